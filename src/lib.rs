@@ -1,0 +1,9 @@
+//! dispatchd accepts connections in one thread-free master process and hands them to worker
+//! processes, late: when a worker has room.
+//!
+//! The modules in the order in which a connection meets them. `ARCHITECTURE.md` is the map.
+
+extern crate alloc;
+
+pub mod limits;
+pub mod units;

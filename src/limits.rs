@@ -1,0 +1,142 @@
+//! Every bound in the program, in one place, with the relations that must hold between them.
+//! A full queue is a decision somewhere else; how full is decided here.
+
+use crate::units::Span;
+
+/// Seats (wanted workers) of a pool.
+pub const SEATS_MAX: usize = 256;
+/// Worker processes alive at once: a seat has two while a replacement is on its way.
+pub const BERTHS_MAX: usize = 2 * SEATS_MAX;
+/// Listeners of a pool, inherited ones included.
+pub const LISTENERS_MAX: usize = 64;
+/// Connections in the ledger (watched, held, offered and open together).
+pub const TICKETS_MAX: u32 = 65_536;
+/// Connections that wait in the master, watched or held, unless `--hold` says otherwise.
+pub const HOLD_DEFAULT: u32 = 8_192;
+/// Connections that wait in the kernel, per listener, unless `--backlog` says otherwise; the kernel
+/// cuts it to net.core.somaxconn.
+pub const BACKLOG_DEFAULT: u32 = 4_096;
+/// Accepts in flight per listener: the brake on taking more than can be placed.
+pub const ACCEPT_BATCH: u32 = 64;
+/// Descriptors in one handoff message; the cost is per message, and 16 is where it levels out.
+pub const PARCEL_MAX: usize = 16;
+/// Greatest depth of `jbsq:n`; three and more are worth nothing (scheduling.md, T4).
+pub const JBSQ_DEPTH_MAX: u32 = 64;
+/// Greatest depth that `jbsq` chooses by itself.
+pub const JBSQ_AUTO_DEPTH_MAX: u32 = 8;
+/// Greatest weight of `--weight`.
+pub const WEIGHT_MAX: u32 = 1_000;
+/// CPUs that can be named: the kernel's fixed-size mask, which pinning uses, holds no more.
+pub const CPUS_MAX: u16 = 1_024;
+/// Characters of `--name`.
+pub const NAME_MAX: usize = 64;
+/// Bytes of a unix socket's path, without the closing NUL that the kernel counts too.
+pub const UNIX_PATH_MAX: usize = 107;
+/// Greatest `--backlog`; the kernel cuts it to `net.core.somaxconn` anyway.
+pub const BACKLOG_MAX: u32 = 65_535;
+/// Longest `--start-timeout` and `--drain-timeout`.
+pub const TIMEOUT_MAX: Span = Span::from_s(86_400);
+/// Work that a worker took up again (`resumed`) beyond its credit.
+pub const RESUMED_BEYOND_CREDIT_MAX: u32 = 1_024;
+/// Greatest concurrency that a worker may announce.
+pub const CONCURRENCY_MAX: u32 = 65_536;
+/// Descriptors that a worker keeps for itself, below its limit of open files.
+pub const WORKER_SPARE_DESCRIPTORS: u32 = 32;
+/// Descriptors that the master keeps for itself: ring, log, control, and six per worker.
+pub const MASTER_SPARE_DESCRIPTORS: u32 = 64;
+
+/// Tokens in a worker's ring. A power of two.
+pub const TOKEN_RING: usize = 4_096;
+/// Unread tokens at which a worker wakes even a master that has nothing to place.
+pub const TOKEN_RING_BELL: usize = TOKEN_RING / 2;
+/// Tokens taken from one worker in one turn, so that a flood starves nobody.
+pub const TOKENS_PER_TURN: usize = TOKEN_RING;
+
+/// An offer unclaimed for so long is taken back.
+pub const RECALL_AFTER: Span = Span::from_ms(10);
+/// A worker that serves nothing and leaves offers unclaimed for so long is replaced.
+pub const STALL_TIMEOUT: Span = Span::from_s(30);
+/// False words (bad token, stale ticket) after which a worker is replaced.
+pub const VIOLATIONS_MAX: u32 = 8;
+/// A client that has sent nothing for so long is closed by the master.
+pub const SILENT_AFTER: Span = Span::from_s(60);
+/// Pause in accepting after EMFILE, ENFILE, ENOBUFS or ENOMEM.
+pub const ACCEPT_PAUSE: Span = Span::from_ms(100);
+/// Time for the kernel to let go of all operations at the end, before their memory is leaked.
+pub const QUIESCE_MAX: Span = Span::from_s(1);
+/// Pause in offering after ETOOMANYREFS, when no worker claims anything earlier.
+pub const OFFER_PAUSE: Span = Span::from_ms(10);
+
+/// Time to become ready, unless `--start-timeout` says otherwise.
+pub const START_TIMEOUT: Span = Span::from_s(30);
+/// Time to finish what is running, unless `--drain-timeout` says otherwise.
+pub const DRAIN_TIMEOUT: Span = Span::from_s(30);
+/// From SIGTERM to SIGKILL.
+pub const TERM_TIMEOUT: Span = Span::from_s(2);
+/// Deaths before the first worker was ever ready, after which the master gives up.
+pub const START_DEATHS_MAX: u32 = 3;
+/// First delay before a restart; doubles with each death until [`BACKOFF_MAX`].
+pub const BACKOFF_MIN: Span = Span::from_ms(50);
+/// Longest delay before a restart.
+pub const BACKOFF_MAX: Span = Span::from_s(10);
+/// A worker that stayed ready for so long has its delays forgotten.
+pub const BACKOFF_FORGET: Span = Span::from_s(10);
+/// Failed starts of a replacement after which the rollout is given up and the old generation kept.
+pub const ROLLOUT_FAILURES_MAX: u32 = 3;
+
+/// Bytes of log that wait for a slow reader; what comes on top is dropped and counted.
+pub const LOG_BUFFER: usize = 256 * 1024;
+/// Last bytes of a worker's stderr, kept to say why it died.
+pub const STDERR_TAIL: usize = 2 * 1024;
+/// Bytes of one request on the control socket.
+pub const CONTROL_REQUEST_MAX: usize = 4 * 1024;
+/// Control connections open at once.
+pub const CONTROL_CLIENTS_MAX: usize = 16;
+/// Time for a control client to say what it wants, and to take the answer.
+pub const CONTROL_TIMEOUT: Span = Span::from_s(5);
+
+/// Bytes of a request's head: request line and fields.
+pub const HTTP_HEAD_MAX: usize = 16 * 1024;
+/// Fields of a request's head.
+pub const HTTP_FIELDS_MAX: usize = 64;
+/// Empty lines before a request, which old clients send after a body.
+pub const HTTP_BLANK_LINES_MAX: u8 = 4;
+/// Bytes of chunk extensions in one request's body, all chunks together.
+pub const HTTP_CHUNK_EXTENSIONS_MAX: usize = 1024;
+/// Bytes of the trailer after a chunked body.
+pub const HTTP_TRAILER_MAX: usize = 4 * 1024;
+/// Bytes of a request's body.
+pub const HTTP_BODY_MAX: usize = 1024 * 1024;
+/// Greatest `n` of `/bytes?n=`.
+pub const HTTP_BYTES_MAX: u64 = 1 << 30;
+/// Greatest `ms` of `/burn`, `/sleep` and `/wait`.
+pub const HTTP_MS_MAX: u64 = 60_000;
+/// Bytes that a connection reads, and writes, in one step.
+pub const HTTP_CHUNK: usize = 16 * 1024;
+/// Bytes that a connection's buffer begins with; it grows to [`HTTP_CHUNK`] when they fill up.
+pub const HTTP_BUFFER: usize = 4 * 1024;
+/// Empty buffers that are kept for the next connection.
+pub const HTTP_BUFFERS_KEPT: usize = 256;
+/// Bytes that are read off and thrown away after the last answer.
+pub const HTTP_LINGER_BYTES: usize = 4 * 1024 * 1024;
+/// Time for a client to complete the head or the body of a request that it began.
+pub const HTTP_REQUEST_TIMEOUT: Span = Span::from_s(10);
+/// Time that a connection may be idle between requests.
+pub const HTTP_IDLE_TIMEOUT: Span = Span::from_s(75);
+/// Time for a client to take any byte of its answer.
+pub const HTTP_WRITE_TIMEOUT: Span = Span::from_s(30);
+/// Time to read off what a client still sends after the last answer, lest a reset eats the answer.
+pub const HTTP_LINGER: Span = Span::from_s(1);
+/// Time for the next request of an idle connection while its worker drains.
+pub const HTTP_DRAIN_IDLE: Span = Span::from_s(5);
+/// Requests that a worker serves on open connections before it looks for a new one.
+pub const REQUESTS_PER_TURN: usize = 64;
+/// Time that a worker serves open connections before it looks for a new one.
+pub const TURN_MAX: Span = Span::from_ms(10);
+
+const _: () = assert!(TOKEN_RING.is_power_of_two());
+const _: () = assert!(TOKEN_RING_BELL < TOKEN_RING);
+const _: () = assert!(PARCEL_MAX <= 253, "SCM_MAX_FD");
+const _: () = assert!(HOLD_DEFAULT <= TICKETS_MAX);
+const _: () = assert!(BERTHS_MAX <= u16::MAX as usize);
+const _: () = assert!(BACKOFF_MIN.as_ns() < BACKOFF_MAX.as_ns());

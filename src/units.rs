@@ -1,0 +1,235 @@
+//! The numbers that the house speaks in. Each has its own type, so that a worker is never taken
+//! for a seat, nor microseconds for nanoseconds; arithmetic on bare integers stays in this file.
+
+use core::fmt;
+
+/// A point on `CLOCK_MONOTONIC`, in nanoseconds: the same number in every process of the machine,
+/// printable in a trace, and made up at will by the simulator.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Mono(u64);
+
+impl Mono {
+    /// The origin of the clock.
+    pub const ZERO: Self = Self(0);
+
+    /// The point `ns` nanoseconds after the clock's origin.
+    pub const fn from_ns(ns: u64) -> Self {
+        Self(ns)
+    }
+
+    /// Nanoseconds since the clock's origin.
+    pub const fn as_ns(self) -> u64 {
+        self.0
+    }
+
+    /// This point, `span` later; the clock's end at the latest.
+    pub const fn after(self, span: Span) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+
+    /// How long ago `earlier` was; nothing when it lies ahead.
+    pub const fn since(self, earlier: Self) -> Span {
+        Span(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// A length of time in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Span(u64);
+
+impl Span {
+    /// No time at all.
+    pub const ZERO: Self = Self(0);
+
+    /// `ns` nanoseconds.
+    pub const fn from_ns(ns: u64) -> Self {
+        Self(ns)
+    }
+
+    /// `us` microseconds.
+    pub const fn from_us(us: u64) -> Self {
+        Self(us.saturating_mul(1_000))
+    }
+
+    /// `ms` milliseconds.
+    pub const fn from_ms(ms: u64) -> Self {
+        Self(ms.saturating_mul(1_000_000))
+    }
+
+    /// `s` seconds.
+    pub const fn from_s(s: u64) -> Self {
+        Self(s.saturating_mul(1_000_000_000))
+    }
+
+    /// Length in nanoseconds.
+    pub const fn as_ns(self) -> u64 {
+        self.0
+    }
+
+    /// Length in whole microseconds, rounded down.
+    pub const fn as_us(self) -> u64 {
+        self.0 / 1_000
+    }
+
+    /// Length in whole milliseconds, rounded **up**: a wait cut to 0 ms would spin.
+    pub const fn as_ms_ceil(self) -> u64 {
+        self.0.div_ceil(1_000_000)
+    }
+
+    /// This length `factor` times.
+    pub const fn times(self, factor: u64) -> Self {
+        Self(self.0.saturating_mul(factor))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ns if ns < 1_000 => write!(f, "{ns}ns"),
+            ns if ns < 1_000_000 => write!(f, "{}us", ns / 1_000),
+            ns if ns < 1_000_000_000 => write!(f, "{}ms", ns / 1_000_000),
+            ns => write!(f, "{}.{:03}s", ns / 1_000_000_000, ns / 1_000_000 % 1_000),
+        }
+    }
+}
+
+/// The workers of one app, with one engine. There is one pool today; whatever crosses a process
+/// boundary carries the number all the same.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct PoolId(pub u8);
+
+/// A place for a worker: its number, its CPU and its weight stay while processes come and go.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct SeatId(pub u16);
+
+impl SeatId {
+    /// Position in an array of seats.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for SeatId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// One worker process: a berth in the table of processes, and which of its tenants is meant.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct WorkerId {
+    /// Position in the table of processes; a seat has two of them, for the time of a replacement.
+    pub berth: u16,
+    /// How many processes this berth has had before; tells a late word from a present one.
+    pub epoch: u32,
+}
+
+impl WorkerId {
+    /// Position in an array of berths.
+    pub const fn index(self) -> usize {
+        self.berth as usize
+    }
+}
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.berth, self.epoch)
+    }
+}
+
+/// The number of a connection: a slot, and which of the slot's tenants is meant.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Ticket {
+    /// Position in the ledger, and of the connection's card.
+    pub slot: u32,
+    /// How many connections this slot has had before; a stale ticket does not match.
+    pub generation: u32,
+}
+
+impl Ticket {
+    /// The ticket as one word, for a token or a frame.
+    pub const fn to_word(self) -> u64 {
+        (self.generation as u64) << 32 | self.slot as u64
+    }
+
+    /// The ticket that [`Ticket::to_word`] made.
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves of the word are meant")]
+    pub const fn from_word(word: u64) -> Self {
+        Self { slot: word as u32, generation: (word >> 32) as u32 }
+    }
+
+    /// Position in an array of slots.
+    pub const fn index(self) -> usize {
+        self.slot as usize
+    }
+}
+
+impl fmt::Display for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.slot, self.generation)
+    }
+}
+
+/// A bound socket, by its position in the list of listeners.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct ListenerId(pub u16);
+
+impl ListenerId {
+    /// Position in an array of listeners.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One rollout of an app: every worker says which one it belongs to.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Generation(pub u32);
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A logical CPU, by the kernel's number.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Cpu(pub u16);
+
+impl fmt::Display for Cpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// An error number of the kernel, as data: which one decides what happens next.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Errno(pub i32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_survives_its_word() {
+        for ticket in [
+            Ticket { slot: 0, generation: 0 },
+            Ticket { slot: u32::MAX, generation: 7 },
+            Ticket { slot: 3, generation: u32::MAX },
+        ] {
+            assert_eq!(Ticket::from_word(ticket.to_word()), ticket);
+        }
+    }
+
+    #[test]
+    fn a_wait_is_never_cut_to_nothing() {
+        assert_eq!(Span::from_ns(1).as_ms_ceil(), 1);
+        assert_eq!(Span::from_ms(2).as_ms_ceil(), 2);
+        assert_eq!(Span::ZERO.as_ms_ceil(), 0);
+    }
+
+    #[test]
+    fn time_saturates_and_never_wraps() {
+        assert_eq!(Mono::from_ns(5).since(Mono::from_ns(9)), Span::ZERO);
+        assert_eq!(Mono::from_ns(u64::MAX).after(Span::from_s(1)).as_ns(), u64::MAX);
+    }
+}

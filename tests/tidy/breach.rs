@@ -1,0 +1,74 @@
+//! What the guard reports: a place, the rule that it breaks, and how to mend it. The cures stand
+//! here together, so that whoever is stopped is also told the way on.
+
+use std::fmt;
+
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Rule {
+    Layer,
+    Guest,
+    Dependency,
+    UnsafeHome,
+    UnsafeHead,
+    Safety,
+    RawDescriptor,
+    FileLength,
+    FunctionLength,
+    LineLength,
+    Head,
+    Ascii,
+    Todo,
+    Attribute,
+    Orphan,
+    Title,
+}
+
+impl Rule {
+    const fn cure(self) -> &'static str {
+        match self {
+            Self::Layer => {
+                "move the code to a layer that may, or pass what it needs as an argument"
+            }
+            Self::Guest => {
+                "go through the layer that owns the crate, or argue for a home in GUESTS"
+            }
+            Self::Dependency => {
+                "keep [dependencies] and GUESTS in step, with a reason for each crate"
+            }
+            Self::UnsafeHome => "use or add a safe function in src/sys",
+            Self::UnsafeHead => {
+                "put `#![expect(unsafe_code, reason = \"...\")]` below the `//!` head"
+            }
+            Self::Safety => {
+                "say above it, after `SAFETY:` (`# Safety` for a fn), why each duty is met"
+            }
+            Self::RawDescriptor => "hold an OwnedFd or a BorrowedFd",
+            Self::FileLength => "split the file along its types",
+            Self::FunctionLength => "name its parts and call them",
+            Self::LineLength => "run cargo fmt, and break the comment or the string by hand",
+            Self::Head => "begin with `//!` and say why the file exists",
+            Self::Ascii => "write it with ASCII characters or as an escape",
+            Self::Todo => "do it now, or open an issue and write `issue N` beside it",
+            Self::Attribute => "mend the cause; a lint that is wrong here takes #[expect(reason)]",
+            Self::Orphan => "declare it (`mod` in its parent, or Cargo.toml), or delete it",
+            Self::Title => "give the page one `# ` title, and `## ` to its sections",
+        }
+    }
+}
+
+/// One place where the house is untidy.
+#[derive(Debug)]
+pub(crate) struct Breach {
+    pub(crate) path: String,
+    /// From 1.
+    pub(crate) line: usize,
+    pub(crate) rule: Rule,
+    pub(crate) what: String,
+}
+
+impl fmt::Display for Breach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, line, rule, what } = self;
+        write!(f, "{path}:{line}: {rule:?}: {what}\n    cure: {}", rule.cure())
+    }
+}
