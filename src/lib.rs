@@ -7,3 +7,5 @@ extern crate alloc;
 
 pub mod limits;
 pub mod units;
+
+pub mod engine;

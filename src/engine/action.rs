@@ -1,0 +1,109 @@
+//! All that the engine can ask for: the second vocabulary. The shell carries actions out in their
+//! order, after the step, never inside it.
+
+use alloc::vec::Vec;
+
+use super::event::Event;
+use crate::units::{Generation, SeatId, Ticket, WorkerId};
+
+/// One thing to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Action {
+    /// Stop accepting for good: end the accepts, sweep the backlogs, say `ListenersClosed`.
+    CloseListeners,
+    /// Wait until the connection is readable.
+    Watch(Ticket),
+    /// Shut the watched connection down, so that its watch ends.
+    Expire(Ticket),
+    /// Hand the connection to the worker.
+    Offer {
+        /// The connection.
+        ticket: Ticket,
+        /// To whom.
+        to: WorkerId,
+        /// Whether our copy goes with it.
+        custody: Custody,
+    },
+    /// Read back all that the worker has not received, then say `RecallEnded`.
+    Recall(WorkerId),
+    /// The lent connection is claimed: our copy may go.
+    Release(Ticket),
+    /// The ticket has ended: free it, and close the descriptor if we still have it.
+    Retire(Ticket),
+    /// Start a process.
+    Spawn {
+        /// Its name.
+        worker: WorkerId,
+        /// Its place.
+        seat: SeatId,
+        /// Its rollout.
+        generation: Generation,
+    },
+    /// Ask the worker to finish what it has and leave.
+    Drain(WorkerId),
+    /// Send SIGTERM.
+    Terminate(WorkerId),
+    /// Send SIGKILL.
+    Kill(WorkerId),
+    /// The process is gone and its channel empty: let go of both.
+    Bury(WorkerId),
+    /// Tell whoever listens.
+    Emit(Event),
+    /// Everything has ended.
+    Exit(Outcome),
+}
+
+/// Who keeps a connection while its worker has not begun with it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Custody {
+    /// The channel alone, until the worker receives it. Receipt and claim are then one act, so
+    /// such an offer travels alone.
+    Transfer,
+    /// The master keeps a copy until the worker claims it. Offers may travel together.
+    Lend,
+}
+
+/// How the master ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// As asked.
+    Done,
+    /// No worker ever became ready.
+    NeverReady,
+}
+
+/// What a step asks for, in order. The shell empties and reuses it.
+#[derive(Debug, Default)]
+pub struct Actions(Vec<Action>);
+
+impl Actions {
+    /// An empty list.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Adds an action behind all others.
+    pub fn push(&mut self, action: Action) {
+        self.0.push(action);
+    }
+
+    /// Adds an event behind all other actions.
+    pub fn emit(&mut self, event: Event) {
+        self.0.push(Action::Emit(event));
+    }
+
+    /// Takes the actions out, in order, and keeps the memory.
+    pub fn drain(&mut self) -> impl Iterator<Item = Action> + '_ {
+        self.0.drain(..)
+    }
+
+    /// The actions, in order.
+    pub fn as_slice(&self) -> &[Action] {
+        &self.0
+    }
+
+    /// Whether nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

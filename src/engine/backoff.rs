@@ -1,0 +1,69 @@
+//! How long a seat stays empty after a death: the brake on crash loops. The delay doubles with
+//! each death in a row, with jitter so that seats do not restart in step, and is forgotten once a
+//! worker has stayed up.
+
+use super::rng::Rng;
+use crate::limits::{BACKOFF_FORGET, BACKOFF_MAX, BACKOFF_MIN};
+use crate::units::{Mono, Span};
+
+/// The restart delay of one seat.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Backoff {
+    deaths: u32,
+}
+
+impl Backoff {
+    /// No death yet.
+    pub const DEATHLESS: Self = Self { deaths: 0 };
+
+    /// Counts a death of a worker that was ready since `ready_since` (`None`: never), and says how
+    /// long to wait. A worker that had stayed up is replaced at once.
+    pub fn after_death(&mut self, now: Mono, ready_since: Option<Mono>, rng: &mut Rng) -> Span {
+        match ready_since {
+            Some(since) if BACKOFF_FORGET <= now.since(since) => self.deaths = 0,
+            Some(_) | None => {}
+        }
+        let delay = self.delay();
+        self.deaths = self.deaths.saturating_add(1);
+        Span::from_ns(delay.as_ns() + rng.below(delay.as_ns() / 4 + 1))
+    }
+
+    /// Deaths in a row.
+    pub const fn deaths(&self) -> u32 {
+        self.deaths
+    }
+
+    fn delay(&self) -> Span {
+        match self.deaths {
+            0 => Span::ZERO,
+            deaths => {
+                let doubled = BACKOFF_MIN.times(1 << (deaths - 1).min(20));
+                doubled.min(BACKOFF_MAX)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_delay_grows_to_its_limit_and_is_forgotten() {
+        let mut backoff = Backoff::default();
+        let mut rng = Rng::new(1);
+        let now = Mono::from_ns(1_000_000_000_000);
+        assert_eq!(backoff.after_death(now, None, &mut rng), Span::ZERO);
+        let mut last = Span::ZERO;
+        for _ in 0..30 {
+            let floor = backoff.delay();
+            assert!(last <= floor, "monotone until reset");
+            let delay = backoff.after_death(now, Some(now), &mut rng);
+            assert!(floor <= delay);
+            last = floor;
+        }
+        assert_eq!(last, BACKOFF_MAX);
+        let up_for_long = Mono::from_ns(now.as_ns() - BACKOFF_FORGET.as_ns());
+        assert_eq!(backoff.after_death(now, Some(up_for_long), &mut rng), Span::ZERO);
+    }
+}

@@ -1,0 +1,115 @@
+//! All that is worth telling: the third vocabulary, the one source of log lines, of counters and
+//! of what the simulator asserts.
+
+use crate::units::{Generation, SeatId, Span, WorkerId};
+
+/// One thing worth telling. Nothing is told per connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// A process was started.
+    Starting {
+        /// Who.
+        worker: WorkerId,
+        /// Where.
+        seat: SeatId,
+        /// In which rollout.
+        generation: Generation,
+    },
+    /// It said hello.
+    Ready {
+        /// Who.
+        worker: WorkerId,
+        /// Where.
+        seat: SeatId,
+        /// In which rollout.
+        generation: Generation,
+    },
+    /// It was asked to finish and leave.
+    Draining {
+        /// Who.
+        worker: WorkerId,
+        /// Where.
+        seat: SeatId,
+    },
+    /// It is gone.
+    Gone {
+        /// Who.
+        worker: WorkerId,
+        /// Where.
+        seat: SeatId,
+        /// Why, as far as the engine knows; the shell adds code, signal and last words.
+        cause: Cause,
+        /// Offers that it had not received or claimed: they go to others.
+        recovered: u32,
+        /// Connections that it had begun with: they are lost with it.
+        lost: u32,
+    },
+    /// Its seat will be filled again after a pause.
+    Restarting {
+        /// Where.
+        seat: SeatId,
+        /// After how long.
+        after: Span,
+    },
+    /// Fewer workers are ready than wanted, or again as many.
+    Strength {
+        /// Ready workers.
+        have: u16,
+        /// Wanted workers.
+        want: u16,
+    },
+    /// A worker left an offer unclaimed; what it had not received was taken back.
+    Stalled {
+        /// Who.
+        worker: WorkerId,
+        /// Where.
+        seat: SeatId,
+        /// Offers that came back.
+        recalled: u32,
+    },
+    /// A worker said what no honest worker says.
+    Lied {
+        /// Who.
+        worker: WorkerId,
+        /// Where.
+        seat: SeatId,
+        /// How often so far.
+        times: u32,
+    },
+    /// Accepting stops because there is no room, or goes on.
+    Hold {
+        /// Whether the hold queue is at its limit.
+        full: bool,
+    },
+    /// Accepting stops for want of descriptors or memory.
+    AcceptPaused,
+    /// Accepting goes on.
+    AcceptResumed,
+    /// A rollout began.
+    RolloutStarted(Generation),
+    /// Every seat has its new worker.
+    RolloutDone(Generation),
+    /// New workers do not become ready: the old ones stay.
+    RolloutAborted(Generation),
+    /// The master stops.
+    Stopping,
+}
+
+/// Why a worker is gone, as far as the engine can tell.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cause {
+    /// It was told to.
+    Told,
+    /// It left or died by itself.
+    Died,
+    /// It was not ready in time.
+    NotReady,
+    /// It did not finish in time.
+    DrainTimeout,
+    /// It left offers unclaimed for too long.
+    Stalled,
+    /// It lied.
+    Lied,
+    /// It could not be started.
+    NotStarted,
+}

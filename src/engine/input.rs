@@ -1,0 +1,160 @@
+//! All that can happen to the engine: the first of its three vocabularies. The shell translates
+//! completions, tokens and signals into these; the simulator makes them up.
+
+use crate::units::{ListenerId, Ticket, WorkerId};
+
+/// One thing that happened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Input {
+    /// A connection was accepted; the shell keeps its descriptor under this fresh ticket.
+    Arrived {
+        /// The connection.
+        ticket: Ticket,
+        /// Where it came in.
+        listener: ListenerId,
+        /// Whether its client has to speak first.
+        begins: Begins,
+    },
+    /// Accepting failed for want of descriptors or memory: EMFILE, ENFILE, ENOBUFS, ENOMEM.
+    AcceptExhausted,
+    /// Every accept has ended and the backlogs are swept: the answer to `CloseListeners`.
+    ListenersClosed,
+    /// A watched connection can be read.
+    Readable(Ticket),
+    /// A watched connection ended without a byte.
+    HungUp(Ticket),
+    /// An offer could not be sent; the shell has the descriptor back.
+    Refused {
+        /// The connection.
+        ticket: Ticket,
+        /// What stood in the way.
+        why: Refusal,
+    },
+    /// An offer was read back from the kept end; the shell has the descriptor.
+    Recalled(Ticket),
+    /// Nothing unread is left in the worker's channel: the answer to `Recall`.
+    RecallEnded(WorkerId),
+    /// The worker is up and names its terms.
+    Hello {
+        /// Who.
+        worker: WorkerId,
+        /// What it can take.
+        terms: Terms,
+    },
+    /// A worker says something about a connection.
+    Word {
+        /// Who.
+        worker: WorkerId,
+        /// Which connection.
+        ticket: Ticket,
+        /// What.
+        word: Word,
+    },
+    /// A worker sent or wrote something that no honest worker does.
+    Violation(WorkerId),
+    /// What the worker's page showed just now.
+    Load {
+        /// Who.
+        worker: WorkerId,
+        /// Its own account.
+        load: Load,
+    },
+    /// The process could not be started.
+    SpawnFailed(WorkerId),
+    /// The process is gone, and every token it left has been read.
+    Exited {
+        /// Who.
+        worker: WorkerId,
+        /// Whether it left as a worker does that has been told to.
+        exit: Exit,
+    },
+    /// The operator wants something.
+    Command(Command),
+    /// Time has passed: deadlines are looked at.
+    Tick,
+}
+
+/// Which side speaks first on a listener's connections.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Begins {
+    /// The client: the connection is worth a worker once it is readable.
+    Client,
+    /// The server: the connection is worth a worker at once.
+    Server,
+}
+
+/// Why an offer was not taken by the channel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// The worker's channel is full (EAGAIN).
+    Full,
+    /// Too many descriptors are on their way in this user's name (ETOOMANYREFS).
+    TooManyInFlight,
+    /// Nobody holds the other end any more.
+    Gone,
+}
+
+/// What a worker says of itself when it is ready.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Terms {
+    /// Requests it can have begun at once; 1 for one that blocks.
+    pub concurrency: u32,
+    /// Connections it can hold, its own descriptors put aside.
+    pub connections_max: u32,
+}
+
+/// What a worker says about a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Word {
+    /// It is mine: I am about to read it for the first time.
+    Claimed {
+        /// Microseconds from the offer to this claim, when the worker had been idle; else 0.
+        transit_us: u32,
+    },
+    /// The first response's last byte is in the kernel.
+    Done {
+        /// Microseconds from the claim, or from the last `Resumed`, to here.
+        service_us: u32,
+    },
+    /// The client owes bytes: nothing runs.
+    Waiting,
+    /// The bytes came: the request runs.
+    Resumed,
+    /// It stays with me for good, and nothing runs now.
+    Pinned,
+    /// It is closed.
+    Closed,
+}
+
+/// A worker's own account of itself.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Load {
+    /// Requests begun and not answered.
+    pub in_flight: u32,
+    /// Connections open.
+    pub connections: u32,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Exit {
+    /// Exit code 0.
+    Clean,
+    /// Any other code, or a signal.
+    Failed,
+}
+
+/// What an operator can ask for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Command {
+    /// Replace every worker, new ones first.
+    Rollout,
+    /// One seat more.
+    Grow,
+    /// One seat less.
+    Shrink,
+    /// Finish what has begun, then end.
+    Stop,
+    /// End now.
+    StopFast,
+}

@@ -1,0 +1,407 @@
+//! Custody: where each connection is, and whose it is. A ticket stands in exactly one list, and
+//! the list it stands in *is* its state, so that none can be lost and none has two owners.
+//!
+//! ```text
+//! Watched --> Held --> Offered(w) --> Delivered(w) --> ended
+//!    |          ^          |               | w died before it began
+//!    v          +----------+---------------+
+//! Expiring --> ended
+//! ```
+
+use alloc::vec::Vec;
+
+use super::action::Custody;
+use crate::limits::{BERTHS_MAX, TICKETS_MAX};
+use crate::units::{Mono, Ticket, WorkerId};
+
+/// Where a connection is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// The master waits for its first byte.
+    Watched {
+        /// Since when.
+        since: Mono,
+    },
+    /// The master has shut it down and waits for the watch to end.
+    Expiring,
+    /// It waits for a worker.
+    Held,
+    /// It is on its way to a worker, who has not been seen to receive it.
+    Offered {
+        /// To whom.
+        to: WorkerId,
+        /// When its claim was last found missing, or when it was offered.
+        at: Mono,
+        /// Who keeps it meanwhile.
+        custody: Custody,
+    },
+    /// A worker has it.
+    Delivered {
+        /// Who.
+        to: WorkerId,
+        /// How far the worker got with it.
+        grip: Grip,
+        /// Whether its request holds one of the worker's credits.
+        credit: Credit,
+    },
+}
+
+/// How far a worker got with a connection that it has received.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Grip {
+    /// Received, not claimed; a lent one can still be given to another if the worker dies.
+    Received(Custody),
+    /// Claimed: it may have been read, and what was read may have had effects.
+    Claimed,
+}
+
+/// Whether a connection's request holds a credit of its worker.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Credit {
+    /// A request runs, or is about to.
+    Holds,
+    /// The client owes bytes; the credit is back until they come.
+    Lent,
+    /// The first response is out, or the connection is pinned: later requests count as load only.
+    Spent,
+}
+
+/// All tickets and the lists they stand in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ledger {
+    entries: Vec<Entry>,
+    watched: List,
+    expiring: List,
+    held: List,
+    offered: List,
+    delivered: Vec<List>,
+    arrivals: u64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Entry {
+    generation: u32,
+    /// Order of arrival: a connection that comes back to the hold queue goes before later ones.
+    arrival: u64,
+    place: Option<Place>,
+    previous: u32,
+    next: u32,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct List {
+    head: u32,
+    tail: u32,
+    len: u32,
+}
+
+const NIL: u32 = u32::MAX;
+
+impl List {
+    const EMPTY: Self = Self { head: NIL, tail: NIL, len: 0 };
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            watched: List::EMPTY,
+            expiring: List::EMPTY,
+            held: List::EMPTY,
+            offered: List::EMPTY,
+            delivered: Vec::new(),
+            arrivals: 0,
+        }
+    }
+}
+
+impl Ledger {
+    /// Enters a fresh ticket.
+    ///
+    /// # Panics
+    /// When the ticket's slot is taken: the shell numbers tickets, and never twice.
+    pub fn enter(&mut self, ticket: Ticket, place: Place) {
+        assert!(ticket.slot < TICKETS_MAX, "ticket {ticket} beyond the ledger");
+        if self.entries.len() <= ticket.index() {
+            let free = Entry { generation: 0, arrival: 0, place: None, previous: NIL, next: NIL };
+            self.entries.resize(ticket.index() + 1, free);
+        }
+        self.arrivals += 1;
+        let entry = &mut self.entries[ticket.index()];
+        assert!(entry.place.is_none(), "ticket {ticket} entered twice");
+        entry.generation = ticket.generation;
+        entry.arrival = self.arrivals;
+        self.link(ticket.slot, place);
+    }
+
+    /// Moves a ticket; back into the hold queue it goes before all that arrived later.
+    ///
+    /// # Panics
+    /// When the ticket is not live.
+    pub fn move_to(&mut self, ticket: Ticket, place: Place) {
+        self.unlink(ticket);
+        self.link(ticket.slot, place);
+    }
+
+    /// Changes what is said of a ticket that stays with its worker, and in its place in the list.
+    ///
+    /// # Panics
+    /// When the ticket is not live.
+    pub fn set(&mut self, ticket: Ticket, place: Place) {
+        let current = self.place(ticket).expect("only live tickets are changed");
+        debug_assert!(
+            core::ptr::eq(self.list(current), self.list(place)),
+            "{current:?} is in another list than {place:?}"
+        );
+        self.entries[ticket.index()].place = Some(place);
+    }
+
+    /// Strikes a ticket out.
+    ///
+    /// # Panics
+    /// When the ticket is not live.
+    pub fn strike(&mut self, ticket: Ticket) {
+        self.unlink(ticket);
+    }
+
+    /// Where the ticket is; `None` when it is stale.
+    pub fn place(&self, ticket: Ticket) -> Option<Place> {
+        let entry = self.entries.get(ticket.index())?;
+        if entry.generation == ticket.generation { entry.place } else { None }
+    }
+
+    /// Connections watched for their first byte.
+    pub fn watched(&self) -> u32 {
+        self.watched.len
+    }
+
+    /// Connections that are being shut down.
+    pub fn expiring(&self) -> u32 {
+        self.expiring.len
+    }
+
+    /// Connections that wait for a worker.
+    pub fn held(&self) -> u32 {
+        self.held.len
+    }
+
+    /// Connections on their way to a worker.
+    pub fn offered(&self) -> u32 {
+        self.offered.len
+    }
+
+    /// Connections that workers have.
+    pub fn delivered(&self) -> u32 {
+        self.delivered.iter().map(|list| list.len).sum()
+    }
+
+    /// Connections that this worker has.
+    pub fn delivered_to(&self, worker: WorkerId) -> u32 {
+        self.delivered.get(worker.index()).map_or(0, |list| list.len)
+    }
+
+    /// The connection that has been watched longest.
+    pub fn oldest_watched(&self) -> Option<Ticket> {
+        self.ticket(self.watched.head)
+    }
+
+    /// The connection at the head of the hold queue.
+    pub fn oldest_held(&self) -> Option<Ticket> {
+        self.ticket(self.held.head)
+    }
+
+    /// The offer that has been unclaimed longest.
+    pub fn oldest_offered(&self) -> Option<Ticket> {
+        self.ticket(self.offered.head)
+    }
+
+    /// All that is offered to this worker, oldest first.
+    pub fn offers_of(&self, worker: WorkerId) -> Vec<Ticket> {
+        self.walk(self.offered)
+            .filter(|ticket| match self.place(*ticket) {
+                Some(Place::Offered { to, .. }) => to == worker,
+                Some(
+                    Place::Watched { .. } | Place::Expiring | Place::Held | Place::Delivered { .. },
+                )
+                | None => false,
+            })
+            .collect()
+    }
+
+    /// All that this worker has, oldest first.
+    pub fn deliveries_of(&self, worker: WorkerId) -> Vec<Ticket> {
+        self.delivered.get(worker.index()).map_or_else(Vec::new, |list| self.walk(*list).collect())
+    }
+
+    /// Every list is whole, and every live ticket stands in the list of its place.
+    ///
+    /// # Panics
+    /// When that is not so.
+    pub fn check(&self) {
+        let live = self.entries.iter().filter(|entry| entry.place.is_some()).count();
+        let mut listed = 0;
+        for list in [self.watched, self.expiring, self.held, self.offered]
+            .iter()
+            .chain(self.delivered.iter())
+        {
+            let members = self.walk(*list).count();
+            assert_eq!(members, list.len as usize, "a list has lost count");
+            listed += members;
+        }
+        assert_eq!(live, listed, "a ticket stands in no list, or in two");
+        let arrivals: Vec<_> =
+            self.walk(self.held).map(|ticket| self.entries[ticket.index()].arrival).collect();
+        assert!(arrivals.is_sorted(), "the hold queue is out of order");
+    }
+
+    fn walk(&self, list: List) -> impl Iterator<Item = Ticket> + '_ {
+        core::iter::successors(self.ticket(list.head), |ticket| {
+            self.ticket(self.entries[ticket.index()].next)
+        })
+    }
+
+    fn ticket(&self, slot: u32) -> Option<Ticket> {
+        let entry = self.entries.get(slot as usize)?;
+        entry.place.map(|_| Ticket { slot, generation: entry.generation })
+    }
+
+    fn list(&mut self, place: Place) -> &mut List {
+        match place {
+            Place::Watched { .. } => &mut self.watched,
+            Place::Expiring => &mut self.expiring,
+            Place::Held => &mut self.held,
+            Place::Offered { .. } => &mut self.offered,
+            Place::Delivered { to, .. } => {
+                assert!(to.index() < BERTHS_MAX, "berth {to} beyond the table");
+                if self.delivered.len() <= to.index() {
+                    self.delivered.resize(to.index() + 1, List::EMPTY);
+                }
+                &mut self.delivered[to.index()]
+            }
+        }
+    }
+
+    fn link(&mut self, slot: u32, place: Place) {
+        let before = match place {
+            Place::Held => self.first_later(self.entries[slot as usize].arrival),
+            Place::Watched { .. }
+            | Place::Expiring
+            | Place::Offered { .. }
+            | Place::Delivered { .. } => NIL,
+        };
+        let tail = self.list(place).tail;
+        let previous = if before == NIL { tail } else { self.entries[before as usize].previous };
+        let entry = &mut self.entries[slot as usize];
+        entry.place = Some(place);
+        (entry.previous, entry.next) = (previous, before);
+        match previous {
+            NIL => self.list(place).head = slot,
+            previous => self.entries[previous as usize].next = slot,
+        }
+        match before {
+            NIL => self.list(place).tail = slot,
+            before => self.entries[before as usize].previous = slot,
+        }
+        self.list(place).len += 1;
+    }
+
+    fn unlink(&mut self, ticket: Ticket) {
+        let place = self.place(ticket).expect("only live tickets are moved");
+        let Entry { previous, next, .. } = self.entries[ticket.index()];
+        match previous {
+            NIL => self.list(place).head = next,
+            previous => self.entries[previous as usize].next = next,
+        }
+        match next {
+            NIL => self.list(place).tail = previous,
+            next => self.entries[next as usize].previous = previous,
+        }
+        self.list(place).len -= 1;
+        self.entries[ticket.index()].place = None;
+    }
+
+    /// The first of the hold queue that arrived later, or none. The tail is asked first: nearly
+    /// every connection goes there, and what comes back goes to the front, which is near too.
+    fn first_later(&self, arrival: u64) -> u32 {
+        match self.held.tail {
+            NIL => NIL,
+            tail if self.entries[tail as usize].arrival < arrival => NIL,
+            _ => self
+                .walk(self.held)
+                .find(|ticket| arrival < self.entries[ticket.index()].arrival)
+                .map_or(NIL, |ticket| ticket.slot),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rng::Rng;
+    use super::*;
+
+    const W: WorkerId = WorkerId { berth: 1, epoch: 0 };
+
+    fn ticket(slot: u32) -> Ticket {
+        Ticket { slot, generation: 7 }
+    }
+
+    #[test]
+    fn what_comes_back_goes_before_what_arrived_later() {
+        let mut ledger = Ledger::default();
+        for slot in 0..5 {
+            ledger.enter(ticket(slot), Place::Held);
+        }
+        let offered = Place::Offered { to: W, at: Mono::ZERO, custody: Custody::Transfer };
+        for slot in [0, 1, 3] {
+            ledger.move_to(ticket(slot), offered);
+        }
+        for slot in [3, 0, 1] {
+            ledger.move_to(ticket(slot), Place::Held);
+        }
+        ledger.check();
+        for slot in 0..5 {
+            assert_eq!(ledger.oldest_held(), Some(ticket(slot)));
+            ledger.strike(ticket(slot));
+        }
+        assert_eq!(ledger.oldest_held(), None);
+    }
+
+    #[test]
+    fn a_stale_ticket_is_nowhere() {
+        let mut ledger = Ledger::default();
+        ledger.enter(ticket(2), Place::Held);
+        assert_eq!(ledger.place(Ticket { slot: 2, generation: 6 }), None);
+        assert_eq!(ledger.place(ticket(9)), None);
+        ledger.strike(ticket(2));
+        assert_eq!(ledger.place(ticket(2)), None);
+    }
+
+    #[test]
+    fn random_moves_keep_every_list_whole() {
+        let mut rng = Rng::new(11);
+        let mut ledger = Ledger::default();
+        let mut live: Vec<u32> = Vec::new();
+        for _ in 0..5_000 {
+            let place = match rng.below(5) {
+                0 => Place::Watched { since: Mono::ZERO },
+                1 => Place::Expiring,
+                2 => Place::Held,
+                3 => Place::Offered { to: W, at: Mono::ZERO, custody: Custody::Lend },
+                _ => Place::Delivered { to: W, grip: Grip::Claimed, credit: Credit::Holds },
+            };
+            let slot = u32::try_from(rng.below(40)).unwrap();
+            match (live.contains(&slot), rng.chance(1, 3)) {
+                (false, _) => {
+                    ledger.enter(ticket(slot), place);
+                    live.push(slot);
+                }
+                (true, false) => ledger.move_to(ticket(slot), place),
+                (true, true) => {
+                    ledger.strike(ticket(slot));
+                    live.retain(|each| *each != slot);
+                }
+            }
+            ledger.check();
+        }
+    }
+}

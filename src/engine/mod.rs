@@ -1,0 +1,404 @@
+//! The pure heart: who gets which connection, and which processes should run. It sees no clock, no
+//! descriptor and no log; time and randomness are arguments. `tests/tidy.rs` and a `no_std` build
+//! keep it so, which is why the very same code runs in the simulator.
+//!
+//! One thing happens, one step is taken: [`Engine::step`] turns an [`Input`] into [`Actions`].
+#![warn(clippy::wildcard_enum_match_arm)]
+
+pub mod action;
+pub mod backoff;
+pub mod depth;
+mod dispatch;
+pub mod event;
+pub mod input;
+pub mod ledger;
+pub mod policy;
+pub mod rng;
+mod supervisor;
+pub mod worker;
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use self::action::Actions;
+use self::backoff::Backoff;
+use self::depth::Gauge;
+use self::input::Input;
+use self::ledger::{Grip, Ledger, Place};
+use self::policy::{Field, Policy, Selector};
+use self::rng::Rng;
+use self::supervisor::{Phase, Rollout};
+use self::worker::{Attention, Patience, State as WorkerState, Worker};
+use crate::limits::{RECALL_AFTER, SILENT_AFTER, TICKETS_MAX};
+use crate::units::{Generation, Mono, SeatId, Span, Ticket, WorkerId};
+
+/// What the user decided, as far as the engine is concerned.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Setup {
+    /// Who gets the next connection.
+    pub policy: Policy,
+    /// One weight per seat; a grown seat has weight 1.
+    pub weights: Vec<u32>,
+    /// Connections that may wait in the master.
+    pub hold_max: u32,
+    /// What happens beyond that.
+    pub overload: Overload,
+    /// How long a worker may take to become ready, and to finish.
+    pub patience: Patience,
+    /// How long a worker that serves nothing may leave offers unclaimed before it is replaced.
+    pub stall_timeout: Span,
+    /// Seed of the jitter.
+    pub seed: u64,
+}
+
+/// What happens to connections beyond the hold limit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Overload {
+    /// Accepting pauses; they wait in the kernel's backlog.
+    Hold,
+    /// They are accepted and closed.
+    Reject,
+}
+
+/// The engine of one pool.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Engine {
+    setup: Setup,
+    ledger: Ledger,
+    workers: Vec<Worker>,
+    seats: Vec<Seat>,
+    /// Derived from workers and seats; what a pick reads.
+    field: Field,
+    selector: Selector,
+    gauge: Gauge,
+    /// Derived from gauge and strength: requests beyond a worker's concurrency less one.
+    depth: u32,
+    phase: Phase,
+    rollout: Option<Rollout>,
+    generation: Generation,
+    rng: Rng,
+    accept_paused_until: Option<Mono>,
+    offers_paused_until: Option<Mono>,
+    hold_full: bool,
+    strength: (u16, u16),
+    /// Whether all wanted workers have ever been ready together.
+    was_whole: bool,
+    counters: Counters,
+}
+
+/// A place for a worker.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Seat {
+    wanted: bool,
+    /// The process that serves here, or is to.
+    holder: Option<WorkerId>,
+    /// The process that takes over once it is ready.
+    successor: Option<WorkerId>,
+    backoff: Backoff,
+    /// When the seat is filled again.
+    not_before: Option<Mono>,
+    restarts: u32,
+}
+
+/// What has happened so far. Together with the ledger's lists these obey the custody law.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counters {
+    /// Connections that came in.
+    pub arrived: u64,
+    /// Connections that workers closed, or died with.
+    pub closed: u64,
+    /// Connections that the master closed: silent, beyond the limit, or at the end.
+    pub rejected: u64,
+    /// Of the closed ones, those that died with a worker that had begun with them.
+    pub lost: u64,
+    /// Connections saved from a dead worker.
+    pub recovered: u64,
+    /// Offers taken back from a live worker.
+    pub recalled: u64,
+    /// Offers made.
+    pub offered: u64,
+}
+
+/// The engine's whole state as plain data, from which it can be built again.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Snapshot(Box<Engine>);
+
+impl Engine {
+    /// An engine with all its seats empty; [`Engine::start`] fills them.
+    pub fn new(setup: Setup) -> Self {
+        let seats = setup.weights.iter().map(|_| Seat::EMPTY).collect();
+        let mut field = Field::new(setup.weights.len());
+        for (seat, weight) in (0..).map(SeatId).zip(&setup.weights) {
+            field.set_weight(seat, *weight);
+        }
+        Self {
+            ledger: Ledger::default(),
+            workers: Vec::new(),
+            seats,
+            field,
+            selector: setup.policy.selector(),
+            gauge: Gauge::default(),
+            depth: 0,
+            phase: Phase::Opening { deaths: 0 },
+            rollout: None,
+            generation: Generation(1),
+            rng: Rng::new(setup.seed),
+            accept_paused_until: None,
+            offers_paused_until: None,
+            hold_full: false,
+            strength: (0, 0),
+            was_whole: false,
+            counters: Counters::default(),
+            setup,
+        }
+    }
+
+    /// Takes one step: `input` happened at `now`; what is to be done about it goes to `out`.
+    pub fn step(&mut self, now: Mono, input: Input, out: &mut Actions) {
+        match input {
+            Input::Arrived { ticket, listener: _, begins } => {
+                self.arrived(now, ticket, begins, out);
+            }
+            Input::AcceptExhausted => self.accept_exhausted(now, out),
+            Input::ListenersClosed => self.listeners_closed(),
+            Input::Readable(ticket) => self.readable(ticket, out),
+            Input::HungUp(ticket) => self.hung_up(ticket, out),
+            Input::Refused { ticket, why } => self.refused(now, ticket, why),
+            Input::Recalled(ticket) => self.recalled(ticket),
+            Input::RecallEnded(worker) => self.recall_ended(now, worker, out),
+            Input::Hello { worker, terms } => self.hello(now, worker, terms, out),
+            Input::Word { worker, ticket, word } => self.word(now, worker, ticket, word, out),
+            Input::Violation(worker) => self.violation(now, worker, out),
+            Input::Load { worker, load } => self.load(worker, load),
+            Input::SpawnFailed(worker) => self.spawn_failed(now, worker, out),
+            Input::Exited { worker, exit } => self.exited(now, worker, exit, out),
+            Input::Command(command) => self.command(now, command, out),
+            Input::Tick => self.tick(now, out),
+        }
+        self.place_held(now, out);
+        self.advance(now, out);
+        debug_assert!(self.custody_holds(), "custody: {:?} {:?}", self.counters, self.ledger);
+    }
+
+    /// When the engine next wants a [`Input::Tick`], if nothing else happens.
+    pub fn deadline(&self) -> Option<Mono> {
+        let silent =
+            self.ledger.oldest_watched().and_then(|ticket| match self.ledger.place(ticket) {
+                Some(Place::Watched { since }) => Some(since.after(self.silent_after())),
+                Some(Place::Expiring | Place::Held) => None,
+                Some(Place::Offered { .. } | Place::Delivered { .. }) | None => None,
+            });
+        let unclaimed = self.oldest_offer().map(|(_, _, at)| at.after(RECALL_AFTER));
+        let workers = self.workers.iter().flat_map(|worker| {
+            let given_up = worker.gives_up_at(self.setup.stall_timeout);
+            [worker.state.deadline(), worker.attention.deadline(), given_up].into_iter().flatten()
+        });
+        let seats = self.seats.iter().filter_map(|seat| seat.not_before);
+        let rest = [
+            silent,
+            unclaimed,
+            self.accept_paused_until,
+            self.offers_paused_until,
+            self.phase.deadline(),
+            self.rollout.and_then(|rollout| rollout.not_before),
+        ];
+        workers.chain(seats).chain(rest.into_iter().flatten()).min()
+    }
+
+    /// How many connections may be accepted now, all listeners together.
+    pub fn accept_room(&self) -> u32 {
+        if self.accept_paused_until.is_some() || !self.phase.accepts() {
+            return 0;
+        }
+        let ledger = &self.ledger;
+        let waiting = ledger.watched() + ledger.expiring() + ledger.held();
+        let live = waiting + ledger.offered() + ledger.delivered();
+        let hold_room = match self.setup.overload {
+            Overload::Hold => self.setup.hold_max.saturating_sub(waiting),
+            Overload::Reject => u32::MAX,
+        };
+        hold_room.min(TICKETS_MAX.saturating_sub(live))
+    }
+
+    /// Whether a worker's word may change what the master does next: whether a worker must wake
+    /// the master for it.
+    pub fn awaits_words(&self) -> bool {
+        0 < self.ledger.held()
+            || !self.phase.accepts()
+            || self.workers.iter().any(|worker| match worker.state {
+                WorkerState::Starting { .. } => true,
+                WorkerState::Vacant
+                | WorkerState::Ready
+                | WorkerState::Draining { .. }
+                | WorkerState::Terminating { .. }
+                | WorkerState::Killing
+                | WorkerState::Reclaiming => false,
+            })
+    }
+
+    /// Whether the next step should be preceded by fresh [`Input::Load`]s.
+    pub fn reads_loads(&self, now: Mono) -> bool {
+        self.setup.policy.reads_loads()
+            || self.oldest_offer().is_some_and(|(_, _, at)| RECALL_AFTER <= now.since(at))
+            || self.workers.iter().any(|worker| 0 < worker.unclaimed)
+    }
+
+    /// Whether the pool is on its way to its end.
+    pub const fn is_stopping(&self) -> bool {
+        !self.phase.accepts()
+    }
+
+    /// Whether a ready worker holds the seat.
+    pub fn is_served(&self, seat: SeatId) -> bool {
+        self.seats
+            .get(seat.index())
+            .and_then(|seat| seat.holder)
+            .and_then(|worker| self.worker(worker))
+            .is_some_and(|worker| worker.state == WorkerState::Ready)
+    }
+
+    /// What has happened so far.
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The ledger, to look at.
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The policy in force.
+    pub const fn policy(&self) -> Policy {
+        self.setup.policy
+    }
+
+    /// Connections that may wait in the master.
+    pub const fn hold_max(&self) -> u32 {
+        self.setup.hold_max
+    }
+
+    /// The rollout whose workers serve.
+    pub const fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The process under this name; `None` when it is another by now, or none.
+    pub fn worker(&self, id: WorkerId) -> Option<&Worker> {
+        self.workers.get(id.index()).filter(|worker| worker.epoch == id.epoch)
+    }
+
+    /// Every process there is, with its name.
+    pub fn workers(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
+        (0..)
+            .zip(&self.workers)
+            .filter(|(_, worker)| worker.state != WorkerState::Vacant)
+            .map(|(berth, worker)| (WorkerId { berth, epoch: worker.epoch }, worker))
+    }
+
+    /// Wanted seats, and how often each was filled again.
+    pub fn seats(&self) -> impl Iterator<Item = (SeatId, u32)> + '_ {
+        (0..)
+            .map(SeatId)
+            .zip(&self.seats)
+            .filter_map(|(id, seat)| seat.wanted.then_some((id, seat.restarts)))
+    }
+
+    /// Wanted seats whose holder is ready, and wanted seats.
+    pub const fn strength(&self) -> (u16, u16) {
+        self.strength
+    }
+
+    /// The whole state.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot(Box::new(self.clone()))
+    }
+
+    /// The engine that was in this state; what is derived is derived again.
+    pub fn restore(snapshot: Snapshot) -> Self {
+        let mut engine = *snapshot.0;
+        let weights = engine.field.weights().to_vec();
+        engine.field = Field::new(engine.seats.len());
+        for (seat, weight) in (0..).map(SeatId).zip(weights) {
+            engine.field.set_weight(seat, weight);
+        }
+        engine.refresh_all();
+        engine
+    }
+
+    /// Every invariant of design section 5 that a state alone can show.
+    ///
+    /// # Panics
+    /// When one is broken.
+    pub fn check_invariants(&self) {
+        self.ledger.check();
+        assert!(self.custody_holds(), "custody: {:?}", self.counters);
+        for (id, worker) in self.workers() {
+            assert_eq!(
+                worker.offered as usize,
+                self.ledger.offers_of(id).len(),
+                "offers of {id} have lost count"
+            );
+            let received = self.ledger.deliveries_of(id).into_iter().filter(|ticket| {
+                matches!(
+                    self.ledger.place(*ticket),
+                    Some(Place::Delivered { grip: Grip::Received(_), .. })
+                )
+            });
+            assert_eq!(worker.unclaimed as usize, received.count(), "receipts have lost count");
+            if worker.state == WorkerState::Vacant {
+                assert_eq!(self.ledger.delivered_to(id), 0, "a vacant berth has connections");
+            }
+        }
+        let mut restored = self.clone();
+        restored.refresh_all();
+        assert!(restored.field.agrees_with(&self.field), "the field lags behind the workers");
+    }
+
+    /// arrived = watched + expiring + held + offered + delivered + closed + rejected
+    fn custody_holds(&self) -> bool {
+        let ledger = &self.ledger;
+        let live = ledger.watched() + ledger.expiring() + ledger.held() + ledger.offered();
+        let counters = &self.counters;
+        let ended = counters.closed + counters.rejected;
+        counters.arrived == u64::from(live + ledger.delivered()) + ended
+    }
+
+    /// The offer that has been unclaimed longest: its ticket, its worker, and since when.
+    fn oldest_offer(&self) -> Option<(Ticket, WorkerId, Mono)> {
+        let ticket = self.ledger.oldest_offered()?;
+        match self.ledger.place(ticket)? {
+            Place::Offered { to, at, .. } => Some((ticket, to, at)),
+            Place::Watched { .. } | Place::Expiring | Place::Held | Place::Delivered { .. } => None,
+        }
+    }
+
+    /// How long a client may say nothing.
+    fn silent_after(&self) -> Span {
+        if self.phase.accepts() { SILENT_AFTER } else { Phase::SILENT_AFTER_STOP }
+    }
+
+    fn worker_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {
+        self.workers.get_mut(id.index()).filter(|worker| worker.epoch == id.epoch)
+    }
+}
+
+impl Seat {
+    const EMPTY: Self = Self {
+        wanted: true,
+        holder: None,
+        successor: None,
+        backoff: Backoff::DEATHLESS,
+        not_before: None,
+        restarts: 0,
+    };
+}
+
+impl Attention {
+    /// When a worker is tried again though it has said nothing.
+    pub const fn deadline(self) -> Option<Mono> {
+        match self {
+            Self::Prompt | Self::Recalling { .. } => None,
+            Self::Full { until } | Self::Overdue { until } => Some(until),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Who gets the next connection. A policy is a binder (when a connection is bound to a worker)
+//! times a selector (whom it is bound to) over the field of workers that may be picked now.
+
+mod field;
+mod least;
+mod round_robin;
+mod smooth;
+
+pub use self::field::Field;
+pub use self::least::Least;
+pub use self::round_robin::RoundRobin;
+pub use self::smooth::Smooth;
+use crate::units::SeatId;
+
+/// The policies that a user can name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Policy {
+    /// `rr`: each ready worker in turn, at once.
+    RoundRobin,
+    /// `wrr`: smooth weighted rotation, at once.
+    Weighted,
+    /// `least`: whoever has the fewest requests in flight, at once.
+    Least,
+    /// `jbsq:n`: whoever has the fewest, but only while he has a credit.
+    Jbsq(Depth),
+    /// `shared`: the workers accept from one socket; the kernel chooses.
+    Shared,
+    /// `reuseport`: the workers accept from a socket each; the kernel hashes.
+    Reuseport,
+}
+
+/// The `n` of `jbsq:n`: requests beyond the worker's concurrency less one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Depth {
+    /// Chosen from the measured handoff gap and service time.
+    Auto,
+    /// Given by the user.
+    Fixed(u32),
+}
+
+/// When a policy binds a connection to a worker.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Binder {
+    /// As soon as it can be read.
+    AtOnce,
+    /// When a worker has a credit.
+    OnCredit(Depth),
+    /// Not at all: the kernel did. The master places only what it sweeps up for a vacant seat.
+    Kernel,
+}
+
+/// Whether an offer that its worker has not claimed in time goes to somebody else.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Rebinds {
+    /// Always: any other worker may be sooner.
+    Always,
+    /// Only when the worker serves nothing and yet does not claim: it is stopped.
+    WhenStalled,
+}
+
+impl Policy {
+    /// When it binds.
+    pub const fn binder(self) -> Binder {
+        match self {
+            Self::RoundRobin | Self::Weighted | Self::Least => Binder::AtOnce,
+            Self::Jbsq(depth) => Binder::OnCredit(depth),
+            Self::Shared | Self::Reuseport => Binder::Kernel,
+        }
+    }
+
+    /// What happens to offers that are not claimed in time.
+    pub const fn rebinds(self) -> Rebinds {
+        match self {
+            Self::RoundRobin | Self::Weighted => Rebinds::WhenStalled,
+            Self::Least | Self::Jbsq(_) | Self::Shared | Self::Reuseport => Rebinds::Always,
+        }
+    }
+
+    /// Whether it looks at the workers' own accounts.
+    pub const fn reads_loads(self) -> bool {
+        match self {
+            Self::RoundRobin | Self::Weighted => false,
+            Self::Least | Self::Jbsq(_) | Self::Shared | Self::Reuseport => true,
+        }
+    }
+
+    /// A selector of this policy, at its start.
+    pub fn selector(self) -> Selector {
+        match self {
+            Self::RoundRobin => Selector::RoundRobin(RoundRobin::default()),
+            Self::Weighted => Selector::Smooth(Smooth::default()),
+            Self::Least | Self::Jbsq(_) | Self::Shared | Self::Reuseport => {
+                Selector::Least(Least::default())
+            }
+        }
+    }
+}
+
+/// Picks one seat of the field.
+pub trait Select {
+    /// The seat that gets the next connection; `None` when nobody may be picked.
+    fn pick(&mut self, field: &mut Field) -> Option<SeatId>;
+}
+
+/// The selectors, chosen once at start: a match costs less than a call through a table.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Selector {
+    /// See [`Policy::RoundRobin`].
+    RoundRobin(RoundRobin),
+    /// See [`Policy::Weighted`].
+    Smooth(Smooth),
+    /// See [`Policy::Least`].
+    Least(Least),
+}
+
+impl Select for Selector {
+    fn pick(&mut self, field: &mut Field) -> Option<SeatId> {
+        match self {
+            Self::RoundRobin(selector) => selector.pick(field),
+            Self::Smooth(selector) => selector.pick(field),
+            Self::Least(selector) => selector.pick(field),
+        }
+    }
+}

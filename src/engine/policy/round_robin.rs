@@ -1,0 +1,37 @@
+//! Each in turn: the policy everybody else has, and the baseline of every comparison.
+
+use super::{Field, Select};
+use crate::units::SeatId;
+
+/// Remembers whose turn it is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RoundRobin {
+    next: usize,
+}
+
+impl Select for RoundRobin {
+    fn pick(&mut self, field: &mut Field) -> Option<SeatId> {
+        let seat = field.eligible_from(self.next).or_else(|| field.eligible_from(0))?;
+        self.next = seat.index() + 1;
+        Some(seat)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn turns_go_round_and_skip_whoever_is_barred() {
+        let mut field = Field::new(4);
+        for seat in [0, 1, 3] {
+            field.admit(SeatId(seat), 9, 9);
+        }
+        let mut selector = RoundRobin::default();
+        let picks: Vec<_> = (0..6).filter_map(|_| selector.pick(&mut field)).map(|s| s.0).collect();
+        assert_eq!(picks, [0, 1, 3, 0, 1, 3]);
+        assert_eq!(RoundRobin::default().pick(&mut Field::new(4)), None);
+    }
+}

@@ -1,0 +1,650 @@
+//! Which processes should run: filling seats, rolling replacement, scaling, and the end.
+
+use super::action::{Action, Actions, Custody, Outcome};
+use super::event::{Cause, Event};
+use super::input::{Command, Exit, Terms};
+use super::ledger::{Grip, Place};
+use super::worker::{Cue, Effect, State, Worker};
+use super::{Engine, Seat};
+use crate::limits::{
+    BACKOFF_MIN, BERTHS_MAX, CONCURRENCY_MAX, ROLLOUT_FAILURES_MAX, SEATS_MAX, START_DEATHS_MAX,
+    VIOLATIONS_MAX,
+};
+use crate::units::{Generation, Mono, SeatId, Span, Ticket, WorkerId};
+
+/// Where the whole pool is in its life.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Phase {
+    /// No worker has ever been ready.
+    Opening {
+        /// Workers that died meanwhile.
+        deaths: u32,
+    },
+    /// It serves.
+    Serving,
+    /// It finishes: first what the backlogs hold, then what the workers have.
+    Stopping {
+        /// When patience ends.
+        until: Mono,
+        /// How far it got.
+        stage: Stage,
+    },
+    /// Every process is being ended.
+    Ending(Outcome),
+    /// Nothing is left.
+    Over,
+}
+
+/// How far a graceful stop got.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stage {
+    /// The backlogs are being swept.
+    Sweeping,
+    /// What waits is being placed.
+    Placing,
+    /// The workers finish.
+    Draining,
+}
+
+/// A replacement of all workers, under way.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Rollout {
+    /// What the new ones belong to.
+    pub(super) generation: Generation,
+    /// New workers that did not become ready.
+    pub(super) failures: u32,
+    /// Whether another one was asked for meanwhile.
+    pub(super) again: bool,
+    /// No further attempt before then.
+    pub(super) not_before: Option<Mono>,
+}
+
+impl Phase {
+    /// Once the pool stops, a client that has said nothing for so long is let go.
+    pub(super) const SILENT_AFTER_STOP: Span = Span::from_ms(500);
+
+    /// Whether connections are accepted.
+    pub(super) const fn accepts(self) -> bool {
+        match self {
+            Self::Opening { .. } | Self::Serving => true,
+            Self::Stopping { .. } | Self::Ending(_) | Self::Over => false,
+        }
+    }
+
+    /// When patience ends.
+    pub(super) const fn deadline(self) -> Option<Mono> {
+        match self {
+            Self::Stopping { until, .. } => Some(until),
+            Self::Opening { .. } | Self::Serving | Self::Ending(_) | Self::Over => None,
+        }
+    }
+}
+
+impl Engine {
+    /// Fills every seat for the first time.
+    pub fn start(&mut self, now: Mono, out: &mut Actions) {
+        self.measure_depth();
+        self.fill_seats(now, out);
+        self.tell_strength(out);
+    }
+
+    pub(super) fn hello(&mut self, now: Mono, id: WorkerId, terms: Terms, out: &mut Actions) {
+        let sane = (1..=CONCURRENCY_MAX).contains(&terms.concurrency) && 0 < terms.connections_max;
+        if !sane {
+            return self.violation(now, id, out);
+        }
+        let Some(worker) = self.worker_mut(id) else { return };
+        worker.terms = terms;
+        let (seat, generation) = (worker.seat, worker.generation);
+        if self.cue(now, id, Cue::Hello, out) == Some(Effect::Employ) {
+            out.emit(Event::Ready { worker: id, seat, generation });
+            self.employ(now, id, seat, out);
+        } else {
+            self.violation(now, id, out);
+        }
+    }
+
+    pub(super) fn violation(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+        let Some(worker) = self.worker_mut(id) else { return };
+        worker.violations += 1;
+        let (seat, times) = (worker.seat, worker.violations);
+        out.emit(Event::Lied { worker: id, seat, times });
+        if times == VIOLATIONS_MAX {
+            worker.cause.get_or_insert(Cause::Lied);
+            self.cue(now, id, Cue::Kill, out);
+        }
+    }
+
+    pub(super) fn replace_stalled(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+        if let Some(worker) = self.worker_mut(id) {
+            worker.cause.get_or_insert(Cause::Stalled);
+        }
+        // A stopped process does not hear SIGTERM.
+        self.cue(now, id, Cue::Kill, out);
+    }
+
+    pub(super) fn spawn_failed(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+        if let Some(worker) = self.worker_mut(id) {
+            worker.cause = Some(Cause::NotStarted);
+        }
+        self.exited(now, id, Exit::Failed, out);
+    }
+
+    pub(super) fn exited(&mut self, now: Mono, id: WorkerId, exit: Exit, out: &mut Actions) {
+        if let Some(worker) = self.worker_mut(id) {
+            let told = match (worker.state, exit) {
+                (State::Draining { .. }, Exit::Clean) | (State::Terminating { .. }, _) => true,
+                (State::Draining { .. }, Exit::Failed)
+                | (
+                    State::Vacant
+                    | State::Starting { .. }
+                    | State::Ready
+                    | State::Killing
+                    | State::Reclaiming,
+                    _,
+                ) => false,
+            };
+            worker.cause.get_or_insert(if told { Cause::Told } else { Cause::Died });
+        }
+        self.cue(now, id, Cue::Exited, out);
+        self.refresh(id);
+    }
+
+    /// The dead worker's channel is empty: what it had not begun with goes to others, the rest is
+    /// lost with it; its berth is free and its seat is to be filled again.
+    pub(super) fn bury(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+        let Some(worker) = self.worker(id).cloned() else { return };
+        let recalled = match worker.attention {
+            super::worker::Attention::Recalling { recalled } => recalled,
+            super::worker::Attention::Prompt
+            | super::worker::Attention::Full { .. }
+            | super::worker::Attention::Overdue { .. } => 0,
+        };
+        let (recovered, lost) = self.divide_estate(id, out);
+        self.counters.recovered += u64::from(recovered);
+        self.counters.lost += u64::from(lost);
+        let cause = worker.cause.unwrap_or(Cause::Died);
+        let recovered = recovered + recalled;
+        out.emit(Event::Gone { worker: id, seat: worker.seat, cause, recovered, lost });
+        out.push(Action::Bury(id));
+        self.cue(now, id, Cue::Buried, out);
+        self.leave_seat(now, id, &worker, cause, out);
+    }
+
+    pub(super) fn command(&mut self, now: Mono, command: Command, out: &mut Actions) {
+        match command {
+            Command::Rollout => self.begin_rollout(out),
+            Command::Grow => self.grow(now, out),
+            Command::Shrink => self.shrink(now, out),
+            Command::Stop => self.stop(now, out),
+            Command::StopFast => self.end(now, Outcome::Done, out),
+        }
+        self.tell_strength(out);
+    }
+
+    pub(super) fn listeners_closed(&mut self) {
+        match &mut self.phase {
+            Phase::Stopping { stage: stage @ Stage::Sweeping, .. } => *stage = Stage::Placing,
+            Phase::Stopping { stage: Stage::Placing | Stage::Draining, .. }
+            | Phase::Opening { .. }
+            | Phase::Serving
+            | Phase::Ending(_)
+            | Phase::Over => {}
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Mono, out: &mut Actions) {
+        self.tick_dispatch(now, out);
+        for berth in 0..self.workers.len() {
+            let state = self.workers[berth].state;
+            if state.deadline().is_some_and(|until| until <= now) {
+                self.overdue(now, berth, state, out);
+            }
+        }
+        self.fill_seats(now, out);
+        if let Some(rollout) = &mut self.rollout
+            && rollout.not_before.is_some_and(|at| at <= now)
+        {
+            rollout.not_before = None;
+        }
+        if self.phase.deadline().is_some_and(|until| until <= now) {
+            self.end(now, Outcome::Done, out);
+        }
+    }
+
+    /// Moves rollout and stop along, as far as they can go without anything else happening.
+    pub(super) fn advance(&mut self, now: Mono, out: &mut Actions) {
+        self.advance_rollout(now, out);
+        match self.phase {
+            Phase::Stopping { until, stage: Stage::Placing } => {
+                let ledger = &self.ledger;
+                let waiting = ledger.watched() + ledger.expiring() + ledger.held();
+                if waiting + ledger.offered() == 0 {
+                    self.phase = Phase::Stopping { until, stage: Stage::Draining };
+                    self.cue_all(now, Cue::Drain, out);
+                }
+            }
+            Phase::Stopping { stage: Stage::Draining, .. } => {
+                self.exit_if_empty(Outcome::Done, out);
+            }
+            Phase::Ending(outcome) => self.exit_if_empty(outcome, out),
+            Phase::Stopping { stage: Stage::Sweeping, .. }
+            | Phase::Opening { .. }
+            | Phase::Serving
+            | Phase::Over => {}
+        }
+    }
+
+    pub(super) fn name(&self, berth: usize) -> WorkerId {
+        let epoch = self.workers[berth].epoch;
+        WorkerId { berth: u16::try_from(berth).expect("berths are limited"), epoch }
+    }
+
+    pub(super) fn seat_id(index: usize) -> SeatId {
+        SeatId(u16::try_from(index).expect("seats are limited"))
+    }
+
+    /// Gives a worker its cue and carries out what follows; `None` when the cue meant nothing.
+    fn cue(&mut self, now: Mono, id: WorkerId, cue: Cue, out: &mut Actions) -> Option<Effect> {
+        let patience = self.setup.patience;
+        let worker = self.worker_mut(id)?;
+        let (state, effect) = worker.state.on(cue, now, patience)?;
+        worker.state = state;
+        let seat = worker.seat;
+        match effect {
+            Effect::Nothing => {}
+            Effect::Employ => worker.ready_since = Some(now),
+            Effect::TellDrain => {
+                out.emit(Event::Draining { worker: id, seat });
+                out.push(Action::Drain(id));
+            }
+            Effect::SendTerm => out.push(Action::Terminate(id)),
+            Effect::SendKill => out.push(Action::Kill(id)),
+            Effect::Recall => {
+                worker.attention = super::worker::Attention::Recalling { recalled: 0 };
+                out.push(Action::Recall(id));
+            }
+        }
+        self.refresh(id);
+        Some(effect)
+    }
+
+    fn cue_all(&mut self, now: Mono, cue: Cue, out: &mut Actions) {
+        for berth in 0..self.workers.len() {
+            let id = self.name(berth);
+            match cue {
+                Cue::Drain | Cue::Terminate => {
+                    if let Some(worker) = self.worker_mut(id)
+                        && worker.is_alive()
+                    {
+                        worker.cause.get_or_insert(Cause::Told);
+                    }
+                }
+                Cue::Spawn | Cue::Hello | Cue::Kill | Cue::Overdue | Cue::Exited | Cue::Buried => {}
+            }
+            self.cue(now, id, cue, out);
+        }
+    }
+
+    fn overdue(&mut self, now: Mono, berth: usize, state: State, out: &mut Actions) {
+        let cause = match state {
+            State::Starting { .. } => Some(Cause::NotReady),
+            State::Draining { .. } => Some(Cause::DrainTimeout),
+            State::Vacant
+            | State::Ready
+            | State::Terminating { .. }
+            | State::Killing
+            | State::Reclaiming => None,
+        };
+        let worker = &mut self.workers[berth];
+        if worker.cause.is_none() || cause == Some(Cause::DrainTimeout) {
+            worker.cause = cause;
+        }
+        let id = self.name(berth);
+        self.cue(now, id, Cue::Overdue, out);
+    }
+
+    /// A ready worker takes its seat; whoever sat there finishes.
+    fn employ(&mut self, now: Mono, id: WorkerId, seat: SeatId, out: &mut Actions) {
+        if let Phase::Opening { .. } = self.phase {
+            self.phase = Phase::Serving;
+        }
+        let place = &mut self.seats[seat.index()];
+        if place.successor == Some(id) {
+            place.successor = None;
+            let predecessor = place.holder.replace(id);
+            if let Some(predecessor) = predecessor {
+                self.dismiss(now, predecessor, out);
+            }
+        }
+        if !self.phase.accepts() || self.seats[seat.index()].holder != Some(id) {
+            self.dismiss(now, id, out);
+        }
+        self.refresh_all();
+        self.tell_strength(out);
+    }
+
+    fn dismiss(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+        if let Some(worker) = self.worker_mut(id) {
+            worker.cause.get_or_insert(Cause::Told);
+        }
+        self.cue(now, id, Cue::Drain, out);
+    }
+
+    /// Who gets what a dead worker leaves: counts of recovered and of lost connections.
+    fn divide_estate(&mut self, id: WorkerId, out: &mut Actions) -> (u32, u32) {
+        let (mut recovered, mut lost) = (0, 0);
+        for ticket in self.ledger.offers_of(id) {
+            match self.ledger.place(ticket) {
+                Some(Place::Offered { custody: Custody::Lend, .. }) => {
+                    self.take_back(ticket, id);
+                    recovered += 1;
+                }
+                Some(
+                    Place::Offered { custody: Custody::Transfer, .. }
+                    | Place::Watched { .. }
+                    | Place::Expiring
+                    | Place::Held
+                    | Place::Delivered { .. },
+                )
+                | None => {
+                    if let Some(worker) = self.worker_mut(id) {
+                        worker.offered -= 1;
+                    }
+                    self.lose(ticket, out);
+                    lost += 1;
+                }
+            }
+        }
+        for ticket in self.ledger.deliveries_of(id) {
+            match self.ledger.place(ticket) {
+                Some(Place::Delivered { grip: Grip::Received(Custody::Lend), .. }) => {
+                    self.ledger.move_to(ticket, Place::Held);
+                    recovered += 1;
+                }
+                Some(
+                    Place::Delivered {
+                        grip: Grip::Received(Custody::Transfer) | Grip::Claimed,
+                        ..
+                    }
+                    | Place::Offered { .. }
+                    | Place::Watched { .. }
+                    | Place::Expiring
+                    | Place::Held,
+                )
+                | None => {
+                    self.lose(ticket, out);
+                    lost += 1;
+                }
+            }
+        }
+        (recovered, lost)
+    }
+
+    fn lose(&mut self, ticket: Ticket, out: &mut Actions) {
+        self.ledger.strike(ticket);
+        self.counters.closed += 1;
+        out.push(Action::Retire(ticket));
+    }
+
+    fn leave_seat(
+        &mut self,
+        now: Mono,
+        id: WorkerId,
+        worker: &Worker,
+        cause: Cause,
+        out: &mut Actions,
+    ) {
+        let seat = worker.seat;
+        let place = &mut self.seats[seat.index()];
+        let was_successor = place.successor == Some(id);
+        let was_holder = place.holder == Some(id);
+        if was_successor {
+            place.successor = None;
+            self.rollout_failed_once(now, out);
+        }
+        if was_holder {
+            self.seats[seat.index()].holder = None;
+            self.field.bar(seat);
+            self.schedule_refill(now, seat, worker, out);
+        }
+        let unasked = cause != Cause::Told;
+        if let Phase::Opening { deaths } = &mut self.phase
+            && unasked
+        {
+            *deaths += 1;
+            if *deaths >= START_DEATHS_MAX || cause == Cause::NotReady {
+                self.end(now, Outcome::NeverReady, out);
+            }
+        }
+        self.tell_strength(out);
+    }
+
+    fn schedule_refill(&mut self, now: Mono, seat: SeatId, worker: &Worker, out: &mut Actions) {
+        if !self.refills() || !self.seats[seat.index()].wanted {
+            return;
+        }
+        let place = &mut self.seats[seat.index()];
+        let after = place.backoff.after_death(now, worker.ready_since, &mut self.rng);
+        place.not_before = Some(now.after(after));
+        place.restarts += 1;
+        out.emit(Event::Restarting { seat, after });
+        self.fill_seats(now, out);
+    }
+
+    /// Whether empty seats are filled: while the pool serves, and while something still waits for
+    /// a worker.
+    fn refills(&self) -> bool {
+        match self.phase {
+            Phase::Opening { .. } | Phase::Serving => true,
+            Phase::Stopping { stage: Stage::Sweeping | Stage::Placing, .. } => true,
+            Phase::Stopping { stage: Stage::Draining, .. } | Phase::Ending(_) | Phase::Over => {
+                false
+            }
+        }
+    }
+
+    fn fill_seats(&mut self, now: Mono, out: &mut Actions) {
+        for index in 0..self.seats.len() {
+            let seat = self.seats[index];
+            let due = seat.not_before.is_none_or(|at| at <= now);
+            if self.refills() && seat.wanted && seat.holder.is_none() && due {
+                self.seats[index].not_before = None;
+                let generation = self.generation;
+                self.seats[index].holder = self.spawn(now, Self::seat_id(index), generation, out);
+            } else if !self.refills() || !seat.wanted || seat.holder.is_some() {
+                // A successor has taken the seat meanwhile: there is nothing to wait for.
+                self.seats[index].not_before = None;
+            }
+        }
+    }
+
+    /// Starts a process in a free berth; `None` when there is none.
+    fn spawn(
+        &mut self,
+        now: Mono,
+        seat: SeatId,
+        generation: Generation,
+        out: &mut Actions,
+    ) -> Option<WorkerId> {
+        let berth = match self.workers.iter().position(|worker| worker.state == State::Vacant) {
+            Some(berth) => berth,
+            None if self.workers.len() < BERTHS_MAX => {
+                self.workers.push(Worker::VACANT);
+                self.workers.len() - 1
+            }
+            None => return None,
+        };
+        self.workers[berth] = self.workers[berth].next_tenant(seat, generation);
+        let id = self.name(berth);
+        out.emit(Event::Starting { worker: id, seat, generation });
+        out.push(Action::Spawn { worker: id, seat, generation });
+        self.cue(now, id, Cue::Spawn, out);
+        Some(id)
+    }
+
+    fn begin_rollout(&mut self, out: &mut Actions) {
+        if !self.phase.accepts() {
+            return;
+        }
+        if let Some(rollout) = &mut self.rollout {
+            rollout.again = true;
+            return;
+        }
+        let generation = Generation(self.generation.0 + 1);
+        self.rollout = Some(Rollout { generation, failures: 0, again: false, not_before: None });
+        out.emit(Event::RolloutStarted(generation));
+    }
+
+    /// One seat at a time gets its successor; when none is left that needs one, the rollout is
+    /// done.
+    fn advance_rollout(&mut self, now: Mono, out: &mut Actions) {
+        let Some(rollout) = self.rollout else { return };
+        if !self.phase.accepts() {
+            self.rollout = None;
+            return;
+        }
+        let waits = rollout.not_before.is_some_and(|at| now < at);
+        if waits || self.seats.iter().any(|seat| seat.successor.is_some()) {
+            return;
+        }
+        match self.seats.iter().position(|seat| self.is_outdated(seat, rollout.generation)) {
+            Some(index) => {
+                let seat = Self::seat_id(index);
+                self.seats[index].successor = self.spawn(now, seat, rollout.generation, out);
+            }
+            None => {
+                self.generation = rollout.generation;
+                self.rollout = None;
+                out.emit(Event::RolloutDone(rollout.generation));
+                if rollout.again {
+                    self.begin_rollout(out);
+                    self.advance_rollout(now, out);
+                }
+            }
+        }
+    }
+
+    fn is_outdated(&self, seat: &Seat, generation: Generation) -> bool {
+        seat.wanted
+            && seat
+                .holder
+                .and_then(|holder| self.worker(holder))
+                .is_some_and(|holder| holder.generation < generation)
+    }
+
+    fn rollout_failed_once(&mut self, now: Mono, out: &mut Actions) {
+        let Some(rollout) = &mut self.rollout else { return };
+        rollout.failures += 1;
+        if rollout.failures < ROLLOUT_FAILURES_MAX {
+            rollout.not_before = Some(now.after(BACKOFF_MIN.times(1 << rollout.failures)));
+            return;
+        }
+        // Seats that already have a new worker keep it: it became ready, and serves.
+        out.emit(Event::RolloutAborted(rollout.generation));
+        self.rollout = None;
+    }
+
+    fn grow(&mut self, now: Mono, out: &mut Actions) {
+        if !self.phase.accepts() {
+            return;
+        }
+        match self.seats.iter().position(|seat| !seat.wanted) {
+            Some(index) => {
+                self.seats[index].wanted = true;
+                self.refresh_all();
+            }
+            None if self.seats.len() < SEATS_MAX => {
+                self.seats.push(Seat::EMPTY);
+                self.field.resize(self.seats.len());
+            }
+            None => return,
+        }
+        self.fill_seats(now, out);
+    }
+
+    /// The last wanted seat goes; at least one stays.
+    fn shrink(&mut self, now: Mono, out: &mut Actions) {
+        let wanted = self.seats.iter().filter(|seat| seat.wanted).count();
+        let Some(index) = self.seats.iter().rposition(|seat| seat.wanted) else { return };
+        if !self.phase.accepts() || wanted < 2 {
+            return;
+        }
+        self.seats[index].wanted = false;
+        self.seats[index].not_before = None;
+        let (holder, successor) =
+            (self.seats[index].holder.take(), self.seats[index].successor.take());
+        self.field.bar(Self::seat_id(index));
+        for id in [holder, successor].into_iter().flatten() {
+            self.dismiss(now, id, out);
+        }
+    }
+
+    fn stop(&mut self, now: Mono, out: &mut Actions) {
+        if !self.phase.accepts() {
+            return;
+        }
+        out.emit(Event::Stopping);
+        if let Phase::Opening { .. } = self.phase {
+            return self.end(now, Outcome::Done, out);
+        }
+        let until = now.after(self.setup.patience.drain);
+        self.phase = Phase::Stopping { until, stage: Stage::Sweeping };
+        out.push(Action::CloseListeners);
+    }
+
+    /// Ends every process and everything that waits.
+    fn end(&mut self, now: Mono, outcome: Outcome, out: &mut Actions) {
+        match self.phase {
+            Phase::Ending(_) | Phase::Over => return,
+            Phase::Opening { .. } | Phase::Serving => {
+                out.emit(Event::Stopping);
+                out.push(Action::CloseListeners);
+            }
+            Phase::Stopping { .. } => {}
+        }
+        self.phase = Phase::Ending(outcome);
+        self.rollout = None;
+        self.cue_all(now, Cue::Terminate, out);
+        while let Some(ticket) = self.ledger.oldest_held() {
+            self.reject(ticket, out);
+        }
+        while let Some(ticket) = self.ledger.oldest_watched() {
+            self.ledger.move_to(ticket, Place::Expiring);
+            out.push(Action::Expire(ticket));
+        }
+    }
+
+    fn exit_if_empty(&mut self, outcome: Outcome, out: &mut Actions) {
+        let ending = matches!(self.phase, Phase::Ending(_));
+        while ending && let Some(ticket) = self.ledger.oldest_held() {
+            self.reject(ticket, out);
+        }
+        let vacant = self.workers.iter().all(|worker| worker.state == State::Vacant);
+        let ledger = &self.ledger;
+        let waiting = ledger.watched() + ledger.expiring() + ledger.held();
+        if vacant && waiting == 0 {
+            self.phase = Phase::Over;
+            out.push(Action::Exit(outcome));
+        }
+    }
+
+    fn tell_strength(&mut self, out: &mut Actions) {
+        let count = |seats: &dyn Fn(&(usize, &Seat)) -> bool| {
+            u16::try_from(self.seats.iter().enumerate().filter(seats).count())
+                .expect("seats are limited")
+        };
+        let want = count(&|(_, seat)| seat.wanted);
+        let have = count(&|(index, seat)| seat.wanted && self.is_served(Self::seat_id(*index)));
+        if self.strength == (have, want) {
+            return;
+        }
+        self.strength = (have, want);
+        // Workers that gather at the start, or leave at the end, are no degradation.
+        if have == want || (self.was_whole && self.phase.accepts()) {
+            self.was_whole = true;
+            out.emit(Event::Strength { have, want });
+        }
+        self.measure_depth();
+    }
+}

@@ -1,0 +1,285 @@
+//! One worker process: the life that it leads, and what the engine remembers about it.
+//!
+//! ```text
+//!            Spawn            Hello           Drain             Overdue          Overdue
+//!  Vacant ---------> Starting -----> Ready ---------> Draining -------> Terminating --> Killing
+//!    ^                  |              |                 |                 |            |
+//!    |                  +--------------+------ Exited ---+-----------------+------------+
+//!    +---- Buried ---- Reclaiming <----------------+
+//! ```
+
+use super::event::Cause;
+use super::input::{Load, Terms};
+use crate::limits::TERM_TIMEOUT;
+use crate::units::{Generation, Mono, SeatId, Span};
+
+/// Where a process is in its life. Every state that could last for ever by a fault has a deadline.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum State {
+    /// No process.
+    Vacant,
+    /// Started; it must say hello by then.
+    Starting {
+        /// Deadline.
+        until: Mono,
+    },
+    /// It takes connections.
+    Ready,
+    /// It finishes what it has.
+    Draining {
+        /// Deadline.
+        until: Mono,
+    },
+    /// It has been sent SIGTERM.
+    Terminating {
+        /// Deadline.
+        until: Mono,
+    },
+    /// It has been sent SIGKILL.
+    Killing,
+    /// It is gone; what it never received is being read back.
+    Reclaiming,
+}
+
+/// What can happen to a process.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cue {
+    /// It was started.
+    Spawn,
+    /// It said hello.
+    Hello,
+    /// It shall finish and leave.
+    Drain,
+    /// It shall leave now.
+    Terminate,
+    /// It shall be gone.
+    Kill,
+    /// Its state's deadline has passed.
+    Overdue,
+    /// It is gone.
+    Exited,
+    /// What it never received is back.
+    Buried,
+}
+
+/// What a change of state asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Effect {
+    /// Nothing.
+    Nothing,
+    /// It may be given connections.
+    Employ,
+    /// Tell it to finish.
+    TellDrain,
+    /// Send SIGTERM.
+    SendTerm,
+    /// Send SIGKILL.
+    SendKill,
+    /// Read back what it never received.
+    Recall,
+}
+
+/// How long states may last.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Patience {
+    /// To become ready.
+    pub start: Span,
+    /// To finish.
+    pub drain: Span,
+}
+
+impl State {
+    /// The state that `cue` leads to, and what that asks for; `None` when the cue means nothing
+    /// here and is ignored.
+    pub fn on(self, cue: Cue, now: Mono, patience: Patience) -> Option<(Self, Effect)> {
+        let starting = Self::Starting { until: now.after(patience.start) };
+        let draining = Self::Draining { until: now.after(patience.drain) };
+        let terminating = Self::Terminating { until: now.after(TERM_TIMEOUT) };
+        match (self, cue) {
+            (Self::Vacant, Cue::Spawn) => Some((starting, Effect::Nothing)),
+            (Self::Starting { .. }, Cue::Hello) => Some((Self::Ready, Effect::Employ)),
+            (Self::Ready, Cue::Drain) => Some((draining, Effect::TellDrain)),
+            // One that is not up yet has nothing to finish.
+            (Self::Starting { .. }, Cue::Drain | Cue::Terminate | Cue::Overdue)
+            | (Self::Ready, Cue::Terminate)
+            | (Self::Draining { .. }, Cue::Terminate | Cue::Overdue) => {
+                Some((terminating, Effect::SendTerm))
+            }
+            (Self::Terminating { .. }, Cue::Overdue)
+            | (
+                Self::Starting { .. }
+                | Self::Ready
+                | Self::Draining { .. }
+                | Self::Terminating { .. },
+                Cue::Kill,
+            ) => Some((Self::Killing, Effect::SendKill)),
+            (
+                Self::Starting { .. }
+                | Self::Ready
+                | Self::Draining { .. }
+                | Self::Terminating { .. }
+                | Self::Killing,
+                Cue::Exited,
+            ) => Some((Self::Reclaiming, Effect::Recall)),
+            (Self::Reclaiming, Cue::Buried) => Some((Self::Vacant, Effect::Nothing)),
+            (Self::Vacant, _)
+            | (Self::Starting { .. }, Cue::Spawn | Cue::Buried)
+            | (Self::Ready, Cue::Spawn | Cue::Hello | Cue::Overdue | Cue::Buried)
+            | (Self::Draining { .. }, Cue::Spawn | Cue::Hello | Cue::Drain | Cue::Buried)
+            | (
+                Self::Terminating { .. },
+                Cue::Spawn | Cue::Hello | Cue::Drain | Cue::Terminate | Cue::Buried,
+            )
+            | (
+                Self::Killing,
+                Cue::Spawn
+                | Cue::Hello
+                | Cue::Drain
+                | Cue::Terminate
+                | Cue::Kill
+                | Cue::Overdue
+                | Cue::Buried,
+            )
+            | (
+                Self::Reclaiming,
+                Cue::Spawn
+                | Cue::Hello
+                | Cue::Drain
+                | Cue::Terminate
+                | Cue::Kill
+                | Cue::Overdue
+                | Cue::Exited,
+            ) => None,
+        }
+    }
+
+    /// When this state must be left.
+    pub const fn deadline(self) -> Option<Mono> {
+        match self {
+            Self::Starting { until } | Self::Draining { until } | Self::Terminating { until } => {
+                Some(until)
+            }
+            Self::Vacant | Self::Ready | Self::Killing | Self::Reclaiming => None,
+        }
+    }
+
+    /// The word for it in `status`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Vacant => "vacant",
+            Self::Starting { .. } => "starting",
+            Self::Ready => "ready",
+            Self::Draining { .. } => "draining",
+            Self::Terminating { .. } => "terminating",
+            Self::Killing => "killing",
+            Self::Reclaiming => "reclaiming",
+        }
+    }
+}
+
+/// Whether offers reach a worker.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Attention {
+    /// As far as is known.
+    Prompt,
+    /// Its channel is full, until it says anything or then.
+    Full {
+        /// Deadline.
+        until: Mono,
+    },
+    /// What it has not received is being read back.
+    Recalling {
+        /// Offers that came back so far.
+        recalled: u32,
+    },
+    /// It left an offer unclaimed; it is tried again when it says anything, or then.
+    Overdue {
+        /// Deadline.
+        until: Mono,
+    },
+}
+
+/// One berth in the table of processes, and its tenant.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Worker {
+    /// How many tenants the berth has had before.
+    pub epoch: u32,
+    /// Where in its life.
+    pub state: State,
+    /// Whose place it takes.
+    pub seat: SeatId,
+    /// Its rollout.
+    pub generation: Generation,
+    /// What it can take.
+    pub terms: Terms,
+    /// Offers that it has not been seen to receive.
+    pub offered: u32,
+    /// Requests of its connections that hold a credit.
+    pub running: u32,
+    /// Connections that it has received and not claimed.
+    pub unclaimed: u32,
+    /// Its own account, as last read.
+    pub load: Load,
+    /// Whether offers reach it.
+    pub attention: Attention,
+    /// How long it is left alone after the next overdue offer.
+    pub overdue_pause: Span,
+    /// Since when it has been overdue without saying anything.
+    pub silent_since: Option<Mono>,
+    /// When it became ready.
+    pub ready_since: Option<Mono>,
+    /// False words so far.
+    pub violations: u32,
+    /// Why it goes, once that is known.
+    pub cause: Option<Cause>,
+}
+
+impl Worker {
+    /// An empty berth.
+    pub const VACANT: Self = Self {
+        epoch: 0,
+        state: State::Vacant,
+        seat: SeatId(0),
+        generation: Generation(0),
+        terms: Terms { concurrency: 1, connections_max: 0 },
+        offered: 0,
+        running: 0,
+        unclaimed: 0,
+        load: Load { in_flight: 0, connections: 0 },
+        attention: Attention::Prompt,
+        overdue_pause: Span::ZERO,
+        silent_since: None,
+        ready_since: None,
+        violations: 0,
+        cause: None,
+    };
+
+    /// The next tenant of this berth.
+    pub fn next_tenant(&self, seat: SeatId, generation: Generation) -> Self {
+        Self { epoch: self.epoch.wrapping_add(1), seat, generation, ..Self::VACANT }
+    }
+
+    /// When it is given up, if it says nothing before: it has received what it does not claim.
+    pub fn gives_up_at(&self, stall_timeout: Span) -> Option<Mono> {
+        let since = self.silent_since.filter(|_| 0 < self.unclaimed && self.is_alive())?;
+        Some(since.after(stall_timeout))
+    }
+
+    /// Requests in flight: our own count of what is credited, or its account, whichever is more;
+    /// the account is older, and our count does not know of later keep-alive requests.
+    pub fn in_flight(&self) -> u32 {
+        self.offered + self.running.max(self.load.in_flight)
+    }
+
+    /// Whether there is a process.
+    pub fn is_alive(&self) -> bool {
+        match self.state {
+            State::Vacant | State::Reclaiming => false,
+            State::Starting { .. }
+            | State::Ready
+            | State::Draining { .. }
+            | State::Terminating { .. }
+            | State::Killing => true,
+        }
+    }
+}
