@@ -9,3 +9,9 @@ pub mod limits;
 pub mod units;
 
 pub mod engine;
+
+pub mod shm;
+pub mod sys;
+pub mod wire;
+
+pub mod worker;

@@ -98,8 +98,8 @@ pub(crate) const GUESTS: &[Guest] = &[
     },
     Guest {
         name: "libc",
-        homes: &["src/sys/", "src/shm/", "src/io/"],
-        why: "system calls have a safe wrapper in sys",
+        homes: &["src/sys/", "src/shm/", "src/io/", "src/worker/", "src/serve/", "src/master/"],
+        why: "error numbers and signals have its names; calls have a safe wrapper in sys",
     },
     Guest {
         name: "nix",

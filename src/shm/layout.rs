@@ -1,0 +1,184 @@
+//! What lies where in the shared pages. Everything is an atomic number, valid whatever it holds,
+//! so that a lying peer can write nonsense but never undefined behaviour.
+
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use crossbeam_utils::CachePadded;
+
+use crate::limits::{BERTHS_MAX, TICKETS_MAX, TOKEN_RING};
+
+/// First word of every page.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"dispatch");
+
+/// Sizes and positions, hashed: two builds that disagree on any of them do not talk.
+pub const LAYOUT: u64 = layout_hash();
+
+/// What the master writes.
+#[repr(C)]
+#[derive(Debug)]
+pub struct MasterPage {
+    /// Written once.
+    pub head: CachePadded<Head>,
+    /// Whether workers must ring.
+    pub doze: CachePadded<AtomicU32>,
+    /// One line per process.
+    pub berths: [CachePadded<Berth>; BERTHS_MAX],
+    /// One card per connection.
+    pub cards: [Card; TICKETS_MAX as usize],
+}
+
+/// What a worker writes.
+#[repr(C)]
+#[derive(Debug)]
+pub struct WorkerPage {
+    /// Written once, before the worker's hello.
+    pub head: CachePadded<WorkerHead>,
+    /// What it does.
+    pub board: CachePadded<Board>,
+    /// Tokens ever written.
+    pub produced: CachePadded<AtomicU64>,
+    /// The tokens, by number modulo the ring's size.
+    pub tokens: [[AtomicU64; 2]; TOKEN_RING],
+}
+
+/// How a page begins.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Head {
+    /// [`MAGIC`].
+    pub magic: AtomicU64,
+    /// [`LAYOUT`].
+    pub layout: AtomicU64,
+}
+
+/// How a worker's page begins.
+#[repr(C)]
+#[derive(Debug)]
+pub struct WorkerHead {
+    /// [`MAGIC`].
+    pub magic: AtomicU64,
+    /// [`LAYOUT`].
+    pub layout: AtomicU64,
+    /// Requests that it can have begun at once.
+    pub concurrency: AtomicU32,
+    /// Connections that it can hold.
+    pub connections_max: AtomicU32,
+}
+
+/// What the master tells one worker.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Berth {
+    /// Tokens of its ring that have been read.
+    pub consumed: AtomicU64,
+    /// An [`Order`].
+    pub order: AtomicU32,
+}
+
+/// One connection. The master alone writes it; the worker that was offered it reads it.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Card {
+    /// Which tenant of the slot.
+    pub generation: AtomicU32,
+    /// Where it came in.
+    pub listener: AtomicU32,
+    /// The berth that it was last offered to.
+    pub owner: AtomicU32,
+    /// Offers made of it.
+    pub offers: AtomicU32,
+    /// When it was accepted, in nanoseconds of the monotonic clock.
+    pub accepted_at_ns: AtomicU64,
+    /// When it became readable.
+    pub readable_at_ns: AtomicU64,
+    /// When it was last offered.
+    pub offered_at_ns: AtomicU64,
+    reserved: [AtomicU64; 3],
+}
+
+/// What a worker says of itself, for whoever looks.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Board {
+    /// Requests begun.
+    pub started: AtomicU64,
+    /// Requests answered.
+    pub finished: AtomicU64,
+    /// Connections taken, from the master or from a listener.
+    pub accepted: AtomicU64,
+    /// Connections open.
+    pub connections: AtomicU32,
+    /// The CPU that it bound itself to, plus one; 0 for none.
+    pub cpu: AtomicU32,
+    /// Since when a request runs, in nanoseconds of the monotonic clock; 0 when none does.
+    pub busy_since_ns: AtomicU64,
+}
+
+/// Whether a worker's token must be followed by a ring of the bell.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum Doze {
+    /// No: the master looks anyway before it sleeps.
+    Awake = 0,
+    /// Only when the ring fills up: it has nothing to do that a token could help.
+    Content = 1,
+    /// Yes: something waits for a token.
+    Waiting = 2,
+}
+
+impl Doze {
+    /// The state that a page shows; what is unknown wakes.
+    pub const fn from_word(word: u32) -> Self {
+        match word {
+            0 => Self::Awake,
+            1 => Self::Content,
+            _ => Self::Waiting,
+        }
+    }
+}
+
+/// What a worker shall do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum Order {
+    /// Serve.
+    Serve = 0,
+    /// Take no more, finish, leave.
+    Drain = 1,
+}
+
+impl Order {
+    /// The order that a page shows.
+    pub const fn from_word(word: u32) -> Self {
+        match word {
+            0 => Self::Serve,
+            _ => Self::Drain,
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Card>() == 64, "a card is one cache line");
+
+const fn layout_hash() -> u64 {
+    let facts = [
+        size_of::<MasterPage>(),
+        size_of::<WorkerPage>(),
+        std::mem::offset_of!(MasterPage, doze),
+        std::mem::offset_of!(MasterPage, berths),
+        std::mem::offset_of!(MasterPage, cards),
+        std::mem::offset_of!(WorkerPage, board),
+        std::mem::offset_of!(WorkerPage, produced),
+        std::mem::offset_of!(WorkerPage, tokens),
+        std::mem::offset_of!(Card, offered_at_ns),
+        std::mem::offset_of!(Board, busy_since_ns),
+        TOKEN_RING,
+    ];
+    // FNV-1a over the facts.
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut index = 0;
+    while index < facts.len() {
+        hash = (hash ^ facts[index] as u64).wrapping_mul(0x0100_0000_01b3);
+        index += 1;
+    }
+    hash
+}

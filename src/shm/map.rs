@@ -1,0 +1,155 @@
+//! Maps the pages. What is behind a mapping can change at any time, which is why the pages hold
+//! atomics and nothing else; who may write is part of the type.
+#![expect(unsafe_code, reason = "shared memory is mapped and viewed as pages here, and only here")]
+
+use std::ffi::CStr;
+use std::marker::PhantomData;
+use std::num::NonZeroUsize;
+use std::ops::Deref;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::stat::fstat;
+
+use super::layout::{MasterPage, WorkerPage};
+use crate::sys::fd::errno_of;
+use crate::sys::memfd;
+use crate::units::Errno;
+
+/// A type that any bytes are a valid value of, and that stays valid while others write it.
+pub trait Page: sealed::Sealed {}
+
+impl Page for MasterPage {}
+impl Page for WorkerPage {}
+
+#[expect(unnameable_types, reason = "sealed: nobody else can make a page of anything")]
+mod sealed {
+    /// Only the two pages are pages.
+    pub trait Sealed {}
+    impl Sealed for super::MasterPage {}
+    impl Sealed for super::WorkerPage {}
+}
+
+/// A page that this process may write.
+#[derive(Debug)]
+pub struct Writable;
+
+/// A page that this process may only read; a store would be a segmentation fault, so what writes
+/// asks for [`Writable`].
+#[derive(Debug)]
+pub struct ReadOnly;
+
+/// A mapped page.
+#[derive(Debug)]
+pub struct Mapped<T: Page, Access> {
+    page: NonNull<T>,
+    access: PhantomData<Access>,
+}
+
+/// Why a page could not be mapped.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum MapError {
+    /// The memory could not be made or mapped.
+    #[error("cannot map shared memory: error {}", .0.0)]
+    Kernel(Errno),
+    /// It is smaller than the page.
+    #[error(
+        "shared memory has {found} bytes, the page {wanted}: build both programs from one dispatchd"
+    )]
+    Size {
+        /// Bytes there.
+        found: u64,
+        /// Bytes needed.
+        wanted: usize,
+    },
+}
+
+impl<T: Page> Mapped<T, Writable> {
+    /// A new page of zeros, and the memory behind it.
+    ///
+    /// # Errors
+    /// When there are no descriptors or no memory.
+    pub fn create(name: &CStr) -> Result<(OwnedFd, Self), MapError> {
+        let memory = memfd::create(name, size_of::<T>()).map_err(MapError::Kernel)?;
+        let page = map(&memory, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
+        Ok((memory, Self { page, access: PhantomData }))
+    }
+
+    /// The page in this memory, to write.
+    ///
+    /// # Errors
+    /// When the memory is too small or sealed against writing.
+    pub fn open(memory: &OwnedFd) -> Result<Self, MapError> {
+        let page = map(memory, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
+        Ok(Self { page, access: PhantomData })
+    }
+}
+
+impl<T: Page> Mapped<T, ReadOnly> {
+    /// The page in this memory, to read.
+    ///
+    /// # Errors
+    /// When the memory is too small.
+    pub fn open(memory: &OwnedFd) -> Result<Self, MapError> {
+        let page = map(memory, ProtFlags::PROT_READ)?;
+        Ok(Self { page, access: PhantomData })
+    }
+}
+
+impl<T: Page, Access> Deref for Mapped<T, Access> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: the mapping is at least as large as T, aligned to a memory page, and lives until
+        // drop; T is made of atomics, for which any bytes are valid and others may write.
+        unsafe { self.page.as_ref() }
+    }
+}
+
+impl<T: Page, Access> Drop for Mapped<T, Access> {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `map` with this very length and is not used after this.
+        let unmapped = unsafe { munmap(self.page.cast(), size_of::<T>()) };
+        debug_assert!(unmapped.is_ok(), "our own mapping is valid");
+    }
+}
+
+fn map<T: Page>(memory: &OwnedFd, protection: ProtFlags) -> Result<NonNull<T>, MapError> {
+    let kernel = |errno| MapError::Kernel(errno_of(errno));
+    let found = u64::try_from(fstat(memory).map_err(kernel)?.st_size).unwrap_or(0);
+    let wanted = size_of::<T>();
+    if found < wanted as u64 {
+        return Err(MapError::Size { found, wanted });
+    }
+    let len = NonZeroUsize::new(wanted).expect("a page is not empty");
+    // SAFETY: a new mapping at an address of the kernel's choice replaces none of ours; the memory
+    // is large enough, and its size is sealed by whoever made it.
+    let address = unsafe { mmap(None, len, protection, MapFlags::MAP_SHARED, memory.as_fd(), 0) };
+    address.map(NonNull::cast).map_err(kernel)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_sealed_memory_cannot_be_written() {
+        let (memory, own) = Mapped::<MasterPage, Writable>::create(c"test").unwrap();
+        memfd::seal_writes(&memory).unwrap();
+        let theirs = Mapped::<MasterPage, ReadOnly>::open(&memory).unwrap();
+        own.doze.store(2, Relaxed);
+        assert_eq!(theirs.doze.load(Relaxed), 2);
+        let refused = Mapped::<MasterPage, Writable>::open(&memory).unwrap_err();
+        assert_eq!(refused, MapError::Kernel(Errno(libc::EPERM)));
+    }
+
+    #[test]
+    fn memory_of_another_size_is_refused() {
+        let memory = memfd::create(c"test", 4096).unwrap();
+        let refused = Mapped::<WorkerPage, Writable>::open(&memory).unwrap_err();
+        assert_eq!(refused, MapError::Size { found: 4096, wanted: size_of::<WorkerPage>() });
+    }
+}

@@ -1,0 +1,17 @@
+//! The pages that master and workers share. Who writes what is fixed: the master one memory that
+//! all workers read, each worker one that only the master reads besides it; every cache line has
+//! one writer.
+//!
+//! ```text
+//! master's memory (sealed against writing)      a worker's memory (its size is sealed)
+//! +-------------------------------+             +-------------------------------+
+//! | head: magic, layout           |             | head: magic, layout, terms    |
+//! | state: is the master asleep?  |             | board: what it does           |
+//! | berths: consumed, order, ...    |<-- reads ---| produced                      |
+//! | cards: one per connection     |             | ring of tokens                |
+//! +-------------------------------+             +-------------------------------+
+//! ```
+
+pub mod layout;
+pub mod map;
+pub mod ring;

@@ -1,0 +1,18 @@
+//! Safe wrappers around system calls, one family per file: here, in `shm` and in `io/uring.rs` is
+//! all the unsafe code of the house. Nothing here decides anything.
+
+pub mod affinity;
+pub mod clock;
+pub mod cpus;
+pub mod epoll;
+pub mod eventfd;
+pub mod fd;
+pub mod log_sink;
+pub mod memfd;
+pub mod pidfd;
+pub mod process;
+pub mod rlimit;
+pub mod scm;
+pub mod signal;
+pub mod socket;
+pub mod spawn;

@@ -1,0 +1,142 @@
+//! Resource limits, read and raised. Every parked connection is a descriptor, so the limit on open
+//! files is the true limit on connections: it is raised as far as the user may before any is taken.
+
+use std::fmt;
+use std::io;
+
+use nix::sys::resource;
+use thiserror::Error;
+
+use crate::units::Errno;
+
+/// A limit of this process, as the kernel keeps it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limit {
+    /// What counts now.
+    pub soft: u64,
+    /// How far `soft` may be raised without privileges.
+    pub hard: u64,
+}
+
+/// Which limit is meant.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Resource {
+    /// Descriptors open at once (`ulimit -n`).
+    OpenFiles,
+    /// Bytes of locked memory (`ulimit -l`), which old kernels charge a ring to.
+    LockedMemory,
+    /// Processes and threads of the user (`ulimit -u`).
+    Processes,
+}
+
+/// The limit on open files before and after it was raised.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Raised {
+    /// As it was inherited; what foreign programs may want back (`select` knows 1024).
+    pub before: Limit,
+    /// As it is now.
+    pub after: Limit,
+}
+
+/// Why a limit could not be read or set.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+pub enum RlimitError {
+    /// `getrlimit` failed.
+    #[error("read the limit on {resource}: {}", reason(*.errno))]
+    Read {
+        /// The limit asked for.
+        resource: Resource,
+        /// The kernel's reason.
+        errno: Errno,
+    },
+    /// `setrlimit` failed.
+    #[error("raise the limit on {resource} to {to}: {}", reason(*.errno))]
+    Raise {
+        /// The limit to be raised.
+        resource: Resource,
+        /// The value wanted.
+        to: u64,
+        /// The kernel's reason.
+        errno: Errno,
+    },
+}
+
+/// Raises the soft limit on open files to the hard one, and says what both were and are.
+///
+/// # Errors
+/// The limit cannot be read, or (under a sandbox) not be set.
+pub fn raise_open_files() -> Result<Raised, RlimitError> {
+    let before = read(Resource::OpenFiles)?;
+    if before.soft < before.hard {
+        resource::setrlimit(resource::Resource::RLIMIT_NOFILE, before.hard, before.hard).map_err(
+            |errno| RlimitError::Raise {
+                resource: Resource::OpenFiles,
+                to: before.hard,
+                errno: Errno(errno as i32),
+            },
+        )?;
+    }
+    Ok(Raised { before, after: read(Resource::OpenFiles)? })
+}
+
+/// The limit as it is now.
+///
+/// # Errors
+/// The kernel refuses to say.
+pub fn read(resource: Resource) -> Result<Limit, RlimitError> {
+    let kernels = match resource {
+        Resource::OpenFiles => resource::Resource::RLIMIT_NOFILE,
+        Resource::LockedMemory => resource::Resource::RLIMIT_MEMLOCK,
+        Resource::Processes => resource::Resource::RLIMIT_NPROC,
+    };
+    resource::getrlimit(kernels)
+        .map(|(soft, hard)| Limit { soft, hard })
+        .map_err(|errno| RlimitError::Read { resource, errno: Errno(errno as i32) })
+}
+
+fn reason(errno: Errno) -> io::Error {
+    io::Error::from_raw_os_error(errno.0)
+}
+
+impl Limit {
+    /// No limit, in the kernel's words.
+    pub const UNLIMITED: u64 = libc::RLIM_INFINITY;
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = |value: u64| match value {
+            Self::UNLIMITED => String::from("unlimited"),
+            value => value.to_string(),
+        };
+        write!(f, "{} (hard {})", word(self.soft), word(self.hard))
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OpenFiles => "open files",
+            Self::LockedMemory => "locked memory",
+            Self::Processes => "processes",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_reaches_the_hard_one() {
+        let raised = raise_open_files().unwrap();
+        assert_eq!(raised.after.soft, raised.before.hard);
+        assert_eq!(read(Resource::OpenFiles).unwrap(), raised.after);
+    }
+
+    #[test]
+    fn no_limit_has_a_word() {
+        let limit = Limit { soft: 1024, hard: Limit::UNLIMITED };
+        assert_eq!(limit.to_string(), "1024 (hard unlimited)");
+    }
+}

@@ -1,0 +1,465 @@
+//! Sockets: listening ones, channels between processes, and the calls that a connection needs
+//! where no ring is used. Every descriptor made here is close-on-exec.
+#![expect(unsafe_code, reason = "socket options and reads into spare room go through libc")]
+
+use std::fmt;
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::ptr;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::socket::sockopt::{ReceiveTimeout, SendTimeout};
+use nix::sys::socket::{
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, setsockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
+
+use crate::sys::fd::{adopt, duplicate, errno_of, last_errno};
+use crate::units::{Errno, Span};
+
+/// Where a socket listens.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Endpoint {
+    /// An IPv4 or IPv6 address and a port.
+    Tcp(SocketAddr),
+    /// A path in the file system, or `@name` for an abstract one, or nothing for an unnamed one.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// How a socket listens.
+#[derive(Clone, Copy, Debug)]
+pub struct ListenOptions {
+    /// Connections that may wait to be accepted; the kernel cuts it to net.core.somaxconn.
+    pub backlog: u32,
+    /// Several sockets on one port, among which the kernel chooses. TCP alone.
+    pub reuse_port: bool,
+}
+
+/// What kind of address a socket has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+    /// Unix.
+    Unix,
+    /// Anything else.
+    Other,
+}
+
+/// A listening socket, non-blocking. IPv6 ones take IPv6 alone, so that both can be had together.
+///
+/// # Errors
+/// EADDRINUSE, EACCES and what else bind and listen say; EOPNOTSUPP for a unix socket with
+/// `reuse_port`; ENAMETOOLONG for a path that does not fit.
+pub fn listen(endpoint: &Endpoint, options: ListenOptions) -> Result<OwnedFd, Errno> {
+    let fd = match endpoint {
+        Endpoint::Tcp(SocketAddr::V4(address)) => {
+            let fd = tcp_socket(AddressFamily::Inet, options)?;
+            bind(&fd, &sockaddr_v4(address))?;
+            fd
+        }
+        Endpoint::Tcp(SocketAddr::V6(address)) => {
+            let fd = tcp_socket(AddressFamily::Inet6, options)?;
+            set_flag(&fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)?;
+            bind(&fd, &sockaddr_v6(address))?;
+            fd
+        }
+        Endpoint::Unix(path) => unix_socket(path, options)?,
+    };
+    let backlog = i32::try_from(options.backlog).unwrap_or(i32::MAX);
+    let backlog = Backlog::new(backlog).unwrap_or(Backlog::MAXCONN);
+    nix::sys::socket::listen(&fd, backlog).map_err(errno_of)?;
+    Ok(fd)
+}
+
+/// Removes the file of a unix socket at which nobody listens any more: what a killed process left.
+/// Tells whether it did.
+///
+/// # Errors
+/// What connect and unlink say. A file that is not a socket is left alone.
+pub fn remove_stale(path: &Path) -> Result<bool, Errno> {
+    let probe = stream_socket(AddressFamily::Unix)?;
+    let address = UnixAddr::new(path).map_err(errno_of)?;
+    match nix::sys::socket::connect(probe.as_raw_fd(), &address) {
+        Err(nix::errno::Errno::ECONNREFUSED) => {}
+        Ok(()) | Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::ENOENT) => return Ok(false),
+        Err(errno) => return Err(errno_of(errno)),
+    }
+    let metadata = std::fs::symlink_metadata(path).map_err(|error| errno_from_io(&error))?;
+    if !std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()) {
+        return Ok(false);
+    }
+    std::fs::remove_file(path).map(|()| true).map_err(|error| errno_from_io(&error))
+}
+
+/// Where the socket is bound: the port that the kernel chose, for port 0.
+///
+/// # Errors
+/// ENOTSOCK, or EAFNOSUPPORT when it is neither IP nor unix.
+pub fn local_endpoint(fd: impl AsFd) -> Result<Endpoint, Errno> {
+    let fd = fd.as_fd();
+    match family(fd)? {
+        Family::V4 | Family::V6 => {
+            // The standard library parses what nix leaves out; it wants a descriptor of its own.
+            let listener = std::net::TcpListener::from(duplicate(fd)?);
+            let address = listener.local_addr().map_err(|error| errno_from_io(&error))?;
+            return Ok(Endpoint::Tcp(address));
+        }
+        Family::Other => return Err(Errno(libc::EAFNOSUPPORT)),
+        Family::Unix => {}
+    }
+    let unix: UnixAddr = nix::sys::socket::getsockname(fd.as_raw_fd()).map_err(errno_of)?;
+    let name = match (unix.path(), unix.as_abstract()) {
+        (Some(path), _) => path.to_path_buf(),
+        (None, Some(name)) => PathBuf::from(format!("@{}", String::from_utf8_lossy(name))),
+        (None, None) => PathBuf::new(),
+    };
+    Ok(Endpoint::Unix(name))
+}
+
+/// What kind of address the socket has.
+///
+/// # Errors
+/// ENOTSOCK.
+pub fn family(fd: impl AsFd) -> Result<Family, Errno> {
+    let domain = option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_DOMAIN)?;
+    Ok(match domain {
+        libc::AF_INET => Family::V4,
+        libc::AF_INET6 => Family::V6,
+        libc::AF_UNIX => Family::Unix,
+        _ => Family::Other,
+    })
+}
+
+/// Whether connections can be accepted from it: a stream socket that listens.
+///
+/// # Errors
+/// ENOTSOCK.
+pub fn is_listening(fd: impl AsFd) -> Result<bool, Errno> {
+    let fd = fd.as_fd();
+    let accepts = option(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? != 0;
+    Ok(accepts && option(fd, libc::SOL_SOCKET, libc::SO_TYPE)? == libc::SOCK_STREAM)
+}
+
+/// Takes one connection, close-on-exec and blocking. EINTR and connections that were gone before
+/// they were taken (ECONNABORTED) are stepped over.
+///
+/// # Errors
+/// EAGAIN when there is none and the listener does not wait; EMFILE, ENFILE, ENOBUFS and ENOMEM
+/// leave the connection in the queue.
+pub fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    loop {
+        match nix::sys::socket::accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
+            Ok(raw) => return Ok(adopt(raw)),
+            Err(nix::errno::Errno::EINTR | nix::errno::Errno::ECONNABORTED) => {}
+            Err(errno) => return Err(errno_of(errno)),
+        }
+    }
+}
+
+/// Ends the conversation in both directions, for every copy of the descriptor.
+///
+/// # Errors
+/// ENOTCONN when it had ended already.
+pub fn shutdown(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    nix::sys::socket::shutdown(socket.as_raw_fd(), nix::sys::socket::Shutdown::Both)
+        .map_err(errno_of)
+}
+
+/// Ends the conversation in our direction: the peer reads the end, and may still send.
+///
+/// # Errors
+/// ENOTCONN when it had ended already.
+pub fn shutdown_write(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    nix::sys::socket::shutdown(socket.as_raw_fd(), nix::sys::socket::Shutdown::Write)
+        .map_err(errno_of)
+}
+
+/// Whether a read would not wait: bytes, the end of the stream, or an error.
+pub fn poll_readable_now(fd: BorrowedFd<'_>) -> bool {
+    let interest = PollFlags::POLLIN | PollFlags::from_bits_retain(libc::POLLRDHUP);
+    let mut fds = [PollFd::new(fd, interest)];
+    loop {
+        match nix::poll::poll(&mut fds, PollTimeout::ZERO) {
+            Ok(count) => return 0 < count,
+            Err(nix::errno::Errno::EINTR) => {}
+            // Only a lack of kernel memory is left: whoever asked waits for an event instead.
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Both ends of a SOCK_SEQPACKET channel, blocking.
+///
+/// # Errors
+/// EMFILE, ENFILE or ENOMEM.
+pub fn seqpacket_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+    nix::sys::socket::socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
+    .map_err(errno_of)
+}
+
+/// Appends what there is to the spare capacity of `buffer`, without waiting; 0 is the end.
+///
+/// # Errors
+/// EAGAIN when there is nothing, ECONNRESET and what else recv says.
+///
+/// # Panics
+/// When `buffer` has no spare capacity, because 0 would look like the end of the stream.
+pub fn recv(stream: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> Result<usize, Errno> {
+    let spare = buffer.spare_capacity_mut();
+    assert!(!spare.is_empty(), "a read needs room");
+    let (place, room) = (spare.as_mut_ptr(), spare.len());
+    loop {
+        // SAFETY: `place` points at `room` bytes that belong to the buffer and may be written.
+        let got = unsafe { libc::recv(stream.as_raw_fd(), place.cast(), room, libc::MSG_DONTWAIT) };
+        if let Ok(bytes) = usize::try_from(got) {
+            let length = buffer.len() + bytes;
+            // SAFETY: the kernel has written `bytes` bytes behind the old length, and no more
+            // than `room`, so that the new length is within the capacity and initialised.
+            unsafe { buffer.set_len(length) };
+            return Ok(bytes);
+        }
+        match last_errno() {
+            Errno(libc::EINTR) => {}
+            errno => return Err(errno),
+        }
+    }
+}
+
+/// Writes as much of `bytes` as goes without waiting.
+///
+/// # Errors
+/// EAGAIN when nothing goes, EPIPE (without a signal) or ECONNRESET when the peer is gone.
+pub fn send(stream: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    loop {
+        match nix::sys::socket::send(stream.as_raw_fd(), bytes, flags) {
+            Err(nix::errno::Errno::EINTR) => {}
+            answer => return answer.map_err(errno_of),
+        }
+    }
+}
+
+/// Sends small answers at once instead of waiting for more of them.
+///
+/// # Errors
+/// EOPNOTSUPP when it is not TCP.
+pub fn set_nodelay(stream: impl AsFd) -> Result<(), Errno> {
+    set_flag(stream, libc::IPPROTO_TCP, libc::TCP_NODELAY)
+}
+
+/// Ends blocking reads and writes that wait longer than `span`, which is rounded to microseconds.
+///
+/// # Errors
+/// EDOM when the span is longer than the kernel can count.
+pub fn set_timeouts(stream: impl AsFd, span: Span) -> Result<(), Errno> {
+    let microseconds = i64::try_from(span.as_us().max(1)).map_err(|_| Errno(libc::EDOM))?;
+    let time = TimeVal::microseconds(microseconds);
+    setsockopt(&stream, ReceiveTimeout, &time).map_err(errno_of)?;
+    setsockopt(&stream, SendTimeout, &time).map_err(errno_of)
+}
+
+fn tcp_socket(family: AddressFamily, options: ListenOptions) -> Result<OwnedFd, Errno> {
+    let fd = stream_socket(family)?;
+    set_flag(&fd, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
+    if options.reuse_port {
+        set_flag(&fd, libc::SOL_SOCKET, libc::SO_REUSEPORT)?;
+    }
+    Ok(fd)
+}
+
+fn unix_socket(path: &Path, options: ListenOptions) -> Result<OwnedFd, Errno> {
+    if options.reuse_port {
+        return Err(Errno(libc::EOPNOTSUPP));
+    }
+    let fd = stream_socket(AddressFamily::Unix)?;
+    let address = match path.as_os_str().as_bytes().strip_prefix(b"@") {
+        Some(name) => UnixAddr::new_abstract(name),
+        None => UnixAddr::new(path),
+    };
+    nix::sys::socket::bind(fd.as_raw_fd(), &address.map_err(errno_of)?).map_err(errno_of)?;
+    Ok(fd)
+}
+
+fn stream_socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    nix::sys::socket::socket(family, SockType::Stream, flags, None).map_err(errno_of)
+}
+
+/// An address as the kernel takes it: one of the structs of this file, and no other.
+trait Sockaddr {}
+impl Sockaddr for libc::sockaddr_in {}
+impl Sockaddr for libc::sockaddr_in6 {}
+
+#[expect(clippy::cast_possible_truncation, reason = "address families are small numbers")]
+const fn sockaddr_v4(address: &SocketAddrV4) -> libc::sockaddr_in {
+    libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: address.port().to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
+        sin_zero: [0; 8],
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "address families are small numbers")]
+const fn sockaddr_v6(address: &SocketAddrV6) -> libc::sockaddr_in6 {
+    libc::sockaddr_in6 {
+        sin6_family: libc::AF_INET6 as libc::sa_family_t,
+        sin6_port: address.port().to_be(),
+        sin6_flowinfo: address.flowinfo(),
+        sin6_addr: libc::in6_addr { s6_addr: address.ip().octets() },
+        sin6_scope_id: address.scope_id(),
+    }
+}
+
+fn bind<A: Sockaddr>(fd: &OwnedFd, address: &A) -> Result<(), Errno> {
+    let length = libc::socklen_t::try_from(size_of::<A>()).expect("an address has few bytes");
+    // SAFETY: `address` is one of the kernel's own structs, whole and alive for the call, and the
+    // length is its own.
+    let code = unsafe { libc::bind(fd.as_raw_fd(), ptr::from_ref(address).cast(), length) };
+    if code < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+fn set_flag(fd: impl AsFd, level: i32, name: i32) -> Result<(), Errno> {
+    let on: i32 = 1;
+    // SAFETY: the option is an int, `on` is one that outlives the call, and the length is its own.
+    let code = unsafe {
+        libc::setsockopt(fd.as_fd().as_raw_fd(), level, name, (&raw const on).cast(), INT_LENGTH)
+    };
+    if code < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+fn option(fd: BorrowedFd<'_>, level: i32, name: i32) -> Result<i32, Errno> {
+    let mut value: i32 = 0;
+    let mut length = INT_LENGTH;
+    // SAFETY: the option is an int, `value` has room for one, and `length` says so.
+    let code = unsafe {
+        libc::getsockopt(fd.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut length)
+    };
+    if code < 0 { Err(last_errno()) } else { Ok(value) }
+}
+
+fn errno_from_io(error: &std::io::Error) -> Errno {
+    Errno(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "an int has four bytes")]
+const INT_LENGTH: libc::socklen_t = size_of::<i32>() as libc::socklen_t;
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    const OPTIONS: ListenOptions = ListenOptions { backlog: 16, reuse_port: false };
+
+    fn address(listener: &OwnedFd) -> SocketAddr {
+        match local_endpoint(listener).unwrap() {
+            Endpoint::Tcp(address) => address,
+            Endpoint::Unix(path) => panic!("not TCP but {path:?}"),
+        }
+    }
+
+    #[test]
+    fn tcp_listeners_accept_close_on_exec_blocking_connections() {
+        for (text, kind) in [("127.0.0.1:0", Family::V4), ("[::1]:0", Family::V6)] {
+            let listener = listen(&Endpoint::Tcp(text.parse().unwrap()), OPTIONS).unwrap();
+            assert_eq!(family(&listener), Ok(kind));
+            assert_eq!(is_listening(&listener), Ok(true));
+            assert_eq!(crate::sys::fd::is_nonblocking(&listener), Ok(true));
+            assert_eq!(accept(listener.as_fd()).unwrap_err(), Errno(libc::EAGAIN));
+            let mut client = TcpStream::connect(address(&listener)).unwrap();
+            let connection = accept(listener.as_fd()).unwrap();
+            assert_eq!(crate::sys::fd::is_nonblocking(&connection), Ok(false));
+            assert_eq!(is_listening(&connection), Ok(false));
+            assert_eq!(set_nodelay(&connection), Ok(()));
+            assert!(!poll_readable_now(connection.as_fd()));
+            client.write_all(b"hello").unwrap();
+            let mut buffer = Vec::with_capacity(64);
+            while !poll_readable_now(connection.as_fd()) {}
+            assert_eq!(recv(connection.as_fd(), &mut buffer), Ok(5));
+            assert_eq!(recv(connection.as_fd(), &mut buffer), Err(Errno(libc::EAGAIN)));
+            assert_eq!(send(connection.as_fd(), &buffer), Ok(5));
+            shutdown(connection.as_fd()).unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap();
+            assert_eq!(answer, "hello");
+        }
+    }
+
+    #[test]
+    fn two_sockets_share_a_port_only_when_both_say_so() {
+        let shared = ListenOptions { reuse_port: true, ..OPTIONS };
+        let first = listen(&Endpoint::Tcp("127.0.0.1:0".parse().unwrap()), shared).unwrap();
+        let endpoint = local_endpoint(&first).unwrap();
+        drop(listen(&endpoint, shared).unwrap());
+        assert_eq!(listen(&endpoint, OPTIONS).unwrap_err(), Errno(libc::EADDRINUSE));
+    }
+
+    #[test]
+    fn unix_listeners_live_at_a_path_and_leave_it_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let endpoint = Endpoint::Unix(path.clone());
+        let listener = listen(&endpoint, OPTIONS).unwrap();
+        assert_eq!(local_endpoint(&listener), Ok(endpoint.clone()));
+        assert_eq!(family(&listener), Ok(Family::Unix));
+        assert_eq!(remove_stale(&path), Ok(false), "somebody listens");
+        let _client = UnixStream::connect(&path).unwrap();
+        assert_eq!(listen(&endpoint, OPTIONS).unwrap_err(), Errno(libc::EADDRINUSE));
+        drop(listener);
+        assert_eq!(remove_stale(&path), Ok(true));
+        assert_eq!(remove_stale(&path), Ok(false), "nothing is there");
+        drop(listen(&endpoint, OPTIONS).unwrap());
+        let shared = ListenOptions { reuse_port: true, ..OPTIONS };
+        assert_eq!(listen(&endpoint, shared).unwrap_err(), Errno(libc::EOPNOTSUPP));
+    }
+
+    #[test]
+    fn a_plain_file_is_no_socket_and_is_not_removed() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(family(file.as_file()), Err(Errno(libc::ENOTSOCK)));
+        assert_eq!(remove_stale(file.path()), Ok(false));
+        assert!(file.path().exists());
+    }
+
+    #[test]
+    fn the_end_of_a_stream_is_readable_and_a_full_one_says_so() {
+        let (a, b) = UnixStream::pair().unwrap();
+        let chunk = vec![0; 65_536];
+        let full = loop {
+            match send(a.as_fd(), &chunk) {
+                Ok(_) => {}
+                Err(errno) => break errno,
+            }
+        };
+        assert_eq!(full, Errno(libc::EAGAIN));
+        let (c, d) = UnixStream::pair().unwrap();
+        drop(d);
+        assert!(poll_readable_now(c.as_fd()));
+        assert_eq!(recv(c.as_fd(), &mut Vec::with_capacity(1)), Ok(0));
+        assert_eq!(send(c.as_fd(), b"x"), Err(Errno(libc::EPIPE)));
+        drop(b);
+    }
+}

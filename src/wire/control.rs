@@ -1,0 +1,131 @@
+//! What the command line and the master say to each other on the control socket: one JSON line
+//! each way.
+
+use serde::{Deserialize, Serialize};
+
+/// What a client may ask.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// How are you? [`Reply::Status`].
+    Status,
+}
+
+/// What the master answers.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    /// The whole picture.
+    Status(Box<Status>),
+    /// The request made no sense.
+    Error {
+        /// Why.
+        message: String,
+    },
+}
+
+/// The state of a master and its workers.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Status {
+    /// `--name`.
+    pub name: String,
+    /// Version of the master.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_s: u64,
+    /// `uring` or `epoll`.
+    pub backend: String,
+    /// Why that one.
+    pub backend_reason: String,
+    /// The policy, as `--policy` takes it.
+    pub policy: String,
+    /// Bound addresses.
+    pub listeners: Vec<String>,
+    /// The rollout that serves.
+    pub generation: u32,
+    /// `serving`, `starting` or `stopping`.
+    pub phase: String,
+    /// Workers that are ready.
+    pub have: u16,
+    /// Workers that are wanted.
+    pub want: u16,
+    /// Connections in the master.
+    pub hold: Hold,
+    /// What has happened so far.
+    pub totals: Totals,
+    /// Every worker process.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// Connections in the master.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Hold {
+    /// Waiting for a worker.
+    pub held: u32,
+    /// Waiting for the client's first byte.
+    pub watched: u32,
+    /// On their way to a worker.
+    pub offered: u32,
+    /// Both of the first two together stay below this.
+    pub limit: u32,
+}
+
+/// What has happened so far.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Totals {
+    /// Connections accepted by the master.
+    pub arrived: u64,
+    /// Connections that workers have closed.
+    pub closed: u64,
+    /// Connections that the master has closed.
+    pub rejected: u64,
+    /// Connections that died with a worker that had begun with them.
+    pub lost: u64,
+    /// Connections saved from dead workers.
+    pub recovered: u64,
+    /// Offers taken back from stalled workers.
+    pub recalled: u64,
+    /// Log lines dropped because nobody read them.
+    pub log_lines_dropped: u64,
+}
+
+/// One worker process.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct WorkerStatus {
+    /// Its seat.
+    pub worker: u16,
+    /// Its process.
+    pub pid: u32,
+    /// Where in its life.
+    pub state: String,
+    /// The CPU it is bound to.
+    pub cpu: Option<u16>,
+    /// Its rollout.
+    pub generation: u32,
+    /// Connections open.
+    pub connections: u32,
+    /// Requests begun and not answered, and offers on their way.
+    pub in_flight: u32,
+    /// Connections taken so far.
+    pub accepted: u64,
+    /// How often its seat was filled again.
+    pub restarts: u32,
+    /// How the seat's last worker ended.
+    pub last_exit: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_read_back_and_strangers_are_refused() {
+        let line = serde_json::to_string(&Request::Status).unwrap();
+        assert_eq!(line, r#"{"ask":"status"}"#);
+        assert_eq!(serde_json::from_str::<Request>(&line).unwrap(), Request::Status);
+        serde_json::from_str::<Request>(r#"{"ask":"reboot"}"#).unwrap_err();
+        serde_json::from_str::<Request>("status").unwrap_err();
+    }
+}

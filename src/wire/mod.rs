@@ -1,0 +1,8 @@
+//! What master and workers say to each other, as pure codecs: bytes and words in, meaning or an
+//! error out. Who carries them is another matter.
+
+#[cfg(feature = "master")]
+pub mod control;
+pub mod link;
+pub mod parcel;
+pub mod token;

@@ -1,0 +1,107 @@
+//! The messages on a worker's channel: a header word, then one ticket per descriptor that comes
+//! with the message. One without descriptors only wakes: "look at the page".
+
+use crate::limits::PARCEL_MAX;
+use crate::units::{PoolId, Ticket};
+
+/// What a message is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Header {
+    /// Whose connections, once there are several pools.
+    pub pool: PoolId,
+    /// What is in it.
+    pub kind: Kind,
+}
+
+/// What is in a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// Connections that nobody else holds.
+    Transfer,
+    /// Connections of which the master keeps a copy until they are claimed.
+    Lend,
+    /// Nothing: the master's page has changed.
+    Look,
+}
+
+const MAGIC: u64 = 0x6470_6163_0000_0000;
+const MAGIC_MASK: u64 = 0xffff_ffff_ffff_0000;
+
+/// A message that the master did not write.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BadParcel {
+    /// Empty, or with another header.
+    #[error("message with header {0:#018x} is not from a dispatchd of this version")]
+    Header(u64),
+    /// Tickets and descriptors do not match.
+    #[error("message with {tickets} tickets has {fds} descriptors")]
+    Count {
+        /// Tickets in it.
+        tickets: usize,
+        /// Descriptors that came with it.
+        fds: usize,
+    },
+}
+
+impl Header {
+    /// The header as it is sent: kind in bits 0 to 7, pool in 8 to 15, below a magic number.
+    pub const fn encode(self) -> u64 {
+        let kind = match self.kind {
+            Kind::Transfer => 1,
+            Kind::Lend => 2,
+            Kind::Look => 3,
+        };
+        MAGIC | (self.pool.0 as u64) << 8 | kind
+    }
+
+    /// What these words, with this many descriptors, are.
+    ///
+    /// # Errors
+    /// When the header is not ours or the counts do not match.
+    pub fn decode(words: &[u64], fds: usize) -> Result<(Self, &[u64]), BadParcel> {
+        let (&word, tickets) = words.split_first().ok_or(BadParcel::Header(0))?;
+        let [kind, pool, ..] = word.to_le_bytes();
+        let kind = match kind {
+            1 => Kind::Transfer,
+            2 => Kind::Lend,
+            3 => Kind::Look,
+            _ => return Err(BadParcel::Header(word)),
+        };
+        if word & MAGIC_MASK != MAGIC {
+            return Err(BadParcel::Header(word));
+        }
+        if tickets.len() != fds || PARCEL_MAX < fds {
+            return Err(BadParcel::Count { tickets: tickets.len(), fds });
+        }
+        Ok((Self { pool: PoolId(pool), kind }, tickets))
+    }
+}
+
+/// The tickets of a message's words.
+pub fn tickets(words: &[u64]) -> impl Iterator<Item = Ticket> + '_ {
+    words.iter().copied().map(Ticket::from_word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_survive_and_strangers_are_refused() {
+        for kind in [Kind::Transfer, Kind::Lend, Kind::Look] {
+            let header = Header { pool: PoolId(3), kind };
+            assert_eq!(Header::decode(&[header.encode()], 0), Ok((header, [].as_slice())));
+        }
+        let header = Header { pool: PoolId(0), kind: Kind::Transfer }.encode();
+        assert_eq!(Header::decode(&[], 0), Err(BadParcel::Header(0)));
+        assert_eq!(
+            Header::decode(&[header ^ 1 << 40, 1], 1),
+            Err(BadParcel::Header(header ^ 1 << 40))
+        );
+        assert_eq!(Header::decode(&[header | 9], 0), Err(BadParcel::Header(header | 9)));
+        assert_eq!(
+            Header::decode(&[header, 1, 2], 1),
+            Err(BadParcel::Count { tickets: 2, fds: 1 })
+        );
+    }
+}

@@ -1,0 +1,112 @@
+//! One connection in a blocking worker's hands: read it, write it, drop it.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use super::link::{Link, Offer, micros};
+use crate::sys::{clock, socket};
+use crate::units::{Errno, ListenerId, Mono, Span, Ticket};
+use crate::wire::token::Say;
+
+/// A claimed connection. Dropping it says that its answer is out and closes it; the worker is
+/// borrowed meanwhile, so there is one at a time.
+#[derive(Debug)]
+pub struct Connection<'worker> {
+    link: &'worker mut Link,
+    stream: std::fs::File,
+    origin: Origin,
+    listener: ListenerId,
+    began_at: Mono,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Origin {
+    /// The master offered it.
+    Master { ticket: Ticket, lent: bool },
+    /// This worker accepted it itself.
+    Listener,
+}
+
+impl<'worker> Connection<'worker> {
+    pub(super) fn claimed(link: &'worker mut Link, offer: Offer) -> Self {
+        let now = clock::monotonic();
+        link.claim(offer.ticket, now);
+        let origin = Origin::Master { ticket: offer.ticket, lent: offer.lent };
+        Self::new(link, offer.socket, origin, offer.listener, now)
+    }
+
+    pub(super) fn accepted(link: &'worker mut Link, socket: OwnedFd, listener: ListenerId) -> Self {
+        link.opened();
+        Self::new(link, socket, Origin::Listener, listener, clock::monotonic())
+    }
+
+    fn new(
+        link: &'worker mut Link,
+        socket: OwnedFd,
+        origin: Origin,
+        listener: ListenerId,
+        now: Mono,
+    ) -> Self {
+        link.began(now);
+        Self { link, stream: socket.into(), origin, listener, began_at: now }
+    }
+
+    /// Ends reads and writes that wait longer than this (at least a microsecond): a blocking worker
+    /// serves nobody else meanwhile.
+    ///
+    /// # Errors
+    /// When the kernel refuses the socket option.
+    pub fn set_timeouts(&self, patience: Duration) -> io::Result<()> {
+        let span = Span::from_ns(u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX));
+        socket::set_timeouts(&self.stream, span)
+            .map_err(|Errno(errno)| io::Error::from_raw_os_error(errno))
+    }
+
+    /// Where it came in: the position of the listener among dispatchd's.
+    pub const fn listener(&self) -> ListenerId {
+        self.listener
+    }
+}
+
+impl Drop for Connection<'_> {
+    fn drop(&mut self) {
+        let now = clock::monotonic();
+        self.link.ended(now);
+        self.link.closed();
+        match self.origin {
+            Origin::Master { ticket, lent } => {
+                if lent {
+                    // Without it our close sends no FIN while the master still has a copy.
+                    // It fails when the client is gone, and then there is nobody to tell.
+                    socket::shutdown(self.stream.as_fd()).unwrap_or_default();
+                }
+                let service_us = micros(now.since(self.began_at));
+                self.link.say_all(&[Say::Done { ticket, service_us }, Say::Closed(ticket)]);
+            }
+            Origin::Listener => {}
+        }
+    }
+}
+
+impl Read for Connection<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Connection<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl AsFd for Connection<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}

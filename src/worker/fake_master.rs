@@ -1,0 +1,88 @@
+//! The master's side of a link, played by a test: it makes offers, gives orders and reads what the
+//! worker said, so that a worker's loop is tried without a second process.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::link::Link;
+use crate::limits::TOKEN_RING;
+use crate::shm::layout::{MasterPage, Order, WorkerPage};
+use crate::shm::map::{Mapped, ReadOnly, Writable};
+use crate::shm::ring;
+use crate::sys::{eventfd, scm, socket};
+use crate::units::{Generation, PoolId, SeatId, Ticket, WorkerId};
+use crate::wire::link::{Note, Sharing};
+use crate::wire::parcel::{Header, Kind};
+use crate::wire::token::{Say, Token};
+
+/// A master of one worker.
+#[derive(Debug)]
+pub(crate) struct FakeMaster {
+    channel: OwnedFd,
+    page: Mapped<MasterPage, Writable>,
+    theirs: Mapped<WorkerPage, Writable>,
+}
+
+impl FakeMaster {
+    /// A master, and the link of its worker: seat 3 in berth 5 of generation 7. The worker gets
+    /// these listeners.
+    pub(crate) fn new(sharing: Sharing, listeners: Vec<OwnedFd>) -> (Self, Link) {
+        let (channel, end) = socket::seqpacket_pair().unwrap();
+        let (master_memory, page) = Mapped::<MasterPage, Writable>::create(c"master").unwrap();
+        let (own_memory, theirs) = Mapped::<WorkerPage, Writable>::create(c"worker").unwrap();
+        let note = Note {
+            pool: PoolId(0),
+            seat: SeatId(3),
+            worker: WorkerId { berth: 5, epoch: 0 },
+            generation: Generation(7),
+            cpu: None,
+            listeners: listeners.len(),
+            sharing,
+        };
+        let link = Link::for_test(
+            note,
+            end,
+            eventfd::create().unwrap(),
+            Mapped::<MasterPage, ReadOnly>::open(&master_memory).unwrap(),
+            Mapped::<WorkerPage, Writable>::open(&own_memory).unwrap(),
+            listeners,
+        );
+        (Self { channel, page, theirs }, link)
+    }
+
+    /// Offers a connection of which no copy is kept.
+    pub(crate) fn offer(&self, ticket: Ticket, connection: OwnedFd) {
+        self.send(Kind::Transfer, &[ticket], &[connection]);
+    }
+
+    /// Offers a connection and keeps a copy.
+    pub(crate) fn lend(&self, ticket: Ticket, connection: &OwnedFd) {
+        self.send(Kind::Lend, &[ticket], &[connection.as_fd()]);
+    }
+
+    /// Tells the worker to leave.
+    pub(crate) fn drain(&self) {
+        self.page.berths[5].order.store(Order::Drain as u32, Relaxed);
+        self.send(Kind::Look, &[], &[] as &[OwnedFd]);
+    }
+
+    /// What the worker has said since the last call.
+    pub(crate) fn heard(&self) -> Vec<Say> {
+        let mut words = Vec::new();
+        ring::drain(&self.theirs, &self.page.berths[5], TOKEN_RING, &mut words).unwrap();
+        words.into_iter().map(|words| Token::decode(words).unwrap().say).collect()
+    }
+
+    /// Requests that the worker has begun and answered, and its open connections.
+    pub(crate) fn board(&self) -> (u64, u64, u32) {
+        let board = &self.theirs.board;
+        let connections = board.connections.load(Relaxed);
+        (board.started.load(Relaxed), board.finished.load(Relaxed), connections)
+    }
+
+    fn send(&self, kind: Kind, tickets: &[Ticket], fds: &[impl AsFd]) {
+        let mut words = vec![Header { pool: PoolId(0), kind }.encode()];
+        words.extend(tickets.iter().map(|ticket| ticket.to_word()));
+        scm::send_parcel(self.channel.as_fd(), &words, fds).unwrap();
+    }
+}

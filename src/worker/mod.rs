@@ -1,0 +1,111 @@
+//! The SDK: what a program links to be a worker of dispatchd. A blocking program needs three
+//! lines:
+//!
+//! ```no_run
+//! # fn serve(connection: &mut dispatchd::worker::Connection<'_>) -> std::io::Result<()> { Ok(()) }
+//! # fn main() -> Result<(), dispatchd::worker::WorkerError> {
+//! let mut worker = dispatchd::worker::Worker::from_env()?;
+//! while let Some(mut connection) = worker.next_connection()? {
+//!     drop(serve(&mut connection)); // reads and writes; dropping closes
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A program with a loop of its own uses [`Link`] instead, as the built-in server does.
+
+mod connection;
+#[cfg(test)]
+pub(crate) mod fake_master;
+mod intake;
+mod link;
+
+pub use self::connection::Connection;
+use self::intake::{Arrival, Intake};
+pub use self::link::{Delivery, Link, LinkError, Offer};
+pub use crate::shm::layout::Order;
+use crate::sys::affinity::PinError;
+use crate::units::{Cpu, Errno, Generation, SeatId};
+use crate::wire::link::Note;
+
+/// A worker that serves one connection at a time, blocking.
+#[derive(Debug)]
+pub struct Worker {
+    link: Link,
+    intake: Intake,
+}
+
+/// Why a worker cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The link to the master is missing or broken.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// It could not be bound to the CPU that it was given.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    /// Waiting for connections failed.
+    #[error("cannot wait for connections: {}", std::io::Error::from_raw_os_error(.0.0))]
+    Wait(Errno),
+}
+
+impl Worker {
+    /// Takes up the link that dispatchd left in the environment, binds the process to its CPU, and
+    /// says that it is ready.
+    ///
+    /// # Errors
+    /// When the program was not started by dispatchd, or by another version of it; when it cannot
+    /// be bound; when descriptors run out.
+    pub fn from_env() -> Result<Self, WorkerError> {
+        let mut link = Link::from_env()?;
+        link.pin()?;
+        let intake = Intake::new(&mut link).map_err(WorkerError::Wait)?;
+        link.hello(1)?;
+        Ok(Self { link, intake })
+    }
+
+    /// The next connection; `None` when this worker shall end: it was told to, or its master is
+    /// gone. Waits.
+    ///
+    /// # Errors
+    /// When the link breaks.
+    pub fn next_connection(&mut self) -> Result<Option<Connection<'_>>, WorkerError> {
+        match self.intake.next(&mut self.link)? {
+            Some(Arrival::Offered(offer)) => Ok(Some(Connection::claimed(&mut self.link, offer))),
+            Some(Arrival::Accepted(socket, listener)) => {
+                Ok(Some(Connection::accepted(&mut self.link, socket, listener)))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Who this worker is.
+    pub fn identity(&self) -> Identity {
+        Identity::of(self.link.note())
+    }
+}
+
+/// Who a worker is, for people.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Identity {
+    /// Its place.
+    pub seat: SeatId,
+    /// Its process.
+    pub pid: u32,
+    /// The CPU it is bound to.
+    pub cpu: Option<Cpu>,
+    /// Its rollout.
+    pub generation: Generation,
+}
+
+impl Identity {
+    /// Who this process is by its note.
+    pub fn of(note: &Note) -> Self {
+        Self {
+            seat: note.seat,
+            pid: std::process::id(),
+            cpu: note.cpu,
+            generation: note.generation,
+        }
+    }
+}
