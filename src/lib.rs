@@ -14,4 +14,9 @@ pub mod shm;
 pub mod sys;
 pub mod wire;
 
+#[cfg(feature = "master")]
+pub mod config;
+#[cfg(feature = "master")]
+pub mod io;
+
 pub mod worker;
