@@ -18,5 +18,9 @@ pub mod wire;
 pub mod config;
 #[cfg(feature = "master")]
 pub mod io;
+#[cfg(feature = "master")]
+pub mod master;
 
+#[cfg(feature = "master")]
+pub mod serve;
 pub mod worker;

@@ -1,0 +1,138 @@
+//! What the master needs of the world besides sockets: time, processes, shared pages, somebody to
+//! tell. A trait, so that the production loop itself also runs in the simulator.
+
+use crate::engine::Engine;
+use crate::engine::event::Event;
+use crate::engine::input::{Load, Terms};
+pub use crate::shm::layout::{Doze, Order};
+pub use crate::shm::ring::{Overrun, Words};
+pub use crate::sys::pidfd::Signal;
+pub use crate::sys::signal::Notice;
+use crate::units::{Generation, ListenerId, Mono, SeatId, Span, Ticket, WorkerId};
+
+/// The world around a master.
+pub trait Host {
+    /// The backend's descriptors.
+    type Fd;
+
+    /// The time, read once per turn.
+    fn now(&mut self) -> Mono;
+
+    /// Starts a worker.
+    ///
+    /// # Errors
+    /// When the process cannot be started; the host keeps the reason for its report.
+    fn spawn(&mut self, hire: Hire) -> Result<Hired<Self::Fd>, SpawnFailed>;
+
+    /// Sends a signal; a process that is gone already is no error.
+    fn signal(&mut self, worker: WorkerId, signal: Signal);
+
+    /// Takes the ending of a process that has ended, and its last words; false while it lives.
+    fn reap(&mut self, worker: WorkerId) -> Reaped;
+
+    /// Takes in what a worker has written; false when it has closed its output.
+    fn read_output(&mut self, worker: WorkerId) -> bool;
+
+    /// Forgets a worker that is gone.
+    fn bury(&mut self, worker: WorkerId);
+
+    /// What the operator has signalled since.
+    fn notice(&mut self) -> Option<Notice>;
+
+    /// Takes one waiting connection of a listener that is about to close, without waiting.
+    fn sweep(&mut self, listener: &Self::Fd) -> Option<Self::Fd>;
+
+    /// Reads up to `max` of a worker's tokens.
+    ///
+    /// # Errors
+    /// When its ring is impossible.
+    fn tokens(&mut self, worker: WorkerId, max: usize, out: &mut Vec<Words>)
+    -> Result<(), Overrun>;
+
+    /// Whether any worker has tokens unread.
+    fn has_tokens(&mut self) -> bool;
+
+    /// Says whether the master sleeps.
+    fn doze(&mut self, doze: Doze);
+
+    /// What a worker's page says about itself; `None` when that is of another layout.
+    fn terms(&mut self, worker: WorkerId) -> Option<Terms>;
+
+    /// What a worker's page says about its load.
+    fn load(&mut self, worker: WorkerId) -> Load;
+
+    /// Writes what a worker shall do on its line of the master's page.
+    fn order(&mut self, worker: WorkerId, order: Order);
+
+    /// Writes a connection's card.
+    fn card(&mut self, ticket: Ticket, note: CardNote);
+
+    /// Reads what a control client wants, and answers it.
+    fn control(&mut self, client: &Self::Fd, engine: &Engine) -> ControlStep;
+
+    /// Tells whoever listens.
+    fn tell(&mut self, now: Mono, event: Event);
+
+    /// Once per turn: does what the host has put off, as far as it goes without waiting, and says
+    /// when to come back for the rest.
+    fn flush(&mut self) -> Option<Span>;
+}
+
+/// Whom to start.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Hire {
+    /// Its name.
+    pub worker: WorkerId,
+    /// Its place.
+    pub seat: SeatId,
+    /// Its rollout.
+    pub generation: Generation,
+}
+
+/// A worker that was started.
+#[derive(Debug)]
+pub struct Hired<F> {
+    /// The master's end of its channel.
+    pub channel: F,
+    /// A copy of the worker's end: what it never received is read back from here.
+    pub kept: F,
+    /// Readable when the process has ended.
+    pub process: F,
+    /// Readable when it has written something.
+    pub output: F,
+}
+
+/// The process could not be started.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SpawnFailed;
+
+/// What became of a process that was said to have ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reaped {
+    /// It lives.
+    Alive,
+    /// It left with exit code 0.
+    Clean,
+    /// Anything else.
+    Failed,
+}
+
+/// What happened to a connection, for its card.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CardNote {
+    /// It was accepted.
+    Accepted(ListenerId, Mono),
+    /// It became readable.
+    Readable(Mono),
+    /// It was offered.
+    Offered(WorkerId, Mono),
+}
+
+/// How far a control client's request has got.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ControlStep {
+    /// More is to come.
+    Again,
+    /// It has its answer, or will never have one.
+    Finished,
+}

@@ -1,0 +1,293 @@
+//! From completions and tokens to inputs. Deaths first, then what handoffs came to, then what
+//! workers say, then the operator, and arrivals last: capacity is freed before it is spent.
+
+use super::Master;
+use super::host::{CardNote, ControlStep, Host, Reaped};
+use super::tags::Purpose;
+use crate::engine::input::{Begins, Command, Exit, Input, Refusal, Word};
+use crate::io::{self, Backend, Completion, Op, Outcome, Parcel};
+use crate::limits::TOKENS_PER_TURN;
+use crate::sys::signal::Notice;
+use crate::units::{Errno, ListenerId, Ticket, WorkerId};
+use crate::wire::parcel::{Header, tickets};
+use crate::wire::token::{Say, Token};
+
+/// Completions by class; what is feared most comes first and is not stored.
+#[derive(Debug)]
+pub(super) struct Sorted<F> {
+    handoffs: Vec<Completion<F>>,
+    operator: Vec<Completion<F>>,
+    arrivals: Vec<Completion<F>>,
+}
+
+impl<F> Sorted<F> {
+    pub(super) const fn new() -> Self {
+        Self { handoffs: Vec::new(), operator: Vec::new(), arrivals: Vec::new() }
+    }
+}
+
+impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
+    /// Takes in everything that the last wait brought.
+    pub(super) fn take_in(&mut self) {
+        let mut sorted = std::mem::replace(&mut self.sorted, Sorted::new());
+        let mut ended = Vec::new();
+        for completion in self.completions.drain(..) {
+            match Purpose::of(completion.tag) {
+                Purpose::Process(worker) => ended.push(worker),
+                Purpose::Parcel(_) | Purpose::Reclaim(_) => sorted.handoffs.push(completion),
+                Purpose::Accept(_) | Purpose::Watch(_) => sorted.arrivals.push(completion),
+                Purpose::Output(_)
+                | Purpose::Bell
+                | Purpose::Signals
+                | Purpose::ControlAccept
+                | Purpose::ControlClient(_)
+                | Purpose::Close => sorted.operator.push(completion),
+            }
+        }
+        self.take_in_deaths(&ended);
+        self.take_in_all(&mut sorted.handoffs);
+        self.take_in_words();
+        self.take_in_all(&mut sorted.operator);
+        if self.engine.reads_loads(self.now) {
+            self.take_in_loads();
+        }
+        self.take_in_all(&mut sorted.arrivals);
+        self.sorted = sorted;
+    }
+
+    fn take_in_all(&mut self, completions: &mut Vec<Completion<B::Fd>>) {
+        for completion in completions.drain(..) {
+            self.take_in_one(completion);
+        }
+    }
+
+    fn take_in_one(&mut self, completion: Completion<B::Fd>) {
+        let Completion { token, tag, last: _, outcome } = completion;
+        match (Purpose::of(tag), outcome) {
+            (Purpose::Accept(index), Outcome::Accepted(result)) => {
+                self.accepted(index, token, result)
+            }
+            (Purpose::Watch(ticket), Outcome::Readable(fd, result)) => {
+                self.watch_ended(ticket, fd, result);
+            }
+            (Purpose::Parcel(worker), Outcome::HandedOff(result)) => {
+                self.handed_off(worker, token, result);
+            }
+            (Purpose::Reclaim(worker), Outcome::Reclaimed(result)) => {
+                self.reclaimed(worker, result.ok().flatten());
+            }
+            (Purpose::Output(worker), Outcome::Readable(fd, _)) => self.output(worker, fd),
+            (Purpose::Bell, Outcome::Rang(_)) | (Purpose::Close, Outcome::Closed) => {}
+            (Purpose::Signals, Outcome::Readable(fd, _)) => self.signalled(fd),
+            (Purpose::ControlAccept, Outcome::Accepted(result)) => self.control_accepted(result),
+            (Purpose::ControlClient(index), Outcome::Readable(fd, result)) => {
+                self.control_spoke(index, fd, result);
+            }
+            (purpose, outcome) => unreachable!("{purpose:?} cannot end as {outcome:?}"),
+        }
+    }
+
+    /// A dead worker's last tokens are read before it is buried.
+    fn take_in_deaths(&mut self, ended: &[WorkerId]) {
+        for worker in ended.iter().copied() {
+            let exit = match self.host.reap(worker) {
+                Reaped::Alive => continue,
+                Reaped::Clean => Exit::Clean,
+                Reaped::Failed => Exit::Failed,
+            };
+            let Some(hand) = self.crew.hand(worker) else { continue };
+            hand.gone = true;
+            self.host.read_output(worker);
+            self.words_of(worker);
+            self.step(Input::Exited { worker, exit });
+        }
+    }
+
+    fn take_in_words(&mut self) {
+        for berth in 0..self.crew.berths() {
+            if let Some(worker) = self.crew.name(berth) {
+                self.words_of(worker);
+            }
+        }
+    }
+
+    fn words_of(&mut self, worker: WorkerId) {
+        let mut words = std::mem::take(&mut self.words);
+        if self.host.tokens(worker, TOKENS_PER_TURN, &mut words).is_err() {
+            self.step(Input::Violation(worker));
+        }
+        for word in words.drain(..) {
+            match Token::decode(word) {
+                Ok(token) => self.said(worker, token.say),
+                Err(_) => self.step(Input::Violation(worker)),
+            }
+        }
+        self.words = words;
+    }
+
+    fn said(&mut self, worker: WorkerId, say: Say) {
+        let (ticket, word) = match say {
+            Say::Hello => {
+                return match self.host.terms(worker) {
+                    Some(terms) => self.step(Input::Hello { worker, terms }),
+                    None => self.step(Input::Violation(worker)),
+                };
+            }
+            Say::Claimed { ticket, transit_us } => (ticket, Word::Claimed { transit_us }),
+            Say::Done { ticket, service_us } => (ticket, Word::Done { service_us }),
+            Say::Waiting(ticket) => (ticket, Word::Waiting),
+            Say::Resumed(ticket) => (ticket, Word::Resumed),
+            Say::Pinned(ticket) => (ticket, Word::Pinned),
+            Say::Closed(ticket) => (ticket, Word::Closed),
+        };
+        self.step(Input::Word { worker, ticket, word });
+    }
+
+    fn take_in_loads(&mut self) {
+        for berth in 0..self.crew.berths() {
+            if let Some(worker) = self.crew.name(berth) {
+                let load = self.host.load(worker);
+                self.step(Input::Load { worker, load });
+            }
+        }
+    }
+
+    fn accepted(&mut self, index: u32, token: io::Token, result: Result<B::Fd, Errno>) {
+        self.listeners.accept_ended(index, token);
+        match result {
+            Ok(fd) => self.admit(index, fd),
+            Err(Errno(libc::ECANCELED)) => {}
+            Err(_) => self.step(Input::AcceptExhausted),
+        }
+    }
+
+    /// A connection enters the house.
+    pub(super) fn admit(&mut self, index: u32, fd: B::Fd) {
+        let (listener, begins) = self.listeners.terms_of(index);
+        match self.tickets.issue(fd) {
+            Ok(ticket) => self.arrived(ticket, listener, begins),
+            Err(fd) => {
+                // The engine's room keeps this from happening but for a sweep at the end.
+                self.backend.submit(Op::Close { fd }, Purpose::Close.tag());
+            }
+        }
+    }
+
+    fn arrived(&mut self, ticket: Ticket, listener: ListenerId, begins: Begins) {
+        self.host.card(ticket, CardNote::Accepted(listener, self.now));
+        self.step(Input::Arrived { ticket, listener, begins });
+    }
+
+    fn watch_ended(&mut self, ticket: Ticket, fd: B::Fd, result: Result<(), Errno>) {
+        drop(self.tickets.put(ticket, fd));
+        match result {
+            Ok(()) => {
+                self.host.card(ticket, CardNote::Readable(self.now));
+                self.step(Input::Readable(ticket));
+            }
+            Err(_) => self.step(Input::HungUp(ticket)),
+        }
+    }
+
+    fn handed_off(&mut self, worker: WorkerId, token: io::Token, result: io::HandoffResult<B::Fd>) {
+        let lent = self.crew.hand(worker).and_then(|hand| {
+            let position = hand.lent.iter().position(|(sent, _)| *sent == token)?;
+            Some(hand.lent.swap_remove(position).1)
+        });
+        match result {
+            Ok(fds) => {
+                for (ticket, fd) in lent.unwrap_or_default().into_iter().zip(fds) {
+                    drop(self.tickets.put(ticket, fd));
+                }
+            }
+            Err((errno, parcel)) => {
+                let why = match errno.0 {
+                    libc::ETOOMANYREFS => Refusal::TooManyInFlight,
+                    libc::EPIPE | libc::ECONNRESET => Refusal::Gone,
+                    _ => Refusal::Full,
+                };
+                for (ticket, fd) in tickets(&parcel.words[1..]).zip(parcel.fds) {
+                    drop(self.tickets.put(ticket, fd));
+                    self.step(Input::Refused { ticket, why });
+                }
+            }
+        }
+    }
+
+    fn reclaimed(&mut self, worker: WorkerId, parcel: Option<Parcel<B::Fd>>) {
+        let Some(recall) = self.crew.hand(worker).and_then(|hand| hand.recall.as_mut()) else {
+            return;
+        };
+        recall.pending -= 1;
+        match parcel {
+            None => recall.emptied = true,
+            Some(Parcel { words, fds }) => match Header::decode(&words, fds.len()) {
+                Ok((_, [])) => recall.look = true,
+                Ok((_, back)) => {
+                    for (ticket, fd) in tickets(back).zip(fds) {
+                        // A lent one is here already; then this copy is dropped.
+                        drop(self.tickets.put(ticket, fd));
+                        self.step(Input::Recalled(ticket));
+                    }
+                }
+                // The worker can write to its end, but not to what we sent there: this is its
+                // own doing.
+                Err(_) => self.step(Input::Violation(worker)),
+            },
+        }
+        self.continue_recall(worker);
+    }
+
+    fn output(&mut self, worker: WorkerId, fd: B::Fd) {
+        let open = self.host.read_output(worker);
+        let Some(hand) = self.crew.hand(worker) else { return };
+        hand.output =
+            open.then(|| self.backend.submit(Op::Readable { fd }, Purpose::Output(worker).tag()));
+    }
+
+    fn signalled(&mut self, fd: B::Fd) {
+        while let Some(notice) = self.host.notice() {
+            let command = match notice {
+                Notice::Terminate => Command::Stop,
+                // The second ^C of an impatient operator ends it now.
+                Notice::Interrupt if self.engine.is_stopping() => Command::StopFast,
+                Notice::Interrupt => Command::Stop,
+                Notice::Quit => Command::StopFast,
+                Notice::Reload => Command::Rollout,
+                Notice::OneMore => Command::Grow,
+                Notice::OneLess => Command::Shrink,
+            };
+            self.step(Input::Command(command));
+        }
+        self.backend.submit(Op::Readable { fd }, Purpose::Signals.tag());
+    }
+
+    fn control_accepted(&mut self, result: Result<B::Fd, Errno>) {
+        let Some(listener) = self.control else { return };
+        self.backend.submit(Op::Accept { listener }, Purpose::ControlAccept.tag());
+        let Ok(fd) = result else { return };
+        match self.control_clients.iter().position(Option::is_none) {
+            Some(index) => self.listen_to(index, fd),
+            // A full house: whoever has been silent is let go, the newcomer may try again.
+            None => {
+                for token in self.control_clients.iter().flatten() {
+                    self.backend.expire(*token);
+                }
+            }
+        }
+    }
+
+    fn control_spoke(&mut self, index: u32, fd: B::Fd, result: Result<(), Errno>) {
+        let index = index as usize;
+        self.control_clients[index] = None;
+        if result.is_ok() && self.host.control(&fd, &self.engine) == ControlStep::Again {
+            self.listen_to(index, fd);
+        }
+    }
+
+    fn listen_to(&mut self, index: usize, fd: B::Fd) {
+        let position = u32::try_from(index).expect("control clients are limited");
+        let tag = Purpose::ControlClient(position).tag();
+        self.control_clients[index] = Some(self.backend.submit(Op::Readable { fd }, tag));
+    }
+}

@@ -1,0 +1,158 @@
+//! The sockets that connections come in on, and how many accepts are in flight on each. They stay
+//! open here whatever happens to workers, so no queue is ever lost.
+
+use super::Master;
+use super::host::Host;
+use super::tags::Purpose;
+use crate::engine::input::{Begins, Input};
+use crate::io::{Backend, Op, Role, Source, Token};
+use crate::limits::ACCEPT_BATCH;
+use crate::units::{ListenerId, SeatId};
+
+/// An open socket, on its way into the master.
+#[derive(Debug)]
+pub struct Opened<F> {
+    /// The socket: listening, non-blocking.
+    pub socket: F,
+    /// Which of the configured listeners it is.
+    pub listener: ListenerId,
+    /// Who speaks first on its connections.
+    pub begins: Begins,
+    /// The seat whose worker accepts from it, under `reuseport`.
+    pub seat: Option<SeatId>,
+}
+
+/// The master's listeners.
+#[derive(Debug)]
+pub(super) struct Listeners<F> {
+    posts: Vec<Post>,
+    /// Sockets that the backend has let go of, until their last accept has ended.
+    closing: Option<Vec<F>>,
+    /// Whether workers accept for themselves, and the master only for a seat that is not served.
+    kernel: bool,
+}
+
+#[derive(Debug)]
+struct Post {
+    source: Source,
+    listener: ListenerId,
+    begins: Begins,
+    seat: Option<SeatId>,
+    /// The accepts in flight, kept by name where they may have to be ended one by one: under a
+    /// kernel policy, and where listeners share the room.
+    armed: Vec<Token>,
+    in_flight: u32,
+}
+
+impl<F> Listeners<F> {
+    pub(super) fn adopt<B: Backend<Fd = F>>(
+        opened: Vec<Opened<F>>,
+        kernel: bool,
+        backend: &mut B,
+    ) -> Self {
+        let posts = opened
+            .into_iter()
+            .map(|Opened { socket, listener, begins, seat }| Post {
+                source: backend.adopt(socket, Role::Listener),
+                listener,
+                begins,
+                seat,
+                armed: Vec::new(),
+                in_flight: 0,
+            })
+            .collect();
+        Self { posts, closing: None, kernel }
+    }
+
+    pub(super) fn accept_ended(&mut self, index: u32, token: Token) {
+        let post = &mut self.posts[index as usize];
+        post.in_flight -= 1;
+        post.armed.retain(|armed| *armed != token);
+    }
+
+    pub(super) fn terms_of(&self, index: u32) -> (ListenerId, Begins) {
+        let post = &self.posts[index as usize];
+        (post.listener, post.begins)
+    }
+}
+
+impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
+    /// Keeps accepts in flight, no more than there is room for, on every listener alike: one that
+    /// is idle must not take the room of a busy one. Ends those that are not the master's to take.
+    pub(super) fn arm_accepts(&mut self) {
+        if self.listeners.closing.is_some() {
+            return self.finish_closing();
+        }
+        let count = self.listeners.posts.len();
+        let ours = (0..count).filter(|index| self.accepts_from(*index)).count();
+        let sharers = u32::try_from(ours.max(1)).expect("listeners are limited");
+        let room = self.engine.accept_room();
+        let share = if room == 0 { 0 } else { (room / sharers).clamp(1, ACCEPT_BATCH) };
+        for index in 0..count {
+            match (self.accepts_from(index), share) {
+                (false, _) => self.disarm_beyond(index, 0),
+                // Nothing new; what is in flight fitted in.
+                (true, 0) => {}
+                (true, share) => {
+                    self.disarm_beyond(index, share);
+                    while self.listeners.posts[index].in_flight < share {
+                        self.arm(index);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the master takes this listener's connections now.
+    fn accepts_from(&self, index: usize) -> bool {
+        match (self.listeners.kernel, self.listeners.posts[index].seat) {
+            (false, _) => true,
+            (true, Some(seat)) => !self.engine.is_served(seat),
+            (true, None) => false,
+        }
+    }
+
+    pub(super) fn close_listeners(&mut self) {
+        let sources = self.listeners.posts.iter().map(|post| post.source);
+        self.listeners.closing = Some(sources.map(|source| self.backend.release(source)).collect());
+    }
+
+    fn arm(&mut self, index: usize) {
+        let several = 1 < self.listeners.posts.len();
+        let post = &mut self.listeners.posts[index];
+        let listener = post.source;
+        let position = u32::try_from(index).expect("listeners are limited");
+        let token = self.backend.submit(Op::Accept { listener }, Purpose::Accept(position).tag());
+        post.in_flight += 1;
+        if self.listeners.kernel || several {
+            post.armed.push(token);
+        }
+    }
+
+    fn disarm_beyond(&mut self, index: usize, limit: u32) {
+        let post = &mut self.listeners.posts[index];
+        let surplus = post.armed.split_off(post.armed.len().min(limit as usize));
+        for token in surplus {
+            self.backend.cancel(token);
+        }
+    }
+
+    /// Once no accept is in flight any more, what is left in the backlogs is taken, and the
+    /// sockets are closed.
+    fn finish_closing(&mut self) {
+        if self.listeners.posts.iter().any(|post| 0 < post.in_flight) {
+            return;
+        }
+        let sockets = self.listeners.closing.replace(Vec::new()).unwrap_or_default();
+        if sockets.is_empty() {
+            return;
+        }
+        for (index, socket) in (0..).zip(sockets) {
+            while let Some(fd) = self.host.sweep(&socket) {
+                self.admit(index, fd);
+            }
+        }
+        self.step(Input::ListenersClosed);
+        self.carry_out();
+    }
+}

@@ -1,0 +1,226 @@
+//! The shell around the engine: the one thread, the one loop. It turns completions into inputs and
+//! actions into operations, and decides nothing.
+//!
+//! One turn, always in this order: wait; take in what came back, class by class (free capacity
+//! before spending it); let deadlines pass; carry out what the engine asked for. The clock is read
+//! once per turn, and nothing runs inside a completion.
+
+mod control;
+mod crew;
+mod exec;
+pub mod host;
+mod intake;
+mod listeners;
+pub mod start;
+mod status;
+mod tags;
+pub mod telemetry;
+mod tickets;
+mod world;
+
+use std::io;
+
+pub use self::control::{ControlError, socket_path};
+use self::crew::Crew;
+use self::host::Host;
+use self::intake::Sorted;
+use self::listeners::Listeners;
+pub use self::listeners::Opened;
+use self::tags::Purpose;
+use self::tickets::Tickets;
+use crate::engine::action::{Action, Actions, Outcome};
+use crate::engine::input::Input;
+use crate::engine::{Engine, Setup};
+use crate::io::{Backend, Completion, Op, Role, Source, Token};
+use crate::limits::{CONTROL_CLIENTS_MAX, TOKENS_PER_TURN};
+use crate::shm::layout::Doze;
+use crate::shm::ring::Words;
+use crate::units::{Mono, Span};
+
+/// A master over some kernel and some world.
+#[derive(Debug)]
+pub struct Master<B: Backend, H: Host<Fd = B::Fd>> {
+    engine: Engine,
+    backend: B,
+    host: H,
+    tickets: Tickets<B::Fd>,
+    crew: Crew<B::Fd>,
+    listeners: Listeners<B::Fd>,
+    control: Option<Source>,
+    control_clients: Vec<Option<Token>>,
+    now: Mono,
+    actions: Actions,
+    completions: Vec<Completion<B::Fd>>,
+    words: Vec<Words>,
+    sorted: Sorted<B::Fd>,
+    /// Inputs that actions bring about by themselves.
+    ensuing: Vec<Input>,
+    /// When the host wants to be asked again, whatever happens.
+    flush_again: Option<Span>,
+    outcome: Option<Outcome>,
+}
+
+/// The descriptors that a master starts with.
+#[derive(Debug)]
+pub struct Posts<F> {
+    /// The sockets that connections come in on.
+    pub listeners: Vec<Opened<F>>,
+    /// The eventfd that workers ring.
+    pub bell: F,
+    /// The signalfd.
+    pub signals: F,
+    /// The control socket, if there is one.
+    pub control: Option<F>,
+}
+
+impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
+    /// A master that has not started anything yet.
+    pub fn new(setup: Setup, posts: Posts<B::Fd>, mut backend: B, mut host: H) -> Self {
+        let now = host.now();
+        let bell = backend.adopt(posts.bell, Role::Bell);
+        backend.submit(Op::Ring { bell }, Purpose::Bell.tag());
+        backend.submit(Op::Readable { fd: posts.signals }, Purpose::Signals.tag());
+        let control = posts.control.map(|fd| {
+            let source = backend.adopt(fd, Role::Listener);
+            backend.submit(Op::Accept { listener: source }, Purpose::ControlAccept.tag());
+            source
+        });
+        let kernel = setup.policy.binder() == crate::engine::policy::Binder::Kernel;
+        let listeners = Listeners::adopt(posts.listeners, kernel, &mut backend);
+        Self {
+            engine: Engine::new(setup),
+            backend,
+            host,
+            tickets: Tickets::new(),
+            crew: Crew::new(),
+            listeners,
+            control,
+            control_clients: vec![None; CONTROL_CLIENTS_MAX],
+            now,
+            actions: Actions::new(),
+            completions: Vec::new(),
+            words: Vec::with_capacity(TOKENS_PER_TURN),
+            sorted: Sorted::new(),
+            ensuing: Vec::new(),
+            flush_again: None,
+            outcome: None,
+        }
+    }
+
+    /// Starts the workers and turns until everything has ended.
+    ///
+    /// # Errors
+    /// When the ring or the epoll set is unusable.
+    pub fn run(&mut self) -> io::Result<Outcome> {
+        self.start();
+        loop {
+            self.turn(None)?;
+            if let Some(outcome) = self.outcome {
+                self.close()?;
+                return Ok(outcome);
+            }
+        }
+    }
+
+    /// Starts the workers.
+    pub fn start(&mut self) {
+        self.engine.start(self.now, &mut self.actions);
+        self.carry_out();
+        self.arm_accepts();
+    }
+
+    /// One turn. It waits no longer than `at_most`, if that is given.
+    ///
+    /// # Errors
+    /// When the ring or the epoll set is unusable.
+    pub fn turn(&mut self, at_most: Option<Span>) -> io::Result<()> {
+        let timeout = self.fall_asleep(at_most);
+        self.backend.wait(timeout, &mut self.completions)?;
+        self.host.doze(Doze::Awake);
+        self.now = self.host.now();
+        self.take_in();
+        self.step(Input::Tick);
+        self.carry_out();
+        self.arm_accepts();
+        self.flush_again = self.host.flush();
+        Ok(())
+    }
+
+    /// How everything ended, once it has.
+    pub const fn outcome(&self) -> Option<Outcome> {
+        self.outcome
+    }
+
+    /// The engine, to look at.
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The engine, to be replaced by its own restored snapshot.
+    pub const fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
+    /// Lets the kernel let go of everything.
+    ///
+    /// # Errors
+    /// When the ring or the epoll set is unusable.
+    pub fn close(&mut self) -> io::Result<()> {
+        self.host.flush();
+        self.backend.quiesce(&mut self.completions)?;
+        self.completions.clear();
+        Ok(())
+    }
+
+    /// Says that the master is about to sleep and for how long it will: not at all when a worker
+    /// said something that matters just before.
+    fn fall_asleep(&mut self, at_most: Option<Span>) -> Option<Span> {
+        let awaits = self.engine.awaits_words();
+        self.host.doze(if awaits { Doze::Waiting } else { Doze::Content });
+        if awaits && self.host.has_tokens() {
+            return Some(Span::ZERO);
+        }
+        let until_deadline = self.engine.deadline().map(|deadline| deadline.since(self.now));
+        [until_deadline, at_most, self.flush_again].into_iter().flatten().min()
+    }
+
+    fn step(&mut self, input: Input) {
+        self.engine.step(self.now, input, &mut self.actions);
+    }
+
+    fn carry_out(&mut self) {
+        while !self.actions.is_empty() {
+            let mut actions = std::mem::take(&mut self.actions);
+            for action in actions.drain() {
+                self.execute(action);
+            }
+            debug_assert!(self.actions.is_empty(), "what an action brings about is put off");
+            self.actions = actions;
+            for input in std::mem::take(&mut self.ensuing) {
+                self.step(input);
+            }
+        }
+        self.send_packed();
+    }
+
+    fn execute(&mut self, action: Action) {
+        match action {
+            Action::CloseListeners => self.close_listeners(),
+            Action::Watch(ticket) => self.watch(ticket),
+            Action::Expire(ticket) => self.expire(ticket),
+            Action::Offer { ticket, to, custody } => self.offer(ticket, to, custody),
+            Action::Recall(worker) => self.recall(worker),
+            Action::Release(ticket) => self.release(ticket),
+            Action::Retire(ticket) => self.retire(ticket),
+            Action::Spawn { worker, seat, generation } => self.spawn(worker, seat, generation),
+            Action::Drain(worker) => self.drain(worker),
+            Action::Terminate(worker) => {
+                self.host.signal(worker, crate::sys::pidfd::Signal::Terminate);
+            }
+            Action::Kill(worker) => self.host.signal(worker, crate::sys::pidfd::Signal::Kill),
+            Action::Bury(worker) => self.bury(worker),
+            Action::Emit(event) => self.host.tell(self.now, event),
+            Action::Exit(outcome) => self.outcome = Some(outcome),
+        }
+    }
+}

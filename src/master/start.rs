@@ -1,0 +1,354 @@
+//! From a valid configuration to a running master: everything that can be refused is refused here,
+//! before the first worker is started.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use super::control::{self, About, Clients, ControlError};
+use super::telemetry;
+use super::world::{Recipe, World};
+use super::{Master, Opened, Posts};
+use crate::config::placement::Placement;
+use crate::config::{BackendChoice, Config, DispatchOn, ListenAddr, policy};
+use crate::engine::action::Outcome;
+use crate::engine::input::Begins;
+use crate::engine::policy::Policy;
+use crate::engine::worker::Patience;
+use crate::engine::{self, Setup};
+use crate::io::probe::{self, Choice, Chosen, ProbeError, Wanted};
+use crate::limits::{BACKLOG_DEFAULT, MASTER_SPARE_DESCRIPTORS, SEATS_MAX, STALL_TIMEOUT};
+use crate::shm::map::MapError;
+use crate::sys::rlimit::{self, RlimitError};
+use crate::sys::socket::{self, Endpoint, ListenOptions};
+use crate::sys::{clock, eventfd, fd, signal};
+use crate::units::{Errno, ListenerId, SeatId};
+use crate::wire::link::Sharing;
+
+/// Descriptors that each worker costs the master: channel, kept end, process and output twice,
+/// page.
+const DESCRIPTORS_PER_WORKER: u64 = 8;
+
+/// What comes from outside the configuration.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// `$XDG_RUNTIME_DIR`.
+    pub runtime_dir: Option<PathBuf>,
+    /// Sockets inherited through `LISTEN_FDS`.
+    pub inherited: Vec<OwnedFd>,
+    /// What a worker without a program of its own runs: this very program, and how it is told.
+    pub built_in: (OsString, Vec<OsString>),
+}
+
+/// Why a master did not start, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No backend.
+    #[error(transparent)]
+    Backend(#[from] ProbeError),
+    /// A listener cannot be opened.
+    #[error("cannot listen on {endpoint}: {}{}", reason(*.errno), cure(*.errno))]
+    Listen {
+        /// Where.
+        endpoint: Endpoint,
+        /// Why.
+        errno: Errno,
+    },
+    /// An inherited descriptor is no listening socket.
+    #[error("descriptor {number} of LISTEN_FDS is not a listening socket: check the socket unit")]
+    Inherited {
+        /// Which one.
+        number: usize,
+    },
+    /// The control socket.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The limit of open files.
+    #[error(transparent)]
+    Rlimit(#[from] RlimitError),
+    /// The limit of open files is too low.
+    #[error(
+        "{open_files} open files are too few for {workers} workers: raise `ulimit -n` to \
+         {needed} or more"
+    )]
+    OpenFiles {
+        /// The limit.
+        open_files: u64,
+        /// Wanted workers.
+        workers: usize,
+        /// What would do.
+        needed: u64,
+    },
+    /// Shared memory.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// A bell or the signals.
+    #[error("cannot {what}: {}", reason(*.errno))]
+    Kernel {
+        /// The failed action.
+        what: &'static str,
+        /// Why.
+        errno: Errno,
+    },
+    /// The program of the workers.
+    #[error("cannot run {}: no such program in PATH", program.display())]
+    NoProgram {
+        /// Its name.
+        program: PathBuf,
+    },
+    /// The ring or the epoll set became unusable.
+    #[error("cannot wait for events")]
+    Wait(#[source] std::io::Error),
+}
+
+/// Runs a master until everything has ended.
+///
+/// # Errors
+/// When it cannot start, or the kernel stops answering.
+pub fn run(
+    config: &Config,
+    placement: Placement,
+    surroundings: Surroundings,
+) -> Result<Outcome, StartError> {
+    let open_files = check_open_files(placement.seats.len())?;
+    let path = control::socket_path(surroundings.runtime_dir.as_deref(), &config.name);
+    let (control, _file) = control::open(&path, &config.name)?;
+    let signals = kernel("listen to signals", signal::listen())?;
+    let choice = probe::choose(match config.backend {
+        BackendChoice::Auto => Wanted::Auto,
+        BackendChoice::Uring => Wanted::Uring,
+        BackendChoice::Epoll => Wanted::Epoll,
+    })?;
+    let sockets = open_listeners(config, surroundings.inherited, placement.seats.len())?;
+    let about = About {
+        name: config.name.clone(),
+        backend: choice.to_string(),
+        backend_reason: choice.reason.clone(),
+        listeners: addresses(&sockets),
+        started_at: clock::monotonic(),
+    };
+    say_hello(config, &placement, &about, open_files);
+    let setup = setup(config, &placement);
+    let recipe = recipe(config, &choice, surroundings.built_in, placement, &sockets)?;
+    let bell = kernel("make an eventfd", eventfd::create())?;
+    let posts = Posts {
+        listeners: sockets,
+        bell: kernel("copy a descriptor", fd::duplicate(&bell))?,
+        signals: kernel("copy a descriptor", fd::duplicate(&signals))?,
+        control: Some(control),
+    };
+    let world = World::new(recipe, bell, signals, Clients::new(about))?;
+    let ended = match choice.backend {
+        Chosen::Uring(ring) => Master::new(setup, posts, ring, world).run(),
+        Chosen::Epoll(epoll) => Master::new(setup, posts, epoll, world).run(),
+    };
+    ended.map_err(StartError::Wait)
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.backend {
+            Chosen::Uring(_) => "uring",
+            Chosen::Epoll(_) => "epoll",
+        })
+    }
+}
+
+fn check_open_files(workers: usize) -> Result<u64, StartError> {
+    let open_files = rlimit::raise_open_files()?.after.soft;
+    let needed = u64::from(MASTER_SPARE_DESCRIPTORS) + DESCRIPTORS_PER_WORKER * workers as u64 + 1;
+    if open_files < needed {
+        return Err(StartError::OpenFiles { open_files, workers, needed });
+    }
+    Ok(open_files)
+}
+
+fn setup(config: &Config, placement: &Placement) -> Setup {
+    Setup {
+        policy: config.policy,
+        weights: placement.seats.iter().map(|seat| seat.weight).collect(),
+        hold_max: config.hold_max,
+        overload: match config.overload {
+            crate::config::Overload::Hold => engine::Overload::Hold,
+            crate::config::Overload::Reject => engine::Overload::Reject,
+        },
+        patience: Patience { start: config.start_timeout, drain: config.drain_timeout },
+        stall_timeout: STALL_TIMEOUT,
+        seed: clock::monotonic().as_ns(),
+    }
+}
+
+/// Inherited sockets first, then those of the configuration; under `reuseport` one set per seat.
+fn open_listeners(
+    config: &Config,
+    inherited: Vec<OwnedFd>,
+    seats: usize,
+) -> Result<Vec<Opened<OwnedFd>>, StartError> {
+    let mut opened = Vec::new();
+    for (index, socket) in inherited.into_iter().enumerate() {
+        let number = crate::sys::spawn::FIRST_FD as usize + index;
+        let listening = socket::is_listening(&socket).unwrap_or(false);
+        if !listening || fd::set_nonblocking(&socket).is_err() {
+            return Err(StartError::Inherited { number });
+        }
+        opened.push(entry(socket, index, config.dispatch_on, None));
+    }
+    let first = opened.len();
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let mut endpoint = match &listener.addr {
+            ListenAddr::Tcp(address) => Endpoint::Tcp(*address),
+            ListenAddr::Unix(path) => Endpoint::Unix(path.clone()),
+        };
+        for seat in 0..listening_seats(config.policy, seats) {
+            let socket = open_one(config, &endpoint)?;
+            // The second socket of a reuseport group must have the port that the first was given.
+            endpoint = socket::local_endpoint(&socket).unwrap_or(endpoint);
+            let seat = (config.policy == Policy::Reuseport).then(|| seat_id(seat));
+            opened.push(entry(socket, first + index, listener.dispatch_on, seat));
+        }
+    }
+    Ok(opened)
+}
+
+/// Seats that grow later have no socket of their own under `reuseport`, so all that there can be
+/// are not opened ahead: an unattended one would strand connections.
+const fn listening_seats(policy: Policy, seats: usize) -> usize {
+    match policy {
+        Policy::Reuseport => seats,
+        Policy::RoundRobin
+        | Policy::Weighted
+        | Policy::Least
+        | Policy::Jbsq(_)
+        | Policy::Shared => 1,
+    }
+}
+
+fn open_one(config: &Config, endpoint: &Endpoint) -> Result<OwnedFd, StartError> {
+    let options = ListenOptions {
+        backlog: config.backlog.unwrap_or(BACKLOG_DEFAULT),
+        reuse_port: config.policy == Policy::Reuseport,
+    };
+    let open = || socket::listen(endpoint, options);
+    let retried = match (open(), endpoint) {
+        // A socket file that nobody listens on is left over from a crash.
+        (Err(Errno(libc::EADDRINUSE)), Endpoint::Unix(path))
+            if socket::remove_stale(path).unwrap_or(false) =>
+        {
+            open()
+        }
+        (result, _) => result,
+    };
+    let socket =
+        retried.map_err(|errno| StartError::Listen { endpoint: endpoint.clone(), errno })?;
+    if let Endpoint::Tcp(_) = endpoint {
+        // Connections inherit it: an answer in two pieces must not wait for the client's
+        // acknowledgement of the first. Without it the service is slower, not wrong.
+        socket::set_nodelay(&socket).unwrap_or_default();
+    }
+    Ok(socket)
+}
+
+fn entry(
+    socket: OwnedFd,
+    index: usize,
+    dispatch_on: DispatchOn,
+    seat: Option<SeatId>,
+) -> Opened<OwnedFd> {
+    let listener = ListenerId(u16::try_from(index).expect("listeners are limited"));
+    let begins = match dispatch_on {
+        DispatchOn::Readable => Begins::Client,
+        DispatchOn::Connect => Begins::Server,
+    };
+    Opened { socket, listener, begins, seat }
+}
+
+fn seat_id(index: usize) -> SeatId {
+    SeatId(u16::try_from(index.min(SEATS_MAX)).expect("seats are limited"))
+}
+
+fn recipe(
+    config: &Config,
+    choice: &Choice,
+    built_in: (OsString, Vec<OsString>),
+    placement: Placement,
+    sockets: &[Opened<OwnedFd>],
+) -> Result<Recipe, StartError> {
+    let (program, args) = match &config.program {
+        Some(program) => (find_program(program)?, program.args.clone()),
+        None => built_in,
+    };
+    let sharing = match config.policy {
+        Policy::Shared => Sharing::Shared,
+        Policy::Reuseport => Sharing::Own,
+        Policy::RoundRobin | Policy::Weighted | Policy::Least | Policy::Jbsq(_) => Sharing::None,
+    };
+    let mut listeners: Vec<Vec<OwnedFd>> = Vec::new();
+    for opened in sockets.iter().filter(|_| sharing != Sharing::None) {
+        let seat = opened.seat.map_or(0, SeatId::index);
+        listeners.resize_with(listeners.len().max(seat + 1), Vec::new);
+        let copy = kernel("copy a listener", fd::duplicate(opened.socket.as_fd()))?;
+        listeners[seat].push(copy);
+    }
+    let env = vec![("DISPATCHD_BACKEND", choice.to_string())];
+    Ok(Recipe { program, args, env, placement, sharing, listeners })
+}
+
+/// The program as exec will find it, so that a missing one is refused before anything is started.
+fn find_program(program: &crate::config::Program) -> Result<OsString, StartError> {
+    let path = PathBuf::from(&program.path);
+    let missing = || StartError::NoProgram { program: path.clone() };
+    if path.components().count() > 1 {
+        return if path.is_file() { Ok(program.path.clone()) } else { Err(missing()) };
+    }
+    let directories = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&directories)
+        .map(|directory| directory.join(&path))
+        .find(|candidate| candidate.is_file())
+        .map(Into::into)
+        .ok_or_else(missing)
+}
+
+fn addresses(sockets: &[Opened<OwnedFd>]) -> Vec<String> {
+    let mut texts: Vec<String> = sockets
+        .iter()
+        .filter_map(|opened| socket::local_endpoint(&opened.socket).ok())
+        .map(|endpoint| endpoint.to_string())
+        .collect();
+    texts.dedup();
+    texts
+}
+
+fn say_hello(config: &Config, placement: &Placement, about: &About, open_files: u64) {
+    let version = env!("CARGO_PKG_VERSION");
+    telemetry::banner(&format!("dispatchd {version} '{}' pid {}", about.name, std::process::id()));
+    telemetry::banner(&format!("backend {} ({})", about.backend, about.backend_reason));
+    telemetry::banner(&format!("policy {}", policy::name(config.policy)));
+    telemetry::banner(&format!("workers {}, open files {open_files}", placement.seats.len()));
+    for line in &placement.reasoning {
+        telemetry::banner(line);
+    }
+    for address in &about.listeners {
+        telemetry::banner(&format!("listening on {address}"));
+    }
+}
+
+fn kernel<T>(what: &'static str, result: Result<T, Errno>) -> Result<T, StartError> {
+    result.map_err(|errno| StartError::Kernel { what, errno })
+}
+
+fn reason(errno: Errno) -> std::io::Error {
+    std::io::Error::from_raw_os_error(errno.0)
+}
+
+/// What helps against the errors that users meet.
+fn cure(errno: Errno) -> &'static str {
+    match errno.0 {
+        libc::EADDRINUSE => ": stop whoever listens there (`ss -ltnp`), or choose another --listen",
+        libc::EACCES => {
+            ": ports below 1024 need CAP_NET_BIND_SERVICE, socket files a writable directory"
+        }
+        libc::EADDRNOTAVAIL => ": no interface of this machine has that address",
+        _ => "",
+    }
+}

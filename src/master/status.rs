@@ -1,0 +1,84 @@
+//! The picture of the whole, for whoever asks on the control socket.
+
+use super::control::Clients;
+use super::host::Host;
+use super::telemetry;
+use super::world::World;
+use crate::config::policy;
+use crate::engine::Engine;
+use crate::engine::worker::Worker;
+use crate::sys::clock;
+use crate::units::WorkerId;
+use crate::wire::control::{Hold, Status, Totals, WorkerStatus};
+
+impl World {
+    pub(super) fn status(&mut self, engine: &Engine, clients: &Clients) -> Status {
+        let about = clients.about();
+        let (have, want) = engine.strength();
+        let phase = match (engine.is_stopping(), have) {
+            (true, _) => "stopping",
+            (false, 0) => "starting",
+            (false, _) => "serving",
+        };
+        let mut workers: Vec<WorkerStatus> =
+            engine.workers().map(|(id, worker)| self.worker_status(engine, id, worker)).collect();
+        workers.sort_by_key(|worker| (worker.worker, worker.generation, worker.pid));
+        Status {
+            name: about.name.clone(),
+            version: String::from(env!("CARGO_PKG_VERSION")),
+            pid: std::process::id(),
+            uptime_s: clock::monotonic().since(about.started_at).as_us() / 1_000_000,
+            backend: about.backend.clone(),
+            backend_reason: about.backend_reason.clone(),
+            policy: policy::name(engine.policy()),
+            listeners: about.listeners.clone(),
+            generation: engine.generation().0,
+            phase: String::from(phase),
+            have,
+            want,
+            hold: hold(engine),
+            totals: totals(engine),
+            workers,
+        }
+    }
+
+    fn worker_status(&mut self, engine: &Engine, id: WorkerId, worker: &Worker) -> WorkerStatus {
+        let load = self.load(id);
+        let restarts = engine.seats().find(|(seat, _)| *seat == worker.seat);
+        WorkerStatus {
+            worker: worker.seat.0,
+            pid: self.member(id).map_or(0, |member| member.pid),
+            state: String::from(worker.state.name()),
+            cpu: self.cpu_of(worker.seat),
+            generation: worker.generation.0,
+            connections: load.connections,
+            in_flight: worker.offered + load.in_flight,
+            accepted: self.member(id).map_or(0, |member| member.accepted()),
+            restarts: restarts.map_or(0, |(_, restarts)| restarts),
+            last_exit: self.last_exit(worker.seat).map(String::from),
+        }
+    }
+}
+
+fn hold(engine: &Engine) -> Hold {
+    let ledger = engine.ledger();
+    Hold {
+        held: ledger.held(),
+        watched: ledger.watched(),
+        offered: ledger.offered(),
+        limit: engine.hold_max(),
+    }
+}
+
+fn totals(engine: &Engine) -> Totals {
+    let counters = engine.counters();
+    Totals {
+        arrived: counters.arrived,
+        closed: counters.closed,
+        rejected: counters.rejected,
+        lost: counters.lost,
+        recovered: counters.recovered,
+        recalled: counters.recalled,
+        log_lines_dropped: telemetry::lines_dropped(),
+    }
+}

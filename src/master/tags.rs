@@ -1,0 +1,117 @@
+//! What each operation of the master was for, packed into the mark that the backend carries.
+
+use crate::io::Tag;
+use crate::units::{Ticket, WorkerId};
+
+/// The purpose of an operation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Purpose {
+    /// An accept on a listener, by its position in the master's table.
+    Accept(u32),
+    /// The watch on a fresh connection.
+    Watch(Ticket),
+    /// A parcel for a worker.
+    Parcel(WorkerId),
+    /// An attempt to take back what a worker has not received.
+    Reclaim(WorkerId),
+    /// A worker's end.
+    Process(WorkerId),
+    /// A worker's output.
+    Output(WorkerId),
+    /// The workers' bell.
+    Bell,
+    /// The operator's signals.
+    Signals,
+    /// A new control client.
+    ControlAccept,
+    /// What a control client says, by its position.
+    ControlClient(u32),
+    /// A close, of which nothing is expected.
+    Close,
+}
+
+const PAYLOAD_BITS: u32 = 56;
+const PAYLOAD_MASK: u64 = (1 << PAYLOAD_BITS) - 1;
+/// Tickets need 24 bits of slot beside 32 of generation; `limits` keeps slots far below.
+const SLOT_BITS: u32 = 24;
+
+impl Purpose {
+    pub(super) fn tag(self) -> Tag {
+        let (kind, payload) = match self {
+            Self::Accept(index) => (1, u64::from(index)),
+            Self::Watch(ticket) => {
+                (2, u64::from(ticket.generation) << SLOT_BITS | u64::from(ticket.slot))
+            }
+            Self::Parcel(worker) => (3, pack(worker)),
+            Self::Reclaim(worker) => (4, pack(worker)),
+            Self::Process(worker) => (5, pack(worker)),
+            Self::Output(worker) => (6, pack(worker)),
+            Self::Bell => (7, 0),
+            Self::Signals => (8, 0),
+            Self::ControlAccept => (9, 0),
+            Self::ControlClient(index) => (10, u64::from(index)),
+            Self::Close => (11, 0),
+        };
+        Tag(kind << PAYLOAD_BITS | payload)
+    }
+
+    /// What [`Purpose::tag`] packed.
+    ///
+    /// # Panics
+    /// On a tag that this file did not make.
+    #[expect(clippy::cast_possible_truncation, reason = "each field is cut out of the payload")]
+    pub(super) fn of(tag: Tag) -> Self {
+        let payload = tag.0 & PAYLOAD_MASK;
+        let ticket = Ticket {
+            slot: (payload & ((1 << SLOT_BITS) - 1)) as u32,
+            generation: (payload >> SLOT_BITS) as u32,
+        };
+        let worker = WorkerId { berth: (payload >> 32) as u16, epoch: payload as u32 };
+        match tag.0 >> PAYLOAD_BITS {
+            1 => Self::Accept(payload as u32),
+            2 => Self::Watch(ticket),
+            3 => Self::Parcel(worker),
+            4 => Self::Reclaim(worker),
+            5 => Self::Process(worker),
+            6 => Self::Output(worker),
+            7 => Self::Bell,
+            8 => Self::Signals,
+            9 => Self::ControlAccept,
+            10 => Self::ControlClient(payload as u32),
+            11 => Self::Close,
+            kind => unreachable!("the master made no tag of kind {kind}"),
+        }
+    }
+}
+
+fn pack(worker: WorkerId) -> u64 {
+    u64::from(worker.berth) << 32 | u64::from(worker.epoch)
+}
+
+const _: () = assert!(crate::limits::TICKETS_MAX <= 1 << SLOT_BITS);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_purpose_survives_its_tag() {
+        let worker = WorkerId { berth: 511, epoch: u32::MAX };
+        let ticket = Ticket { slot: 65_535, generation: u32::MAX };
+        for purpose in [
+            Purpose::Accept(63),
+            Purpose::Watch(ticket),
+            Purpose::Parcel(worker),
+            Purpose::Reclaim(worker),
+            Purpose::Process(worker),
+            Purpose::Output(worker),
+            Purpose::Bell,
+            Purpose::Signals,
+            Purpose::ControlAccept,
+            Purpose::ControlClient(15),
+            Purpose::Close,
+        ] {
+            assert_eq!(Purpose::of(purpose.tag()), purpose);
+        }
+    }
+}

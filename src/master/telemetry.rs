@@ -1,0 +1,193 @@
+//! What the master says: events become log lines here, and nowhere else. The lines go to a bounded
+//! buffer that is written without waiting, so that a reader who does not read costs lines (which
+//! are counted), and never a connection.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, Write};
+
+use crate::engine::event::{Cause, Event};
+use crate::limits::LOG_BUFFER;
+use crate::sys::log_sink::LogSink;
+use crate::units::SeatId;
+
+/// Bytes written in one go.
+const WRITE_MAX: usize = 16 * 1024;
+
+thread_local! {
+    /// The process has one thread; the subscriber, which must not borrow the master, writes here.
+    static BUFFER: RefCell<Buffer> = const { RefCell::new(Buffer::new()) };
+}
+
+/// Where a subscriber writes: one call, one line.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogWriter;
+
+impl Write for LogWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        BUFFER.with_borrow_mut(|buffer| buffer.push(line));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes what the sink takes now; true when nothing is left.
+pub(super) fn drain_to(sink: &LogSink) -> bool {
+    BUFFER.with_borrow_mut(|buffer| buffer.drain_to(sink))
+}
+
+/// Lines that found the buffer full so far.
+pub(super) fn lines_dropped() -> u64 {
+    BUFFER.with_borrow(|buffer| buffer.dropped)
+}
+
+/// One line about the start.
+pub(super) fn banner(line: &str) {
+    tracing::info!("{line}");
+}
+
+/// One line that a worker wrote.
+pub(super) fn worker_line(seat: SeatId, line: &str) {
+    tracing::info!(worker = seat.0, "{line}");
+}
+
+/// A worker that could not be started.
+pub(super) fn not_started(seat: SeatId, reason: &str) {
+    tracing::error!(worker = seat.0, "cannot start worker: {reason}");
+}
+
+/// One event; `ending` says how a worker that is gone ended, where that is known.
+pub(super) fn event(event: Event, pid: Option<u32>, ending: Option<&str>) {
+    match event {
+        Event::Starting { seat, generation, .. } => {
+            tracing::debug!(worker = seat.0, generation = generation.0, "worker starting");
+        }
+        Event::Ready { seat, generation, .. } => {
+            tracing::info!(worker = seat.0, pid, generation = generation.0, "worker ready");
+        }
+        Event::Draining { seat, .. } => tracing::info!(worker = seat.0, pid, "worker draining"),
+        Event::Gone { seat, cause, recovered, lost, .. } => {
+            gone(seat, pid, cause, ending.unwrap_or("unknown"), recovered, lost);
+        }
+        Event::Restarting { seat, after } => {
+            tracing::info!(worker = seat.0, "worker restarts in {after}");
+        }
+        Event::Strength { have, want } if have < want => {
+            tracing::warn!(have, want, "degraded: fewer workers ready than wanted");
+        }
+        Event::Strength { have, want } => tracing::info!(have, want, "all workers ready"),
+        Event::Stalled { seat, recalled, .. } => {
+            tracing::warn!(worker = seat.0, pid, recalled, "worker does not take its connections");
+        }
+        Event::Lied { seat, times, .. } => {
+            tracing::warn!(worker = seat.0, pid, times, "worker broke the protocol");
+        }
+        Event::Hold { full: true } => tracing::warn!("hold queue full"),
+        Event::Hold { full: false } => tracing::info!("hold queue has room again"),
+        Event::AcceptPaused => {
+            tracing::warn!("accepting paused: no descriptors or memory left (raise `ulimit -n`)");
+        }
+        Event::AcceptResumed => tracing::info!("accepting again"),
+        Event::RolloutStarted(generation) => {
+            tracing::info!(generation = generation.0, "rolling replacement begins");
+        }
+        Event::RolloutDone(generation) => {
+            tracing::info!(generation = generation.0, "rolling replacement done");
+        }
+        Event::RolloutAborted(generation) => tracing::error!(
+            generation = generation.0,
+            "rolling replacement given up: new workers do not become ready, the old ones stay"
+        ),
+        Event::Stopping => tracing::info!("stopping"),
+    }
+}
+
+fn gone(seat: SeatId, pid: Option<u32>, cause: Cause, ending: &str, recovered: u32, lost: u32) {
+    let seat = seat.0;
+    match cause {
+        Cause::Told => tracing::info!(worker = seat, pid, lost, "worker left: {ending}"),
+        Cause::Died => {
+            tracing::error!(worker = seat, pid, recovered, lost, "worker died: {ending}");
+        }
+        Cause::NotReady => {
+            tracing::error!(worker = seat, pid, "worker was not ready in time: {ending}");
+        }
+        Cause::DrainTimeout => {
+            tracing::warn!(worker = seat, pid, lost, "worker did not finish in time: {ending}");
+        }
+        Cause::Stalled => tracing::error!(
+            worker = seat,
+            pid,
+            recovered,
+            lost,
+            "worker replaced, it took no connections: {ending}"
+        ),
+        Cause::Lied => tracing::error!(
+            worker = seat,
+            pid,
+            recovered,
+            lost,
+            "worker replaced, it broke the protocol: {ending}"
+        ),
+        Cause::NotStarted => {}
+    }
+}
+
+#[derive(Debug)]
+struct Buffer {
+    bytes: VecDeque<u8>,
+    dropped: u64,
+    /// Dropped lines that have not been told of yet.
+    untold: u64,
+}
+
+impl Buffer {
+    const fn new() -> Self {
+        Self { bytes: VecDeque::new(), dropped: 0, untold: 0 }
+    }
+
+    fn push(&mut self, line: &[u8]) {
+        if LOG_BUFFER < self.bytes.len() + line.len() {
+            self.dropped += 1;
+            self.untold += 1;
+        } else {
+            self.bytes.extend(line);
+        }
+    }
+
+    fn drain_to(&mut self, sink: &LogSink) -> bool {
+        while !self.bytes.is_empty() {
+            let (front, _) = self.bytes.as_slices();
+            match sink.write(&front[..front.len().min(WRITE_MAX)]) {
+                Ok(written) => drop(self.bytes.drain(..written)),
+                Err(_) => return false,
+            }
+        }
+        if 0 < self.untold {
+            let line = format!("dispatchd: {} log lines dropped, nobody read them\n", self.untold);
+            self.untold = 0;
+            self.bytes.extend(line.as_bytes());
+            return self.drain_to(sink);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_buffer_drops_whole_lines_and_counts_them() {
+        let mut buffer = Buffer::new();
+        let line = [b'x'; 1000];
+        for _ in 0..(LOG_BUFFER / 1000 + 5) {
+            buffer.push(&line);
+        }
+        assert_eq!(buffer.bytes.len(), LOG_BUFFER / 1000 * 1000);
+        assert_eq!(buffer.dropped, 5);
+    }
+}

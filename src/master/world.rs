@@ -1,0 +1,410 @@
+//! The real world around the master: processes, shared pages, the clock, the log.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::control::Clients;
+use super::host::{CardNote, ControlStep, Hire, Hired, Host, Reaped, SpawnFailed};
+use super::telemetry;
+use crate::config::placement::Placement;
+use crate::engine::Engine;
+use crate::engine::event::Event;
+use crate::engine::input::{Load, Terms};
+use crate::limits::{BERTHS_MAX, STDERR_TAIL};
+use crate::shm::layout::{Doze, LAYOUT, MAGIC, MasterPage, Order, WorkerPage};
+use crate::shm::map::{MapError, Mapped, ReadOnly, Writable};
+use crate::shm::ring::{self, Overrun, Words};
+use crate::sys::log_sink::LogSink;
+use crate::sys::pidfd::{self, Ending, Signal};
+use crate::sys::scm;
+use crate::sys::signal::{self, Notice};
+use crate::sys::{clock, fd, memfd, socket, spawn};
+use crate::units::{Errno, Mono, PoolId, SeatId, Span, Ticket, WorkerId};
+use crate::wire::link::{self, Note, Sharing};
+
+/// Time after which a log that could not be written is tried again.
+const LOG_RETRY: Span = Span::from_ms(100);
+
+/// What workers are made of.
+#[derive(Debug)]
+pub(super) struct Recipe {
+    pub(super) program: OsString,
+    pub(super) args: Vec<OsString>,
+    pub(super) env: Vec<(&'static str, String)>,
+    pub(super) placement: Placement,
+    pub(super) sharing: Sharing,
+    /// Listeners that workers accept from: one list for all, or one per seat.
+    pub(super) listeners: Vec<Vec<OwnedFd>>,
+}
+
+/// The world.
+#[derive(Debug)]
+pub(super) struct World {
+    recipe: Recipe,
+    page: Mapped<MasterPage, Writable>,
+    memory: OwnedFd,
+    bell: OwnedFd,
+    signals: OwnedFd,
+    staff: Vec<Option<Member>>,
+    last_exits: Vec<Option<String>>,
+    clients: Clients,
+    sink: Option<LogSink>,
+}
+
+/// One worker process.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) worker: WorkerId,
+    pub(super) pid: u32,
+    seat: SeatId,
+    process: OwnedFd,
+    output: OwnedFd,
+    page: Mapped<WorkerPage, ReadOnly>,
+    ending: Option<Ending>,
+    /// The signal that the master sent, if any: its own SIGKILL needs no explanation.
+    sent: Option<Signal>,
+    /// The last bytes of its output, to say why it died.
+    tail: VecDeque<u8>,
+    /// The beginning of a line of which the end has not come.
+    line: Vec<u8>,
+}
+
+impl World {
+    /// # Errors
+    /// When shared memory cannot be had.
+    pub(super) fn new(
+        recipe: Recipe,
+        bell: OwnedFd,
+        signals: OwnedFd,
+        clients: Clients,
+    ) -> Result<Self, MapError> {
+        let (memory, page) = Mapped::<MasterPage, Writable>::create(c"dispatchd")?;
+        memfd::seal_writes(&memory).map_err(MapError::Kernel)?;
+        page.head.magic.store(MAGIC, Relaxed);
+        page.head.layout.store(LAYOUT, Relaxed);
+        let sink = LogSink::stderr().ok();
+        let (staff, last_exits) = (Vec::new(), Vec::new());
+        Ok(Self { recipe, page, memory, bell, signals, staff, last_exits, clients, sink })
+    }
+
+    /// The process of a worker.
+    pub(super) fn member(&self, worker: WorkerId) -> Option<&Member> {
+        self.staff.get(worker.index())?.as_ref().filter(|member| member.worker == worker)
+    }
+
+    /// How the last worker of a seat ended.
+    pub(super) fn last_exit(&self, seat: SeatId) -> Option<&str> {
+        self.last_exits.get(seat.index())?.as_deref()
+    }
+
+    /// The CPU that workers of a seat are bound to.
+    pub(super) fn cpu_of(&self, seat: SeatId) -> Option<u16> {
+        self.recipe.placement.seat(seat.index()).cpu.map(|cpu| cpu.0)
+    }
+
+    fn member_mut(&mut self, worker: WorkerId) -> Option<&mut Member> {
+        self.staff.get_mut(worker.index())?.as_mut().filter(|member| member.worker == worker)
+    }
+
+    fn start(&mut self, hire: Hire) -> Result<Hired<OwnedFd>, Errno> {
+        let (channel, theirs) = socket::seqpacket_pair()?;
+        let memory = memfd::create(c"dispatchd-worker", size_of::<WorkerPage>())?;
+        memfd::seal_seals(&memory)?;
+        let page = Mapped::<WorkerPage, ReadOnly>::open(&memory).map_err(|error| match error {
+            MapError::Kernel(errno) => errno,
+            MapError::Size { .. } => Errno(libc::EINVAL),
+        })?;
+        let none = Vec::new();
+        let listeners = match self.recipe.sharing {
+            Sharing::None => &none,
+            Sharing::Shared => self.recipe.listeners.first().unwrap_or(&none),
+            Sharing::Own => self.recipe.listeners.get(hire.seat.index()).unwrap_or(&none),
+        };
+        let note = Note {
+            pool: PoolId(0),
+            seat: hire.seat,
+            worker: hire.worker,
+            generation: hire.generation,
+            cpu: self.recipe.placement.seat(hire.seat.index()).cpu,
+            listeners: listeners.len(),
+            sharing: self.recipe.sharing,
+        };
+        let mut fds = vec![theirs.as_fd(), self.memory.as_fd(), memory.as_fd(), self.bell.as_fd()];
+        fds.extend(listeners.iter().map(AsFd::as_fd));
+        let mut env = self.recipe.env.clone();
+        env.push((link::VARIABLE, note.to_string()));
+        self.page.berths[hire.worker.index()].consumed.store(0, Relaxed);
+        self.page.berths[hire.worker.index()].order.store(Order::Serve as u32, Relaxed);
+        let child = spawn::spawn(&spawn::Order {
+            program: &self.recipe.program,
+            args: &self.recipe.args,
+            env: &env,
+            env_remove: &["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET"],
+            fds: &fds,
+        })?;
+        let hired = Hired {
+            channel,
+            kept: theirs,
+            process: fd::duplicate(&child.pidfd)?,
+            output: fd::duplicate(&child.output)?,
+        };
+        self.enlist(hire, child, page);
+        Ok(hired)
+    }
+
+    fn enlist(&mut self, hire: Hire, child: spawn::Child, page: Mapped<WorkerPage, ReadOnly>) {
+        let berth = hire.worker.index();
+        if self.staff.len() <= berth {
+            self.staff.resize_with(berth + 1, || None);
+        }
+        self.staff[berth] = Some(Member {
+            worker: hire.worker,
+            pid: child.pid,
+            seat: hire.seat,
+            process: child.pidfd,
+            output: child.output,
+            page,
+            ending: None,
+            sent: None,
+            tail: VecDeque::new(),
+            line: Vec::new(),
+        });
+    }
+
+    fn set_last_exit(&mut self, seat: SeatId, text: String) {
+        if self.last_exits.len() <= seat.index() {
+            self.last_exits.resize(seat.index() + 1, None);
+        }
+        self.last_exits[seat.index()] = Some(text);
+    }
+
+    /// How a worker ended, in words: code or signal, and its last lines.
+    fn obituary(&self, worker: WorkerId) -> Option<String> {
+        let member = self.member(worker)?;
+        let ending = match (member.ending?, member.sent) {
+            (Ending::Code(code), _) => format!("exit code {code}"),
+            (Ending::Signal(libc::SIGKILL), None) => {
+                String::from("killed by SIGKILL, not by dispatchd: out of memory, or an operator")
+            }
+            (Ending::Signal(number), _) => format!("killed by {}", pidfd::signal_name(number)),
+        };
+        let tail: Vec<u8> = member.tail.iter().copied().collect();
+        let words = String::from_utf8_lossy(&tail);
+        let last: Vec<&str> = words.lines().rev().take(3).collect();
+        let last: Vec<&str> = last.into_iter().rev().filter(|line| !line.is_empty()).collect();
+        Some(match last.as_slice() {
+            [] => ending,
+            lines => format!("{ending}; last output: {}", lines.join(" | ")),
+        })
+    }
+}
+
+impl Host for World {
+    type Fd = OwnedFd;
+
+    fn now(&mut self) -> Mono {
+        clock::monotonic()
+    }
+
+    fn spawn(&mut self, hire: Hire) -> Result<Hired<OwnedFd>, SpawnFailed> {
+        self.start(hire).map_err(|errno| {
+            let reason = std::io::Error::from_raw_os_error(errno.0);
+            let program = OsStr::to_string_lossy(&self.recipe.program);
+            let text = format!("{program}: {reason}");
+            telemetry::not_started(hire.seat, &text);
+            self.set_last_exit(hire.seat, text);
+            SpawnFailed
+        })
+    }
+
+    fn signal(&mut self, worker: WorkerId, signal: Signal) {
+        if let Some(member) = self.member_mut(worker) {
+            member.sent = Some(signal);
+            // A process that is gone already will be reaped.
+            pidfd::send(&member.process, signal).unwrap_or_default();
+        }
+    }
+
+    fn reap(&mut self, worker: WorkerId) -> Reaped {
+        let Some(member) = self.member_mut(worker) else { return Reaped::Alive };
+        match pidfd::reap(&member.process) {
+            Ok(Some(ending)) => {
+                member.ending = Some(ending);
+                if ending == Ending::Code(0) { Reaped::Clean } else { Reaped::Failed }
+            }
+            Ok(None) => Reaped::Alive,
+            // Nobody else waits for our children; one that cannot be waited for is gone.
+            Err(_) => Reaped::Failed,
+        }
+    }
+
+    fn read_output(&mut self, worker: WorkerId) -> bool {
+        let Some(member) = self.member_mut(worker) else { return false };
+        let mut buffer = [0; 4096];
+        // Bounded, so that one that writes without end does not hold up the rest.
+        for _ in 0..16 {
+            match fd::read(&member.output, &mut buffer) {
+                Ok(0) => return false,
+                Ok(count) => member.wrote(&buffer[..count]),
+                Err(Errno(libc::EAGAIN)) => break,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    fn bury(&mut self, worker: WorkerId) {
+        if let Some(berth) = self.staff.get_mut(worker.index()) {
+            *berth = None;
+        }
+    }
+
+    fn notice(&mut self) -> Option<Notice> {
+        signal::take(&self.signals)
+    }
+
+    fn sweep(&mut self, listener: &OwnedFd) -> Option<OwnedFd> {
+        socket::accept(listener.as_fd()).ok()
+    }
+
+    fn tokens(
+        &mut self,
+        worker: WorkerId,
+        max: usize,
+        out: &mut Vec<Words>,
+    ) -> Result<(), Overrun> {
+        let Some(member) = self.member(worker) else { return Ok(()) };
+        ring::drain(&member.page, &self.page.berths[worker.index()], max, out)
+    }
+
+    fn has_tokens(&mut self) -> bool {
+        self.staff
+            .iter()
+            .flatten()
+            .any(|member| ring::has_tokens(&member.page, &self.page.berths[member.worker.index()]))
+    }
+
+    fn doze(&mut self, doze: Doze) {
+        ring::doze(&self.page, doze);
+    }
+
+    fn terms(&mut self, worker: WorkerId) -> Option<Terms> {
+        let head = &self.member(worker)?.page.head;
+        let ours = head.magic.load(Relaxed) == MAGIC && head.layout.load(Relaxed) == LAYOUT;
+        ours.then(|| Terms {
+            concurrency: head.concurrency.load(Relaxed),
+            connections_max: head.connections_max.load(Relaxed),
+        })
+    }
+
+    fn load(&mut self, worker: WorkerId) -> Load {
+        let Some(member) = self.member(worker) else { return Load::default() };
+        let board = &member.page.board;
+        let started = board.started.load(Relaxed);
+        let in_flight = started.wrapping_sub(board.finished.load(Relaxed));
+        Load {
+            // A worker between two stores shows one more finished than started; a lying one
+            // anything.
+            in_flight: u32::try_from(in_flight).unwrap_or(0),
+            connections: board.connections.load(Relaxed),
+        }
+    }
+
+    fn order(&mut self, worker: WorkerId, order: Order) {
+        self.page.berths[worker.index()].order.store(order as u32, Relaxed);
+    }
+
+    fn card(&mut self, ticket: Ticket, note: CardNote) {
+        let Some(card) = self.page.cards.get(ticket.index()) else { return };
+        match note {
+            CardNote::Accepted(listener, at) => {
+                card.generation.store(ticket.generation, Relaxed);
+                card.listener.store(u32::from(listener.0), Relaxed);
+                card.offers.store(0, Relaxed);
+                card.accepted_at_ns.store(at.as_ns(), Relaxed);
+            }
+            CardNote::Readable(at) => card.readable_at_ns.store(at.as_ns(), Relaxed),
+            CardNote::Offered(worker, at) => {
+                card.owner.store(u32::from(worker.berth), Relaxed);
+                card.offers.store(card.offers.load(Relaxed).wrapping_add(1), Relaxed);
+                card.offered_at_ns.store(at.as_ns(), Relaxed);
+            }
+        }
+    }
+
+    fn control(&mut self, client: &OwnedFd, engine: &Engine) -> ControlStep {
+        let clients = std::mem::take(&mut self.clients);
+        let step = clients.serve(client, |clients| self.status(engine, clients));
+        self.clients = clients;
+        step
+    }
+
+    fn tell(&mut self, _now: Mono, event: Event) {
+        let worker = match event {
+            Event::Starting { worker, .. }
+            | Event::Ready { worker, .. }
+            | Event::Draining { worker, .. }
+            | Event::Gone { worker, .. }
+            | Event::Stalled { worker, .. }
+            | Event::Lied { worker, .. } => Some(worker),
+            Event::Restarting { .. }
+            | Event::Strength { .. }
+            | Event::Hold { .. }
+            | Event::AcceptPaused
+            | Event::AcceptResumed
+            | Event::RolloutStarted(_)
+            | Event::RolloutDone(_)
+            | Event::RolloutAborted(_)
+            | Event::Stopping => None,
+        };
+        let pid = worker.and_then(|worker| self.member(worker)).map(|member| member.pid);
+        let obituary = match event {
+            Event::Gone { worker, seat, .. } => {
+                let text = self.obituary(worker);
+                if let Some(text) = &text {
+                    self.set_last_exit(seat, text.clone());
+                }
+                text
+            }
+            _ => None,
+        };
+        telemetry::event(event, pid, obituary.as_deref());
+    }
+
+    fn flush(&mut self) -> Option<Span> {
+        let sink = self.sink.as_ref()?;
+        (!telemetry::drain_to(sink)).then_some(LOG_RETRY)
+    }
+}
+
+impl Member {
+    /// Connections that it has taken so far, by its own account.
+    pub(super) fn accepted(&self) -> u64 {
+        self.page.board.accepted.load(Relaxed)
+    }
+
+    /// Takes in a piece of output: the tail is kept, whole lines go to the log.
+    fn wrote(&mut self, bytes: &[u8]) {
+        self.tail.extend(bytes);
+        let surplus = self.tail.len().saturating_sub(STDERR_TAIL);
+        self.tail.drain(..surplus);
+        for byte in bytes {
+            if *byte != b'\n' {
+                self.line.push(*byte);
+            }
+            if *byte == b'\n' || STDERR_TAIL <= self.line.len() {
+                telemetry::worker_line(self.seat, &String::from_utf8_lossy(&self.line));
+                self.line.clear();
+            }
+        }
+    }
+}
+
+const _: () = assert!(
+    link::position::LISTENERS + crate::limits::LISTENERS_MAX <= spawn::COPIES_MAX,
+    "a worker can be given all its descriptors"
+);
+const _: () = assert!(BERTHS_MAX < u16::MAX as usize);
+const _: () = assert!(scm::DESCRIPTORS_MAX == crate::limits::PARCEL_MAX);

@@ -1,0 +1,76 @@
+//! One connection of the built-in worker: its conversation, its operations in flight, and the
+//! phase of its life, which says what a completion or a deadline means for it.
+
+use super::credit::Standing;
+use super::dialogue::Dialogue;
+use super::http::Request;
+use crate::io::{Source, Token};
+
+/// An open connection.
+#[derive(Debug)]
+pub(super) struct Conn {
+    /// The socket, in the backend's keeping.
+    pub(super) source: Source,
+    /// Whether the master has a copy of the socket, so that a close alone tells the client nothing.
+    pub(super) lent: bool,
+    pub(super) standing: Standing,
+    pub(super) dialogue: Dialogue,
+    pub(super) phase: Phase,
+    /// The receive in flight. It has the input meanwhile.
+    pub(super) recv: Option<Token>,
+    pub(super) send: Option<Leaving>,
+    /// No receive has ended yet.
+    pub(super) fresh: bool,
+    /// The time for the request has run out while new bytes of it had just come.
+    pub(super) late: bool,
+}
+
+/// A send in flight. It has the output meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaving {
+    pub(super) token: Token,
+    /// Bytes of the output that are out.
+    pub(super) from: usize,
+}
+
+/// Where a connection stands in its life.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Requests come and are answered.
+    Serving,
+    /// The answer to this request comes when its time is there.
+    Parked(Request),
+    /// It was idle for too long; the end of its receive tells whether something has come after all.
+    Retiring,
+    /// The request took too long; it is said so when the receive has ended.
+    Overdue,
+    /// The last answer is out; what still comes is thrown away.
+    Lingering {
+        /// Bytes until patience ends.
+        left: usize,
+    },
+    /// It is closed as soon as the backend has let go of it.
+    Doomed,
+}
+
+impl Conn {
+    /// A connection of which nothing has been read.
+    pub(super) fn new(source: Source, standing: Standing, lent: bool) -> Self {
+        Self {
+            source,
+            lent,
+            standing,
+            dialogue: Dialogue::new(),
+            phase: Phase::Serving,
+            recv: None,
+            send: None,
+            fresh: true,
+            late: false,
+        }
+    }
+
+    /// Whether requests can be taken out of the input and answered.
+    pub(super) const fn is_at_rest(&self) -> bool {
+        matches!(self.phase, Phase::Serving) && self.recv.is_none() && self.send.is_none()
+    }
+}

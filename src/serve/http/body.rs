@@ -1,0 +1,329 @@
+//! Reads the body of a request, so that the next request of the connection begins where this one
+//! really ends: what is read here too little or too much, an attacker can smuggle. The chunk
+//! decoder therefore takes one byte after the other and accepts nothing but the grammar.
+
+use super::fault::Fault;
+use super::head::is_token_byte;
+use crate::limits::{HTTP_BODY_MAX, HTTP_CHUNK_EXTENSIONS_MAX, HTTP_TRAILER_MAX};
+
+/// How the length of a body is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Framing {
+    /// There is none, or its length is 0.
+    Empty,
+    /// `Content-Length`, from 1 to [`HTTP_BODY_MAX`].
+    Fixed { length: usize },
+    /// `Transfer-Encoding: chunked`.
+    Chunked,
+}
+
+/// What becomes of the bytes of a body.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Retention {
+    Keep,
+    Discard,
+}
+
+/// What a read came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Progress {
+    /// The input is eaten up and more is needed.
+    Incomplete,
+    /// The body ended after so many bytes of the input.
+    Complete { consumed: usize },
+}
+
+/// A body on its way.
+#[derive(Debug)]
+pub(super) struct Body {
+    state: State,
+    retention: Retention,
+    kept: Vec<u8>,
+    /// Bytes of body announced so far, by the chunks that have begun.
+    announced: usize,
+    extension_bytes: usize,
+    trailer_bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Fixed { left: usize },
+    Chunk { left: usize },
+    Line(Line),
+    Trailer(Trailer),
+    Done,
+}
+
+/// Where in the lines between two chunks' data the next byte stands.
+#[derive(Clone, Copy, Debug)]
+enum Line {
+    Size { size: u64, digits: u8 },
+    Extension { size: u64 },
+    SizeLf { size: u64 },
+    DataCr,
+    DataLf,
+}
+
+/// Where in the trailer the next byte stands.
+#[derive(Clone, Copy, Debug)]
+enum Trailer {
+    Start,
+    Name,
+    Value,
+    Lf,
+    LastLf,
+}
+
+const SIZE: State = State::Line(Line::Size { size: 0, digits: 0 });
+
+impl Body {
+    /// A body of which nothing is read yet. Memory grows with what arrives, never with what is
+    /// only declared.
+    pub(super) const fn new(framing: Framing, retention: Retention) -> Self {
+        let state = match framing {
+            Framing::Empty => State::Done,
+            Framing::Fixed { length } => State::Fixed { left: length },
+            Framing::Chunked => SIZE,
+        };
+        let kept = Vec::new();
+        Self { state, retention, kept, announced: 0, extension_bytes: 0, trailer_bytes: 0 }
+    }
+
+    /// Reads on. `Err` when the body breaks the grammar or a limit.
+    pub(super) fn read(&mut self, input: &[u8]) -> Result<Progress, Fault> {
+        let mut consumed = 0;
+        loop {
+            let rest = input.get(consumed..).unwrap_or_default();
+            consumed += match (self.state, rest) {
+                (State::Done, _) => return Ok(Progress::Complete { consumed }),
+                (_, []) => return Ok(Progress::Incomplete),
+                (State::Fixed { left }, _) => self.fixed(rest, left),
+                (State::Chunk { left }, _) => self.chunk(rest, left),
+                (State::Line(line), &[byte, ..]) => {
+                    self.state = self.line(line, byte)?;
+                    1
+                }
+                (State::Trailer(trailer), &[byte, ..]) => {
+                    self.state = self.trailer(trailer, byte)?;
+                    1
+                }
+            };
+        }
+    }
+
+    /// What was kept of a body read completely.
+    pub(super) fn into_kept(self) -> Vec<u8> {
+        self.kept
+    }
+
+    fn fixed(&mut self, rest: &[u8], left: usize) -> usize {
+        let taken = self.take(rest, left);
+        self.state = match left - taken {
+            0 => State::Done,
+            left => State::Fixed { left },
+        };
+        taken
+    }
+
+    fn chunk(&mut self, rest: &[u8], left: usize) -> usize {
+        let taken = self.take(rest, left);
+        self.state = match left - taken {
+            0 => State::Line(Line::DataCr),
+            left => State::Chunk { left },
+        };
+        taken
+    }
+
+    fn take(&mut self, rest: &[u8], left: usize) -> usize {
+        let taken = rest.len().min(left);
+        match self.retention {
+            Retention::Keep => self.kept.extend_from_slice(&rest[..taken]),
+            Retention::Discard => {}
+        }
+        taken
+    }
+
+    fn line(&mut self, line: Line, byte: u8) -> Result<State, Fault> {
+        match (line, byte) {
+            (Line::Size { size, digits }, _) => chunk_size(size, digits, byte),
+            (Line::Extension { size }, b'\r') => Ok(State::Line(Line::SizeLf { size })),
+            (Line::Extension { size }, _) => self.extension(size, byte),
+            (Line::SizeLf { size }, b'\n') => self.begin_chunk(size),
+            (Line::SizeLf { .. }, _) => Err(Fault::ChunkSize),
+            (Line::DataCr, b'\r') => Ok(State::Line(Line::DataLf)),
+            (Line::DataLf, b'\n') => Ok(SIZE),
+            (Line::DataCr | Line::DataLf, _) => Err(Fault::ChunkEnd),
+        }
+    }
+
+    fn extension(&mut self, size: u64, byte: u8) -> Result<State, Fault> {
+        self.extension_bytes += 1;
+        if self.extension_bytes > HTTP_CHUNK_EXTENSIONS_MAX {
+            return Err(Fault::ChunkExtensions);
+        }
+        if is_text_byte(byte) {
+            Ok(State::Line(Line::Extension { size }))
+        } else {
+            Err(Fault::ChunkSize)
+        }
+    }
+
+    fn begin_chunk(&mut self, size: u64) -> Result<State, Fault> {
+        let left = usize::try_from(size).map_err(|_| Fault::BodyTooLong)?;
+        if left == 0 {
+            return Ok(State::Trailer(Trailer::Start));
+        }
+        if left > HTTP_BODY_MAX - self.announced {
+            return Err(Fault::BodyTooLong);
+        }
+        self.announced += left;
+        Ok(State::Chunk { left })
+    }
+
+    fn trailer(&mut self, trailer: Trailer, byte: u8) -> Result<State, Fault> {
+        self.trailer_bytes += 1;
+        if self.trailer_bytes > HTTP_TRAILER_MAX {
+            return Err(Fault::TrailerTooLong);
+        }
+        let next = match (trailer, byte) {
+            (Trailer::LastLf, b'\n') => return Ok(State::Done),
+            (Trailer::Start, b'\r') => Trailer::LastLf,
+            (Trailer::Name, b':') => Trailer::Value,
+            (Trailer::Start | Trailer::Name, _) if is_token_byte(byte) => Trailer::Name,
+            (Trailer::Value, b'\r') => Trailer::Lf,
+            (Trailer::Value, _) if is_text_byte(byte) => Trailer::Value,
+            (Trailer::Lf, b'\n') => Trailer::Start,
+            (
+                Trailer::Start | Trailer::Name | Trailer::Value | Trailer::Lf | Trailer::LastLf,
+                _,
+            ) => return Err(Fault::Trailer),
+        };
+        Ok(State::Trailer(next))
+    }
+}
+
+/// The state after one byte of a chunk's size line. Sixteen digits fill the number, so there is
+/// no overflow; no whitespace is taken, since others disagree about what it means.
+fn chunk_size(size: u64, digits: u8, byte: u8) -> Result<State, Fault> {
+    let digit = match byte {
+        b'0'..=b'9' => byte - b'0',
+        b'a'..=b'f' => byte - b'a' + 10,
+        b'A'..=b'F' => byte - b'A' + 10,
+        b';' if digits > 0 => return Ok(State::Line(Line::Extension { size })),
+        b'\r' if digits > 0 => return Ok(State::Line(Line::SizeLf { size })),
+        _ => return Err(Fault::ChunkSize),
+    };
+    if digits == 16 {
+        return Err(Fault::ChunkSize);
+    }
+    let size = size << 4 | u64::from(digit);
+    Ok(State::Line(Line::Size { size, digits: digits + 1 }))
+}
+
+/// Bytes that may stand in a field's value or in a chunk's extension.
+const fn is_text_byte(byte: u8) -> bool {
+    matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_chunked(input: &[u8]) -> Result<(Progress, Vec<u8>), Fault> {
+        let mut body = Body::new(Framing::Chunked, Retention::Keep);
+        let progress = body.read(input)?;
+        Ok((progress, body.into_kept()))
+    }
+
+    #[test]
+    fn chunks_are_joined_and_what_follows_is_left_alone() {
+        for (input, expected) in [
+            (&b"0\r\n\r\nGET"[..], &b""[..]),
+            (b"000\r\n\r\nGET", b""),
+            (b"3\r\nabc\r\n0\r\n\r\nGET", b"abc"),
+            (
+                b"3;x=\"y z\"\r\nabc\r\nA\r\n0123456789\r\n0;last\r\nA: b\r\nC:\r\n\r\nGET",
+                b"abc0123456789",
+            ),
+            (b"0000000000000002\r\n\r\n\r\n0\r\n\r\nGET", b"\r\n"),
+        ] {
+            let consumed = input.len() - 3;
+            let outcome = read_chunked(input);
+            assert_eq!(outcome, Ok((Progress::Complete { consumed }, expected.to_vec())));
+        }
+    }
+
+    #[test]
+    fn whatever_is_not_the_grammar_is_refused() {
+        for (input, fault) in [
+            (&b"\r\n"[..], Fault::ChunkSize),
+            (b"g\r\n", Fault::ChunkSize),
+            (b"+5\r\n", Fault::ChunkSize),
+            (b"-1\r\n", Fault::ChunkSize),
+            (b"0x5\r\n", Fault::ChunkSize),
+            (b" 5\r\n", Fault::ChunkSize),
+            (b"5 \r\n", Fault::ChunkSize),
+            (b"5\n", Fault::ChunkSize),
+            (b"5\rx", Fault::ChunkSize),
+            (b";x\r\n", Fault::ChunkSize),
+            (b"5;a\nb", Fault::ChunkSize),
+            (b"5;a\0b", Fault::ChunkSize),
+            (b"5;a\rb", Fault::ChunkSize),
+            (b"10000000000000000\r\n", Fault::ChunkSize),
+            (b"00000000000000000\r\n", Fault::ChunkSize),
+            (b"ffffffffffffffff\r\n", Fault::BodyTooLong),
+            (b"100001\r\n", Fault::BodyTooLong),
+            (b"3\r\nabcd", Fault::ChunkEnd),
+            (b"3\r\nabc\n", Fault::ChunkEnd),
+            (b"3\r\nabc\rx", Fault::ChunkEnd),
+            (b"0\r\n\n", Fault::Trailer),
+            (b"0\r\n\rx", Fault::Trailer),
+            (b"0\r\n folded\r\n", Fault::Trailer),
+            (b"0\r\nname : x\r\n", Fault::Trailer),
+            (b"0\r\nname\r\n", Fault::Trailer),
+            (b"0\r\n: x\r\n", Fault::Trailer),
+            (b"0\r\na: x\n", Fault::Trailer),
+            (b"0\r\na: x\0\r\n", Fault::Trailer),
+            (b"0\r\na: x\ry", Fault::Trailer),
+            (b"0\r\nGET / HTTP/1.1\r\n", Fault::Trailer),
+        ] {
+            assert_eq!(read_chunked(input), Err(fault), "{}", input.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn chunks_together_keep_to_the_limit_of_a_body() {
+        let half =
+            [b"80000\r\n".to_vec(), vec![b'x'; HTTP_BODY_MAX / 2], b"\r\n".to_vec()].concat();
+        let full = [half.clone(), half.clone(), b"0\r\n\r\n".to_vec()].concat();
+        let (progress, kept) = read_chunked(&full).unwrap();
+        assert_eq!(progress, Progress::Complete { consumed: full.len() });
+        assert_eq!(kept.len(), HTTP_BODY_MAX);
+        let beyond = [half.clone(), half, b"1\r\n".to_vec()].concat();
+        assert_eq!(read_chunked(&beyond), Err(Fault::BodyTooLong));
+    }
+
+    #[test]
+    fn extensions_and_trailers_are_bounded() {
+        let extension = |length| [b"1;", &vec![b'e'; length][..], b"\r\nx\r\n"].concat();
+        assert!(matches!(
+            read_chunked(&extension(HTTP_CHUNK_EXTENSIONS_MAX)),
+            Ok((Progress::Incomplete, _))
+        ));
+        let long = extension(HTTP_CHUNK_EXTENSIONS_MAX + 1);
+        assert_eq!(read_chunked(&long), Err(Fault::ChunkExtensions));
+        let many = extension(2).repeat(HTTP_CHUNK_EXTENSIONS_MAX / 2 + 1);
+        assert_eq!(read_chunked(&many), Err(Fault::ChunkExtensions));
+
+        let trailer = [b"0\r\n".to_vec(), b"a: b\r\n".repeat(HTTP_TRAILER_MAX / 6 + 1)].concat();
+        assert_eq!(read_chunked(&trailer), Err(Fault::TrailerTooLong));
+    }
+
+    #[test]
+    fn a_discarded_body_costs_no_memory() {
+        let mut body = Body::new(Framing::Fixed { length: 6 }, Retention::Discard);
+        assert_eq!(body.read(b"abc"), Ok(Progress::Incomplete));
+        assert_eq!(body.read(b"defGET"), Ok(Progress::Complete { consumed: 3 }));
+        assert_eq!(body.into_kept().capacity(), 0);
+    }
+}

@@ -1,0 +1,422 @@
+//! The built-in worker's HTTP/1.1, without input and output: bytes in, requests out, and answers
+//! rendered into a buffer. Because it touches neither socket nor clock, every split of the bytes
+//! and every hostile shape can be tried in a test, and both backends share it.
+
+mod body;
+mod date;
+mod fault;
+mod head;
+mod response;
+mod routes;
+
+use std::mem;
+
+use self::body::{Body, Framing, Progress, Retention};
+use self::head::{Expectation, Head, HeadSearch, is_token_byte};
+use crate::limits::HTTP_BLANK_LINES_MAX;
+
+pub use self::fault::{Fault, Refusal};
+pub use self::response::{Identity, Responder, Tail, fill};
+pub use self::routes::Route;
+
+/// The receiving side of one connection: takes bytes as they come, yields whole requests.
+#[derive(Debug, Default)]
+pub struct Http {
+    state: State,
+    search: HeadSearch,
+    blank_lines: u8,
+}
+
+/// What [`Http::advance`] did.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Advance {
+    /// Bytes from the start of the input that are used up.
+    pub consumed: usize,
+    /// What to do next.
+    pub step: Step,
+}
+
+/// What the server does next with a connection.
+#[derive(Debug, Eq, PartialEq)]
+pub enum Step {
+    /// Receive more, then call again with what is unconsumed and what has come.
+    NeedBytes,
+    /// Serve this; then call again, since the next request may already be there.
+    Request(Request),
+    /// Answer with this, then close.
+    Refuse(Refusal),
+}
+
+/// A request whose body has been read completely.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Request {
+    /// What is asked for.
+    pub route: Route,
+    /// Whether the answer has a body.
+    pub answer: Answer,
+    /// Whether the client can take another answer on this connection.
+    pub keep_alive: bool,
+    /// The body of a request for [`Route::Echo`]; of any other it is read and dropped.
+    pub body: Vec<u8>,
+}
+
+/// How much of an answer is sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// Head and body.
+    Full,
+    /// The head alone, as HEAD asks: the same fields, the length of the body that is left out
+    /// among them.
+    HeadOnly,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Head,
+    Body(Pending),
+    Refused(Refusal),
+}
+
+/// A request whose body is on its way.
+#[derive(Debug)]
+struct Pending {
+    route: Route,
+    answer: Answer,
+    keep_alive: bool,
+    body: Body,
+}
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+impl Http {
+    /// The state of a fresh connection.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes up `input`, the client's bytes that no earlier call has consumed, up to the end of
+    /// one request. Appends to `out` what the client waits for before it sends a body.
+    ///
+    /// Of an incomplete head nothing is consumed; `out` gets no answers, only 100 Continue.
+    /// After a refusal every further call refuses again.
+    pub fn advance(&mut self, input: &[u8], out: &mut Vec<u8>) -> Advance {
+        match mem::take(&mut self.state) {
+            State::Head => self.advance_head(input, out),
+            State::Body(pending) => self.advance_body(pending, input, 0),
+            State::Refused(refusal) => self.refuse(refusal, 0),
+        }
+    }
+
+    /// Whether no request has begun: what the connection waits for is the next request, not the
+    /// rest of one. Bytes that no call has seen yet do not count.
+    pub fn is_idle(&self) -> bool {
+        match self.state {
+            State::Head => self.search.is_fresh(),
+            State::Body(_) | State::Refused(_) => false,
+        }
+    }
+
+    fn advance_head(&mut self, input: &[u8], out: &mut Vec<u8>) -> Advance {
+        let skipped = match self.skip_blank_lines(input) {
+            Ok(skipped) => skipped,
+            Err(fault) => return self.refuse(Refusal { fault, answer: Answer::Full }, 0),
+        };
+        let rest = &input[skipped..];
+        match self.search.end(rest) {
+            Ok(None) => Advance { consumed: skipped, step: Step::NeedBytes },
+            Err(fault) => self.refuse(Refusal { fault, answer: Answer::Full }, skipped),
+            Ok(Some(end)) => match head::parse(&rest[..end]) {
+                Ok(head) => self.begin(head, &rest[end..], skipped + end, out),
+                Err(refusal) => self.refuse(refusal, skipped + end),
+            },
+        }
+    }
+
+    /// Length of the empty lines that lead `input`. What follows them must begin a method, so
+    /// that a client of another protocol need not send a whole head to be refused.
+    fn skip_blank_lines(&mut self, input: &[u8]) -> Result<usize, Fault> {
+        let mut skipped = 0;
+        loop {
+            match input.get(skipped..).unwrap_or_default() {
+                [b'\r', b'\n', ..] if self.blank_lines == HTTP_BLANK_LINES_MAX => {
+                    return Err(Fault::BlankLines);
+                }
+                [b'\r', b'\n', ..] => {
+                    self.blank_lines += 1;
+                    self.search = HeadSearch::default();
+                    skipped += 2;
+                }
+                [] | [b'\r'] => return Ok(skipped),
+                [first, ..] if is_token_byte(*first) => return Ok(skipped),
+                [b'\n', ..] => return Err(Fault::BareLf),
+                [_, ..] => return Err(Fault::RequestLine),
+            }
+        }
+    }
+
+    /// Goes on behind a complete head. `rest` is the input after it.
+    fn begin(&mut self, head: Head, rest: &[u8], consumed: usize, out: &mut Vec<u8>) -> Advance {
+        self.search = HeadSearch::default();
+        self.blank_lines = 0;
+        let Head { route, answer, keep_alive, framing, expectation } = head;
+        if framing == Framing::Empty {
+            let request = Request { route, answer, keep_alive, body: Vec::new() };
+            return Advance { consumed, step: Step::Request(request) };
+        }
+        if expectation == Expectation::Continue && rest.is_empty() {
+            out.extend_from_slice(CONTINUE);
+        }
+        let retention = if route == Route::Echo { Retention::Keep } else { Retention::Discard };
+        let body = Body::new(framing, retention);
+        self.advance_body(Pending { route, answer, keep_alive, body }, rest, consumed)
+    }
+
+    /// Reads on in a body. `before` bytes of the input are consumed already.
+    fn advance_body(&mut self, mut pending: Pending, input: &[u8], before: usize) -> Advance {
+        match pending.body.read(input) {
+            Ok(Progress::Incomplete) => {
+                self.state = State::Body(pending);
+                Advance { consumed: before + input.len(), step: Step::NeedBytes }
+            }
+            Ok(Progress::Complete { consumed }) => {
+                let Pending { route, answer, keep_alive, body } = pending;
+                let request = Request { route, answer, keep_alive, body: body.into_kept() };
+                Advance { consumed: before + consumed, step: Step::Request(request) }
+            }
+            Err(fault) => self.refuse(Refusal { fault, answer: pending.answer }, before),
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal, consumed: usize) -> Advance {
+        self.state = State::Refused(refusal);
+        Advance { consumed, step: Step::Refuse(refusal) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::limits::HTTP_HEAD_MAX;
+
+    /// A connection as the server keeps it: input that is not consumed, and what came of it.
+    #[derive(Default)]
+    struct Client {
+        http: Http,
+        input: Vec<u8>,
+        out: Vec<u8>,
+        requests: Vec<Request>,
+        refusal: Option<Refusal>,
+    }
+
+    impl Client {
+        fn send(&mut self, bytes: &[u8]) {
+            self.input.extend_from_slice(bytes);
+            while self.refusal.is_none() {
+                let Advance { consumed, step } = self.http.advance(&self.input, &mut self.out);
+                assert!(consumed <= self.input.len());
+                self.input.drain(..consumed);
+                match step {
+                    Step::NeedBytes => return,
+                    Step::Request(request) => self.requests.push(request),
+                    Step::Refuse(refusal) => self.refusal = Some(refusal),
+                }
+            }
+        }
+
+        fn sent(parts: &[&[u8]]) -> Self {
+            let mut client = Self::default();
+            for part in parts {
+                client.send(part);
+            }
+            client
+        }
+
+        fn fault(&self) -> Option<Fault> {
+            self.refusal.map(|refusal| refusal.fault)
+        }
+    }
+
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    fn post(fields: &str) -> Vec<u8> {
+        format!("POST /echo HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n").into_bytes()
+    }
+
+    #[test]
+    fn pipelined_requests_come_out_one_by_one() {
+        let echo = [&post("Content-Length: 3")[..], b"abc"].concat();
+        let burn = b"POST /burn?ms=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nxy\r\n";
+        let client = Client::sent(&[&[GET, &echo, burn, b"\r\n", GET].concat()]);
+        let routes: Vec<_> = client.requests.iter().map(|request| request.route).collect();
+        let span = crate::units::Span::from_ms(1);
+        assert_eq!(routes, [Route::Root, Route::Echo, Route::Burn { span }, Route::Root]);
+        assert_eq!(client.requests[1].body, b"abc");
+        assert_eq!(client.requests[2].body.capacity(), 0);
+        assert!(client.input.is_empty() && client.http.is_idle());
+    }
+
+    #[test]
+    fn nothing_of_an_incomplete_head_is_consumed() {
+        let mut http = Http::new();
+        let mut out = Vec::new();
+        assert!(http.is_idle());
+        let advance = http.advance(&GET[..20], &mut out);
+        assert_eq!(advance, Advance { consumed: 0, step: Step::NeedBytes });
+        assert!(!http.is_idle());
+        let advance = http.advance(GET, &mut out);
+        assert_eq!(advance.consumed, GET.len());
+        assert!(http.is_idle());
+        let advance = http.advance(&post("Content-Length: 1"), &mut out);
+        assert_eq!(advance.step, Step::NeedBytes);
+        assert!(!http.is_idle());
+    }
+
+    #[test]
+    fn empty_lines_before_a_request_are_skipped_up_to_a_limit() {
+        let mut client = Client::default();
+        for _ in 0..HTTP_BLANK_LINES_MAX {
+            client.send(b"\r");
+            assert!(!client.http.is_idle());
+            client.send(b"\n");
+            assert!(client.http.is_idle());
+        }
+        client.send(GET);
+        assert_eq!(client.requests.len(), 1);
+        client.send(&b"\r\n".repeat(usize::from(HTTP_BLANK_LINES_MAX) + 1));
+        assert_eq!(client.fault(), Some(Fault::BlankLines));
+    }
+
+    #[test]
+    fn other_protocols_are_refused_at_their_first_byte() {
+        for (bytes, fault) in [
+            (&b"\x16\x03\x01"[..], Fault::RequestLine),
+            (b"\0", Fault::RequestLine),
+            (b"\n", Fault::BareLf),
+            (b"\rG", Fault::RequestLine),
+            (b" GET", Fault::RequestLine),
+        ] {
+            assert_eq!(Client::sent(&[bytes]).fault(), Some(fault));
+        }
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        assert_eq!(Client::sent(&[preface]).fault(), Some(Fault::Version));
+    }
+
+    #[test]
+    fn a_head_without_end_is_refused_at_the_limit() {
+        let mut client = Client::sent(&[&vec![b'a'; HTTP_HEAD_MAX - 1]]);
+        assert_eq!(client.fault(), None);
+        client.send(b"a");
+        assert_eq!(client.fault(), Some(Fault::HeadTooLong));
+    }
+
+    #[test]
+    fn a_refusal_stays() {
+        let mut client = Client::sent(&[b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n"]);
+        assert_eq!(client.fault(), Some(Fault::Path));
+        let again = client.http.advance(GET, &mut client.out);
+        assert_eq!(again.consumed, 0);
+        assert_eq!(again.step, Step::Refuse(client.refusal.unwrap()));
+        assert!(!client.http.is_idle());
+    }
+
+    #[test]
+    fn a_client_that_waits_is_told_to_continue_once() {
+        let head = post("Expect: 100-continue\r\nContent-Length: 3");
+        let mut client = Client::sent(&[&head]);
+        assert_eq!(client.out, CONTINUE);
+        for byte in b"abc" {
+            client.send(&[*byte]);
+        }
+        assert_eq!(client.out, CONTINUE);
+        assert_eq!(client.requests[0].body, b"abc");
+
+        let early = Client::sent(&[&[&head[..], b"a"].concat()]);
+        assert!(early.out.is_empty());
+        let bodiless = Client::sent(&[&post("Expect: 100-continue")]);
+        assert!(bodiless.out.is_empty() && bodiless.requests.len() == 1);
+        let long = Client::sent(&[&post("Expect: 100-continue\r\nContent-Length: 9999999")]);
+        assert!(long.out.is_empty());
+        assert_eq!(long.fault(), Some(Fault::BodyTooLong));
+    }
+
+    /// Requests, good and bad, that the split tests feed in pieces.
+    fn conversations() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            8 => Just(GET.to_vec()),
+            4 => Just(post("Content-Length: 5")).prop_map(|head| [&head[..], b"01\r\n4"].concat()),
+            4 => Just(post("Transfer-Encoding: chunked")).prop_map(|head| {
+                [&head[..], b"3;a=b\r\nabc\r\n1\r\n\r\r\n0\r\nT: v\r\n\r\n"].concat()
+            }),
+            2 => Just(b"HEAD http://a/bytes?n=5 HTTP/1.0\r\n\r\n".to_vec()),
+            2 => Just(b"\r\n".to_vec()),
+            1 => Just(post("Transfer-Encoding: chunked")).prop_map(|head| {
+                [&head[..], b"3\r\nabcd\r\n0\r\n\r\n"].concat()
+            }),
+            1 => Just(b"GET / HTTP/1.1\nHost: a\n\n".to_vec()),
+            1 => Just(b"BAD\r\n\r\n".to_vec()),
+            1 => proptest::collection::vec(any::<u8>(), 0..30),
+        ];
+        proptest::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn how_the_bytes_are_split_makes_no_difference(
+            bytes in conversations(),
+            splits in proptest::collection::vec(any::<prop::sample::Index>(), 0..6),
+        ) {
+            let whole = Client::sent(&[&bytes]);
+            let single: Vec<_> = bytes.chunks(1).collect();
+            let end = |split: &prop::sample::Index| split.index(bytes.len() + 1);
+            let mut ends: Vec<_> = splits.iter().map(end).collect();
+            ends.sort_unstable();
+            let mut parts = Vec::new();
+            let mut start = 0;
+            for end in ends {
+                parts.push(&bytes[start..end]);
+                start = end;
+            }
+            parts.push(&bytes[start..]);
+            for client in [Client::sent(&single), Client::sent(&parts)] {
+                prop_assert_eq!(&client.requests, &whole.requests);
+                prop_assert_eq!(client.refusal, whole.refusal);
+                prop_assert_eq!(client.http.is_idle(), whole.http.is_idle());
+            }
+        }
+
+        #[test]
+        fn a_chunked_body_comes_out_as_it_went_in(
+            chunks in proptest::collection::vec(
+                proptest::collection::vec(any::<u8>(), 1..50), 0..8),
+            next in Just(GET),
+        ) {
+            let mut bytes = post("Transfer-Encoding: chunked");
+            for chunk in &chunks {
+                bytes.extend_from_slice(format!("{:X}\r\n", chunk.len()).as_bytes());
+                bytes.extend_from_slice(chunk);
+                bytes.extend_from_slice(b"\r\n");
+            }
+            bytes.extend_from_slice(b"0\r\n\r\n");
+            bytes.extend_from_slice(next);
+            let client = Client::sent(&[&bytes]);
+            prop_assert_eq!(&client.requests[0].body, &chunks.concat());
+            prop_assert_eq!(client.requests.len(), 2);
+        }
+
+        #[test]
+        fn garbage_neither_panics_nor_is_overdrawn(
+            parts in proptest::collection::vec(
+                proptest::collection::vec(any::<u8>(), 0..60), 0..5),
+        ) {
+            let mut client = Client::sent(&[&post("Transfer-Encoding: chunked")]);
+            let mut fresh = Client::default();
+            for part in &parts {
+                client.send(part);
+                fresh.send(part);
+            }
+        }
+    }
+}

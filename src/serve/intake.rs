@@ -1,0 +1,207 @@
+//! Where connections come from: the channel to the master, and under a kernel policy the listeners.
+//! One arrival is taken at a time, between requests, and the next only when the first has had the
+//! chance to deliver its request: what a stopped or busy worker has not taken, others can.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use super::ServeError;
+use super::credit::Standing;
+use super::server::{Mode, Server};
+use crate::io::slots::Key;
+use crate::io::{Backend, Op, Role, Source, Tag, Token};
+use crate::limits::{ACCEPT_PAUSE, REQUESTS_PER_TURN, TURN_MAX};
+use crate::sys::fd;
+use crate::sys::scm::Patience;
+use crate::units::{Errno, Mono};
+use crate::wire::link::Sharing;
+use crate::worker::{Delivery, Link};
+
+/// The places where connections come from.
+#[derive(Debug)]
+pub(super) struct Intake {
+    /// The wait for messages.
+    watch: Token,
+    /// There may be a message. The wait is edge-triggered: what it told is true until the channel
+    /// is found empty.
+    has_mail: bool,
+    doors: Vec<Door>,
+    /// Accepting pauses until then.
+    reopens_at: Option<Mono>,
+    newcomers: Vec<Key>,
+    /// Requests served since the last look.
+    served: usize,
+    looked_at: Mono,
+}
+
+/// A listener.
+#[derive(Clone, Copy, Debug)]
+struct Door {
+    listener: Source,
+    accept: Option<Token>,
+}
+
+impl Intake {
+    /// Watches the channel; listeners are not accepted from yet.
+    pub(super) fn new(
+        backend: &mut impl Backend<Fd = OwnedFd>,
+        link: &mut Link,
+    ) -> Result<Self, ServeError> {
+        let channel = fd::duplicate(link.channel()).map_err(watch_error)?;
+        // The channel is its own bell: each message wakes once, and nobody reads it but the link.
+        let channel = backend.adopt(channel, Role::Bell);
+        let role = match link.note().sharing {
+            Sharing::Shared => Role::SharedListener,
+            Sharing::Own | Sharing::None => Role::Listener,
+        };
+        let mut doors = Vec::new();
+        for listener in link.take_listeners() {
+            fd::set_nonblocking(&listener).map_err(watch_error)?;
+            doors.push(Door { listener: backend.adopt(listener, role), accept: None });
+        }
+        Ok(Self {
+            watch: backend.submit(Op::Ring { bell: channel }, Tag::default()),
+            has_mail: true,
+            doors,
+            reopens_at: None,
+            newcomers: Vec::new(),
+            served: 0,
+            looked_at: Mono::ZERO,
+        })
+    }
+
+    /// The channel may have a message, or cannot be waited for any more.
+    pub(super) fn rang(&mut self, result: Result<(), Errno>) -> Result<(), ServeError> {
+        match result {
+            Ok(()) => self.has_mail = true,
+            // We have given it up.
+            Err(Errno(libc::ECANCELED)) => {}
+            Err(errno) => return Err(watch_error(errno)),
+        }
+        Ok(())
+    }
+
+    /// Moves the connections that were taken in the last turn to `out`.
+    pub(super) fn take_newcomers(&mut self, out: &mut Vec<Key>) {
+        out.append(&mut self.newcomers);
+    }
+
+    /// Counts requests that were served.
+    pub(super) const fn count(&mut self, requests: usize) {
+        self.served += requests;
+    }
+
+    /// Whether there is something to do that no completion announces.
+    pub(super) const fn wants_another_turn(&self) -> bool {
+        self.has_mail || !self.newcomers.is_empty()
+    }
+
+    /// When accepting goes on.
+    pub(super) const fn deadline(&self) -> Option<Mono> {
+        self.reopens_at
+    }
+
+    /// Accepts no more from the listeners; what the channel holds is still ours.
+    pub(super) fn drain(&mut self, backend: &mut impl Backend<Fd = OwnedFd>) {
+        self.has_mail = true;
+        self.reopens_at = None;
+        for door in &self.doors {
+            if let Some(token) = door.accept {
+                backend.cancel(token);
+            }
+        }
+    }
+
+    /// Whether nothing is left to take, after [`Intake::drain`].
+    pub(super) fn is_empty(&self) -> bool {
+        !self.has_mail && self.doors.iter().all(|door| door.accept.is_none())
+    }
+
+    /// Whether it is time to look: nothing else is to do, or enough of it was done since.
+    fn is_due(&self, has_requests: bool, now: Mono) -> bool {
+        self.newcomers.is_empty()
+            && (!has_requests
+                || REQUESTS_PER_TURN <= self.served
+                || self.looked_at.after(TURN_MAX) <= now)
+    }
+}
+
+impl<B: Backend<Fd = OwnedFd>> Server<B> {
+    /// Takes one arrival if there is one and the time is right.
+    pub(super) fn look(&mut self, now: Mono) -> Result<(), ServeError> {
+        if !self.intake.is_due(!self.runnable.is_empty(), now) {
+            return Ok(());
+        }
+        self.intake.served = 0;
+        self.intake.looked_at = now;
+        if self.intake.has_mail {
+            self.open_mail(now)?;
+        }
+        if self.intake.newcomers.is_empty() && self.mode == Mode::Serve {
+            self.open_doors(now);
+        }
+        Ok(())
+    }
+
+    /// A listener has a connection for us, or an error.
+    pub(super) fn accepted(&mut self, tag: Tag, result: Result<OwnedFd, Errno>, now: Mono) {
+        let door = usize::try_from(tag.0).ok().and_then(|index| self.intake.doors.get_mut(index));
+        if let Some(door) = door {
+            door.accept = None;
+        }
+        match result {
+            Ok(socket) => {
+                self.link.opened();
+                let key = self.open(socket, Standing::Own, false);
+                self.intake.newcomers.push(key);
+            }
+            Err(Errno(libc::ECANCELED)) => {}
+            // Descriptors or memory have run out; whatever else it is, it must not spin.
+            Err(_) => self.intake.reopens_at = Some(now.after(ACCEPT_PAUSE)),
+        }
+    }
+
+    fn open_mail(&mut self, now: Mono) -> Result<(), ServeError> {
+        match self.link.receive(Patience::Now)? {
+            Delivery::Offers(offers) => {
+                for offer in offers {
+                    self.link.claim(offer.ticket, now);
+                    let standing = Standing::claimed(offer.ticket, now);
+                    let key = self.open(offer.socket, standing, offer.lent);
+                    self.intake.newcomers.push(key);
+                }
+            }
+            // The order is read in every turn.
+            Delivery::Look => {}
+            Delivery::Nothing => self.intake.has_mail = false,
+            Delivery::Gone => {
+                self.intake.has_mail = false;
+                self.backend.cancel(self.intake.watch);
+                if self.mode == Mode::Serve {
+                    self.drain(now);
+                    self.intake.has_mail = false;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Has one connection of each listener accepted.
+    fn open_doors(&mut self, now: Mono) {
+        match self.intake.reopens_at {
+            Some(then) if now < then => return,
+            Some(_) | None => self.intake.reopens_at = None,
+        }
+        for (index, door) in (0..).zip(&mut self.intake.doors) {
+            if door.accept.is_none() {
+                let op = Op::Accept { listener: door.listener };
+                door.accept = Some(self.backend.submit(op, Tag(index)));
+                self.unsubmitted = true;
+            }
+        }
+    }
+}
+
+fn watch_error(Errno(errno): Errno) -> ServeError {
+    ServeError::Watch(io::Error::from_raw_os_error(errno))
+}

@@ -1,0 +1,90 @@
+//! The built-in worker: an HTTP/1.1 server that executes one request at a time, so that k workers
+//! are k servers, while slow clients cost it nothing. It is an ordinary user of the SDK's link,
+//! and runs over either backend.
+
+mod buffers;
+mod conn;
+mod credit;
+mod dialogue;
+pub mod http;
+mod intake;
+mod server;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod traffic;
+mod work;
+
+use std::io;
+
+use self::server::Server;
+use crate::io::probe::{self, Chosen, ProbeError, Wanted};
+use crate::sys::affinity::PinError;
+use crate::sys::{clock, signal};
+use crate::units::Errno;
+use crate::wire::link::Sharing;
+use crate::worker::{Link, LinkError};
+
+/// Name of the environment variable that says which backend the worker uses.
+pub const BACKEND_VARIABLE: &str = "DISPATCHD_BACKEND";
+
+/// Why the built-in worker ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The link to the master is missing or broken.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// It could not be bound to the CPU that it was given.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    /// The variable names no backend.
+    #[error("{BACKEND_VARIABLE} is `{0}`: auto, uring and epoll are known")]
+    Backend(String),
+    /// The backend does not work here.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// The process could not be prepared.
+    #[error("cannot prepare the process: {}", io::Error::from_raw_os_error(.0.0))]
+    Prepare(Errno),
+    /// The channel or a listener cannot be waited for.
+    #[error("cannot watch the channel to the master")]
+    Watch(#[source] io::Error),
+    /// The backend has failed.
+    #[error("cannot wait for connections")]
+    Wait(#[source] io::Error),
+}
+
+/// Serves until the master wants this process to leave, or is gone.
+///
+/// # Errors
+/// When the process was not started by dispatchd, cannot be prepared, or loses its link.
+pub fn run() -> Result<(), ServeError> {
+    let mut link = Link::from_env()?;
+    link.pin()?;
+    clock::set_timer_slack_ns(1).map_err(ServeError::Prepare)?;
+    signal::ignore_pipe().map_err(ServeError::Prepare)?;
+    let wanted = wanted_backend(link.note().sharing)?;
+    let choice = probe::choose(wanted)?;
+    link.hello(1)?;
+    match choice.backend {
+        Chosen::Uring(backend) => Server::new(backend, link)?.run(),
+        Chosen::Epoll(backend) => Server::new(backend, link)?.run(),
+    }
+}
+
+/// The backend that the master wants. Under a shared listener it is always epoll: the kernel wakes
+/// one idle worker, and never a stopped one, through epoll's exclusive wait alone.
+fn wanted_backend(sharing: Sharing) -> Result<Wanted, ServeError> {
+    #[expect(clippy::disallowed_methods, reason = "the master speaks to its worker through it")]
+    let text = std::env::var(BACKEND_VARIABLE).unwrap_or_default();
+    let wanted = match text.as_str() {
+        "" | "auto" => Wanted::Auto,
+        "uring" => Wanted::Uring,
+        "epoll" => Wanted::Epoll,
+        _ => return Err(ServeError::Backend(text)),
+    };
+    Ok(match sharing {
+        Sharing::Shared => Wanted::Epoll,
+        Sharing::Own | Sharing::None => wanted,
+    })
+}

@@ -1,0 +1,350 @@
+//! The loop of the built-in worker. One turn: what the kernel has done, what has run out, then
+//! requests, one at a time, then a look for new connections. Only complete requests are executed,
+//! so that no client's slowness is another client's; and a connection is received from the channel
+//! only between requests, because receiving claims it.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::mem;
+use std::os::fd::OwnedFd;
+
+use super::ServeError;
+use super::buffers::Buffers;
+use super::conn::{Conn, Phase};
+use super::dialogue::Next;
+use super::http::{Identity, Request, Responder};
+use super::intake::Intake;
+use super::timers::Timers;
+use super::work::Work;
+use crate::io::slots::{Key, Slots};
+use crate::io::{Backend, Completion, Outcome};
+use crate::limits::REQUESTS_PER_TURN;
+use crate::sys::clock;
+use crate::units::{Mono, Span};
+use crate::wire::token::Say;
+use crate::worker::{self, Link, Order};
+
+/// The built-in worker on one backend.
+pub(super) struct Server<B> {
+    pub(super) backend: B,
+    pub(super) link: Link,
+    pub(super) intake: Intake,
+    pub(super) conns: Slots<Conn>,
+    pub(super) timers: Timers,
+    pub(super) buffers: Buffers,
+    pub(super) responder: Responder,
+    pub(super) mode: Mode,
+    /// Connections with input that has not been looked through.
+    pub(super) runnable: VecDeque<Key>,
+    /// Requests whose answer comes at a time: the time, and the connection's key as a word.
+    pub(super) parked: BinaryHeap<Reverse<(Mono, u64)>>,
+    /// Tokens of this turn.
+    pub(super) says: Vec<Say>,
+    /// Operations were submitted that no wait has carried out.
+    pub(super) unsubmitted: bool,
+    pub(super) completions: Vec<Completion<OwnedFd>>,
+    /// Room for the connections that a turn settles, kept between turns.
+    newcomers: Vec<Key>,
+    /// A request has begun and its end is not counted.
+    running: bool,
+    date_due: Mono,
+}
+
+/// What the worker is there for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Mode {
+    /// Serving.
+    Serve,
+    /// Ending what it has, in order to leave.
+    Drain,
+}
+
+/// Whether there is another turn.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Flow {
+    /// There is.
+    Continue,
+    /// Everything has ended.
+    Finished,
+}
+
+/// What serving one connection means for the rest of the turn.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Pace {
+    /// What was served took no time: others may follow before the answers leave.
+    Quick,
+    /// A request took its time: its answer leaves before another begins.
+    Slow,
+}
+
+/// How late the date of an answer may change.
+const DATE_SLACK: Span = Span::from_ms(100);
+/// Pause before tokens that found the ring full are tried again.
+const UNSAID_PAUSE: Span = Span::from_ms(1);
+
+impl<B: Backend<Fd = OwnedFd>> Server<B> {
+    /// A worker that has said nothing yet.
+    ///
+    /// # Errors
+    /// When the channel cannot be watched.
+    pub(super) fn new(mut backend: B, mut link: Link) -> Result<Self, ServeError> {
+        let identity = worker::Identity::of(link.note());
+        let intake = Intake::new(&mut backend, &mut link)?;
+        Ok(Self {
+            backend,
+            link,
+            intake,
+            conns: Slots::new(),
+            timers: Timers::new(),
+            buffers: Buffers::default(),
+            responder: Responder::new(Identity {
+                worker: identity.seat.0,
+                pid: identity.pid,
+                cpu: identity.cpu.map(|cpu| cpu.0),
+                generation: identity.generation.0,
+            }),
+            mode: Mode::Serve,
+            runnable: VecDeque::new(),
+            parked: BinaryHeap::new(),
+            says: Vec::new(),
+            unsubmitted: true,
+            completions: Vec::new(),
+            newcomers: Vec::new(),
+            running: false,
+            date_due: Mono::ZERO,
+        })
+    }
+
+    /// Serves until the master wants the worker to leave, or is gone, and all is answered.
+    ///
+    /// # Errors
+    /// When the link or the backend breaks.
+    pub(super) fn run(mut self) -> Result<(), ServeError> {
+        loop {
+            let now = clock::monotonic();
+            match self.turn(now)? {
+                Flow::Continue => self.wait(now)?,
+                Flow::Finished => break,
+            }
+        }
+        self.backend.quiesce(&mut self.completions).map_err(ServeError::Wait)
+    }
+
+    /// One turn of the loop, at `now`.
+    pub(super) fn turn(&mut self, now: Mono) -> Result<Flow, ServeError> {
+        if self.date_due <= now {
+            self.date_due = now.after(DATE_SLACK);
+            self.responder.set_date(clock::unix_seconds());
+        }
+        if self.mode == Mode::Serve && self.link.order() == Order::Drain {
+            self.drain(now);
+        }
+        self.digest(now)?;
+        self.expire(now);
+        let now = self.serve_runnable(now)?;
+        self.look(now)?;
+        self.say();
+        Ok(if self.is_finished() { Flow::Finished } else { Flow::Continue })
+    }
+
+    /// Carries out what the turn submitted, and waits for something to do.
+    pub(super) fn wait(&mut self, now: Mono) -> Result<(), ServeError> {
+        let timeout = self.timeout(now);
+        self.unsubmitted = false;
+        self.backend.wait(timeout, &mut self.completions).map_err(ServeError::Wait)
+    }
+
+    /// Takes up what the kernel has done since the last turn.
+    fn digest(&mut self, now: Mono) -> Result<(), ServeError> {
+        let mut newcomers = mem::take(&mut self.newcomers);
+        self.intake.take_newcomers(&mut newcomers);
+        let mut completions = mem::take(&mut self.completions);
+        for completion in completions.drain(..) {
+            self.complete(completion, now)?;
+        }
+        self.completions = completions;
+        for key in newcomers.drain(..) {
+            self.settle_newcomer(key, now);
+        }
+        self.newcomers = newcomers;
+        Ok(())
+    }
+
+    fn complete(&mut self, completion: Completion<OwnedFd>, now: Mono) -> Result<(), ServeError> {
+        let Completion { token: _, tag, last: _, outcome } = completion;
+        match outcome {
+            Outcome::Received(buffer, result) => self.received(tag, buffer, result, now),
+            Outcome::Sent(buffer, result) => self.sent(tag, buffer, result, now),
+            Outcome::Rang(result) => self.intake.rang(result)?,
+            Outcome::Accepted(result) => self.accepted(tag, result, now),
+            // None of these is ever submitted here.
+            Outcome::Readable(..)
+            | Outcome::HandedOff(_)
+            | Outcome::Reclaimed(_)
+            | Outcome::Closed => {}
+        }
+        Ok(())
+    }
+
+    /// Leaves when all is answered: takes what the channel still holds, and nothing new.
+    pub(super) fn drain(&mut self, now: Mono) {
+        self.mode = Mode::Drain;
+        self.intake.drain(&mut self.backend);
+        self.timers.drain(now);
+        self.unsubmitted = true;
+    }
+
+    fn is_finished(&mut self) -> bool {
+        self.mode == Mode::Drain
+            && self.conns.count() == 0
+            && self.intake.is_empty()
+            && self.link.flush()
+    }
+
+    /// Ends what has lasted too long, and answers the requests whose time has come.
+    fn expire(&mut self, now: Mono) {
+        while let Some((key, limit)) = self.timers.expired(now) {
+            self.expire_one(key, limit, now);
+        }
+        while let Some(Reverse((due, _))) = self.parked.peek()
+            && *due <= now
+        {
+            let Some(Reverse((_, word))) = self.parked.pop() else { return };
+            self.unpark(Key::from_word(word), now);
+        }
+    }
+
+    /// Serves complete requests: all of them if they are quick, up to a bound, or one slow one.
+    /// Returns the time, which they have changed.
+    fn serve_runnable(&mut self, now: Mono) -> Result<Mono, ServeError> {
+        let mut served = 0;
+        while let Some(key) = self.runnable.pop_front() {
+            let (count, pace) = self.serve(key, now)?;
+            self.settle(key, now);
+            served += count;
+            if pace == Pace::Slow || REQUESTS_PER_TURN <= served {
+                break;
+            }
+        }
+        self.intake.count(served);
+        if !mem::take(&mut self.running) {
+            return Ok(now);
+        }
+        // One reading for all of them: the next claim is measured against it.
+        let end = clock::monotonic();
+        self.link.ended(end);
+        Ok(end)
+    }
+
+    /// Serves the complete requests of one connection.
+    fn serve(&mut self, key: Key, now: Mono) -> Result<(usize, Pace), ServeError> {
+        let mut count = 0;
+        while let Some(conn) = self.conns.tenant_mut(key) {
+            if !conn.is_at_rest() {
+                break;
+            }
+            let request = match conn.dialogue.next() {
+                Next::Request(request) => request,
+                Next::Refuse(refusal) => {
+                    conn.dialogue.refuse(&refusal, &self.responder, &mut self.buffers);
+                    conn.standing.answers(conn.dialogue.unsent());
+                    break;
+                }
+                Next::Pause => break,
+            };
+            let work = Work::of(request.route);
+            if work != Work::None && conn.dialogue.has_output() {
+                conn.dialogue.defer(request);
+                break;
+            }
+            conn.late = false;
+            self.says.extend(conn.standing.begins(now));
+            self.begin(now);
+            count += 1;
+            match work {
+                Work::None => self.answer(key, &request),
+                Work::Park(span) => self.park(key, request, now.after(span)),
+                Work::Burn(_) | Work::Sleep(_) => {
+                    self.let_others_leave()?;
+                    work.carry_out();
+                    self.answer(key, &request);
+                    return Ok((count, Pace::Slow));
+                }
+            }
+        }
+        Ok((count, Pace::Quick))
+    }
+
+    /// Counts a request that begins. The one before it ends; the last one of a turn is ended by
+    /// who reads the clock.
+    fn begin(&mut self, now: Mono) {
+        if mem::replace(&mut self.running, true) {
+            self.link.ended(now);
+        }
+        self.link.began(now);
+    }
+
+    fn answer(&mut self, key: Key, request: &Request) {
+        let Some(conn) = self.conns.tenant_mut(key) else { return };
+        let keep_alive = self.mode == Mode::Serve;
+        conn.dialogue.answer(request, keep_alive, &self.responder, &mut self.buffers);
+        conn.standing.answers(conn.dialogue.unsent());
+    }
+
+    /// Puts a request aside until its time comes; others are served meanwhile.
+    fn park(&mut self, key: Key, request: Request, due: Mono) {
+        let Some(conn) = self.conns.tenant_mut(key) else { return };
+        conn.phase = Phase::Parked(request);
+        // It is ended when it is answered, not with the turn.
+        self.running = false;
+        self.parked.push(Reverse((due, key.to_word())));
+    }
+
+    fn unpark(&mut self, key: Key, now: Mono) {
+        let Some(conn) = self.conns.tenant_mut(key) else { return };
+        match mem::replace(&mut conn.phase, Phase::Serving) {
+            Phase::Parked(request) => {
+                self.answer(key, &request);
+                self.link.ended(now);
+                self.settle(key, now);
+            }
+            other @ (Phase::Serving
+            | Phase::Retiring
+            | Phase::Overdue
+            | Phase::Lingering { .. }
+            | Phase::Doomed) => conn.phase = other,
+        }
+    }
+
+    /// Carries out what is submitted and says what is to be said, since a request is about to take
+    /// its time. What completes meanwhile is for the next turn.
+    fn let_others_leave(&mut self) -> Result<(), ServeError> {
+        self.say();
+        if mem::take(&mut self.unsubmitted) {
+            let out = &mut self.completions;
+            self.backend.wait(Some(Span::ZERO), out).map_err(ServeError::Wait)?;
+        }
+        Ok(())
+    }
+
+    fn say(&mut self) {
+        if !self.says.is_empty() {
+            self.link.say_all(&self.says);
+            self.says.clear();
+        }
+    }
+
+    /// How long the next wait may last.
+    pub(super) fn timeout(&mut self, now: Mono) -> Option<Span> {
+        let at_once = !self.runnable.is_empty()
+            || !self.completions.is_empty()
+            || self.intake.wants_another_turn();
+        if at_once {
+            return Some(Span::ZERO);
+        }
+        let unsaid = if self.link.flush() { None } else { Some(now.after(UNSAID_PAUSE)) };
+        let parked = self.parked.peek().map(|Reverse((due, _))| *due);
+        let deadlines = [self.timers.deadline(), self.intake.deadline(), parked, unsaid];
+        deadlines.into_iter().flatten().min().map(|deadline| deadline.since(now))
+    }
+}

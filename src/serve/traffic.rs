@@ -1,0 +1,303 @@
+//! What becomes of connections: how each completion and each deadline moves one on, from its first
+//! byte to its close. Nothing is executed here.
+
+use std::mem;
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::conn::{Conn, Leaving, Phase};
+use super::credit::Standing;
+use super::dialogue::Ending;
+use super::server::{Mode, Server};
+use super::timers::Limit;
+use crate::io::slots::Key;
+use crate::io::{Backend, Op, Role, Tag};
+use crate::limits::HTTP_LINGER_BYTES;
+use crate::sys::socket;
+use crate::units::{Errno, Mono};
+
+impl<B: Backend<Fd = OwnedFd>> Server<B> {
+    /// Takes a connection up and begins to receive. Returns where it is.
+    pub(super) fn open(&mut self, socket: OwnedFd, standing: Standing, lent: bool) -> Key {
+        let source = self.backend.adopt(socket, Role::Stream);
+        let key = self.conns.insert(Conn::new(source, standing, lent));
+        self.receive(key);
+        key
+    }
+
+    /// A connection that had the chance to deliver its first bytes: if it has not, its client owes
+    /// them, and the credit need not wait for it.
+    pub(super) fn settle_newcomer(&mut self, key: Key, now: Mono) {
+        let Some(conn) = self.conns.tenant_mut(key) else { return };
+        if conn.fresh {
+            self.says.extend(conn.standing.waits());
+            self.rest(key, now);
+        }
+    }
+
+    /// Some bytes have come, or the end of them.
+    pub(super) fn received(
+        &mut self,
+        tag: Tag,
+        buffer: Vec<u8>,
+        result: Result<usize, Errno>,
+        now: Mono,
+    ) {
+        let key = Key::from_word(tag.0);
+        let Some(conn) = self.conns.tenant_mut(key) else { return };
+        conn.recv = None;
+        conn.fresh = false;
+        match result {
+            Ok(1..) => conn.dialogue.heard(buffer),
+            Ok(0) | Err(_) => conn.dialogue.heard_nothing(buffer),
+        }
+        match (&mut conn.phase, result) {
+            (Phase::Serving | Phase::Parked(_), Ok(1..)) => self.run_soon(key),
+            (Phase::Serving | Phase::Parked(_), Ok(0)) => self.hang_up(key),
+            (Phase::Serving | Phase::Parked(_), Err(_)) => self.doom(key),
+            (Phase::Retiring, Ok(1..)) => {
+                conn.phase = Phase::Serving;
+                self.run_soon(key);
+            }
+            (Phase::Retiring, Err(Errno(libc::ECANCELED))) => self.retire(key, now),
+            (Phase::Overdue, Ok(1..) | Err(Errno(libc::ECANCELED))) => {
+                conn.phase = Phase::Serving;
+                self.time_out(key, now);
+            }
+            (Phase::Lingering { left }, Ok(bytes @ 1..)) if bytes < *left => {
+                *left -= bytes;
+                conn.dialogue.discard_input();
+                self.receive(key);
+            }
+            (Phase::Retiring | Phase::Overdue, Ok(0) | Err(_))
+            | (Phase::Lingering { .. } | Phase::Doomed, Ok(_) | Err(_)) => self.doom(key),
+        }
+    }
+
+    /// Some bytes of an answer are in the kernel, or cannot go there.
+    pub(super) fn sent(
+        &mut self,
+        tag: Tag,
+        buffer: Vec<u8>,
+        result: Result<usize, Errno>,
+        now: Mono,
+    ) {
+        let key = Key::from_word(tag.0);
+        let Some(conn) = self.conns.tenant_mut(key) else { return };
+        let from = conn.send.take().map_or(0, |leaving| leaving.from);
+        let bytes = match (&conn.phase, result) {
+            (Phase::Doomed, _) | (_, Err(_)) => {
+                self.buffers.give(buffer);
+                return self.doom(key);
+            }
+            (_, Ok(bytes)) => bytes,
+        };
+        self.says.extend(conn.standing.sent(bytes, now));
+        if from + bytes < buffer.len() {
+            self.transmit(key, buffer, from + bytes, now);
+        } else if conn.dialogue.said(buffer, &mut self.buffers) {
+            let more = conn.dialogue.lend_output();
+            self.transmit(key, more, 0, now);
+        } else {
+            self.written(key, now);
+        }
+    }
+
+    /// Submits what is to be submitted for a connection after it was served.
+    pub(super) fn settle(&mut self, key: Key, now: Mono) {
+        let Some(conn) = self.conns.tenant_mut(key) else { return };
+        match conn.phase {
+            Phase::Parked(_) => return self.timers.clear(key),
+            Phase::Serving => {}
+            Phase::Retiring | Phase::Overdue | Phase::Lingering { .. } | Phase::Doomed => return,
+        }
+        if conn.send.is_some() {
+            return;
+        }
+        let wants_input = conn.dialogue.wants_input();
+        if wants_input && mem::take(&mut conn.late) && !conn.dialogue.is_idle() {
+            return self.time_out(key, now);
+        }
+        if wants_input {
+            self.says.extend(conn.standing.waits());
+        }
+        let leaves = conn.dialogue.has_output();
+        if leaves {
+            // Before the receive: on epoll both are tried at once, and the answer comes first.
+            let output = conn.dialogue.lend_output();
+            self.transmit(key, output, 0, now);
+        }
+        if wants_input {
+            self.receive(key);
+        }
+        if !leaves {
+            self.rest(key, now);
+        }
+    }
+
+    /// A limit of the connection has run out.
+    pub(super) fn expire_one(&mut self, key: Key, limit: Limit, now: Mono) {
+        let Some(conn) = self.conns.tenant_mut(key) else { return };
+        match (limit, &conn.phase) {
+            (Limit::Idle | Limit::IdleInDrain, Phase::Serving) => {
+                if let (Some(recv), None) = (conn.recv, conn.send) {
+                    conn.phase = Phase::Retiring;
+                    self.backend.cancel(recv);
+                    self.unsubmitted = true;
+                }
+            }
+            (Limit::Request, Phase::Serving) => match (conn.recv, conn.send) {
+                (Some(recv), None) => {
+                    conn.phase = Phase::Overdue;
+                    self.backend.cancel(recv);
+                    self.unsubmitted = true;
+                }
+                // Its last bytes are here: they decide.
+                (None, None) => conn.late = true,
+                // What leaves is limited by itself.
+                (_, Some(_)) => self.timers.set(key, Limit::Write, now),
+            },
+            (Limit::Write, _) => {
+                if let Some(leaving) = conn.send {
+                    conn.phase = Phase::Doomed;
+                    self.backend.expire(leaving.token);
+                    self.unsubmitted = true;
+                }
+            }
+            (Limit::Linger, _) => self.doom(key),
+            (
+                Limit::Idle | Limit::IdleInDrain | Limit::Request,
+                Phase::Parked(_)
+                | Phase::Retiring
+                | Phase::Overdue
+                | Phase::Lingering { .. }
+                | Phase::Doomed,
+            ) => {}
+        }
+    }
+
+    /// All that was to be said is in the kernel.
+    fn written(&mut self, key: Key, now: Mono) {
+        let Some(conn) = self.conns.tenant_mut(key) else { return };
+        match conn.dialogue.ending() {
+            Ending::Open if conn.recv.is_none() => self.run_soon(key),
+            Ending::Open => self.rest(key, now),
+            Ending::Close => self.doom(key),
+            Ending::Linger => self.linger(key, now),
+        }
+    }
+
+    /// Looks at the input again, unless something is still leaving: then its completion does.
+    fn run_soon(&mut self, key: Key) {
+        let Some(conn) = self.conns.tenant_mut(key) else { return };
+        if conn.is_at_rest() {
+            self.runnable.push_back(key);
+        }
+    }
+
+    /// Limits the time until the client sends the next bytes.
+    fn rest(&mut self, key: Key, now: Mono) {
+        let Some(conn) = self.conns.tenant_mut(key) else { return };
+        if conn.recv.is_none() {
+            return;
+        }
+        match (conn.dialogue.is_idle(), self.mode) {
+            (true, Mode::Serve) => self.timers.set(key, Limit::Idle, now),
+            (true, Mode::Drain) => self.timers.set(key, Limit::IdleInDrain, now),
+            (false, Mode::Serve | Mode::Drain) => self.timers.keep(key, Limit::Request, now),
+        }
+    }
+
+    fn receive(&mut self, key: Key) {
+        let Some(conn) = self.conns.tenant_mut(key) else { return };
+        if conn.recv.is_some() {
+            return;
+        }
+        let buffer = conn.dialogue.lend_input(&mut self.buffers);
+        let op = Op::Recv { stream: conn.source, buffer };
+        conn.recv = Some(self.backend.submit(op, Tag(key.to_word())));
+        self.unsubmitted = true;
+    }
+
+    fn transmit(&mut self, key: Key, buffer: Vec<u8>, from: usize, now: Mono) {
+        let Some(conn) = self.conns.tenant_mut(key) else { return };
+        let op = Op::Send { stream: conn.source, buffer, from };
+        let token = self.backend.submit(op, Tag(key.to_word()));
+        conn.send = Some(Leaving { token, from });
+        self.unsubmitted = true;
+        self.timers.set(key, Limit::Write, now);
+    }
+
+    /// The client has ended its side: what is leaving still leaves.
+    fn hang_up(&mut self, key: Key) {
+        let Some(conn) = self.conns.tenant_mut(key) else { return };
+        conn.dialogue.hang_up();
+        let answers_follow = conn.send.is_some() || matches!(conn.phase, Phase::Parked(_));
+        if !answers_follow {
+            self.doom(key);
+        }
+    }
+
+    fn time_out(&mut self, key: Key, now: Mono) {
+        let Some(conn) = self.conns.tenant_mut(key) else { return };
+        conn.dialogue.time_out(&self.responder, &mut self.buffers);
+        conn.standing.answers(conn.dialogue.unsent());
+        self.settle(key, now);
+    }
+
+    /// Closes an idle connection, unless a request has come in the last moment.
+    fn retire(&mut self, key: Key, now: Mono) {
+        let Some(conn) = self.conns.tenant_mut(key) else { return };
+        let fd = self.backend.release(conn.source);
+        let has_news = socket::poll_readable_now(fd.as_fd());
+        conn.source = self.backend.adopt(fd, Role::Stream);
+        if has_news {
+            conn.phase = Phase::Serving;
+            self.receive(key);
+            self.rest(key, now);
+        } else {
+            self.doom(key);
+        }
+    }
+
+    /// Says the end and reads off what still comes.
+    fn linger(&mut self, key: Key, now: Mono) {
+        let Some(conn) = self.conns.tenant_mut(key) else { return };
+        let fd = self.backend.release(conn.source);
+        // It fails when the client is gone, which the receive tells.
+        let _client_is_gone = socket::shutdown_write(fd.as_fd());
+        conn.source = self.backend.adopt(fd, Role::Stream);
+        conn.phase = Phase::Lingering { left: HTTP_LINGER_BYTES };
+        conn.dialogue.discard_input();
+        self.receive(key);
+        self.timers.set(key, Limit::Linger, now);
+    }
+
+    /// Closes the connection as soon as the backend has let go of it.
+    fn doom(&mut self, key: Key) {
+        let Some(conn) = self.conns.tenant_mut(key) else { return };
+        conn.phase = Phase::Doomed;
+        let pending = [conn.recv, conn.send.map(|leaving| leaving.token)];
+        if pending == [None, None] {
+            return self.close(key);
+        }
+        for token in pending.into_iter().flatten() {
+            self.backend.cancel(token);
+        }
+        self.unsubmitted = true;
+    }
+
+    fn close(&mut self, key: Key) {
+        let Some(conn) = self.conns.remove(key) else { return };
+        self.timers.clear(key);
+        let fd = self.backend.release(conn.source);
+        if conn.lent {
+            // Without it our close sends no end while the master still has a copy.
+            let _client_is_gone = socket::shutdown(fd.as_fd());
+        }
+        // A call of its own costs no more than a completion, and the client sees the end at once.
+        drop(fd);
+        self.link.closed();
+        self.says.extend(conn.standing.closes());
+        conn.dialogue.dissolve(&mut self.buffers);
+    }
+}
