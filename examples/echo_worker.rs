@@ -1,4 +1,5 @@
 //! A worker that sends back what it is sent: `dispatchd -- target/release/examples/echo_worker`.
+#![expect(clippy::print_stderr, reason = "dispatchd collects what a worker writes there")]
 
 use std::io;
 

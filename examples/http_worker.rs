@@ -1,5 +1,6 @@
 //! A worker with its own HTTP answer, one request per connection:
 //! `dispatchd -- target/release/examples/http_worker`.
+#![expect(clippy::print_stderr, reason = "dispatchd collects what a worker writes there")]
 
 use std::io::{self, Read, Write};
 use std::time::Duration;

@@ -54,6 +54,11 @@ pub const TOKENS_PER_TURN: usize = TOKEN_RING;
 
 /// An offer unclaimed for so long is taken back.
 pub const RECALL_AFTER: Span = Span::from_ms(10);
+/// The same under policies of fixed shares, and only from a worker that serves nothing: a hiccup
+/// must not change the shares.
+pub const RECALL_AFTER_FIXED: Span = Span::from_ms(500);
+/// A client that has sent nothing for so long is closed when others find no room.
+pub const SILENT_AFTER_FULL: Span = Span::from_s(1);
 /// A worker that serves nothing and leaves offers unclaimed for so long is replaced.
 pub const STALL_TIMEOUT: Span = Span::from_s(30);
 /// False words (bad token, stale ticket) after which a worker is replaced.

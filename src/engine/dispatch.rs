@@ -9,12 +9,14 @@ use super::policy::{Binder, Rebinds, Select};
 use super::worker::{Attention, State, Worker};
 use super::{Engine, Overload};
 use crate::limits::{
-    ACCEPT_PAUSE, OFFER_PAUSE, RECALL_AFTER, RESUMED_BEYOND_CREDIT_MAX, TICKETS_MAX,
+    ACCEPT_PAUSE, OFFER_PAUSE, RECALL_AFTER, RECALL_AFTER_FIXED, RESUMED_BEYOND_CREDIT_MAX,
+    TICKETS_MAX,
 };
 use crate::units::{Mono, Span, Ticket, WorkerId};
 
-/// Longest time that a worker which left an offer lying is not tried again.
-const OVERDUE_PAUSE_MAX: Span = Span::from_s(1);
+/// Time that a worker which left an offer lying is not tried again: short, since it may be well
+/// again, and whoever it is tried with waits no longer than for the next recall.
+const OVERDUE_PAUSE: Span = RECALL_AFTER.times(2);
 
 impl Engine {
     pub(super) fn arrived(&mut self, now: Mono, ticket: Ticket, begins: Begins, out: &mut Actions) {
@@ -97,16 +99,15 @@ impl Engine {
             return self.bury(now, id, out);
         }
         let Attention::Recalling { recalled } = worker.attention else { return };
-        let pause = worker.overdue_pause.max(RECALL_AFTER);
-        worker.overdue_pause = pause.times(2).min(OVERDUE_PAUSE_MAX);
-        worker.attention = Attention::Overdue { until: now.after(pause) };
+        worker.attention = Attention::Overdue { until: now.after(OVERDUE_PAUSE) };
         let seat = worker.seat;
-        worker.silent_since.get_or_insert(now);
+        let silent_since = *worker.silent_since.get_or_insert(now);
         // What did not come back has been received, though no token says so yet.
         for ticket in self.ledger.offers_of(id) {
             self.receive(ticket);
         }
-        if 0 < recalled {
+        // Told once per stall, not once per try.
+        if 0 < recalled && now.since(silent_since) < OVERDUE_PAUSE {
             out.emit(Event::Stalled { worker: id, seat, recalled });
         }
         self.refresh(id);
@@ -157,6 +158,43 @@ impl Engine {
             self.violation(now, id, out);
         }
         self.refresh(id);
+    }
+
+    /// A stopped worker receives nothing: what it has not received goes to others at once, and no
+    /// recall has to find out by waiting.
+    pub(super) fn stopped(&mut self, id: WorkerId, out: &mut Actions) {
+        let Some(worker) = self.worker_mut(id) else { return };
+        worker.stopped = true;
+        let reachable = match worker.state {
+            State::Ready | State::Draining { .. } => true,
+            State::Vacant
+            | State::Starting { .. }
+            | State::Terminating { .. }
+            | State::Killing
+            | State::Reclaiming => false,
+        };
+        match worker.attention {
+            Attention::Prompt | Attention::Full { .. } | Attention::Overdue { .. }
+                if reachable && 0 < worker.offered =>
+            {
+                worker.attention = Attention::Recalling { recalled: 0 };
+                out.push(Action::Recall(id));
+            }
+            Attention::Prompt
+            | Attention::Full { .. }
+            | Attention::Overdue { .. }
+            | Attention::Recalling { .. } => {}
+        }
+        self.refresh(id);
+        self.tell_strength(out);
+    }
+
+    pub(super) fn continued(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+        let Some(worker) = self.worker_mut(id) else { return };
+        worker.stopped = false;
+        self.sign_of_life(now, id);
+        self.refresh(id);
+        self.tell_strength(out);
     }
 
     pub(super) fn load(&mut self, id: WorkerId, load: Load) {
@@ -214,6 +252,7 @@ impl Engine {
         let connections = self.ledger.delivered_to(id);
         let eligible = worker.state == State::Ready
             && worker.attention == Attention::Prompt
+            && !worker.stopped
             && worker.offered + connections < worker.terms.connections_max
             && worker.offered + worker.running < self.credit_limit(worker);
         if eligible {
@@ -358,7 +397,6 @@ impl Engine {
     fn sign_of_life(&mut self, now: Mono, id: WorkerId) {
         let Some(worker) = self.worker_mut(id) else { return };
         worker.silent_since = (0 < worker.unclaimed).then_some(now);
-        worker.overdue_pause = Span::ZERO;
         match worker.attention {
             Attention::Full { .. } | Attention::Overdue { .. } => {
                 worker.attention = Attention::Prompt;
@@ -387,7 +425,7 @@ impl Engine {
     /// Takes overdue offers back from whoever leaves them lying.
     fn recall_unclaimed(&mut self, now: Mono, out: &mut Actions) {
         while let Some((ticket, to, at)) = self.oldest_offer() {
-            if now < at.after(RECALL_AFTER) {
+            if now < at.after(self.recall_after()) {
                 break;
             }
             // Looked at again after another while, whatever is decided now.
@@ -401,7 +439,7 @@ impl Engine {
             let recall = match (rebinds, worker.attention) {
                 (_, Attention::Recalling { .. }) => false,
                 (Rebinds::Always, _) => true,
-                (Rebinds::WhenStalled, _) => idle,
+                (Rebinds::WhenStopped, _) => idle,
             };
             if !recall || worker.state == State::Reclaiming {
                 continue;
@@ -413,6 +451,14 @@ impl Engine {
             if idle && stall_timeout <= now.since(silent_since) {
                 self.replace_stalled(now, to, out);
             }
+        }
+    }
+
+    /// How long an offer may be unclaimed before its worker is looked at.
+    pub(super) fn recall_after(&self) -> Span {
+        match self.setup.policy.rebinds() {
+            Rebinds::Always => RECALL_AFTER,
+            Rebinds::WhenStopped => RECALL_AFTER_FIXED,
         }
     }
 

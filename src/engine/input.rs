@@ -68,6 +68,10 @@ pub enum Input {
         /// Whether it left as a worker does that has been told to.
         exit: Exit,
     },
+    /// The process was stopped (SIGSTOP): it does nothing until it is continued.
+    Stopped(WorkerId),
+    /// The process goes on.
+    Continued(WorkerId),
     /// The operator wants something.
     Command(Command),
     /// Time has passed: deadlines are looked at.

@@ -170,6 +170,11 @@ impl Ledger {
         if entry.generation == ticket.generation { entry.place } else { None }
     }
 
+    /// Whether a worker has claimed the connection.
+    pub fn is_claimed(&self, ticket: Ticket) -> bool {
+        matches!(self.place(ticket), Some(Place::Delivered { grip: Grip::Claimed, .. }))
+    }
+
     /// Connections watched for their first byte.
     pub fn watched(&self) -> u32 {
         self.watched.len

@@ -29,7 +29,7 @@ use self::policy::{Field, Policy, Selector};
 use self::rng::Rng;
 use self::supervisor::{Phase, Rollout};
 use self::worker::{Attention, Patience, State as WorkerState, Worker};
-use crate::limits::{RECALL_AFTER, SILENT_AFTER, TICKETS_MAX};
+use crate::limits::{SILENT_AFTER, SILENT_AFTER_FULL, TICKETS_MAX};
 use crate::units::{Generation, Mono, SeatId, Span, Ticket, WorkerId};
 
 /// What the user decided, as far as the engine is concerned.
@@ -76,6 +76,8 @@ pub struct Engine {
     phase: Phase,
     rollout: Option<Rollout>,
     generation: Generation,
+    /// The newest rollout there ever was: an abandoned one's number is not used again.
+    newest: Generation,
     rng: Rng,
     accept_paused_until: Option<Mono>,
     offers_paused_until: Option<Mono>,
@@ -142,6 +144,7 @@ impl Engine {
             phase: Phase::Opening { deaths: 0 },
             rollout: None,
             generation: Generation(1),
+            newest: Generation(1),
             rng: Rng::new(setup.seed),
             accept_paused_until: None,
             offers_paused_until: None,
@@ -172,6 +175,8 @@ impl Engine {
             Input::Load { worker, load } => self.load(worker, load),
             Input::SpawnFailed(worker) => self.spawn_failed(now, worker, out),
             Input::Exited { worker, exit } => self.exited(now, worker, exit, out),
+            Input::Stopped(worker) => self.stopped(worker, out),
+            Input::Continued(worker) => self.continued(now, worker, out),
             Input::Command(command) => self.command(now, command, out),
             Input::Tick => self.tick(now, out),
         }
@@ -188,7 +193,7 @@ impl Engine {
                 Some(Place::Expiring | Place::Held) => None,
                 Some(Place::Offered { .. } | Place::Delivered { .. }) | None => None,
             });
-        let unclaimed = self.oldest_offer().map(|(_, _, at)| at.after(RECALL_AFTER));
+        let unclaimed = self.oldest_offer().map(|(_, _, at)| at.after(self.recall_after()));
         let workers = self.workers.iter().flat_map(|worker| {
             let given_up = worker.gives_up_at(self.setup.stall_timeout);
             [worker.state.deadline(), worker.attention.deadline(), given_up].into_iter().flatten()
@@ -239,7 +244,7 @@ impl Engine {
     /// Whether the next step should be preceded by fresh [`Input::Load`]s.
     pub fn reads_loads(&self, now: Mono) -> bool {
         self.setup.policy.reads_loads()
-            || self.oldest_offer().is_some_and(|(_, _, at)| RECALL_AFTER <= now.since(at))
+            || self.oldest_offer().is_some_and(|(_, _, at)| self.recall_after() <= now.since(at))
             || self.workers.iter().any(|worker| 0 < worker.unclaimed)
     }
 
@@ -248,13 +253,19 @@ impl Engine {
         !self.phase.accepts()
     }
 
-    /// Whether a ready worker holds the seat.
+    /// Whether a ready worker holds the seat, and runs.
     pub fn is_served(&self, seat: SeatId) -> bool {
         self.seats
             .get(seat.index())
             .and_then(|seat| seat.holder)
             .and_then(|worker| self.worker(worker))
-            .is_some_and(|worker| worker.state == WorkerState::Ready)
+            .is_some_and(|worker| worker.state == WorkerState::Ready && !worker.stopped)
+    }
+
+    /// Whether a worker is stopped that would accept connections if it were not: it may have taken
+    /// the wake-up for one with it.
+    pub fn has_stopped_worker(&self) -> bool {
+        self.workers.iter().any(|worker| worker.state == WorkerState::Ready && worker.stopped)
     }
 
     /// What has happened so far.
@@ -301,6 +312,13 @@ impl Engine {
             .map(SeatId)
             .zip(&self.seats)
             .filter_map(|(id, seat)| seat.wanted.then_some((id, seat.restarts)))
+    }
+
+    /// Wanted seats that wait to be filled again, and how often each was.
+    pub fn vacant_seats(&self) -> impl Iterator<Item = (SeatId, u32)> + '_ {
+        (0..).map(SeatId).zip(&self.seats).filter_map(|(id, seat)| {
+            (seat.wanted && seat.holder.is_none()).then_some((id, seat.restarts))
+        })
     }
 
     /// Wanted seats whose holder is ready, and wanted seats.
@@ -374,7 +392,11 @@ impl Engine {
 
     /// How long a client may say nothing.
     fn silent_after(&self) -> Span {
-        if self.phase.accepts() { SILENT_AFTER } else { Phase::SILENT_AFTER_STOP }
+        match (self.phase.accepts(), self.hold_full) {
+            (false, _) => Phase::SILENT_AFTER_STOP,
+            (true, true) => SILENT_AFTER_FULL,
+            (true, false) => SILENT_AFTER,
+        }
     }
 
     fn worker_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {

@@ -94,18 +94,27 @@ impl Engine {
             return self.violation(now, id, out);
         }
         let Some(worker) = self.worker_mut(id) else { return };
+        match worker.state {
+            State::Starting { .. } => {}
+            State::Ready | State::Draining { .. } => return self.violation(now, id, out),
+            // It was told to go while it said that: no lie, and of no use.
+            State::Vacant | State::Terminating { .. } | State::Killing | State::Reclaiming => {
+                return;
+            }
+        }
         worker.terms = terms;
         let (seat, generation) = (worker.seat, worker.generation);
         if self.cue(now, id, Cue::Hello, out) == Some(Effect::Employ) {
             out.emit(Event::Ready { worker: id, seat, generation });
             self.employ(now, id, seat, out);
-        } else {
-            self.violation(now, id, out);
         }
     }
 
     pub(super) fn violation(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
         let Some(worker) = self.worker_mut(id) else { return };
+        if VIOLATIONS_MAX <= worker.violations {
+            return; // It is on its way out, and has nothing to add.
+        }
         worker.violations += 1;
         let (seat, times) = (worker.seat, worker.violations);
         out.emit(Event::Lied { worker: id, seat, times });
@@ -224,6 +233,11 @@ impl Engine {
                     self.cue_all(now, Cue::Drain, out);
                 }
             }
+            // A worker died while it finished, and what it had not begun needs another.
+            Phase::Stopping { until, stage: Stage::Draining } if 0 < self.ledger.held() => {
+                self.phase = Phase::Stopping { until, stage: Stage::Placing };
+                self.fill_seats(now, out);
+            }
             Phase::Stopping { stage: Stage::Draining, .. } => {
                 self.exit_if_empty(Outcome::Done, out);
             }
@@ -317,7 +331,7 @@ impl Engine {
                 self.dismiss(now, predecessor, out);
             }
         }
-        if !self.phase.accepts() || self.seats[seat.index()].holder != Some(id) {
+        if !self.refills() || self.seats[seat.index()].holder != Some(id) {
             self.dismiss(now, id, out);
         }
         self.refresh_all();
@@ -491,7 +505,8 @@ impl Engine {
             rollout.again = true;
             return;
         }
-        let generation = Generation(self.generation.0 + 1);
+        let generation = Generation(self.newest.0 + 1);
+        self.newest = generation;
         self.rollout = Some(Rollout { generation, failures: 0, again: false, not_before: None });
         out.emit(Event::RolloutStarted(generation));
     }
@@ -629,7 +644,7 @@ impl Engine {
         }
     }
 
-    fn tell_strength(&mut self, out: &mut Actions) {
+    pub(super) fn tell_strength(&mut self, out: &mut Actions) {
         let count = |seats: &dyn Fn(&(usize, &Seat)) -> bool| {
             u16::try_from(self.seats.iter().enumerate().filter(seats).count())
                 .expect("seats are limited")

@@ -222,8 +222,8 @@ pub struct Worker {
     pub load: Load,
     /// Whether offers reach it.
     pub attention: Attention,
-    /// How long it is left alone after the next overdue offer.
-    pub overdue_pause: Span,
+    /// Whether it is stopped by a signal.
+    pub stopped: bool,
     /// Since when it has been overdue without saying anything.
     pub silent_since: Option<Mono>,
     /// When it became ready.
@@ -247,7 +247,7 @@ impl Worker {
         unclaimed: 0,
         load: Load { in_flight: 0, connections: 0 },
         attention: Attention::Prompt,
-        overdue_pause: Span::ZERO,
+        stopped: false,
         silent_since: None,
         ready_since: None,
         violations: 0,

@@ -16,6 +16,9 @@ pub(super) struct Hand<F> {
     pub(super) output: Option<Token>,
     /// Lent connections that travel together; sent when full or at the end of the turn.
     pub(super) packed: Option<Parcel<F>>,
+    /// Parcels whose outcome is not known: what they carry is neither here nor surely there, so a
+    /// recall waits for them.
+    pub(super) unanswered: u32,
     /// Lent parcels on their way, whose descriptors come back.
     pub(super) lent: Vec<(Token, Vec<Ticket>)>,
     pub(super) recall: Option<Recall>,

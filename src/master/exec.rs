@@ -39,6 +39,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
                 parcel.push(ticket, fd);
                 let (channel, custody) = (hand.channel, io::Custody::Transfer);
                 let op = Op::Handoff { channel, parcel, custody };
+                hand.unanswered += 1;
                 self.backend.submit(op, Purpose::Parcel(to).tag());
             }
             Custody::Lend => {
@@ -65,6 +66,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         let Some(parcel) = hand.packed.take() else { return };
         let lent: Vec<Ticket> = tickets(&parcel.words[1..]).collect();
         let op = Op::Handoff { channel: hand.channel, parcel, custody: io::Custody::Lend };
+        hand.unanswered += 1;
         let token = self.backend.submit(op, Purpose::Parcel(worker).tag());
         hand.lent.push((token, lent));
     }
@@ -80,16 +82,16 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Some(recall) => recall.again = true,
             None => {
                 hand.recall = Some(Recall::default());
-                self.reclaim(worker);
+                self.continue_recall(worker);
             }
         }
     }
 
-    /// The next batch, or the end.
+    /// The next batch, or the end, once every answer is in.
     pub(super) fn continue_recall(&mut self, worker: WorkerId) {
         let Some(hand) = self.crew.hand(worker) else { return };
         let Some(recall) = hand.recall else { return };
-        if 0 < recall.pending {
+        if 0 < recall.pending || 0 < hand.unanswered {
             return;
         }
         if !recall.emptied || recall.again {
@@ -147,6 +149,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             kept,
             output: Some(output),
             packed: None,
+            unanswered: 0,
             lent: Vec::new(),
             recall: None,
             gone: false,
@@ -162,6 +165,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     /// anyway.
     fn wake(&mut self, worker: WorkerId) {
         let Some(hand) = self.crew.hand(worker) else { return };
+        hand.unanswered += 1;
         let parcel = Parcel::new(header(Kind::Look));
         let (channel, custody) = (hand.channel, io::Custody::Transfer);
         self.backend

@@ -6,7 +6,7 @@ use crate::engine::event::Event;
 use crate::engine::input::{Load, Terms};
 pub use crate::shm::layout::{Doze, Order};
 pub use crate::shm::ring::{Overrun, Words};
-pub use crate::sys::pidfd::Signal;
+pub use crate::sys::pidfd::{Change, Signal};
 pub use crate::sys::signal::Notice;
 use crate::units::{Generation, ListenerId, Mono, SeatId, Span, Ticket, WorkerId};
 
@@ -29,6 +29,9 @@ pub trait Host {
 
     /// Takes the ending of a process that has ended, and its last words; false while it lives.
     fn reap(&mut self, worker: WorkerId) -> Reaped;
+
+    /// What has happened to a living process since this was asked last, one thing at a time.
+    fn change(&mut self, worker: WorkerId) -> Option<Change>;
 
     /// Takes in what a worker has written; false when it has closed its output.
     fn read_output(&mut self, worker: WorkerId) -> bool;

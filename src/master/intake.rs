@@ -7,6 +7,7 @@ use super::tags::Purpose;
 use crate::engine::input::{Begins, Command, Exit, Input, Refusal, Word};
 use crate::io::{self, Backend, Completion, Op, Outcome, Parcel};
 use crate::limits::TOKENS_PER_TURN;
+use crate::sys::pidfd::Change;
 use crate::sys::signal::Notice;
 use crate::units::{Errno, ListenerId, Ticket, WorkerId};
 use crate::wire::parcel::{Header, tickets};
@@ -65,7 +66,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         let Completion { token, tag, last: _, outcome } = completion;
         match (Purpose::of(tag), outcome) {
             (Purpose::Accept(index), Outcome::Accepted(result)) => {
-                self.accepted(index, token, result)
+                self.accepted(index, token, result);
             }
             (Purpose::Watch(ticket), Outcome::Readable(fd, result)) => {
                 self.watch_ended(ticket, fd, result);
@@ -191,6 +192,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     fn handed_off(&mut self, worker: WorkerId, token: io::Token, result: io::HandoffResult<B::Fd>) {
         let lent = self.crew.hand(worker).and_then(|hand| {
+            hand.unanswered -= 1;
             let position = hand.lent.iter().position(|(sent, _)| *sent == token)?;
             Some(hand.lent.swap_remove(position).1)
         });
@@ -198,6 +200,10 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Ok(fds) => {
                 for (ticket, fd) in lent.unwrap_or_default().into_iter().zip(fds) {
                     drop(self.tickets.put(ticket, fd));
+                    // The claim may have been faster than this answer.
+                    if self.engine.ledger().is_claimed(ticket) {
+                        self.release(ticket);
+                    }
                 }
             }
             Err((errno, parcel)) => {
@@ -212,6 +218,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
                 }
             }
         }
+        self.continue_recall(worker);
     }
 
     fn reclaimed(&mut self, worker: WorkerId, parcel: Option<Parcel<B::Fd>>) {
@@ -256,10 +263,27 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
                 Notice::Reload => Command::Rollout,
                 Notice::OneMore => Command::Grow,
                 Notice::OneLess => Command::Shrink,
+                Notice::Children => {
+                    self.take_in_changes();
+                    continue;
+                }
             };
             self.step(Input::Command(command));
         }
         self.backend.submit(Op::Readable { fd }, Purpose::Signals.tag());
+    }
+
+    /// One SIGCHLD can stand for many: every worker is asked.
+    fn take_in_changes(&mut self) {
+        for berth in 0..self.crew.berths() {
+            let Some(worker) = self.crew.name(berth) else { continue };
+            while let Some(change) = self.host.change(worker) {
+                self.step(match change {
+                    Change::Stopped => Input::Stopped(worker),
+                    Change::Continued => Input::Continued(worker),
+                });
+            }
+        }
     }
 
     fn control_accepted(&mut self, result: Result<B::Fd, Errno>) {

@@ -108,7 +108,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         match (self.listeners.kernel, self.listeners.posts[index].seat) {
             (false, _) => true,
             (true, Some(seat)) => !self.engine.is_served(seat),
-            (true, None) => false,
+            (true, None) => self.engine.has_stopped_worker(),
         }
     }
 

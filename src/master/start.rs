@@ -23,12 +23,16 @@ use crate::shm::map::MapError;
 use crate::sys::rlimit::{self, RlimitError};
 use crate::sys::socket::{self, Endpoint, ListenOptions};
 use crate::sys::{clock, eventfd, fd, signal};
-use crate::units::{Errno, ListenerId, SeatId};
+use crate::units::{Errno, ListenerId, SeatId, Span};
 use crate::wire::link::Sharing;
 
 /// Descriptors that each worker costs the master: channel, kept end, process and output twice,
 /// page.
 const DESCRIPTORS_PER_WORKER: u64 = 8;
+
+/// Tries to listen on an address that is in use, and the pause between them.
+const LISTEN_TRIES: u32 = 10;
+const LISTEN_PAUSE: Span = Span::from_ms(30);
 
 /// What comes from outside the configuration.
 #[derive(Debug)]
@@ -229,24 +233,32 @@ fn open_one(config: &Config, endpoint: &Endpoint) -> Result<OwnedFd, StartError>
         backlog: config.backlog.unwrap_or(BACKLOG_DEFAULT),
         reuse_port: config.policy == Policy::Reuseport,
     };
-    let open = || socket::listen(endpoint, options);
-    let retried = match (open(), endpoint) {
-        // A socket file that nobody listens on is left over from a crash.
-        (Err(Errno(libc::EADDRINUSE)), Endpoint::Unix(path))
-            if socket::remove_stale(path).unwrap_or(false) =>
-        {
-            open()
-        }
-        (result, _) => result,
-    };
-    let socket =
-        retried.map_err(|errno| StartError::Listen { endpoint: endpoint.clone(), errno })?;
+    let socket = listen_patiently(endpoint, options)
+        .map_err(|errno| StartError::Listen { endpoint: endpoint.clone(), errno })?;
     if let Endpoint::Tcp(_) = endpoint {
         // Connections inherit it: an answer in two pieces must not wait for the client's
         // acknowledgement of the first. Without it the service is slower, not wrong.
         socket::set_nodelay(&socket).unwrap_or_default();
     }
     Ok(socket)
+}
+
+/// The kernel closes the ring of a master that was killed, and with it its listeners, some time
+/// after the process is gone; so a busy address is tried again for a moment.
+fn listen_patiently(endpoint: &Endpoint, options: ListenOptions) -> Result<OwnedFd, Errno> {
+    for _ in 0..LISTEN_TRIES {
+        match socket::listen(endpoint, options) {
+            Err(Errno(libc::EADDRINUSE)) => {}
+            result => return result,
+        }
+        if let Endpoint::Unix(path) = endpoint {
+            // A socket file that nobody listens on is left over from a crash. If it cannot be
+            // removed, the next try says so.
+            socket::remove_stale(path).unwrap_or_default();
+        }
+        clock::sleep(LISTEN_PAUSE);
+    }
+    socket::listen(endpoint, options)
 }
 
 fn entry(

@@ -22,6 +22,18 @@ impl World {
         };
         let mut workers: Vec<WorkerStatus> =
             engine.workers().map(|(id, worker)| self.worker_status(engine, id, worker)).collect();
+        workers.extend(engine.vacant_seats().map(|(seat, restarts)| WorkerStatus {
+            worker: seat.0,
+            pid: 0,
+            state: String::from("vacant"),
+            cpu: self.cpu_of(seat),
+            generation: engine.generation().0,
+            connections: 0,
+            in_flight: 0,
+            accepted: 0,
+            restarts,
+            last_exit: self.last_exit(seat).map(String::from),
+        }));
         workers.sort_by_key(|worker| (worker.worker, worker.generation, worker.pid));
         Status {
             name: about.name.clone(),

@@ -17,7 +17,7 @@ use crate::shm::layout::{Doze, LAYOUT, MAGIC, MasterPage, Order, WorkerPage};
 use crate::shm::map::{MapError, Mapped, ReadOnly, Writable};
 use crate::shm::ring::{self, Overrun, Words};
 use crate::sys::log_sink::LogSink;
-use crate::sys::pidfd::{self, Ending, Signal};
+use crate::sys::pidfd::{self, Change, Ending, Signal};
 use crate::sys::scm;
 use crate::sys::signal::{self, Notice};
 use crate::sys::{clock, fd, memfd, socket, spawn};
@@ -238,6 +238,11 @@ impl Host for World {
             // Nobody else waits for our children; one that cannot be waited for is gone.
             Err(_) => Reaped::Failed,
         }
+    }
+
+    fn change(&mut self, worker: WorkerId) -> Option<Change> {
+        // One that cannot be asked is gone, which its own descriptor tells.
+        pidfd::change(&self.member(worker)?.process).ok().flatten()
     }
 
     fn read_output(&mut self, worker: WorkerId) -> bool {

@@ -51,8 +51,10 @@ impl Intake {
         // The channel is its own bell: each message wakes once, and nobody reads it but the link.
         let channel = backend.adopt(channel, Role::Bell);
         let role = match link.note().sharing {
-            Sharing::Shared => Role::SharedListener,
-            Sharing::Own | Sharing::None => Role::Listener,
+            // One of our own was the master's while nobody served it: an accept of the master's
+            // that is being cancelled takes a wake-up that this process must get as well.
+            Sharing::Shared | Sharing::Own => Role::SharedListener,
+            Sharing::None => Role::Listener,
         };
         let mut doors = Vec::new();
         for listener in link.take_listeners() {
@@ -163,13 +165,11 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
 
     fn open_mail(&mut self, now: Mono) -> Result<(), ServeError> {
         match self.link.receive(Patience::Now)? {
-            Delivery::Offers(offers) => {
-                for offer in offers {
-                    self.link.claim(offer.ticket, now);
-                    let standing = Standing::claimed(offer.ticket, now);
-                    let key = self.open(offer.socket, standing, offer.lent);
-                    self.intake.newcomers.push(key);
-                }
+            Delivery::Offer(offer) => {
+                self.link.claim(offer.ticket, now);
+                let standing = Standing::claimed(offer.ticket, now);
+                let key = self.open(offer.socket, standing, offer.lent);
+                self.intake.newcomers.push(key);
             }
             // The order is read in every turn.
             Delivery::Look => {}

@@ -19,6 +19,15 @@ pub enum Signal {
     Kill,
 }
 
+/// What can happen to a child that lives on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// SIGSTOP and its like: it does nothing until continued.
+    Stopped,
+    /// SIGCONT.
+    Continued,
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Ending {
@@ -72,6 +81,23 @@ pub fn reap(pidfd: &OwnedFd) -> Result<Option<Ending>, Errno> {
         | WaitStatus::PtraceEvent(..)
         | WaitStatus::PtraceSyscall(_)
         | WaitStatus::Continued(_)
+        | WaitStatus::StillAlive => None,
+    })
+}
+
+/// The last time that a child was stopped or continued, each told once; `None` when nothing is new.
+///
+/// # Errors
+/// ECHILD when it is no child of ours.
+pub fn change(pidfd: &OwnedFd) -> Result<Option<Change>, Errno> {
+    let changes = WaitPidFlag::WSTOPPED | WaitPidFlag::WCONTINUED | WaitPidFlag::WNOHANG;
+    Ok(match waitid(Id::PIDFd(pidfd.as_fd()), changes).map_err(errno_of)? {
+        WaitStatus::Stopped(..) => Some(Change::Stopped),
+        WaitStatus::Continued(_) => Some(Change::Continued),
+        WaitStatus::Exited(..)
+        | WaitStatus::Signaled(..)
+        | WaitStatus::PtraceEvent(..)
+        | WaitStatus::PtraceSyscall(_)
         | WaitStatus::StillAlive => None,
     })
 }

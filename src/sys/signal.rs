@@ -27,15 +27,18 @@ pub enum Notice {
     OneMore,
     /// SIGTTOU.
     OneLess,
+    /// SIGCHLD: some child was stopped, continued, or ended.
+    Children,
 }
 
-const HEARD: [(Number, Notice); 6] = [
+const HEARD: [(Number, Notice); 7] = [
     (Number::SIGTERM, Notice::Terminate),
     (Number::SIGINT, Notice::Interrupt),
     (Number::SIGQUIT, Notice::Quit),
     (Number::SIGHUP, Notice::Reload),
     (Number::SIGTTIN, Notice::OneMore),
     (Number::SIGTTOU, Notice::OneLess),
+    (Number::SIGCHLD, Notice::Children),
 ];
 
 /// Blocks the signals that mean something here and returns the descriptor that they are read from;

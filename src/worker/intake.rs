@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::WorkerError;
-use super::link::{Delivery, Link, LinkError, Offer};
+use super::link::{Delivery, Link, Offer};
 use crate::shm::layout::Order;
 use crate::sys::epoll::{EpollFlags, Events, Set};
 use crate::sys::scm::Patience;
@@ -78,15 +78,7 @@ impl Intake {
                 Self::Channel | Self::Listeners(_) => Patience::Now,
             };
             match link.receive(patience)? {
-                Delivery::Offers(offers) => {
-                    let mut offers = offers.into_iter();
-                    match (offers.next(), offers.next()) {
-                        (Some(offer), None) => return Ok(Some(Arrival::Offered(offer))),
-                        // One that serves one at a time is never sent more.
-                        (Some(_), Some(_)) => return Err(LinkError::Truncated.into()),
-                        (None, _) => continue,
-                    }
-                }
+                Delivery::Offer(offer) => return Ok(Some(Arrival::Offered(offer))),
                 Delivery::Look => continue,
                 Delivery::Gone => return Ok(None),
                 Delivery::Nothing if draining => return Ok(None),

@@ -29,6 +29,8 @@ pub struct Link {
     master: Mapped<MasterPage, ReadOnly>,
     own: Mapped<WorkerPage, Writable>,
     listeners: Vec<OwnedFd>,
+    /// Lent connections that came together and have not been asked for.
+    received: VecDeque<Offer>,
     /// Tokens that found the ring full, in order; they go before any other.
     unsaid: VecDeque<Words>,
     connections: u32,
@@ -51,8 +53,8 @@ pub struct Offer {
 /// What was in the channel.
 #[derive(Debug)]
 pub enum Delivery {
-    /// Connections.
-    Offers(Vec<Offer>),
+    /// A connection.
+    Offer(Offer),
     /// Only a wake-up: look at [`Link::order`].
     Look,
     /// Nothing at the moment.
@@ -136,6 +138,7 @@ impl Link {
             own,
             listeners,
             note,
+            received: VecDeque::new(),
             unsaid: VecDeque::new(),
             connections: 0,
             idle_since: Mono::ZERO,
@@ -159,6 +162,7 @@ impl Link {
             master,
             own,
             listeners,
+            received: VecDeque::new(),
             unsaid: VecDeque::new(),
             connections: 0,
             idle_since: Mono::ZERO,
@@ -199,34 +203,35 @@ impl Link {
         Ok(())
     }
 
-    /// Takes one message from the channel. A worker that serves one request at a time calls this
-    /// only when it can begin with what it gets: receiving is then as good as claiming.
+    /// The next connection that the master offers. A worker that serves one request at a time
+    /// calls this only when it can begin with what it gets: receiving is then as good as claiming.
     ///
     /// # Errors
     /// When the channel fails, or holds what no master sends.
-    pub fn receive(&self, patience: Patience) -> Result<Delivery, LinkError> {
-        let received = match scm::recv_parcel(self.channel.as_fd(), patience) {
-            Ok(Incoming::Parcel(received)) => received,
+    pub fn receive(&mut self, patience: Patience) -> Result<Delivery, LinkError> {
+        if let Some(offer) = self.received.pop_front() {
+            return Ok(Delivery::Offer(offer));
+        }
+        let message = match scm::recv_parcel(self.channel.as_fd(), patience) {
+            Ok(Incoming::Parcel(message)) => message,
             Ok(Incoming::Empty) => return Ok(Delivery::Nothing),
             Ok(Incoming::EndOfStream) | Err(Errno(libc::ECONNRESET)) => return Ok(Delivery::Gone),
             Err(errno) => return Err(LinkError::Receive(errno)),
         };
-        if received.truncated {
+        if message.truncated {
             return Err(LinkError::Truncated);
         }
-        let (header, tickets) = Header::decode(&received.words, received.fds.len())?;
+        let (header, tickets) = Header::decode(&message.words, message.fds.len())?;
         let lent = match header.kind {
             Kind::Look => return Ok(Delivery::Look),
             Kind::Lend => true,
             Kind::Transfer => false,
         };
-        let offers = parcel::tickets(tickets).zip(received.fds).map(|(ticket, socket)| Offer {
-            ticket,
-            socket,
-            listener: self.listener_of(ticket),
-            lent,
-        });
-        Ok(Delivery::Offers(offers.collect()))
+        for (ticket, socket) in parcel::tickets(tickets).zip(message.fds) {
+            let listener = self.listener_of(ticket);
+            self.received.push_back(Offer { ticket, socket, listener, lent });
+        }
+        Ok(self.received.pop_front().map_or(Delivery::Look, Delivery::Offer))
     }
 
     /// Makes an offered connection ours. To be called before its first byte is read.

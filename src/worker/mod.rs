@@ -20,6 +20,8 @@ pub(crate) mod fake_master;
 mod intake;
 mod link;
 
+use std::fmt;
+
 pub use self::connection::Connection;
 use self::intake::{Arrival, Intake};
 pub use self::link::{Delivery, Link, LinkError, Offer};
@@ -36,7 +38,7 @@ pub struct Worker {
 }
 
 /// Why a worker cannot go on.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum WorkerError {
     /// The link to the master is missing or broken.
     #[error(transparent)]
@@ -47,6 +49,13 @@ pub enum WorkerError {
     /// Waiting for connections failed.
     #[error("cannot wait for connections: {}", std::io::Error::from_raw_os_error(.0.0))]
     Wait(Errno),
+}
+
+impl fmt::Debug for WorkerError {
+    /// The text for people: a `main` that returns this error prints it this way.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl Worker {

@@ -54,8 +54,9 @@ pub enum Binder {
 pub enum Rebinds {
     /// Always: any other worker may be sooner.
     Always,
-    /// Only when the worker serves nothing and yet does not claim: it is stopped.
-    WhenStalled,
+    /// Only when the worker is stopped, or serves nothing for long and yet does not claim: shares
+    /// must not depend on hiccups.
+    WhenStopped,
 }
 
 impl Policy {
@@ -71,7 +72,7 @@ impl Policy {
     /// What happens to offers that are not claimed in time.
     pub const fn rebinds(self) -> Rebinds {
         match self {
-            Self::RoundRobin | Self::Weighted => Rebinds::WhenStalled,
+            Self::RoundRobin | Self::Weighted => Rebinds::WhenStopped,
             Self::Least | Self::Jbsq(_) | Self::Shared | Self::Reuseport => Rebinds::Always,
         }
     }
