@@ -24,3 +24,9 @@ pub mod master;
 #[cfg(feature = "master")]
 pub mod serve;
 pub mod worker;
+
+#[cfg(feature = "sim")]
+pub mod sim;
+
+#[cfg(feature = "cli")]
+pub mod cli;

@@ -1,0 +1,412 @@
+//! `dispatchd doctor`: what on this machine would stop dispatchd or slow it down, and the cure.
+//! Facts are read first and judged afterwards by a pure function, so that every verdict has a test.
+
+use std::fmt::Write;
+use std::fs;
+use std::str::FromStr;
+
+use serde_json::{Value, json};
+
+use crate::cli::exit::Exit;
+use crate::config::placement::thousandths;
+use crate::config::words::joined;
+use crate::io::probe;
+use crate::limits::{HOLD_DEFAULT, MASTER_SPARE_DESCRIPTORS};
+use crate::sys::cpus;
+use crate::sys::rlimit::{self, Limit, Resource};
+use crate::units::Cpu;
+
+/// The first kernel on which the `io_uring` backend is used.
+const URING_SINCE: (u32, u32) = (6, 1);
+/// A queue of this length is asked for; the kernel cuts it to `net.core.somaxconn`.
+const BACKLOG_WANTED: u32 = 4_096;
+/// Half-open connections below which a burst of newcomers is dropped and comes back a second later.
+const SYN_BACKLOG_WANTED: u32 = 1_024;
+/// Descriptors without which not even a small service runs.
+const FILES_NEEDED: u64 = 256;
+/// Descriptors with which the default `--hold` can be filled.
+const FILES_WANTED: u64 = HOLD_DEFAULT as u64 + MASTER_SPARE_DESCRIPTORS as u64;
+/// Processes that stay free for other things than workers.
+const PROCESSES_SPARE: u64 = 16;
+
+/// One thing looked at.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Finding {
+    /// What it is, in the system's own name where it has one.
+    pub subject: &'static str,
+    /// How it is.
+    pub value: String,
+    /// Whether that is good.
+    pub verdict: Verdict,
+    /// What to do, when something is to be done.
+    pub advice: Option<String>,
+}
+
+/// Whether something stands in the way.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// As it should be.
+    Fine,
+    /// It works, and could be better.
+    Note,
+    /// It will fail, or fall short of what the defaults promise.
+    Problem,
+}
+
+/// What was found out about this machine; what cannot be read is none.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Facts {
+    /// The release of the kernel, as `uname -r` prints it.
+    pub kernel: Option<String>,
+    /// What the self-test of the ring says, for or against it.
+    pub io_uring: Result<String, String>,
+    /// `kernel.io_uring_disabled`: 0 allowed, 1 for a group only, 2 forbidden.
+    pub io_uring_disabled: Option<u32>,
+    /// Limit on descriptors.
+    pub open_files: Option<Limit>,
+    /// Limit on locked memory, bytes.
+    pub locked_memory: Option<Limit>,
+    /// Limit on the user's processes and threads.
+    pub processes: Option<Limit>,
+    /// `net.core.somaxconn`.
+    pub somaxconn: Option<u32>,
+    /// `net.ipv4.tcp_max_syn_backlog`.
+    pub syn_backlog: Option<u32>,
+    /// `kernel.pid_max`.
+    pub pid_max: Option<u32>,
+    /// The control group's limit on processes.
+    pub cgroup_pids: Option<u32>,
+    /// The control group's share, in thousandths of a CPU.
+    pub quota_milli: Option<u32>,
+    /// The CPUs of the inherited mask.
+    pub mask: Vec<Cpu>,
+}
+
+impl Facts {
+    /// Looks at this machine.
+    pub fn read() -> Self {
+        let limit = |resource| rlimit::read(resource).ok();
+        Self {
+            kernel: read_one("kernel/osrelease"),
+            io_uring: probe::explain(),
+            io_uring_disabled: read_one("kernel/io_uring_disabled"),
+            open_files: limit(Resource::OpenFiles),
+            locked_memory: limit(Resource::LockedMemory),
+            processes: limit(Resource::Processes),
+            somaxconn: read_one("net/core/somaxconn"),
+            syn_backlog: read_one("net/ipv4/tcp_max_syn_backlog"),
+            pid_max: read_one("kernel/pid_max"),
+            cgroup_pids: cpus::pids_max(),
+            quota_milli: cpus::cpu_quota_milli(),
+            mask: cpus::inherited_mask(),
+        }
+    }
+}
+
+/// Judges the facts, the most telling first.
+pub fn examine(facts: &Facts) -> Vec<Finding> {
+    vec![
+        kernel(facts),
+        io_uring(facts),
+        io_uring_disabled(facts),
+        cpus_found(facts),
+        quota(facts),
+        open_files(facts),
+        locked_memory(facts),
+        processes(facts),
+        queue("net.core.somaxconn", facts.somaxconn, BACKLOG_WANTED),
+        queue("net.ipv4.tcp_max_syn_backlog", facts.syn_backlog, SYN_BACKLOG_WANTED),
+    ]
+}
+
+/// The findings as text or as one JSON object; ends with a newline.
+pub fn render(findings: &[Finding], json: bool) -> String {
+    if json { format!("{:#}\n", to_json(findings)) } else { to_text(findings) }
+}
+
+/// The exit code: failed when there is a problem.
+pub fn verdict(findings: &[Finding]) -> Exit {
+    let problem = findings.iter().any(|finding| finding.verdict == Verdict::Problem);
+    if problem { Exit::Failed } else { Exit::Done }
+}
+
+impl Verdict {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Fine => "fine",
+            Self::Note => "note",
+            Self::Problem => "problem",
+        }
+    }
+}
+
+impl Finding {
+    const fn fine(subject: &'static str, value: String) -> Self {
+        Self { subject, value, verdict: Verdict::Fine, advice: None }
+    }
+
+    fn but(self, verdict: Verdict, advice: impl Into<String>) -> Self {
+        Self { verdict, advice: Some(advice.into()), ..self }
+    }
+}
+
+fn kernel(facts: &Facts) -> Finding {
+    let Some(release) = &facts.kernel else {
+        return unknown("kernel", "mount /proc");
+    };
+    let finding = Finding::fine("kernel", release.clone());
+    if version(release).is_some_and(|version| version >= URING_SINCE) {
+        return finding;
+    }
+    let (major, minor) = URING_SINCE;
+    finding.but(
+        Verdict::Note,
+        format!("io_uring is used from Linux {major}.{minor} on; epoll serves until then"),
+    )
+}
+
+fn io_uring(facts: &Facts) -> Finding {
+    match &facts.io_uring {
+        Ok(how) => Finding::fine("io_uring", format!("usable: {how}")),
+        Err(why) => Finding::fine("io_uring", format!("not usable: {why}")).but(
+            Verdict::Note,
+            "epoll serves instead; in a container, allow io_uring_setup, io_uring_enter and \
+             io_uring_register in its seccomp profile",
+        ),
+    }
+}
+
+fn io_uring_disabled(facts: &Facts) -> Finding {
+    let subject = "kernel.io_uring_disabled";
+    match facts.io_uring_disabled {
+        None => Finding::fine(subject, "this kernel has no such switch".to_owned()),
+        Some(0) => Finding::fine(subject, "0".to_owned()),
+        Some(value @ 1) => Finding::fine(subject, value.to_string()).but(
+            Verdict::Note,
+            "only the group kernel.io_uring_group and CAP_SYS_ADMIN may use io_uring: join it, or \
+             sysctl kernel.io_uring_disabled=0",
+        ),
+        Some(value) => Finding::fine(subject, value.to_string())
+            .but(Verdict::Note, "to allow io_uring: sysctl kernel.io_uring_disabled=0"),
+    }
+}
+
+fn cpus_found(facts: &Facts) -> Finding {
+    if facts.mask.is_empty() {
+        return unknown("cpus", "give --workers and --pin none");
+    }
+    let count = facts.mask.len();
+    Finding::fine("cpus", format!("{count} in the inherited mask: {}", joined(&facts.mask)))
+}
+
+fn quota(facts: &Facts) -> Finding {
+    let Some(milli) = facts.quota_milli else {
+        return Finding::fine("cgroup quota", "none".to_owned());
+    };
+    let finding = Finding::fine("cgroup quota", format!("{} CPUs", thousandths(milli)));
+    if milli >= 1_000 {
+        return finding;
+    }
+    finding.but(
+        Verdict::Note,
+        "less than one CPU: everything is paused for a part of each period; grant 1 or more",
+    )
+}
+
+fn open_files(facts: &Facts) -> Finding {
+    let Some(limit) = facts.open_files else {
+        return unknown("open files", "see ulimit -n");
+    };
+    let finding = Finding::fine("open files", limit.to_string());
+    if limit.hard >= FILES_WANTED {
+        return finding;
+    }
+    let advice = format!(
+        "dispatchd raises the soft limit to the hard one, which is below {FILES_WANTED}, what a \
+         full --hold needs: raise it (ulimit -Hn, LimitNOFILE=), or lower --hold"
+    );
+    let verdict = if limit.hard < FILES_NEEDED { Verdict::Problem } else { Verdict::Note };
+    finding.but(verdict, advice)
+}
+
+/// Rings have not been charged to this limit since Linux 5.12, and older kernels get no ring, so
+/// it is shown and never judged.
+fn locked_memory(facts: &Facts) -> Finding {
+    let shown = |limit: Limit| limit.to_string();
+    let value = facts.locked_memory.map_or_else(|| "unknown".to_owned(), shown);
+    Finding::fine("locked memory, bytes", value)
+}
+
+fn processes(facts: &Facts) -> Finding {
+    let word = |limit: Option<u64>| match limit {
+        None | Some(Limit::UNLIMITED) => "none".to_owned(),
+        Some(limit) => limit.to_string(),
+    };
+    let user = facts.processes.map(|limit| limit.soft);
+    let (group, system) = (facts.cgroup_pids.map(u64::from), facts.pid_max.map(u64::from));
+    let value =
+        format!("user {}, cgroup {}, kernel.pid_max {}", word(user), word(group), word(system));
+    let finding = Finding::fine("process limits", value);
+    // Each worker has a successor beside it during a replacement.
+    let workers = u64::try_from(facts.mask.len().max(1)).unwrap_or(u64::MAX);
+    let needed = workers.saturating_mul(2).saturating_add(PROCESSES_SPARE);
+    if [user, group, system].into_iter().flatten().all(|limit| limit >= needed) {
+        return finding;
+    }
+    finding.but(
+        Verdict::Problem,
+        format!("{needed} are needed: raise the lowest (ulimit -u, TasksMax=, --pids-limit)"),
+    )
+}
+
+/// A queue of the kernel that must hold a burst of newcomers.
+fn queue(subject: &'static str, length: Option<u32>, wanted: u32) -> Finding {
+    let Some(length) = length else {
+        return unknown(subject, "mount /proc, or look at it on the host");
+    };
+    let finding = Finding::fine(subject, length.to_string());
+    if length >= wanted {
+        return finding;
+    }
+    let advice = format!("bursts of clients wait a second or more: sysctl {subject}={wanted}");
+    finding.but(Verdict::Note, advice)
+}
+
+fn unknown(subject: &'static str, advice: &str) -> Finding {
+    Finding::fine(subject, "unknown".to_owned()).but(Verdict::Note, advice)
+}
+
+/// Major and minor number of a release such as `6.18.44-generic`.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut parts = release.split(|c: char| !c.is_ascii_digit());
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+fn read_one<T: FromStr>(name: &str) -> Option<T> {
+    fs::read_to_string(format!("/proc/sys/{name}")).ok()?.trim().parse().ok()
+}
+
+fn to_text(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for Finding { subject, value, verdict, advice } in findings {
+        writeln!(text, "{:<8} {subject:<29} {value}", verdict.word())
+            .expect("writing to a string cannot fail");
+        if let Some(advice) = advice {
+            writeln!(text, "         -> {advice}").expect("writing to a string cannot fail");
+        }
+    }
+    text
+}
+
+fn to_json(findings: &[Finding]) -> Value {
+    let list: Vec<Value> = findings
+        .iter()
+        .map(|finding| {
+            json!({
+                "subject": finding.subject,
+                "value": finding.value,
+                "verdict": finding.verdict.word(),
+                "advice": finding.advice,
+            })
+        })
+        .collect();
+    json!({ "findings": list })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn healthy() -> Facts {
+        let much = Some(Limit { soft: 1_024, hard: 1 << 20 });
+        Facts {
+            kernel: Some("6.18.1-x".to_owned()),
+            io_uring: Ok("kernel 6.18, all features".to_owned()),
+            io_uring_disabled: Some(0),
+            open_files: much,
+            locked_memory: much,
+            processes: Some(Limit { soft: Limit::UNLIMITED, hard: Limit::UNLIMITED }),
+            somaxconn: Some(4_096),
+            syn_backlog: Some(1_024),
+            pid_max: Some(32_768),
+            cgroup_pids: None,
+            quota_milli: None,
+            mask: vec![Cpu(0), Cpu(1)],
+        }
+    }
+
+    #[test]
+    fn a_healthy_machine_has_nothing_to_advise() {
+        let findings = examine(&healthy());
+        for finding in &findings {
+            assert_eq!((finding.verdict, &finding.advice), (Verdict::Fine, &None), "{finding:?}");
+        }
+        assert_eq!(verdict(&findings), Exit::Done);
+    }
+
+    /// Exactly one finding is not fine: its subject, verdict and a part of its advice.
+    fn assert_one(subject: &str, facts: &Facts, expected: Verdict, advice: &str) {
+        let findings = examine(facts);
+        let bad: Vec<_> = findings.iter().filter(|f| f.verdict != Verdict::Fine).collect();
+        assert_eq!(bad.len(), 1, "{subject}");
+        assert_eq!((bad[0].subject, bad[0].verdict), (subject, expected));
+        let given = bad[0].advice.as_deref().unwrap_or_default();
+        assert!(given.contains(advice), "{subject}: {given}");
+        let failed = expected == Verdict::Problem;
+        assert_eq!(verdict(&findings) == Exit::Failed, failed, "{subject}");
+    }
+
+    #[test]
+    fn what_keeps_io_uring_away_is_noted() {
+        let kernel = |release: &str| Some(release.to_owned());
+        let ring = "io_uring";
+        let switch = "kernel.io_uring_disabled";
+        for (subject, facts, advice) in [
+            ("kernel", Facts { kernel: kernel("5.15.0"), ..healthy() }, "6.1"),
+            ("kernel", Facts { kernel: kernel("odd"), ..healthy() }, "6.1"),
+            ("kernel", Facts { kernel: None, ..healthy() }, "/proc"),
+            (ring, Facts { io_uring: Err("EPERM".to_owned()), ..healthy() }, "seccomp"),
+            (switch, Facts { io_uring_disabled: Some(2), ..healthy() }, "io_uring_disabled=0"),
+            (switch, Facts { io_uring_disabled: Some(1), ..healthy() }, "io_uring_group"),
+        ] {
+            assert_one(subject, &facts, Verdict::Note, advice);
+        }
+    }
+
+    #[test]
+    fn each_shortage_is_named_with_its_cure() {
+        let limit = |hard| Some(Limit { soft: 16, hard });
+        let files = "open files";
+        let (queue, syn) = ("net.core.somaxconn", "net.ipv4.tcp_max_syn_backlog");
+        let (note, problem) = (Verdict::Note, Verdict::Problem);
+        for (subject, facts, expected, advice) in [
+            ("cpus", Facts { mask: Vec::new(), ..healthy() }, note, "--workers"),
+            ("cgroup quota", Facts { quota_milli: Some(500), ..healthy() }, note, "grant 1"),
+            (files, Facts { open_files: limit(1_024), ..healthy() }, note, "LimitNOFILE"),
+            (files, Facts { open_files: limit(64), ..healthy() }, problem, "LimitNOFILE"),
+            ("process limits", Facts { cgroup_pids: Some(19), ..healthy() }, problem, "20 are"),
+            (queue, Facts { somaxconn: Some(128), ..healthy() }, note, "somaxconn=4096"),
+            (syn, Facts { syn_backlog: None, ..healthy() }, note, "/proc"),
+        ] {
+            assert_one(subject, &facts, expected, advice);
+        }
+    }
+
+    #[test]
+    fn both_renderings_carry_the_advice() {
+        let findings = examine(&Facts { somaxconn: Some(128), ..healthy() });
+        let text = render(&findings, false);
+        assert!(text.contains("note     net.core.somaxconn            128\n         -> bursts"));
+        let json: Value = serde_json::from_str(&render(&findings, true)).unwrap();
+        assert_eq!(json["findings"][0]["subject"], "kernel");
+        assert_eq!(json["findings"][8]["verdict"], "note");
+        assert_eq!(json["findings"][0]["advice"], Value::Null);
+    }
+
+    #[test]
+    fn this_machine_can_be_examined() {
+        let findings = examine(&Facts::read());
+        assert_eq!(findings.len(), 10);
+        assert!(findings.iter().all(|finding| !finding.value.is_empty()));
+    }
+}

@@ -1,0 +1,45 @@
+//! The command line: what was typed becomes a call, what comes of it becomes text and an exit
+//! code. Nothing behind this module prints or knows of flags.
+
+pub mod args;
+pub mod check;
+pub mod config;
+pub mod doctor;
+pub mod exit;
+mod logging;
+mod run;
+mod sim;
+mod status;
+pub mod term;
+
+use std::ffi::OsString;
+
+use self::args::Command;
+use self::exit::Exit;
+
+/// Does what the arguments say.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    match args::parse(arguments) {
+        Ok(Command::Run(args)) => run::run(&args),
+        Ok(Command::Check(args)) => run::check(&args),
+        Ok(Command::Status(args)) => status::status(&args),
+        Ok(Command::Doctor(args)) => {
+            let findings = doctor::examine(&doctor::Facts::read());
+            print_or_fail(&doctor::render(&findings, args.json), doctor::verdict(&findings))
+        }
+        Ok(Command::Sim(args)) => sim::sim(&args),
+        Ok(Command::ServeWorker) => run::serve_worker(),
+        Err(said) => term::refuse(&said),
+    }
+}
+
+/// Prints a result; `exit` if that works.
+fn print_or_fail(text: &str, exit: Exit) -> Exit {
+    match term::print(text) {
+        Ok(()) => exit,
+        Err(error) => {
+            term::complain(&format!("cannot write the output: {error}"));
+            Exit::Failed
+        }
+    }
+}

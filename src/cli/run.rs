@@ -1,0 +1,74 @@
+//! `dispatchd [run]`, `dispatchd check`, and the built-in worker that the master starts.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use super::args::{CheckArgs, RunArgs};
+use super::config::{self, Effective, Surroundings};
+use super::exit::Exit;
+use super::{check, logging, print_or_fail, term};
+use crate::engine::action::Outcome;
+use crate::master::start;
+use crate::serve;
+
+/// How the master tells this program that it is a worker.
+pub(super) const SERVE_WORKER: &str = "serve-worker";
+
+/// Runs a master in the foreground.
+pub(super) fn run(args: &RunArgs) -> Exit {
+    let Effective { config, placement } = match config::effective(args, &Surroundings::read()) {
+        Ok(effective) => effective,
+        Err(error) => return refuse(&error),
+    };
+    logging::start(config.log);
+    let surroundings = start::Surroundings {
+        runtime_dir: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
+        inherited: inherited_sockets(),
+        // The file that runs now, even if another one has taken its name since.
+        built_in: (OsString::from("/proc/self/exe"), vec![OsString::from(SERVE_WORKER)]),
+    };
+    match start::run(&config, placement, surroundings) {
+        Ok(Outcome::Done) => Exit::Done,
+        Ok(Outcome::NeverReady) => {
+            term::complain("no worker became ready: see the lines above for why");
+            Exit::Failed
+        }
+        Err(error) => {
+            term::complain(&format!("{:#}", anyhow::Error::new(error)));
+            Exit::Failed
+        }
+    }
+}
+
+/// Says what `run` would do.
+pub(super) fn check(args: &CheckArgs) -> Exit {
+    match config::effective(&args.run, &Surroundings::read()) {
+        Ok(effective) => print_or_fail(&check::render(&effective, args.json), Exit::Done),
+        Err(error) => refuse(&error),
+    }
+}
+
+/// Is the built-in worker.
+pub(super) fn serve_worker() -> Exit {
+    match serve::run() {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            term::complain(&format!("worker: {:#}", anyhow::Error::new(error)));
+            Exit::Failed
+        }
+    }
+}
+
+fn refuse(error: &crate::config::ConfigError) -> Exit {
+    term::complain(&error.to_string());
+    Exit::Usage
+}
+
+fn inherited_sockets() -> Vec<OwnedFd> {
+    let mut environment = listenfd::ListenFd::from_env();
+    (0..environment.len())
+        .filter_map(|index| environment.take_raw_fd(index).ok().flatten())
+        .filter_map(|raw| crate::sys::fd::adopt_inherited(raw).ok())
+        .collect()
+}

@@ -1,0 +1,182 @@
+//! `dispatchd status`: asks a running master how it is, and shows it.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::args::StatusArgs;
+use super::exit::Exit;
+use super::{config, print_or_fail, term};
+use crate::limits::CONTROL_TIMEOUT;
+use crate::master::socket_path;
+use crate::wire::control::{Reply, Request, Status, WorkerStatus};
+
+/// Prints the status of the master under this name.
+pub(super) fn status(args: &StatusArgs) -> Exit {
+    let name = match config::status_name(args) {
+        Ok(name) => name,
+        Err(error) => {
+            term::complain(&error.to_string());
+            return Exit::Usage;
+        }
+    };
+    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let path = socket_path(runtime_dir.as_deref(), &name);
+    let answered = ask(&path);
+    match answered {
+        Ok(line) if args.json => print_or_fail(&line, Exit::Done),
+        Ok(line) => match serde_json::from_str(&line) {
+            Ok(Reply::Status(status)) => print_or_fail(&render(&status), Exit::Done),
+            Ok(Reply::Error { message }) => fail(&message),
+            Err(error) => fail(&format!("the master's answer cannot be read: {error}")),
+        },
+        Err(error) => match error.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+                term::complain(&format!("no dispatchd runs under the name '{name}'"));
+                Exit::NotRunning
+            }
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                term::complain("the master did not answer in time");
+                Exit::TimedOut
+            }
+            _ => fail(&format!("cannot ask {}: {error}", path.display())),
+        },
+    }
+}
+
+fn fail(text: &str) -> Exit {
+    term::complain(text);
+    Exit::Failed
+}
+
+fn ask(path: &Path) -> std::io::Result<String> {
+    let mut stream = UnixStream::connect(path)?;
+    let patience = Some(Duration::from_nanos(CONTROL_TIMEOUT.as_ns()));
+    stream.set_read_timeout(patience)?;
+    stream.set_write_timeout(patience)?;
+    let mut request = serde_json::to_string(&Request::Status)?;
+    request.push('\n');
+    stream.write_all(request.as_bytes())?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    Ok(line)
+}
+
+/// The picture as text.
+fn render(status: &Status) -> String {
+    let mut text = String::new();
+    let up = humantime::format_duration(Duration::from_secs(status.uptime_s));
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "{}   gen {}  {}   policy {}   backend {} ({})   pid {}   up {up}",
+        status.name,
+        status.generation,
+        status.phase,
+        status.policy,
+        status.backend,
+        status.backend_reason,
+        status.pid
+    );
+    let _ = writeln!(text, "listening on {}", status.listeners.join(", "));
+    let (hold, totals) = (&status.hold, &status.totals);
+    let _ = writeln!(
+        text,
+        "want {}  ready {}   held {}/{}  watched {}  offered {}   arrived {}  closed {}  \
+         rejected {}  lost {}  recovered {}  recalled {}",
+        status.want,
+        status.have,
+        hold.held,
+        hold.limit,
+        hold.watched,
+        hold.offered,
+        totals.arrived,
+        totals.closed,
+        totals.rejected,
+        totals.lost,
+        totals.recovered,
+        totals.recalled
+    );
+    if 0 < totals.log_lines_dropped {
+        let _ =
+            writeln!(text, "{} log lines dropped: nobody reads stderr", totals.log_lines_dropped);
+    }
+    text.push_str(&table(&status.workers));
+    text
+}
+
+const HEADINGS: [&str; 10] = [
+    "WORKER",
+    "GEN",
+    "PID",
+    "CPU",
+    "STATE",
+    "CONNS",
+    "IN-FLIGHT",
+    "ACCEPTED",
+    "RESTARTS",
+    "LAST EXIT",
+];
+
+fn table(workers: &[WorkerStatus]) -> String {
+    let rows: Vec<[String; 10]> = workers.iter().map(row).collect();
+    let width = |column: usize| {
+        rows.iter().map(|row| row[column].len()).max().unwrap_or(0).max(HEADINGS[column].len())
+    };
+    let mut text = String::new();
+    for row in std::iter::once(HEADINGS.map(String::from)).chain(rows.iter().cloned()) {
+        let cells = (0..).zip(&row).map(|(column, cell)| format!("{cell:<0$}", width(column)));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn row(worker: &WorkerStatus) -> [String; 10] {
+    [
+        worker.worker.to_string(),
+        worker.generation.to_string(),
+        worker.pid.to_string(),
+        worker.cpu.map_or_else(|| String::from("-"), |cpu| cpu.to_string()),
+        worker.state.clone(),
+        worker.connections.to_string(),
+        worker.in_flight.to_string(),
+        worker.accepted.to_string(),
+        worker.restarts.to_string(),
+        worker.last_exit.clone().unwrap_or_else(|| String::from("-")),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let worker = WorkerStatus {
+            worker: 0,
+            pid: 4242,
+            state: String::from("ready"),
+            cpu: Some(1),
+            generation: 3,
+            connections: 12,
+            in_flight: 1,
+            accepted: 99_999_999,
+            restarts: 0,
+            last_exit: None,
+        };
+        let other = WorkerStatus {
+            worker: 10,
+            last_exit: Some(String::from("exit code 3")),
+            ..worker.clone()
+        };
+        let text = table(&[worker, other]);
+        let columns: Vec<Option<usize>> = text.lines().map(|line| line.find("ready")).collect();
+        assert_eq!(columns[1], columns[2]);
+        assert!(text.lines().all(|line| line == line.trim_end()));
+        assert!(text.ends_with("exit code 3\n"));
+    }
+}

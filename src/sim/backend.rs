@@ -1,0 +1,639 @@
+//! The port over the fake kernel. It keeps the eight laws of [`crate::io`] to the letter, and
+//! nothing but the letter: completions come late and shuffled, accepts land after their cancel.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+
+use super::faults::{Sabotage, errno, exhaustion, strikes};
+use super::trace::Who;
+use super::worker::{Letter, ProcessId};
+use super::world::{Holder, Object, Shared, SimFd, World};
+use crate::io::slots::Slots;
+use crate::io::{
+    Backend, Completion, Custody, Kind, Op, Outcome, Parcel, Role, Source, Tag, Token,
+};
+use crate::units::{Errno, Mono, Span};
+
+/// Waits in a row without any result and without time to speak of: whoever does that spins.
+const IDLE_WAITS_MAX: u32 = 200;
+/// A wait as short as this is none.
+const NO_WAIT: Span = Span::from_us(50);
+
+/// The fake kernel's port.
+#[derive(Debug)]
+pub(super) struct SimBackend {
+    world: Shared,
+    operations: Slots<Operation>,
+    sources: Slots<SimFd>,
+    /// Submitted, and not begun.
+    queue: VecDeque<Token>,
+    /// Operations that wait for an object.
+    waiting: BTreeMap<Object, VecDeque<Token>>,
+    /// Results, by the time of their delivery; the second part of the key shuffles.
+    ripe: BTreeMap<(Mono, u64, u64), Completion<SimFd>>,
+    /// Accepts whose cancel has not reached them yet.
+    doomed: BTreeMap<(Mono, u64), Token>,
+    serial: u64,
+    idle_waits: u32,
+}
+
+#[derive(Debug)]
+struct Operation {
+    tag: Tag,
+    work: Work,
+    /// The connection that is watched.
+    watches: Option<usize>,
+}
+
+#[derive(Debug)]
+enum Work {
+    Queued(Op<SimFd>),
+    Accept(usize),
+    Readable(SimFd),
+    Ring,
+    /// Its result is on the way.
+    Over,
+}
+
+impl Backend for SimBackend {
+    type Fd = SimFd;
+
+    fn adopt(&mut self, fd: SimFd, _role: Role) -> Source {
+        self.sources.insert(fd).source()
+    }
+
+    fn release(&mut self, source: Source) -> SimFd {
+        // What was submitted before is carried out before.
+        self.begin_queued();
+        let fd = self.sources.remove(source.key()).expect("a source is released once");
+        for token in self.waiting.remove(&fd.object).unwrap_or_default() {
+            self.withdraw(token);
+        }
+        fd
+    }
+
+    fn submit(&mut self, op: Op<SimFd>, tag: Tag) -> Token {
+        let kind = kind_of(&op);
+        let watches = match &op {
+            Op::Readable { fd: SimFd { object: Object::Connection(index), .. } } => Some(*index),
+            _ => None,
+        };
+        let key = self.operations.insert(Operation { tag, work: Work::Queued(op), watches });
+        self.queue.push_back(key.token(kind));
+        if self.world.borrow().scenario.eager {
+            self.begin_queued();
+        }
+        key.token(kind)
+    }
+
+    fn cancel(&mut self, token: Token) {
+        self.begin_queued();
+        let Some(operation) = self.operations.tenant_mut(token.key()) else { return };
+        let object = match &operation.work {
+            Work::Accept(post) => Object::Post(*post),
+            Work::Readable(fd) => fd.object,
+            Work::Ring => Object::Bell,
+            Work::Over if token.kind == Kind::Accept => {
+                // It has landed, or soon will have.
+                self.world.borrow_mut().landed += 1;
+                return;
+            }
+            Work::Queued(_) | Work::Over => return,
+        };
+        if token.kind == Kind::Accept && self.world.borrow_mut().rng.chance(1, 2) {
+            return self.doom(token);
+        }
+        if let Some(tokens) = self.waiting.get_mut(&object) {
+            tokens.retain(|waiting| *waiting != token);
+        }
+        self.withdraw(token);
+    }
+
+    fn expire(&mut self, token: Token) {
+        self.begin_queued();
+        let Some(operation) = self.operations.tenant(token.key()) else { return };
+        let Some(index) = operation.watches else { return };
+        let waits = matches!(operation.work, Work::Readable(_));
+        let mut world = self.world.borrow_mut();
+        world.judge_expiry(index);
+        // One that has just become readable is not shut down any more.
+        if waits {
+            world.connections[index].shut = true;
+            world.stir(Object::Connection(index));
+        }
+    }
+
+    fn wait(&mut self, timeout: Option<Span>, out: &mut Vec<Completion<SimFd>>) -> io::Result<()> {
+        self.begin_queued();
+        let end = timeout.map(|span| self.world.borrow().now.after(span));
+        loop {
+            self.world.borrow_mut().live();
+            self.serve_stirred();
+            self.withdraw_doomed();
+            let delivered = self.deliver(out);
+            let mut world = self.world.borrow_mut();
+            if delivered || end.is_some_and(|end| end <= world.now) {
+                let brief = timeout.is_some_and(|span| span <= NO_WAIT);
+                self.idle_waits = if delivered || !brief { 0 } else { self.idle_waits + 1 };
+                if self.idle_waits == IDLE_WAITS_MAX {
+                    world.fail("the master spins".to_owned());
+                }
+                // A turn costs time; a wait ends a little late.
+                let overrun = world.rng.below(30_000);
+                world.now = world.now.after(Span::from_ns(overrun));
+                return Ok(());
+            }
+            let next_result = self.ripe.first_key_value().map(|((at, _, _), _)| *at);
+            let doom = self.doomed.first_key_value().map(|((at, _), _)| *at);
+            let next = [world.next_happening(), next_result, doom, end].into_iter().flatten().min();
+            let Some(next) = next else {
+                world.fail("the master sleeps, and nothing will ever wake it".to_owned());
+                return Err(io::Error::other("nothing will ever happen"));
+            };
+            world.now = world.now.max(next);
+        }
+    }
+
+    fn quiesce(&mut self, out: &mut Vec<Completion<SimFd>>) -> io::Result<()> {
+        self.begin_queued();
+        for (_, tokens) in std::mem::take(&mut self.waiting) {
+            for token in tokens {
+                self.withdraw(token);
+            }
+        }
+        let leftover = std::mem::take(&mut self.ripe);
+        for (_, completion) in leftover {
+            if completion.last {
+                self.operations.remove(completion.token.key());
+            }
+            out.push(completion);
+        }
+        let unfinished = self.operations.count();
+        if 0 < unfinished && self.world.borrow().sabotage.is_none() {
+            self.world.borrow_mut().fail(format!("{unfinished} operations never ended"));
+        }
+        Ok(())
+    }
+}
+
+impl SimBackend {
+    pub(super) const fn new(world: Shared) -> Self {
+        Self {
+            world,
+            operations: Slots::new(),
+            sources: Slots::new(),
+            queue: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            ripe: BTreeMap::new(),
+            doomed: BTreeMap::new(),
+            serial: 0,
+            idle_waits: 0,
+        }
+    }
+
+    fn begin_queued(&mut self) {
+        while let Some(token) = self.queue.pop_front() {
+            let Some(operation) = self.operations.tenant_mut(token.key()) else { continue };
+            match std::mem::replace(&mut operation.work, Work::Over) {
+                Work::Queued(op) => self.begin(token, op),
+                other => operation.work = other,
+            }
+        }
+    }
+
+    fn begin(&mut self, token: Token, op: Op<SimFd>) {
+        match op {
+            Op::Accept { listener } => match self.object_of(listener) {
+                Some(Object::Post(post)) => {
+                    self.wait_for(token, Object::Post(post), Work::Accept(post));
+                }
+                _ => self.finish(token, Outcome::Accepted(Err(errno::ECANCELED))),
+            },
+            Op::Readable { fd } => {
+                let object = fd.object;
+                self.wait_for(token, object, Work::Readable(fd));
+            }
+            Op::Ring { .. } => self.wait_for(token, Object::Bell, Work::Ring),
+            Op::Handoff { channel, parcel, custody } => {
+                let outcome = Outcome::HandedOff(self.hand_off(channel, parcel, custody));
+                self.finish(token, outcome);
+            }
+            Op::Reclaim { kept } => {
+                let outcome = self.reclaim(kept);
+                let forget = self.plants(Sabotage::ForgetRecallEnd)
+                    && matches!(outcome, Ok(None))
+                    && strikes(&mut self.world.borrow_mut().rng, 20);
+                if !forget {
+                    self.finish(token, Outcome::Reclaimed(outcome));
+                }
+            }
+            Op::Recv { buffer, .. } => {
+                self.finish(token, Outcome::Received(buffer, Err(errno::ECANCELED)));
+            }
+            Op::Send { buffer, .. } => {
+                self.finish(token, Outcome::Sent(buffer, Err(errno::ECANCELED)));
+            }
+            Op::Close { fd } => {
+                if self.plants(Sabotage::LeakClose) {
+                    fd.into_copy();
+                } else {
+                    drop(fd);
+                }
+                self.finish(token, Outcome::Closed);
+            }
+        }
+    }
+
+    /// A cancel that takes its time: a connection may come first.
+    fn doom(&mut self, token: Token) {
+        let mut world = self.world.borrow_mut();
+        let pause = Span::from_us(world.rng.below(2_000));
+        self.serial += 1;
+        self.doomed.insert((world.now.after(pause), self.serial), token);
+    }
+
+    /// Ends what was cancelled a while ago.
+    fn withdraw_doomed(&mut self) {
+        let now = self.world.borrow().now;
+        while let Some(entry) = self.doomed.first_entry() {
+            if now < entry.key().0 {
+                return;
+            }
+            let token = entry.remove();
+            for tokens in self.waiting.values_mut() {
+                tokens.retain(|waiting| *waiting != token);
+            }
+            self.withdraw(token);
+        }
+    }
+
+    fn plants(&self, sabotage: Sabotage) -> bool {
+        self.world.borrow().sabotage == Some(sabotage)
+    }
+
+    fn wait_for(&mut self, token: Token, object: Object, work: Work) {
+        if let Some(operation) = self.operations.tenant_mut(token.key()) {
+            operation.work = work;
+        }
+        self.waiting.entry(object).or_default().push_back(token);
+        let mut world = self.world.borrow_mut();
+        if world.is_readable(object) || object == Object::Bell && world.bell_rung {
+            world.stir(object);
+        }
+    }
+
+    fn object_of(&self, source: Source) -> Option<Object> {
+        self.sources.tenant(source.key()).map(|fd| fd.object)
+    }
+
+    /// Ends what waits for objects that something has happened to.
+    fn serve_stirred(&mut self) {
+        let stirred = std::mem::take(&mut self.world.borrow_mut().stirred);
+        for object in stirred {
+            match object {
+                Object::Post(post) => self.accept_waiting(post),
+                Object::Bell => self.ring(),
+                Object::Connection(_) | Object::Ending(_) | Object::Output(_) | Object::Signals => {
+                    self.tell_readable(object);
+                }
+                Object::Channel(_) | Object::Kept(_) => {}
+            }
+        }
+    }
+
+    fn accept_waiting(&mut self, post: usize) {
+        let object = Object::Post(post);
+        while self.world.borrow().is_readable(object) {
+            let Some(token) = self.waiting.get_mut(&object).and_then(VecDeque::pop_front) else {
+                return;
+            };
+            let result = self.accept(post);
+            if self.doomed.values().any(|doomed| *doomed == token) {
+                let mut world = self.world.borrow_mut();
+                let at = world.now;
+                world.landed += 1;
+                world.trace.did(at, Who::Kernel, "accepts after the cancel", post as u64);
+            }
+            self.finish(token, Outcome::Accepted(result));
+        }
+    }
+
+    fn accept(&self, post: usize) -> Result<SimFd, Errno> {
+        let mut world = self.world.borrow_mut();
+        let exhausted = world.scenario.faults.exhausted;
+        if world.strikes(exhausted) {
+            let errno = exhaustion(&mut world.rng);
+            let at = world.now;
+            let number = u64::try_from(errno.0).unwrap_or(0);
+            world.trace.did(at, Who::Kernel, "fails to accept", number);
+            return Err(errno);
+        }
+        match world.accept(post) {
+            Some(connection) => {
+                let at = world.now;
+                world.trace.did(at, Who::Kernel, "accepts", connection as u64);
+                Ok(world.open(Object::Connection(connection)))
+            }
+            None => Err(errno::ECANCELED),
+        }
+    }
+
+    fn ring(&mut self) {
+        if !std::mem::take(&mut self.world.borrow_mut().bell_rung) {
+            return;
+        }
+        for token in self.waiting.get(&Object::Bell).cloned().unwrap_or_default() {
+            self.tell(token, false, Outcome::Rang(Ok(())));
+        }
+    }
+
+    fn tell_readable(&mut self, object: Object) {
+        if !self.world.borrow().is_readable(object) {
+            return;
+        }
+        for token in self.waiting.remove(&object).unwrap_or_default() {
+            let Some(operation) = self.operations.tenant_mut(token.key()) else { continue };
+            let Work::Readable(fd) = std::mem::replace(&mut operation.work, Work::Over) else {
+                continue;
+            };
+            let swallowed = match object {
+                Object::Connection(_) => self.plants(Sabotage::SwallowReadable),
+                Object::Ending(_) => self.plants(Sabotage::SwallowDeath),
+                _ => false,
+            };
+            if swallowed && strikes(&mut self.world.borrow_mut().rng, 200) {
+                fd.into_copy();
+                continue;
+            }
+            let result = self.readiness(object);
+            self.finish(token, Outcome::Readable(fd, result));
+        }
+    }
+
+    /// A connection that ended without a byte may be told as readable or as an error.
+    fn readiness(&self, object: Object) -> Result<(), Errno> {
+        let mut world = self.world.borrow_mut();
+        match object {
+            Object::Connection(index) => {
+                let connection = &mut world.connections[index];
+                let gone = !connection.sent && (connection.hung_up || connection.shut);
+                if gone && world.rng.chance(1, 2) { Err(errno::ECONNRESET) } else { Ok(()) }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends an operation that is cancelled.
+    fn withdraw(&mut self, token: Token) {
+        let Some(operation) = self.operations.tenant_mut(token.key()) else { return };
+        let outcome = match std::mem::replace(&mut operation.work, Work::Over) {
+            Work::Accept(_) => Outcome::Accepted(Err(errno::ECANCELED)),
+            Work::Readable(fd) => Outcome::Readable(fd, Err(errno::ECANCELED)),
+            Work::Ring => Outcome::Rang(Err(errno::ECANCELED)),
+            other @ (Work::Queued(_) | Work::Over) => {
+                operation.work = other;
+                return;
+            }
+        };
+        self.finish(token, outcome);
+    }
+
+    fn finish(&mut self, token: Token, outcome: Outcome<SimFd>) {
+        if let Some(operation) = self.operations.tenant_mut(token.key()) {
+            operation.work = Work::Over;
+        }
+        self.tell(token, true, outcome);
+    }
+
+    fn tell(&mut self, token: Token, last: bool, outcome: Outcome<SimFd>) {
+        let Some(operation) = self.operations.tenant_mut(token.key()) else { return };
+        let completion = Completion { token, tag: operation.tag, last, outcome };
+        let mut world = self.world.borrow_mut();
+        let at = world.now.after(world.lateness());
+        self.serial += 1;
+        let shuffle = world.rng.next_u64();
+        self.ripe.insert((at, shuffle, self.serial), completion);
+    }
+
+    /// Delivers what is ripe; true if there was anything.
+    fn deliver(&mut self, out: &mut Vec<Completion<SimFd>>) -> bool {
+        let now = self.world.borrow().now;
+        let mut delivered = false;
+        while let Some(entry) = self.ripe.first_entry() {
+            if now < entry.key().0 {
+                break;
+            }
+            let completion = entry.remove();
+            if completion.last {
+                self.operations.remove(completion.token.key());
+            }
+            self.world.borrow_mut().saw_completion(&completion.outcome);
+            out.push(completion);
+            delivered = true;
+        }
+        delivered
+    }
+
+    fn hand_off(
+        &self,
+        channel: Source,
+        parcel: Parcel<SimFd>,
+        custody: Custody,
+    ) -> Result<Vec<SimFd>, (Errno, Parcel<SimFd>)> {
+        let Some(Object::Channel(process)) = self.object_of(channel) else {
+            return Err((errno::ECANCELED, parcel));
+        };
+        let mut world = self.world.borrow_mut();
+        world.saw_parcel(process, &parcel);
+        if let Some(errno) = world.refusal(process) {
+            let number = u64::try_from(errno.0).unwrap_or(0);
+            let at = world.now;
+            world.trace.did(at, Who::Kernel, "refuses a parcel", number);
+            if world.sabotage == Some(Sabotage::DuplicateRefused) {
+                world.post_letter(process, &parcel);
+            }
+            return Err((errno, parcel));
+        }
+        world.post_letter(process, &parcel);
+        drop(world);
+        match custody {
+            Custody::Transfer => Ok(Vec::new()),
+            Custody::Lend => Ok(parcel.fds),
+        }
+    }
+
+    fn reclaim(&self, kept: Source) -> Result<Option<Parcel<SimFd>>, Errno> {
+        let Some(Object::Kept(process)) = self.object_of(kept) else {
+            return Err(errno::ECANCELED);
+        };
+        let mut world = self.world.borrow_mut();
+        let Some(letter) = world.processes[process].channel.pop_front() else { return Ok(None) };
+        let count = letter.copies.len() as u64;
+        let at = world.now;
+        world.trace.did(at, Who::Kernel, "gives back a parcel of", count);
+        let fds: Vec<SimFd> =
+            letter.copies.into_iter().map(|copy| world.descriptor(copy)).collect();
+        drop(world);
+        if self.plants(Sabotage::DropReclaimed) {
+            return Ok(None);
+        }
+        Ok(Some(Parcel { words: letter.words, fds }))
+    }
+}
+
+impl World {
+    /// Why a message does not go out.
+    fn refusal(&mut self, process: ProcessId) -> Option<Errno> {
+        if self.strikes(self.scenario.faults.too_many_refs) {
+            return Some(errno::ETOOMANYREFS);
+        }
+        let full = self.scenario.channel <= self.processes[process].channel.len();
+        (full || self.strikes(self.scenario.faults.again)).then_some(errno::EAGAIN)
+    }
+
+    /// The kernel puts copies of a parcel's descriptors into a channel.
+    fn post_letter(&mut self, process: ProcessId, parcel: &Parcel<SimFd>) {
+        let copies = parcel.fds.iter().map(|fd| self.copy(fd.object, Holder::Channel(process)));
+        let copies = copies.collect();
+        let letter = Letter { words: parcel.words.clone(), copies, at: self.now };
+        self.processes[process].channel.push_back(letter);
+        self.look_soon(process);
+    }
+}
+
+const fn kind_of(op: &Op<SimFd>) -> Kind {
+    match op {
+        Op::Accept { .. } => Kind::Accept,
+        Op::Readable { .. } => Kind::Readable,
+        Op::Ring { .. } => Kind::Ring,
+        Op::Handoff { .. } => Kind::Handoff,
+        Op::Reclaim { .. } => Kind::Reclaim,
+        Op::Recv { .. } => Kind::Recv,
+        Op::Send { .. } => Kind::Send,
+        Op::Close { .. } => Kind::Close,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::super::trace::Trace;
+    use super::super::workload::Scenario;
+    use super::*;
+    use crate::engine::rng::Rng;
+    use crate::master::host::{Hire, Host};
+    use crate::sim::host::SimHost;
+    use crate::units::{Generation, SeatId, Ticket, WorkerId};
+
+    /// A world without an agenda of its own but for its clients, and a port to it.
+    fn world(seed: u64) -> (Shared, SimBackend) {
+        let mut rng = Rng::new(seed);
+        let mut scenario = Scenario::draw(&mut rng);
+        scenario.faults.late = 500;
+        scenario.faults_from = Mono::ZERO;
+        let world = World::new(scenario, rng, Trace::new(false));
+        let shared = Rc::new(RefCell::new(world));
+        (Rc::clone(&shared), SimBackend::new(shared))
+    }
+
+    /// Submits and cancels at random; every operation must end exactly once, and quiesce must
+    /// leave none.
+    fn disturb(seed: u64) {
+        let (world, mut backend) = world(seed);
+        let mut rng = Rng::new(seed ^ 7);
+        let hire = Hire {
+            worker: WorkerId { berth: 0, epoch: 1 },
+            seat: SeatId(0),
+            generation: Generation(1),
+        };
+        let mut host = SimHost::new(Rc::clone(&world));
+        let hired = (0..100).find_map(|_| host.spawn(hire).ok()).expect("one of them starts");
+        let (channel, kept) =
+            (backend.adopt(hired.channel, Role::Channel), backend.adopt(hired.kept, Role::Channel));
+        let socket = world.borrow_mut().open(Object::Post(0));
+        let listener = backend.adopt(socket, Role::Listener);
+        let (mut pending, mut connections, mut out) = (Vec::new(), Vec::new(), Vec::new());
+        for turn in 0..300_u32 {
+            let tag = Tag(u64::from(turn));
+            let op = match (rng.below(5), connections.pop()) {
+                (0, Some(fd)) => Op::Readable { fd },
+                (1, Some(fd)) => Op::Close { fd },
+                (2, Some(fd)) => {
+                    let mut parcel = Parcel::new(0);
+                    parcel.push(Ticket { slot: turn, generation: 1 }, fd);
+                    Op::Handoff { channel, parcel, custody: Custody::Lend }
+                }
+                (3, held) => {
+                    connections.extend(held);
+                    Op::Reclaim { kept }
+                }
+                (_, held) => {
+                    connections.extend(held);
+                    Op::Accept { listener }
+                }
+            };
+            pending.push((backend.submit(op, tag), tag));
+            if rng.chance(1, 5) {
+                let (victim, _) = super::super::faults::pick(&mut rng, &pending);
+                backend.cancel(victim);
+            }
+            if rng.chance(1, 3) {
+                backend.wait(Some(Span::from_ms(3)), &mut out).expect("the world goes on");
+            }
+            take_in(&mut out, &mut pending, &mut connections);
+        }
+        backend.quiesce(&mut out).expect("the world comes to rest");
+        take_in(&mut out, &mut pending, &mut connections);
+        assert_eq!(pending, [], "seed {seed}: some operations never ended");
+        assert_eq!(backend.operations.count(), 0);
+    }
+
+    fn take_in(
+        out: &mut Vec<Completion<SimFd>>,
+        pending: &mut Vec<(Token, Tag)>,
+        connections: &mut Vec<SimFd>,
+    ) {
+        for Completion { token, tag, last, outcome } in out.drain(..) {
+            assert!(last, "none of these is told more than once");
+            let position = pending.iter().position(|each| *each == (token, tag));
+            pending.swap_remove(position.expect("it was submitted, and has not ended before"));
+            match outcome {
+                Outcome::Accepted(Ok(fd)) | Outcome::Readable(fd, _) => connections.push(fd),
+                Outcome::HandedOff(Ok(fds)) => connections.extend(fds),
+                Outcome::HandedOff(Err((_, parcel))) | Outcome::Reclaimed(Ok(Some(parcel))) => {
+                    connections.extend(parcel.fds);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn every_operation_ends_exactly_once_whatever_is_cancelled() {
+        (0..40).for_each(disturb);
+    }
+
+    #[test]
+    fn an_operation_on_a_released_source_is_cancelled() {
+        let (world, mut backend) = world(1);
+        let socket = world.borrow_mut().open(Object::Post(0));
+        let listener = backend.adopt(socket, Role::Listener);
+        let armed = backend.submit(Op::Accept { listener }, Tag(1));
+        let released = backend.release(listener);
+        let late = backend.submit(Op::Accept { listener }, Tag(2));
+        let mut out = Vec::new();
+        while out.len() < 2 {
+            backend.wait(Some(Span::from_ms(10)), &mut out).expect("the world goes on");
+        }
+        for token in [armed, late] {
+            let ended = |each: &Completion<SimFd>| {
+                each.token == token
+                    && matches!(each.outcome, Outcome::Accepted(Err(errno::ECANCELED)))
+            };
+            assert!(out.iter().any(ended), "{token:?} did not end as cancelled: {out:?}");
+        }
+        drop(released);
+    }
+}

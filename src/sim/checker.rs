@@ -1,0 +1,605 @@
+//! The shadow model: what must be true of every run, kept apart from the engine's own counts. It
+//! sees what passes the ports (offers, answers, words, deaths) and what becomes of each socket.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::trace::Who;
+use super::worker::ProcessId;
+use super::world::{Holder, Object, SimFd, World};
+use crate::engine::event::Event;
+use crate::engine::policy::{Binder, Depth, Rebinds};
+use crate::engine::worker::State;
+use crate::engine::{Engine, Overload};
+use crate::io::{Outcome, Parcel};
+use crate::limits::{
+    BACKOFF_FORGET, CONCURRENCY_MAX, JBSQ_AUTO_DEPTH_MAX, SILENT_AFTER, TERM_TIMEOUT,
+    VIOLATIONS_MAX,
+};
+use crate::master::host::{Notice, Words};
+use crate::units::{Mono, SeatId, Span, Ticket, WorkerId};
+use crate::wire::parcel::tickets;
+use crate::wire::token::{Say, Token};
+
+/// An unread offer may lie so long at one worker, beyond the lateness of completions.
+const UNREAD_MAX: Span = Span::from_ms(30);
+/// Time to read back what a dead worker left.
+const RECLAIM_MAX: Span = Span::from_ms(500);
+/// Time after which a claimed connection's copy must have left the master.
+const COPY_MAX: Span = Span::from_ms(20);
+/// How late a stop may end beyond its patience.
+const STOP_SLACK: Span = Span::from_s(3);
+/// Time in which an undisturbed pool serves a client.
+const SERVICE_MAX: Span = Span::from_s(2);
+
+/// What has passed the ports.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    entries: BTreeMap<Ticket, Entry>,
+    /// Lies about tickets that the liar may yet be offered.
+    lies: BTreeSet<(Ticket, WorkerId)>,
+    backoffs: BTreeMap<SeatId, Span>,
+    ready: BTreeMap<SeatId, Mono>,
+    reclaiming: BTreeMap<WorkerId, Mono>,
+    ever_ready: bool,
+    stop_at: Option<Mono>,
+    fast_at: Option<Mono>,
+    /// The loop has ended.
+    pub(super) over: bool,
+}
+
+/// What is known of a ticket.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    connection: Option<usize>,
+    with: Option<WorkerId>,
+    lent: bool,
+    claimed_at: Option<Mono>,
+    /// It holds a credit, once claimed.
+    holds: bool,
+    /// When it took its credit up again.
+    resumed_at: Option<Mono>,
+    returned: bool,
+}
+
+/// What the master knows of a process.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    ready: bool,
+    /// Told to go.
+    leaving: bool,
+    /// Since when it has been seen to be gone.
+    ended: Option<Mono>,
+    buried: bool,
+}
+
+impl Seen {
+    pub(super) const fn signalled(&mut self) {
+        self.leaving = true;
+    }
+
+    pub(super) const fn ended(&mut self, now: Mono) {
+        self.ended = Some(now);
+    }
+
+    pub(super) const fn is_buried(self) -> bool {
+        self.buried
+    }
+
+    /// A dead worker's last words are read before its death is: then it may still be made an
+    /// offer, in that very turn.
+    fn serves(self, now: Mono) -> bool {
+        self.ready && !self.leaving && self.ended.is_none_or(|at| at == now)
+    }
+}
+
+impl Ledger {
+    /// Every known ticket, and who has it.
+    pub(super) fn tickets(&self) -> impl Iterator<Item = (Ticket, Option<WorkerId>)> + '_ {
+        self.entries.iter().map(|(ticket, entry)| (*ticket, entry.with))
+    }
+
+    pub(super) fn lied_about(&mut self, ticket: Ticket, liar: WorkerId) {
+        self.lies.insert((ticket, liar));
+    }
+
+    /// A new tenant of a ticket's slot: the old one has ended.
+    pub(super) fn opened(&mut self, ticket: Ticket) {
+        self.entries.retain(|old, _| old.slot != ticket.slot);
+        self.entries.insert(ticket, Entry::default());
+    }
+
+    fn of(&self, worker: WorkerId) -> impl Iterator<Item = &Entry> {
+        self.entries.values().filter(move |entry| entry.with == Some(worker))
+    }
+
+    fn back(&mut self, ticket: Ticket) {
+        if let Some(entry) = self.entries.get_mut(&ticket)
+            && entry.claimed_at.is_none()
+        {
+            entry.with = None;
+            entry.returned = true;
+        }
+    }
+}
+
+// What passes the ports.
+impl World {
+    pub(super) fn saw_offer(&mut self, ticket: Ticket, worker: WorkerId) {
+        let Some(process) = self.process_of(worker) else {
+            return self.fail(format!("ticket {ticket} is offered to {worker}, who is nobody"));
+        };
+        let (seen, terms) = (self.processes[process].seen, self.processes[process].nature.terms);
+        if !seen.serves(self.now) {
+            self.fail(format!("ticket {ticket} is offered to {worker}, who is not ready"));
+        }
+        // What is resumed in this very turn may come on top.
+        let now = self.now;
+        let counts = |entry: &&Entry| {
+            entry.claimed_at.is_none() || entry.holds && entry.resumed_at != Some(now)
+        };
+        let outstanding = self.ledger.of(worker).filter(counts).count();
+        let depth = match self.scenario.setup.policy.binder() {
+            Binder::AtOnce | Binder::Kernel => u32::MAX,
+            Binder::OnCredit(Depth::Auto) => JBSQ_AUTO_DEPTH_MAX,
+            Binder::OnCredit(Depth::Fixed(depth)) => depth,
+        };
+        if depth.saturating_add(terms.concurrency - 1) as usize <= outstanding {
+            self.fail(format!("{worker} is offered {ticket} beyond its credit: {outstanding}"));
+        }
+        if terms.connections_max as usize <= self.ledger.of(worker).count() {
+            self.fail(format!("{worker} is offered {ticket} beyond its connections"));
+        }
+        let lied = self.ledger.lies.contains(&(ticket, worker));
+        let entry = self.ledger.entries.entry(ticket).or_default();
+        if let Some(other) = entry.with {
+            self.verdict
+                .get_or_insert_with(|| format!("{ticket} is offered to {worker}: {other} has it"));
+        }
+        (entry.with, entry.lent) = (Some(worker), 1 < terms.concurrency);
+        if let (true, Some(connection)) = (lied, entry.connection) {
+            self.connections[connection].tainted = true;
+        }
+    }
+
+    /// A parcel goes out: which ticket is which connection.
+    pub(super) fn saw_parcel(&mut self, process: ProcessId, parcel: &Parcel<SimFd>) {
+        let worker = self.processes[process].id;
+        for (ticket, fd) in tickets(&parcel.words[1..]).zip(&parcel.fds) {
+            let Object::Connection(connection) = fd.object else {
+                self.fail(format!("{fd:?} is handed over"));
+                continue;
+            };
+            let lied = self.ledger.lies.contains(&(ticket, worker));
+            if let Some(entry) = self.ledger.entries.get_mut(&ticket) {
+                entry.connection = Some(connection);
+            }
+            self.connections[connection].offers += 1;
+            self.connections[connection].tainted |= lied;
+            if *self.connections[connection].ticket.get_or_insert(ticket) != ticket {
+                self.fail(format!("connection {connection} has two tickets, {ticket} is one"));
+            }
+            self.trace.did(self.now, Who::Worker(worker), "is sent", connection as u64);
+        }
+    }
+
+    /// A result reaches the master.
+    pub(super) fn saw_completion(&mut self, outcome: &Outcome<SimFd>) {
+        match outcome {
+            Outcome::Readable(SimFd { object: Object::Connection(index), .. }, _) => {
+                self.connections[*index].told = true;
+            }
+            Outcome::HandedOff(Err((_, parcel))) | Outcome::Reclaimed(Ok(Some(parcel))) => {
+                for ticket in tickets(&parcel.words[1..]) {
+                    self.ledger.back(ticket);
+                }
+            }
+            Outcome::Accepted(_)
+            | Outcome::Readable(..)
+            | Outcome::Rang(_)
+            | Outcome::HandedOff(Ok(_))
+            | Outcome::Reclaimed(Ok(None) | Err(_))
+            | Outcome::Received(..)
+            | Outcome::Sent(..)
+            | Outcome::Closed => {}
+        }
+    }
+
+    /// The master reads a token.
+    pub(super) fn saw_words(&mut self, process: ProcessId, words: Words) {
+        let Ok(Token { say, .. }) = Token::decode(words) else { return };
+        let worker = self.processes[process].id;
+        let (ticket, now) = (ticket_of(say), self.now);
+        let entry = ticket.and_then(|ticket| self.ledger.entries.get_mut(&ticket));
+        let entry = entry.filter(|entry| entry.with == Some(worker));
+        match (say, entry) {
+            (Say::Hello, _) => {
+                let nature = self.processes[process].nature;
+                let sane = (1..=CONCURRENCY_MAX).contains(&nature.terms.concurrency);
+                let known = nature.lie != Some(super::faults::Lie::OtherLayout);
+                self.processes[process].seen.ready |= sane && known;
+            }
+            (_, None) => {}
+            (Say::Claimed { .. }, Some(entry)) if entry.claimed_at.is_none() => {
+                (entry.claimed_at, entry.holds) = (Some(now), true);
+            }
+            (_, Some(entry)) if entry.claimed_at.is_none() => {}
+            (Say::Claimed { .. }, Some(_)) => {}
+            (Say::Done { .. } | Say::Waiting(_) | Say::Pinned(_), Some(entry)) => {
+                entry.holds = false;
+            }
+            (Say::Resumed(_), Some(entry)) => {
+                (entry.holds, entry.resumed_at) = (true, Some(now));
+            }
+            (Say::Closed(_), Some(_)) => {
+                ticket.map(|ticket| self.ledger.entries.remove(&ticket));
+            }
+        }
+    }
+
+    pub(super) fn saw_burial(&mut self, worker: WorkerId) {
+        if let Some(process) = self.process_of(worker) {
+            self.processes[process].seen.buried = true;
+        }
+        self.ledger.entries.retain(|_, entry| {
+            entry.with != Some(worker) || entry.lent && entry.claimed_at.is_none()
+        });
+        for entry in self.ledger.entries.values_mut() {
+            if entry.with == Some(worker) {
+                (entry.with, entry.returned) = (None, true);
+            }
+        }
+    }
+
+    pub(super) fn saw_notice(&mut self, notice: Notice) {
+        let stopping = self.ledger.stop_at.is_some();
+        let fast = match notice {
+            Notice::Terminate => false,
+            Notice::Interrupt => stopping,
+            Notice::Quit => true,
+            Notice::Reload | Notice::OneMore | Notice::OneLess | Notice::Children => return,
+        };
+        self.ledger.stop_at.get_or_insert(self.now);
+        // Nobody has anything to finish in a pool that never served.
+        if fast || !self.ledger.ever_ready {
+            self.ledger.fast_at.get_or_insert(self.now);
+        }
+    }
+
+    pub(super) fn saw_event(&mut self, event: Event) {
+        let ledger = &mut self.ledger;
+        match event {
+            Event::Ready { seat, .. } => {
+                ledger.ever_ready = true;
+                ledger.ready.insert(seat, self.now);
+            }
+            Event::Restarting { seat, after } => {
+                let stayed = ledger.ready.remove(&seat);
+                let forgotten = stayed.is_some_and(|at| BACKOFF_FORGET <= self.now.since(at));
+                let before = ledger.backoffs.insert(seat, after).unwrap_or_default();
+                // Jitter adds up to a quarter.
+                if !forgotten && after.as_ns() * 5 / 4 + 1 < before.as_ns() {
+                    self.fail(format!("seat {seat} waits {after} after {before}: not monotone"));
+                }
+            }
+            Event::Stopping if ledger.stop_at.is_none() => {
+                // It gives up by itself: no worker ever became ready.
+                ledger.stop_at = Some(self.now);
+                ledger.fast_at = Some(self.now);
+                if ledger.ever_ready {
+                    self.fail("the master gives up though workers were ready".to_owned());
+                }
+            }
+            Event::Lied { worker, .. } => {
+                let liar = |process: ProcessId| self.processes[process].nature.lie.is_some();
+                if !self.process_of(worker).is_some_and(liar) {
+                    self.fail(format!("{worker} is honest, and called a liar"));
+                }
+            }
+            Event::Starting { .. }
+            | Event::Draining { .. }
+            | Event::Gone { .. }
+            | Event::Strength { .. }
+            | Event::Stalled { .. }
+            | Event::Hold { .. }
+            | Event::AcceptPaused
+            | Event::AcceptResumed
+            | Event::RolloutStarted(_)
+            | Event::RolloutDone(_)
+            | Event::RolloutAborted(_)
+            | Event::Stopping => {}
+        }
+    }
+}
+
+// What becomes of each socket.
+impl World {
+    /// A process has read a message with this connection in it.
+    pub(super) fn receives(&mut self, process: ProcessId, ticket: Ticket, copy: usize) {
+        self.move_copy(copy, Holder::Process(process));
+        let index = self.connection_of(copy);
+        let id = self.processes[process].id;
+        self.trace.did(self.now, Who::Worker(id), "receives", index as u64);
+        let connection = &mut self.connections[index];
+        let before = connection.received_by.replace(process);
+        let begun = connection.begun_by;
+        if connection.tainted {
+            return;
+        }
+        if let Some(other) = before.filter(|other| self.processes[*other].ended.is_none()) {
+            let other = self.processes[other].id;
+            self.fail(format!("connection {index} ({ticket}) has two owners: {other} and {id}"));
+        }
+        if let Some(other) = begun {
+            let other = self.processes[other].id;
+            self.fail(format!("connection {index} goes to {id}, though {other} began with it"));
+        }
+    }
+
+    /// A process is about to read a connection's first byte.
+    pub(super) fn begins(&mut self, process: ProcessId, index: usize) {
+        let connection = &mut self.connections[index];
+        if let Some(other) = connection.begun_by.replace(process)
+            && !connection.tainted
+        {
+            self.fail(format!("connection {index} is begun by processes {other} and {process}"));
+        }
+    }
+
+    /// The last copy of a connection is closed.
+    pub(super) fn judge_end(&mut self, index: usize, by: Holder) {
+        let connection = &self.connections[index];
+        let excused = connection.hung_up || connection.tainted;
+        let rightly = match by {
+            Holder::Process(process) => match self.processes[process].ended {
+                None => Ok("is closed by its worker"),
+                Some(_) if connection.begun_by == Some(process) => Ok("dies with its worker"),
+                Some(_) if self.processes[process].nature.terms.concurrency == 1 => {
+                    Ok("dies with the worker that had received it")
+                }
+                Some(_) => Err("was lent to a worker that died, and the master had let go of it"),
+            },
+            Holder::Channel(_) => Err("was lost in a channel"),
+            Holder::Master => self.may_close(index).ok_or("was dropped by the master"),
+            Holder::Nobody => Err("was closed by nobody"),
+        };
+        match rightly {
+            Ok(how) => self.end(index, how),
+            Err(_) if excused => self.end(index, "ends, and nobody minds"),
+            Err(how) => {
+                self.end(index, how);
+                self.fail(format!("connection {index} {how}"));
+            }
+        }
+    }
+
+    /// Why the master may close a connection.
+    fn may_close(&self, index: usize) -> Option<&'static str> {
+        let connection = &self.connections[index];
+        let full = self.scenario.setup.overload == Overload::Reject
+            && connection.offers == 0
+            && !connection.told
+            && self.scenario.setup.hold_max as usize <= self.in_masters_hands();
+        if connection.begun_by.is_some() {
+            Some("has had its service")
+        } else if connection.let_go {
+            Some("is let go: it said nothing")
+        } else if self.is_ending() {
+            Some("is closed at the end")
+        } else if full {
+            Some("is rejected: too many wait")
+        } else {
+            None
+        }
+    }
+
+    /// Connections that have not been begun with, wherever they are.
+    fn in_masters_hands(&self) -> usize {
+        let waits = |connection: &&super::world::Connection| {
+            connection.accepted.is_some() && connection.begun_by.is_none()
+        };
+        self.connections.iter().filter(waits).filter(|each| each.ended.is_none()).count()
+    }
+
+    /// Whether what waits may be closed: patience has ended.
+    fn is_ending(&self) -> bool {
+        let drain = self.scenario.setup.patience.drain;
+        let ledger = &self.ledger;
+        ledger.over
+            || ledger.fast_at.is_some()
+            || ledger.stop_at.is_some_and(|at| at.after(drain) <= self.now)
+    }
+
+    /// The master shuts a connection down for its silence.
+    pub(super) fn judge_expiry(&mut self, index: usize) {
+        let connection = &self.connections[index];
+        let silence = connection.accepted.map_or(Span::ZERO, |at| self.now.since(at));
+        let long = SILENT_AFTER <= silence || self.ledger.stop_at.is_some();
+        if connection.told || !long {
+            self.fail(format!("connection {index} is let go after {silence}"));
+        }
+        self.connections[index].let_go = true;
+        self.trace.did(self.now, Who::Master, "lets go of", index as u64);
+    }
+
+    /// The master closes a listener for good.
+    pub(super) fn post_closes(&mut self, post: usize) {
+        self.posts[post].open = false;
+        let left = std::mem::take(&mut self.posts[post].backlog);
+        if !left.is_empty() && !self.is_ending() {
+            self.fail(format!("connections {left:?} are left in a backlog"));
+        }
+        for index in left {
+            self.end(index, "is left in the backlog");
+        }
+    }
+}
+
+// What must hold after every turn, and at the end.
+impl World {
+    pub(super) fn check_turn(&mut self, engine: &Engine) {
+        engine.check_invariants();
+        self.check_deadlines(engine);
+        self.check_hold(engine);
+        self.check_unread();
+        self.check_copies();
+    }
+
+    fn check_deadlines(&mut self, engine: &Engine) {
+        // The engine has just seen this time: what is due now was to be done.
+        if let Some(deadline) = engine.deadline().filter(|deadline| *deadline <= self.now) {
+            self.fail(format!("a deadline of {deadline:?} is left standing at {:?}", self.now));
+        }
+        if let Some(stop_at) = self.ledger.stop_at.filter(|_| !self.ledger.over) {
+            let patience = match self.ledger.fast_at {
+                Some(_) => Span::ZERO,
+                None => self.scenario.setup.patience.drain,
+            };
+            let since = self.ledger.fast_at.unwrap_or(stop_at).max(self.jumped_at);
+            let limit = since.after(patience).after(TERM_TIMEOUT).after(STOP_SLACK);
+            if limit < self.now {
+                self.fail("the stop takes for ever".to_owned());
+            }
+        }
+        let mut reclaiming = BTreeMap::new();
+        for (id, worker) in engine.workers() {
+            if worker.violations >= VIOLATIONS_MAX
+                && !matches!(worker.state, State::Killing | State::Reclaiming)
+            {
+                self.fail(format!("{id} lied {} times and lives", worker.violations));
+            }
+            if worker.state == State::Reclaiming {
+                let since = self.ledger.reclaiming.get(&id).copied().unwrap_or(self.now);
+                reclaiming.insert(id, since);
+                if RECLAIM_MAX < self.now.since(since.max(self.jumped_at)) {
+                    self.fail(format!("{id} is never buried"));
+                }
+            }
+        }
+        self.ledger.reclaiming = reclaiming;
+    }
+
+    fn check_hold(&mut self, engine: &Engine) {
+        if self.ledger.stop_at.is_some() {
+            return;
+        }
+        let waiting = engine.ledger().watched() + engine.ledger().held();
+        let entries = self.ledger.entries.values();
+        let returned = entries.filter(|entry| entry.returned && entry.with.is_none()).count();
+        // Each listener may have one accept more in flight than there is room; and what lands
+        // after its cancel has no room at all.
+        let surplus = self.posts.len() + self.landed;
+        if self.scenario.setup.hold_max as usize + returned + surplus < waiting as usize {
+            self.fail(format!("{waiting} connections wait, of which {returned} came back"));
+        }
+    }
+
+    /// Under policies that bind again, nothing lies unread for long, stopped worker or not.
+    fn check_unread(&mut self) {
+        if self.scenario.setup.policy.rebinds() != Rebinds::Always {
+            return;
+        }
+        let limit = UNREAD_MAX.as_ns() + 3 * self.scenario.faults.late_max.as_ns();
+        for process in 0..self.processes.len() {
+            let super::worker::Process { id, channel, seen, .. } = &self.processes[process];
+            let Some(letter) = channel.iter().find(|letter| !letter.copies.is_empty()) else {
+                continue;
+            };
+            let waited = self.now.since(letter.at.max(self.jumped_at));
+            if limit < waited.as_ns() && !seen.is_buried() {
+                let text = format!("an offer lies unread at {id} for {waited}");
+                return self.fail(text);
+            }
+        }
+    }
+
+    /// No copy of a connection stays in the master once it is claimed.
+    fn check_copies(&mut self) {
+        let overdue = self.ledger.entries.iter().find_map(|(ticket, entry)| {
+            let claimed_at = entry.claimed_at?.max(self.jumped_at);
+            let connection = entry.connection?;
+            let late = COPY_MAX < self.now.since(claimed_at);
+            let kept = late
+                && self.open_in_master().any(|object| object == Object::Connection(connection));
+            kept.then_some((*ticket, connection))
+        });
+        if let Some((ticket, connection)) = overdue {
+            self.fail(format!(
+                "the master keeps a copy of {connection} ({ticket}), claimed long ago"
+            ));
+        }
+    }
+
+    /// After the faults: the pool is whole, and everybody who asked has been served.
+    pub(super) fn check_recovery(&mut self, engine: &Engine) {
+        let (have, want) = engine.strength();
+        if have != want {
+            self.fail(format!("{have} of {want} workers are ready, long after the last fault"));
+        }
+        let serving = self.processes.iter().filter(|process| {
+            process.ended.is_none()
+                && process.seen.serves(self.now)
+                && process.stopped_since.is_none()
+        });
+        let serving = serving.count();
+        if serving < usize::from(want) {
+            self.fail(format!("{serving} processes serve where {want} should"));
+        }
+        for index in 0..self.connections.len() {
+            let connection = &self.connections[index];
+            let asked = connection.sent && !connection.hung_up && connection.ended.is_none();
+            let connects = self.scenario.clients[index].sends;
+            let long = connects.is_some_and(|at| SERVICE_MAX < self.now.since(at));
+            if asked && long && !connection.served {
+                self.fail(format!("connection {index} is not served: {connection:?}"));
+            }
+        }
+        self.check_accounts(engine);
+    }
+
+    /// What the engine believes to be with workers is there.
+    fn check_accounts(&mut self, engine: &Engine) {
+        let unread = |process: &super::worker::Process| {
+            let closed = process.tokens.iter().filter(|words| {
+                matches!(Token::decode(**words), Ok(Token { say: Say::Closed(_), .. }))
+            });
+            closed.count()
+        };
+        let there: usize = self.processes.iter().map(|each| each.has() + unread(each)).sum();
+        let believed = engine.ledger().delivered() as usize;
+        if believed != there {
+            self.fail(format!("{believed} connections are believed with workers, {there} are"));
+        }
+    }
+
+    /// After the end nothing is left.
+    pub(super) fn check_end(&mut self) {
+        self.settle();
+        let open = self.open_copies().next();
+        if let Some((object, holder)) = open {
+            self.fail(format!("{object:?} is open at the end, with {holder:?}"));
+        }
+        if let Some(process) = self.processes.iter().find(|process| process.ended.is_none()) {
+            let id = process.id;
+            self.fail(format!("worker {id} outlives its master"));
+        }
+        let lost = self
+            .connections
+            .iter()
+            .position(|connection| connection.accepted.is_some() && connection.ended.is_none());
+        if let Some(index) = lost {
+            self.fail(format!("connection {index} has no end"));
+        }
+    }
+}
+
+const fn ticket_of(say: Say) -> Option<Ticket> {
+    match say {
+        Say::Hello => None,
+        Say::Claimed { ticket, .. }
+        | Say::Done { ticket, .. }
+        | Say::Waiting(ticket)
+        | Say::Resumed(ticket)
+        | Say::Pinned(ticket)
+        | Say::Closed(ticket) => Some(ticket),
+    }
+}

@@ -1,0 +1,184 @@
+//! The master's world besides sockets, faked: the clock, processes, shared pages, the operator.
+
+use super::faults::{Lie, Sabotage, strikes};
+use super::trace::Who;
+use super::world::{Object, Shared, SimFd};
+use crate::engine::Engine;
+use crate::engine::event::Event;
+use crate::engine::input::{Load, Terms};
+use crate::master::host::{
+    CardNote, Change, ControlStep, Doze, Hire, Hired, Host, Notice, Order, Overrun, Reaped, Signal,
+    SpawnFailed, Words,
+};
+use crate::units::{Mono, Span, Ticket, WorkerId};
+use crate::wire::token::{Say, Token};
+
+/// The fake world around the master.
+#[derive(Debug)]
+pub(super) struct SimHost {
+    world: Shared,
+}
+
+impl SimHost {
+    pub(super) const fn new(world: Shared) -> Self {
+        Self { world }
+    }
+}
+
+impl Host for SimHost {
+    type Fd = SimFd;
+
+    fn now(&mut self) -> Mono {
+        self.world.borrow().now
+    }
+
+    fn spawn(&mut self, hire: Hire) -> Result<Hired<SimFd>, SpawnFailed> {
+        let mut world = self.world.borrow_mut();
+        let process = world.start(hire).ok_or(SpawnFailed)?;
+        Ok(Hired {
+            channel: world.open(Object::Channel(process)),
+            kept: world.open(Object::Kept(process)),
+            process: world.open(Object::Ending(process)),
+            output: world.open(Object::Output(process)),
+        })
+    }
+
+    fn signal(&mut self, worker: WorkerId, signal: Signal) {
+        let mut world = self.world.borrow_mut();
+        if let Some(process) = world.process_of(worker) {
+            world.signals(process, signal);
+        }
+    }
+
+    fn reap(&mut self, worker: WorkerId) -> Reaped {
+        let mut world = self.world.borrow_mut();
+        let Some(process) = world.process_of(worker) else { return Reaped::Alive };
+        match world.processes[process].ended {
+            None => Reaped::Alive,
+            Some(clean) => {
+                let now = world.now;
+                world.processes[process].seen.ended(now);
+                if clean { Reaped::Clean } else { Reaped::Failed }
+            }
+        }
+    }
+
+    fn change(&mut self, worker: WorkerId) -> Option<Change> {
+        let mut world = self.world.borrow_mut();
+        let process = world.process_of(worker)?;
+        world.processes[process].change.take()
+    }
+
+    fn read_output(&mut self, worker: WorkerId) -> bool {
+        let mut world = self.world.borrow_mut();
+        let Some(process) = world.process_of(worker) else { return false };
+        let process = &mut world.processes[process];
+        process.wrote = false;
+        process.ended.is_none()
+    }
+
+    fn bury(&mut self, worker: WorkerId) {
+        self.world.borrow_mut().saw_burial(worker);
+    }
+
+    fn notice(&mut self) -> Option<Notice> {
+        let mut world = self.world.borrow_mut();
+        let notice = world.notices.pop_front()?;
+        world.saw_notice(notice);
+        Some(notice)
+    }
+
+    fn sweep(&mut self, listener: &SimFd) -> Option<SimFd> {
+        let mut world = self.world.borrow_mut();
+        let Object::Post(post) = listener.object else { return None };
+        let connection = world.accept(post)?;
+        let now = world.now;
+        world.trace.did(now, Who::Master, "sweeps up", connection as u64);
+        Some(world.open(Object::Connection(connection)))
+    }
+
+    fn tokens(
+        &mut self,
+        worker: WorkerId,
+        max: usize,
+        out: &mut Vec<Words>,
+    ) -> Result<(), Overrun> {
+        let mut world = self.world.borrow_mut();
+        let Some(process) = world.process_of(worker) else { return Ok(()) };
+        if world.processes[process].nature.lie == Some(Lie::Overrun)
+            && world.processes[process].up
+            && world.now < world.scenario.calm_from
+            && world.rng.chance(1, 20)
+        {
+            return Err(Overrun { written: u64::MAX, read: 0 });
+        }
+        for _ in 0..max {
+            let Some(words) = world.processes[process].tokens.pop_front() else { break };
+            let closed = matches!(Token::decode(words), Ok(Token { say: Say::Closed(_), .. }));
+            let lost = closed && world.sabotage == Some(Sabotage::LoseClosed);
+            if lost && strikes(&mut world.rng, 100) {
+                continue;
+            }
+            world.saw_words(process, words);
+            out.push(words);
+            if world.sabotage == Some(Sabotage::RepeatWord) && strikes(&mut world.rng, 20) {
+                out.push(words);
+            }
+        }
+        Ok(())
+    }
+
+    fn has_tokens(&mut self) -> bool {
+        let world = self.world.borrow();
+        world
+            .processes
+            .iter()
+            .any(|process| !process.tokens.is_empty() && !process.seen.is_buried())
+    }
+
+    fn doze(&mut self, doze: Doze) {
+        self.world.borrow_mut().doze = doze;
+    }
+
+    fn terms(&mut self, worker: WorkerId) -> Option<Terms> {
+        let world = self.world.borrow();
+        let nature = world.processes[world.process_of(worker)?].nature;
+        (nature.lie != Some(Lie::OtherLayout)).then_some(nature.terms)
+    }
+
+    fn load(&mut self, worker: WorkerId) -> Load {
+        let world = self.world.borrow();
+        world.process_of(worker).map_or_else(Load::default, |process| world.processes[process].load)
+    }
+
+    fn order(&mut self, worker: WorkerId, order: Order) {
+        let mut world = self.world.borrow_mut();
+        if let Some(process) = world.process_of(worker) {
+            world.processes[process].order = order;
+            world.processes[process].seen.signalled();
+        }
+    }
+
+    fn card(&mut self, ticket: Ticket, note: CardNote) {
+        let mut world = self.world.borrow_mut();
+        match note {
+            CardNote::Accepted(..) => world.ledger.opened(ticket),
+            CardNote::Readable(_) => {}
+            CardNote::Offered(worker, _) => world.saw_offer(ticket, worker),
+        }
+    }
+
+    fn control(&mut self, _client: &SimFd, _engine: &Engine) -> ControlStep {
+        ControlStep::Finished
+    }
+
+    fn tell(&mut self, now: Mono, event: Event) {
+        let mut world = self.world.borrow_mut();
+        world.trace.told(now, event);
+        world.saw_event(event);
+    }
+
+    fn flush(&mut self) -> Option<Span> {
+        None
+    }
+}

@@ -1,0 +1,178 @@
+//! The production master over a world that is made up from a number. The same seed gives the same
+//! run to the last bit, so whatever goes wrong once in a million runs can be looked at for as long
+//! as it takes: `dispatchd sim --seed N --trace`.
+//!
+//! Nothing of the master is faked: engine, tickets, crew and loop are those that serve. Kernel,
+//! processes, clients, operator and clock are the world's, which is as hostile as its laws allow.
+
+mod backend;
+mod checker;
+mod faults;
+mod host;
+mod trace;
+mod worker;
+mod workload;
+mod world;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+use self::backend::SimBackend;
+pub use self::faults::Sabotage;
+use self::host::SimHost;
+use self::trace::Trace;
+use self::workload::Scenario;
+use self::world::{Object, Shared, World};
+use crate::engine::Engine;
+use crate::engine::rng::Rng;
+use crate::master::{Master, Opened, Posts};
+use crate::units::{ListenerId, Mono, SeatId, Span};
+
+/// How a run is looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Keep every line of the trace, not only the last ones.
+    pub trace: bool,
+    /// A bug to plant.
+    pub sabotage: Option<Sabotage>,
+    /// At random turns the engine is replaced by its own restored snapshot; the run must be the
+    /// same with it and without.
+    pub restores: bool,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// Of everything that happened, in order.
+    pub hash: u64,
+    /// Turns of the master.
+    pub turns: u64,
+    /// How long it took, by the world's own clock.
+    pub took: Span,
+    /// What was wrong; `None` when nothing was.
+    pub verdict: Option<String>,
+    /// The trace, or its last lines.
+    pub trace: Vec<String>,
+    /// What the run was about: the pool's setup and the mix of faults.
+    pub scenario: String,
+    /// How often each thing happened.
+    pub counts: BTreeMap<&'static str, u64>,
+}
+
+/// Turns after which a run is given up: none takes a tenth of that.
+const TURNS_MAX: u64 = 200_000;
+
+type SimMaster = Master<SimBackend, SimHost>;
+
+/// Runs the world of a seed from its beginning to its end.
+pub fn run(seed: u64, options: Options) -> Report {
+    let mut rng = Rng::new(seed);
+    let scenario = Scenario::draw(&mut rng);
+    let described = scenario.to_string();
+    let mut world = World::new(scenario, rng, Trace::new(options.trace));
+    world.sabotage = options.sabotage;
+    let world: Shared = Rc::new(RefCell::new(world));
+    let mut turns = 0;
+    // Broken invariants panic; the trace that led there is worth more than the panic.
+    let outcome = catch_unwind(AssertUnwindSafe(|| live(&world, options, &mut turns)));
+    let mut verdict = outcome.err().map(|panic| describe(panic.as_ref()));
+    let (mut hash, mut took, mut trace, mut counts) = Default::default();
+    if let Ok(mut world) = world.try_borrow_mut() {
+        verdict = verdict.or_else(|| world.verdict.take());
+        (hash, took) = (world.trace.hash(), world.now.since(Mono::ZERO));
+        (trace, counts) = (world.trace.lines(), world.trace.counts());
+    }
+    Report { seed, hash, turns, took, verdict, trace, scenario: described, counts }
+}
+
+fn live(world: &Shared, options: Options, turns: &mut u64) {
+    let mut master = build(world);
+    let (mut examinations, mut pokes) = appointments(&world.borrow().scenario);
+    master.start();
+    while master.outcome().is_none() && world.borrow().verdict.is_none() {
+        *turns += 1;
+        let now = world.borrow().now;
+        let next = [examinations.last(), pokes.last()].into_iter().flatten().min();
+        let at_most = next.map(|at| at.since(now));
+        if master.turn(at_most).is_err() {
+            break;
+        }
+        let mut world = world.borrow_mut();
+        if master.outcome().is_none() {
+            world.check_turn(master.engine());
+        }
+        pokes.pop_if(|at| *at <= world.now);
+        if examinations.pop_if(|at| *at <= world.now).is_some() {
+            world.check_recovery(master.engine());
+        }
+        if TURNS_MAX < *turns {
+            world.fail("the run takes for ever".to_owned());
+        }
+        if world.rng.chance(1, 50) && options.restores {
+            let restored = Engine::restore(master.engine().snapshot());
+            *master.engine_mut() = restored;
+        }
+    }
+    world.borrow_mut().ledger.over = true;
+    if master.close().is_err() {
+        world.borrow_mut().fail("the port does not come to rest".to_owned());
+    }
+    drop(master);
+    world.borrow_mut().check_end();
+}
+
+/// When the pool is examined, the last time first: after its recovery, and before its end. And
+/// when the master is woken for nothing, so that it reads what workers said before the calm: a
+/// master that has all it wants may leave that unread for long.
+fn appointments(scenario: &Scenario) -> (Vec<Mono>, Vec<Mono>) {
+    let Some(first) = scenario.examined_at else { return Default::default() };
+    let examinations = vec![first.after(Span::from_ms(4_900)), first];
+    (examinations, vec![scenario.calm_from.after(Span::from_s(1))])
+}
+
+fn build(world: &Shared) -> SimMaster {
+    let (setup, posts) = {
+        let mut world = world.borrow_mut();
+        let begins = world.scenario.listeners.clone();
+        let listeners = (0..begins.len())
+            .map(|index| Opened {
+                socket: world.open(Object::Post(index)),
+                listener: ListenerId(u16::try_from(index).expect("there are few listeners")),
+                begins: begins[index],
+                seat: world.posts[index]
+                    .seat
+                    .map(|seat| SeatId(u16::try_from(seat).expect("there are few seats"))),
+            })
+            .collect();
+        let (bell, signals) = (world.open(Object::Bell), world.open(Object::Signals));
+        (world.scenario.setup.clone(), Posts { listeners, bell, signals, control: None })
+    };
+    Master::new(setup, posts, SimBackend::new(Rc::clone(world)), SimHost::new(Rc::clone(world)))
+}
+
+fn describe(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned()
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.trace {
+            writeln!(f, "{line}")?;
+        }
+        let Self { seed, turns, took, hash, .. } = self;
+        match &self.verdict {
+            None => writeln!(f, "seed {seed}: good, {turns} turns in {took}, hash {hash:016x}"),
+            Some(verdict) => {
+                writeln!(f, "{}", self.scenario)?;
+                writeln!(f, "seed {seed}: FAILED after {took}: {verdict}")?;
+                writeln!(f, "to see it all: dispatchd sim --seed {seed} --trace")
+            }
+        }
+    }
+}

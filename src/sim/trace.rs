@@ -1,0 +1,109 @@
+//! What happened, in order: the last lines explain a failure, the counts show which faults a run
+//! met, and the hash of everything tells whether two runs were the same run.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+
+use crate::engine::event::Event;
+use crate::units::{Mono, WorkerId};
+
+/// Lines that a failure shows.
+const LAST: usize = 40;
+const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_FACTOR: u64 = 0x0100_0000_01b3;
+
+/// The diary of one run.
+#[derive(Debug)]
+pub(super) struct Trace {
+    keeps_all: bool,
+    notes: VecDeque<Note>,
+    counts: BTreeMap<&'static str, u64>,
+    hash: u64,
+}
+
+/// Who did it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Who {
+    Client,
+    Kernel,
+    Master,
+    Operator,
+    Worker(WorkerId),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Note {
+    at: Mono,
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Did { who: Who, verb: &'static str, number: u64 },
+    Told(Event),
+}
+
+impl Trace {
+    pub(super) const fn new(keeps_all: bool) -> Self {
+        Self { keeps_all, notes: VecDeque::new(), counts: BTreeMap::new(), hash: FNV_START }
+    }
+
+    /// `number` is a connection, a ticket or an error number, as the verb says.
+    pub(super) fn did(&mut self, at: Mono, who: Who, verb: &'static str, number: u64) {
+        *self.counts.entry(verb).or_default() += 1;
+        let worker = match who {
+            Who::Client => 1,
+            Who::Kernel => 2,
+            Who::Master => 3,
+            Who::Operator => 4,
+            Who::Worker(id) => u64::from(id.epoch) << 32 | u64::from(id.berth) << 8 | 5,
+        };
+        self.mix(at, verb.as_bytes());
+        self.mix(Mono::from_ns(worker), &number.to_le_bytes());
+        self.keep(Note { at, what: What::Did { who, verb, number } });
+    }
+
+    pub(super) fn told(&mut self, at: Mono, event: Event) {
+        self.mix(at, format!("{event:?}").as_bytes());
+        self.keep(Note { at, what: What::Told(event) });
+    }
+
+    pub(super) const fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    pub(super) fn counts(&self) -> BTreeMap<&'static str, u64> {
+        self.counts.clone()
+    }
+
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.notes.iter().map(ToString::to_string).collect()
+    }
+
+    fn keep(&mut self, note: Note) {
+        if !self.keeps_all && self.notes.len() == LAST {
+            self.notes.pop_front();
+        }
+        self.notes.push_back(note);
+    }
+
+    fn mix(&mut self, at: Mono, bytes: &[u8]) {
+        for byte in at.as_ns().to_le_bytes().iter().chain(bytes) {
+            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(FNV_FACTOR);
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let us = self.at.as_ns() / 1_000;
+        write!(f, "{:>4}.{:06} ", us / 1_000_000, us % 1_000_000)?;
+        match self.what {
+            What::Did { who: Who::Worker(id), verb, number } => {
+                write!(f, "worker {id} {verb} {number}")
+            }
+            What::Did { who, verb, number } => write!(f, "{who:?} {verb} {number}"),
+            What::Told(event) => write!(f, "engine: {event:?}"),
+        }
+    }
+}

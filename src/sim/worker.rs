@@ -1,0 +1,684 @@
+//! Workers as small state machines behind a fake channel, with the faults that real ones have:
+//! they are slow, stop, crash anywhere, lie, and do not listen.
+
+use std::collections::VecDeque;
+
+use super::checker::Seen;
+use super::faults::{CRASHES, Crash, LIES, Lie, between, pick};
+use super::trace::Who;
+use super::workload::Concurrency;
+use super::world::{Happening, Holder, Object, World};
+use crate::engine::input::{Load, Terms};
+use crate::limits::TOKEN_RING_BELL;
+use crate::master::host::{Change, Doze, Hire, Notice, Order, Signal, Words};
+use crate::units::{Mono, PoolId, Span, Ticket, WorkerId};
+use crate::wire::parcel::{Header, Kind, tickets};
+use crate::wire::token::{Say, Token};
+
+/// Position in the world's list of all processes that ever were.
+pub(super) type ProcessId = usize;
+
+/// One worker process.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) id: WorkerId,
+    pub(super) seat: usize,
+    pub(super) nature: Nature,
+    pub(super) up: bool,
+    /// Whether it left cleanly, once it has ended.
+    pub(super) ended: Option<bool>,
+    pub(super) stopped_since: Option<Mono>,
+    /// What `waitid` would say of stops; only the last one is kept, and the master is told.
+    pub(super) change: Option<Change>,
+    /// SIGTERM waits for it to go on.
+    term_pending: bool,
+    pub(super) order: Order,
+    /// What was sent to it and nobody has read.
+    pub(super) channel: VecDeque<Letter>,
+    /// Received, not claimed.
+    inbox: VecDeque<Item>,
+    jobs: Vec<Job>,
+    /// Its ring.
+    pub(super) tokens: VecDeque<Words>,
+    pub(super) wrote: bool,
+    looking: bool,
+    /// Requests that hold its slots.
+    running: u32,
+    /// What its page says.
+    pub(super) load: Load,
+    /// What the checker knows that the master knows of it.
+    pub(super) seen: Seen,
+}
+
+/// What kind of process it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Nature {
+    pub(super) terms: Terms,
+    /// How long it takes to look at its channel.
+    latency: Span,
+    service: Span,
+    crash: Option<Crash>,
+    pub(super) lie: Option<Lie>,
+    mute: bool,
+    obeys_drain: bool,
+    obeys_term: bool,
+}
+
+/// A message in a channel.
+#[derive(Debug)]
+pub(super) struct Letter {
+    pub(super) words: Vec<u64>,
+    pub(super) copies: Vec<usize>,
+    pub(super) at: Mono,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    ticket: Ticket,
+    copy: usize,
+    lent: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Job {
+    connection: usize,
+    copy: usize,
+    /// `None`: the process accepted it itself.
+    ticket: Option<Ticket>,
+    lent: bool,
+    since: Mono,
+    stage: Stage,
+}
+
+/// How far a connection's service got.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    /// The first request runs.
+    First,
+    /// Its client owes bytes.
+    Owing,
+    /// It was answered and lives on.
+    Idle,
+    /// A later request runs.
+    Later,
+}
+
+impl World {
+    /// Starts a process, or fails to.
+    pub(super) fn start(&mut self, hire: Hire) -> Option<ProcessId> {
+        if self.strikes(self.scenario.faults.spawn_fails) {
+            self.trace.did(self.now, Who::Worker(hire.worker), "cannot be started at seat", 0);
+            return None;
+        }
+        let mut nature = self.draw_nature();
+        if self.now < self.scenario.faults_from {
+            // Faults come once the pool is up.
+            nature.crash = nature.crash.filter(|crash| *crash != Crash::BeforeHello);
+            let spoken = [Lie::ImpossibleTerms, Lie::OtherLayout];
+            nature.lie = nature.lie.filter(|lie| !spoken.contains(lie));
+            nature.mute = false;
+        }
+        let process = self.processes.len();
+        self.processes.push(Process::new(hire, nature));
+        self.did(process, "starts at seat", u64::from(hire.seat.0));
+        let boot = between(&mut self.rng, Span::from_us(200), Span::from_ms(20));
+        if nature.crash == Some(Crash::BeforeHello) {
+            self.plan_in(boot, Happening::Dies(process, false));
+        } else if !nature.mute {
+            self.plan_in(boot, Happening::Boots(process));
+        }
+        if self.ails(self.scenario.faults.stop) {
+            let when = between(&mut self.rng, boot, Span::from_ms(1_500));
+            let forever = self.rng.chance(1, 3);
+            let length = between(&mut self.rng, Span::from_ms(1), Span::from_ms(600));
+            self.plan_in(when, Happening::Stops(process, (!forever).then_some(length)));
+        }
+        if self.rng.chance(1, 8) {
+            self.plan_in(boot, Happening::Writes(process));
+        }
+        Some(process)
+    }
+
+    fn draw_nature(&mut self) -> Nature {
+        let faults = self.scenario.faults.clone();
+        let concurrency = match self.scenario.concurrency {
+            Concurrency::Same(concurrency) => concurrency,
+            Concurrency::Mixed => pick(&mut self.rng, &[1, 1, 3, 8]),
+        };
+        let slow = self.ails(faults.slow);
+        let patience = if slow { Span::from_ms(25) } else { Span::from_us(60) };
+        let connections_max = self.scenario.connections_max;
+        Nature {
+            terms: Terms { concurrency, connections_max },
+            latency: between(&mut self.rng, Span::from_us(5), patience),
+            service: self.scenario.service,
+            crash: self.ails(faults.crash).then(|| pick(&mut self.rng, &CRASHES)),
+            lie: self.ails(faults.lie).then(|| pick(&mut self.rng, &LIES)),
+            mute: self.ails(faults.mute),
+            obeys_drain: !self.ails(faults.deaf_to_drain),
+            obeys_term: !self.ails(faults.deaf_to_term),
+        }
+    }
+
+    fn did(&mut self, process: ProcessId, verb: &'static str, number: u64) {
+        let id = self.processes[process].id;
+        self.trace.did(self.now, Who::Worker(id), verb, number);
+    }
+
+    /// Whether it can do anything at the moment.
+    fn runs(&self, process: ProcessId) -> bool {
+        let process = &self.processes[process];
+        process.ended.is_none() && process.stopped_since.is_none()
+    }
+
+    pub(super) fn boots(&mut self, process: ProcessId) {
+        if self.processes[process].ended.is_some() {
+            return;
+        }
+        if self.processes[process].stopped_since.is_some() {
+            // It goes on with that when it is continued.
+            return;
+        }
+        self.processes[process].up = true;
+        self.did(process, "says hello", 0);
+        if self.processes[process].nature.lie == Some(Lie::ImpossibleTerms) {
+            let bad =
+                Terms { concurrency: pick(&mut self.rng, &[0, u32::MAX]), connections_max: 9 };
+            self.processes[process].nature.terms = bad;
+        }
+        self.says(process, Say::Hello);
+        if self.processes[process].nature.lie.is_some() {
+            self.plan_in(Span::from_ms(1), Happening::Lies(process));
+        }
+        self.look_soon(process);
+    }
+
+    /// Lets it look at its channel after its latency.
+    pub(super) fn look_soon(&mut self, process: ProcessId) {
+        let this = &mut self.processes[process];
+        if !this.looking && this.ended.is_none() && this.up {
+            this.looking = true;
+            let latency = this.nature.latency;
+            self.plan_in(latency, Happening::Looks(process));
+        }
+    }
+
+    /// A connection waits at a listener that workers accept from as well.
+    pub(super) fn wake_acceptors(&mut self, post: usize) {
+        if !self.scenario.is_kernel() {
+            return;
+        }
+        for process in 0..self.processes.len() {
+            if self.accepts_from(process, post) {
+                self.look_soon(process);
+            }
+        }
+    }
+
+    fn accepts_from(&self, process: ProcessId, post: usize) -> bool {
+        let this = &self.processes[process];
+        let seat = self.posts[post].seat;
+        this.ended.is_none() && this.up && seat.is_none_or(|seat| seat == this.seat)
+    }
+
+    /// Takes in what there is, as far as it goes.
+    pub(super) fn looks(&mut self, process: ProcessId) {
+        self.processes[process].looking = false;
+        while self.runs(process) && self.processes[process].up {
+            if self.claims_next(process) || self.receives_next(process) {
+                continue;
+            }
+            if self.leaves_if_told(process) || !self.accepts_next(process) {
+                return;
+            }
+        }
+    }
+
+    /// Begins with something that it has received.
+    fn claims_next(&mut self, process: ProcessId) -> bool {
+        let this = &self.processes[process];
+        if this.nature.lie == Some(Lie::NeverClaims) || !this.has_slot() {
+            return false;
+        }
+        let Some(item) = self.processes[process].inbox.pop_front() else { return false };
+        let connection = self.connection_of(item.copy);
+        self.did(process, "claims", connection as u64);
+        self.begins(process, connection);
+        let transit_us = u32::try_from(self.rng.below(200)).unwrap_or(0);
+        self.says(process, Say::Claimed { ticket: item.ticket, transit_us });
+        let job = Job {
+            connection,
+            copy: item.copy,
+            ticket: Some(item.ticket),
+            lent: item.lent,
+            since: self.now,
+            stage: Stage::First,
+        };
+        self.works_on(process, job);
+        if self.processes[process].nature.crash == Some(Crash::Claimed) {
+            self.dies(process, false);
+        }
+        true
+    }
+
+    fn works_on(&mut self, process: ProcessId, job: Job) {
+        let this = &mut self.processes[process];
+        this.running += 1;
+        this.load.in_flight += 1;
+        this.load.connections += 1;
+        this.jobs.push(job);
+        let most = this.nature.service;
+        let service = between(&mut self.rng, Span::from_us(20), most);
+        self.plan_in(service, Happening::Works(process, job.connection));
+        if self.processes[process].nature.crash == Some(Crash::InService) {
+            let halfway = Span::from_ns(service.as_ns() / 2);
+            self.plan_in(halfway, Happening::Dies(process, false));
+        }
+    }
+
+    /// Reads one message; whoever reads it first has it.
+    fn receives_next(&mut self, process: ProcessId) -> bool {
+        let greedy = self.scenario.greedy;
+        let this = &mut self.processes[process];
+        let wants = greedy && 1 < this.nature.terms.concurrency
+            || this.has_slot() && this.inbox.is_empty()
+            || this.nature.lie == Some(Lie::NeverClaims) && this.inbox.is_empty();
+        if !wants {
+            return false;
+        }
+        match this.channel.front() {
+            None => return false,
+            Some(letter) if !letter.copies.is_empty() => {
+                if this.nature.crash == Some(Crash::Unread) {
+                    self.dies(process, false);
+                    return true;
+                }
+            }
+            Some(_) => {}
+        }
+        let Some(letter) = self.processes[process].channel.pop_front() else { return false };
+        let opened = Header::decode(&letter.words, letter.copies.len());
+        let Ok((Header { kind, .. }, words)) = opened else {
+            self.fail(format!("worker {} was sent {:?}", self.processes[process].id, letter.words));
+            return false;
+        };
+        let lent = match kind {
+            Kind::Look => return true,
+            Kind::Lend => true,
+            Kind::Transfer => false,
+        };
+        for (ticket, copy) in tickets(words).zip(letter.copies) {
+            self.receives(process, ticket, copy);
+            self.processes[process].inbox.push_back(Item { ticket, copy, lent });
+        }
+        if self.processes[process].nature.crash == Some(Crash::Received) {
+            self.dies(process, false);
+        }
+        true
+    }
+
+    /// Accepts a connection itself, under a kernel policy.
+    fn accepts_next(&mut self, process: ProcessId) -> bool {
+        let this = &self.processes[process];
+        if !self.scenario.is_kernel() || !this.has_slot() || this.order == Order::Drain {
+            return false;
+        }
+        let waits = |post: &usize| {
+            self.accepts_from(process, *post) && !self.posts[*post].backlog.is_empty()
+        };
+        let Some(post) = (0..self.posts.len()).find(waits) else { return false };
+        let Some(connection) = self.accept(post) else { return false };
+        self.did(process, "accepts", connection as u64);
+        let copy = self.copy(Object::Connection(connection), Holder::Process(process));
+        self.begins(process, connection);
+        let job = Job {
+            connection,
+            copy,
+            ticket: None,
+            lent: false,
+            since: self.now,
+            stage: Stage::First,
+        };
+        self.works_on(process, job);
+        true
+    }
+
+    /// Finishes, if it was told to and has nothing left to do.
+    fn leaves_if_told(&mut self, process: ProcessId) -> bool {
+        let this = &self.processes[process];
+        if this.order != Order::Drain || !this.nature.obeys_drain {
+            return false;
+        }
+        if this.nature.crash == Some(Crash::Draining) {
+            self.dies(process, false);
+            return true;
+        }
+        if !this.inbox.is_empty() || this.jobs.iter().any(|job| job.stage != Stage::Idle) {
+            return true;
+        }
+        while let Some(job) = self.processes[process].jobs.pop() {
+            self.closes(process, job);
+        }
+        self.dies(process, true);
+        true
+    }
+
+    /// The next step of a connection's service.
+    pub(super) fn works(&mut self, process: ProcessId, connection: usize) {
+        if !self.runs(process) {
+            if self.processes[process].ended.is_none() {
+                // It is stopped: later.
+                self.plan_in(Span::from_ms(2), Happening::Works(process, connection));
+            }
+            return;
+        }
+        let jobs = &self.processes[process].jobs;
+        let Some(at) = jobs.iter().position(|job| job.connection == connection) else { return };
+        match jobs[at].stage {
+            Stage::First => self.first_ends(process, at),
+            Stage::Owing => self.client_pays(process, at),
+            Stage::Idle if self.rng.chance(1, 2) && !self.connections[connection].hung_up => {
+                let this = &mut self.processes[process];
+                this.jobs[at].stage = Stage::Later;
+                this.load.in_flight += 1;
+                self.works_later(process, connection);
+            }
+            Stage::Later => {
+                let this = &mut self.processes[process];
+                this.jobs[at].stage = Stage::Idle;
+                this.load.in_flight -= 1;
+                self.works_later(process, connection);
+            }
+            Stage::Idle => {
+                let job = self.processes[process].jobs.swap_remove(at);
+                self.closes(process, job);
+            }
+        }
+        self.look_soon(process);
+    }
+
+    fn works_later(&mut self, process: ProcessId, connection: usize) {
+        let most = self.processes[process].nature.service;
+        let after = between(&mut self.rng, Span::from_us(50), most);
+        self.plan_in(after, Happening::Works(process, connection));
+    }
+
+    fn first_ends(&mut self, process: ProcessId, at: usize) {
+        let Job { connection, ticket, since, .. } = self.processes[process].jobs[at];
+        let silent = !self.connections[connection].sent;
+        let owes = self.rng.chance(1, 6) || silent && !self.connections[connection].hung_up;
+        let this = &mut self.processes[process];
+        this.running -= 1;
+        this.load.in_flight -= 1;
+        if owes {
+            this.jobs[at].stage = Stage::Owing;
+            self.says_of(process, ticket, Say::Waiting);
+            let after = between(&mut self.rng, Span::from_us(100), Span::from_ms(20));
+            return self.plan_in(after, Happening::Works(process, connection));
+        }
+        self.connections[connection].served |= self.connections[connection].sent;
+        self.did(process, "answers", connection as u64);
+        let keeps = self.scenario.keep_alive && self.rng.chance(2, 3);
+        if keeps && self.rng.chance(1, 4) {
+            self.says_of(process, ticket, Say::Pinned);
+        } else {
+            let service_us = u32::try_from(self.now.since(since).as_us()).unwrap_or(u32::MAX);
+            self.says_of(process, ticket, |ticket| Say::Done { ticket, service_us });
+        }
+        if keeps {
+            self.processes[process].jobs[at].stage = Stage::Idle;
+            self.works_later(process, connection);
+        } else {
+            let job = self.processes[process].jobs.swap_remove(at);
+            self.closes(process, job);
+        }
+    }
+
+    /// The bytes that were owed have come, or never will.
+    fn client_pays(&mut self, process: ProcessId, at: usize) {
+        let Job { connection, ticket, .. } = self.processes[process].jobs[at];
+        let Self { connections, scenario, .. } = self;
+        let gives_up = connections[connection].hung_up
+            || !connections[connection].sent && scenario.calm_from < self.now;
+        if gives_up {
+            let job = self.processes[process].jobs.swap_remove(at);
+            return self.closes(process, job);
+        }
+        if self.connections[connection].sent {
+            let this = &mut self.processes[process];
+            this.jobs[at].stage = Stage::First;
+            this.running += 1;
+            this.load.in_flight += 1;
+            self.says_of(process, ticket, Say::Resumed);
+        }
+        self.works_later(process, connection);
+    }
+
+    fn closes(&mut self, process: ProcessId, job: Job) {
+        self.did(process, "closes", job.connection as u64);
+        let this = &mut self.processes[process];
+        this.load.connections -= 1;
+        self.says_of(process, job.ticket, Say::Closed);
+        if job.lent {
+            self.connections[job.connection].shut = true;
+        }
+        self.close(job.copy);
+    }
+
+    fn says_of(
+        &mut self,
+        process: ProcessId,
+        ticket: Option<Ticket>,
+        say: impl FnOnce(Ticket) -> Say,
+    ) {
+        if let Some(ticket) = ticket {
+            self.says(process, say(ticket));
+        }
+    }
+
+    fn says(&mut self, process: ProcessId, say: Say) {
+        let words = Token { pool: PoolId(0), say }.encode();
+        self.pushes(process, words);
+    }
+
+    fn pushes(&mut self, process: ProcessId, words: Words) {
+        let this = &mut self.processes[process];
+        this.tokens.push_back(words);
+        let rings = match self.doze {
+            Doze::Awake => false,
+            Doze::Content => TOKEN_RING_BELL <= this.tokens.len(),
+            Doze::Waiting => true,
+        };
+        if rings {
+            self.bell_rung = true;
+            self.stir(Object::Bell);
+        }
+    }
+
+    pub(super) fn lies(&mut self, process: ProcessId) {
+        let Some(lie) = self.processes[process].nature.lie else { return };
+        if self.processes[process].ended.is_some() || self.scenario.calm_from <= self.now {
+            return;
+        }
+        self.plan_in(Span::from_ms(7), Happening::Lies(process));
+        if !self.runs(process) {
+            return;
+        }
+        match lie {
+            Lie::BadToken => {
+                let words = [self.rng.next_u64() | 0xff, self.rng.next_u64()];
+                self.pushes(process, words);
+            }
+            Lie::DoubleHello => self.says(process, Say::Hello),
+            Lie::StaleTicket => {
+                let slot = u32::try_from(self.rng.below(40)).unwrap_or(0);
+                self.says(process, Say::Closed(Ticket { slot, generation: u32::MAX }));
+            }
+            Lie::OthersTicket => self.lies_of_another(process),
+            Lie::DoubleClaim => {
+                let jobs = &self.processes[process].jobs;
+                let Some(Some(ticket)) = jobs.first().map(|job| job.ticket) else { return };
+                self.says(process, Say::Claimed { ticket, transit_us: 1 });
+            }
+            Lie::NeverClaims | Lie::ImpossibleTerms | Lie::OtherLayout | Lie::Overrun => {}
+        }
+        self.did(process, "lies", lie as u64);
+    }
+
+    /// Says something about a connection that is none of its business.
+    fn lies_of_another(&mut self, process: ProcessId) {
+        let id = self.processes[process].id;
+        let strangers: Vec<Ticket> = self
+            .ledger
+            .tickets()
+            .filter(|(_, with)| *with != Some(id))
+            .map(|(ticket, _)| ticket)
+            .collect();
+        if strangers.is_empty() {
+            return;
+        }
+        let ticket = pick(&mut self.rng, &strangers);
+        let say = match self.rng.below(4) {
+            0 => Say::Claimed { ticket, transit_us: 3 },
+            1 => Say::Done { ticket, service_us: 3 },
+            2 => Say::Closed(ticket),
+            _ => Say::Resumed(ticket),
+        };
+        // It may be offered the ticket before the word is read: then the lie is about its own.
+        self.says(process, say);
+        self.ledger.lied_about(ticket, id);
+    }
+
+    pub(super) fn writes(&mut self, process: ProcessId) {
+        if self.processes[process].ended.is_none() {
+            self.processes[process].wrote = true;
+            self.did(process, "writes", 0);
+            self.stir(Object::Output(process));
+        }
+    }
+
+    pub(super) fn stops(&mut self, process: ProcessId, length: Option<Span>) {
+        if !self.runs(process) || self.scenario.calm_from <= self.now {
+            return;
+        }
+        self.did(process, "is stopped", 0);
+        self.processes[process].stopped_since = Some(self.now);
+        // One that hangs in the kernel does as little, and nobody is told.
+        if self.rng.chance(2, 3) {
+            self.tells_of(process, Change::Stopped);
+        }
+        if let Some(length) = length {
+            self.plan_in(length, Happening::Continues(process));
+        }
+    }
+
+    pub(super) fn continues(&mut self, process: ProcessId) {
+        let this = &mut self.processes[process];
+        if this.ended.is_some() || this.stopped_since.take().is_none() {
+            return;
+        }
+        let (up, term) = (this.up, std::mem::take(&mut this.term_pending));
+        self.did(process, "is continued", 0);
+        self.tells_of(process, Change::Continued);
+        if term && self.processes[process].nature.obeys_term {
+            return self.dies(process, false);
+        }
+        if up {
+            self.look_soon(process);
+        } else if !self.processes[process].nature.mute {
+            self.plan_in(Span::from_us(100), Happening::Boots(process));
+        }
+    }
+
+    /// SIGCHLD; several are one.
+    fn tells_of(&mut self, process: ProcessId, change: Change) {
+        self.processes[process].change = Some(change);
+        if !self.notices.contains(&Notice::Children) {
+            self.notices.push_back(Notice::Children);
+        }
+        self.stir(Object::Signals);
+    }
+
+    pub(super) fn signals(&mut self, process: ProcessId, signal: Signal) {
+        self.did(process, "gets signal", signal as u64);
+        let soon = between(&mut self.rng, Span::from_us(10), Span::from_ms(2));
+        let this = &mut self.processes[process];
+        this.seen.signalled();
+        match signal {
+            Signal::Kill => self.plan_in(soon, Happening::Dies(process, false)),
+            Signal::Terminate if this.stopped_since.is_some() => this.term_pending = true,
+            Signal::Terminate if this.nature.obeys_term => {
+                self.plan_in(soon, Happening::Dies(process, false));
+            }
+            Signal::Terminate => {}
+        }
+    }
+
+    /// Its end: the kernel closes what it had.
+    pub(super) fn dies(&mut self, process: ProcessId, clean: bool) {
+        if self.processes[process].ended.is_some() {
+            return;
+        }
+        self.did(process, if clean { "leaves" } else { "dies" }, 0);
+        self.processes[process].ended = Some(clean);
+        for item in std::mem::take(&mut self.processes[process].inbox) {
+            self.close(item.copy);
+        }
+        for job in std::mem::take(&mut self.processes[process].jobs) {
+            self.close(job.copy);
+        }
+        self.stir(Object::Ending(process));
+        self.stir(Object::Output(process));
+    }
+
+    /// The master has closed its end: an orphan leaves.
+    pub(super) fn channel_closes(&mut self, process: ProcessId) {
+        if self.processes[process].ended.is_none() {
+            let id = self.processes[process].id;
+            self.fail(format!("the channel of worker {id} is closed, and it lives"));
+        }
+    }
+
+    /// The last end of a channel that nobody reads any more: what is in it is lost.
+    pub(super) fn kept_closes(&mut self, process: ProcessId) {
+        for letter in std::mem::take(&mut self.processes[process].channel) {
+            for copy in letter.copies {
+                self.close(copy);
+            }
+        }
+    }
+}
+
+impl Process {
+    fn new(hire: Hire, nature: Nature) -> Self {
+        Self {
+            id: hire.worker,
+            seat: hire.seat.index(),
+            nature,
+            up: false,
+            ended: None,
+            stopped_since: None,
+            change: None,
+            term_pending: false,
+            order: Order::Serve,
+            channel: VecDeque::new(),
+            inbox: VecDeque::new(),
+            jobs: Vec::new(),
+            tokens: VecDeque::new(),
+            wrote: false,
+            looking: false,
+            running: 0,
+            load: Load::default(),
+            seen: Seen::default(),
+        }
+    }
+
+    const fn has_slot(&self) -> bool {
+        self.running < self.nature.terms.concurrency
+    }
+
+    /// Connections that it has from the master, begun or not.
+    pub(super) fn has(&self) -> usize {
+        self.inbox.len() + self.jobs.iter().filter(|job| job.ticket.is_some()).count()
+    }
+}

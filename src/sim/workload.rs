@@ -1,0 +1,196 @@
+//! What a run is about: the pool's setup, its clients and its operator, drawn from the seed.
+
+use std::fmt;
+
+use super::faults::{Faults, between, pick};
+use crate::engine::input::Begins;
+use crate::engine::policy::{Binder, Depth, Policy};
+use crate::engine::rng::Rng;
+use crate::engine::worker::Patience;
+use crate::engine::{Overload, Setup};
+use crate::master::host::Notice;
+use crate::units::{Mono, Span};
+
+/// Everything about a run that is decided before it begins.
+#[derive(Clone, Debug)]
+pub(super) struct Scenario {
+    pub(super) setup: Setup,
+    pub(super) faults: Faults,
+    /// Before then no process is at fault, so that the pool gets up.
+    pub(super) faults_from: Mono,
+    /// From then on nothing new goes wrong.
+    pub(super) calm_from: Mono,
+    /// When the pool must be whole again; `None`: it is stopped in the middle of the faults.
+    pub(super) examined_at: Option<Mono>,
+    pub(super) clients: Vec<Client>,
+    pub(super) orders: Vec<(Mono, Notice)>,
+    /// Who speaks first on each listener; with `seats`, one listener per seat.
+    pub(super) listeners: Vec<Begins>,
+    /// What workers announce.
+    pub(super) concurrency: Concurrency,
+    pub(super) connections_max: u32,
+    /// Messages that fit into a channel.
+    pub(super) channel: usize,
+    /// Longest service.
+    pub(super) service: Span,
+    /// Whether workers receive more than they begin with; only those of concurrency above one.
+    pub(super) greedy: bool,
+    /// Whether connections live on after the first answer.
+    pub(super) keep_alive: bool,
+    /// Whether submitted operations take effect at once, as with epoll, or in the next wait.
+    pub(super) eager: bool,
+}
+
+/// What workers can do at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Concurrency {
+    Same(u32),
+    /// Each its own: custody differs from worker to worker.
+    Mixed,
+}
+
+/// A client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Client {
+    pub(super) connects: Mono,
+    /// `None`: it says nothing, ever.
+    pub(super) sends: Option<Mono>,
+    /// `None`: it waits for its answer.
+    pub(super) hangs_up: Option<Mono>,
+}
+
+/// Time for a pool to become whole again after the last fault: the longest back-off with its
+/// jitter, a start, a rollout's failures, and the patience with stalled and draining workers.
+const RECOVERY: Span = Span::from_s(40);
+/// Time for the clients that come after the recovery; the longer one lets the patience with silent
+/// clients end.
+const AFTERWARDS: [Span; 3] = [Span::from_s(5), Span::from_s(5), Span::from_s(30)];
+
+impl Scenario {
+    pub(super) fn draw(rng: &mut Rng) -> Self {
+        let quiet = rng.chance(1, 16);
+        let faults = if quiet { Faults::NONE } else { Faults::draw(rng) };
+        let setup = draw_setup(rng);
+        let rough_start = rng.chance(1, 12);
+        let faults_from = Mono::from_ns(if rough_start { 0 } else { 200_000_000 });
+        let busy = between(rng, Span::from_ms(800), Span::from_ms(3_000));
+        let calm_from = Mono::ZERO.after(Span::from_ms(200)).after(busy);
+        let examined_at = rng.chance(4, 5).then(|| calm_from.after(RECOVERY));
+        let ends_at = match examined_at {
+            Some(at) => at.after(pick(rng, &AFTERWARDS)),
+            None => Mono::from_ns(rng.below(calm_from.as_ns())),
+        };
+        // Silent clients fill a small hold queue until they are let go; that is what it is for.
+        let stay = 20 < setup.hold_max;
+        let mut clients = draw_clients(rng, 60, stay, Mono::ZERO, calm_from);
+        if let Some(at) = examined_at {
+            clients.extend(draw_clients(rng, 10, stay, at, at.after(Span::from_s(1))));
+        }
+        let server_first = rng.chance(1, 8);
+        let begins = if server_first { Begins::Server } else { Begins::Client };
+        let listeners = match setup.policy {
+            Policy::Reuseport => vec![Begins::Client; setup.weights.len()],
+            _ if rng.chance(1, 3) => vec![Begins::Client, begins],
+            _ => vec![begins],
+        };
+        Self {
+            orders: draw_orders(rng, calm_from, ends_at),
+            concurrency: match rng.below(3) {
+                0 => Concurrency::Same(1),
+                1 => Concurrency::Same(2 + u32::try_from(rng.below(6)).unwrap_or(0)),
+                _ => Concurrency::Mixed,
+            },
+            connections_max: pick(rng, &[1_000, 1_000, 6]),
+            channel: pick(rng, &[1, 2, 8, 64]),
+            service: pick(rng, &[Span::from_us(200), Span::from_ms(3), Span::from_ms(30)]),
+            greedy: rng.chance(1, 2),
+            keep_alive: rng.chance(1, 2),
+            eager: rng.chance(1, 2),
+            setup,
+            faults,
+            faults_from,
+            calm_from,
+            examined_at,
+            clients,
+            listeners,
+        }
+    }
+
+    /// Whether workers accept for themselves.
+    pub(super) const fn is_kernel(&self) -> bool {
+        matches!(self.setup.policy.binder(), Binder::Kernel)
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { setup, faults, concurrency, channel, connections_max, .. } = self;
+        writeln!(f, "{setup:?}")?;
+        writeln!(f, "{faults:?}")?;
+        write!(f, "{concurrency:?}, {connections_max} connections, channels of {channel}")?;
+        write!(f, ", listeners {:?}, calm from {:?}", self.listeners, self.calm_from)
+    }
+}
+
+fn draw_setup(rng: &mut Rng) -> Setup {
+    let policy = pick(
+        rng,
+        &[
+            Policy::RoundRobin,
+            Policy::Weighted,
+            Policy::Least,
+            Policy::Jbsq(Depth::Auto),
+            Policy::Jbsq(Depth::Fixed(1)),
+            Policy::Jbsq(Depth::Fixed(3)),
+            Policy::Shared,
+            Policy::Reuseport,
+        ],
+    );
+    let seats = 1 + rng.below(4);
+    Setup {
+        policy,
+        weights: (0..seats).map(|_| pick(rng, &[1, 1, 2, 5])).collect(),
+        hold_max: pick(rng, &[1, 2, 5, 20, 1_000]),
+        overload: pick(rng, &[Overload::Hold, Overload::Hold, Overload::Reject]),
+        patience: Patience {
+            start: between(rng, Span::from_ms(150), Span::from_ms(1_500)),
+            drain: between(rng, Span::from_ms(100), Span::from_ms(2_000)),
+        },
+        stall_timeout: between(rng, Span::from_ms(50), Span::from_ms(1_000)),
+        seed: rng.next_u64(),
+    }
+}
+
+/// `stay`: whether those who say nothing may stay on the line.
+fn draw_clients(rng: &mut Rng, least: u64, stay: bool, from: Mono, to: Mono) -> Vec<Client> {
+    let count = least + rng.below(least * 4);
+    let (silent, leaving) = (rng.below(150), rng.below(200));
+    let one = |_| {
+        let connects = from.after(Span::from_ns(rng.below(to.since(from).as_ns() + 1)));
+        let soon = Span::from_us(if rng.chance(1, 2) { 0 } else { rng.below(20_000) });
+        let sends = (!rng.chance(silent, 1_000)).then(|| connects.after(soon));
+        let leaves = rng.chance(leaving, 1_000) || sends.is_none() && !stay;
+        let after = Span::from_us(rng.below(60_000));
+        Client { connects, sends, hangs_up: leaves.then(|| connects.after(after)) }
+    };
+    (0..count).map(one).collect()
+}
+
+fn draw_orders(rng: &mut Rng, calm_from: Mono, ends_at: Mono) -> Vec<(Mono, Notice)> {
+    let mut orders = Vec::new();
+    let changes = [Notice::Reload, Notice::Reload, Notice::OneMore, Notice::OneLess];
+    for _ in 0..rng.below(6) {
+        let at = Mono::from_ns(rng.below(calm_from.as_ns()));
+        orders.push((at, pick(rng, &changes)));
+    }
+    match rng.below(4) {
+        0 => orders.push((ends_at, Notice::Quit)),
+        1 => {
+            orders.push((ends_at, Notice::Interrupt));
+            let again = Span::from_us(rng.below(500_000));
+            orders.push((ends_at.after(again), Notice::Interrupt));
+        }
+        _ => orders.push((ends_at, Notice::Terminate)),
+    }
+    orders
+}

@@ -1,0 +1,466 @@
+//! The fake kernel: a clock that moves only when somebody waits, an agenda of what will happen,
+//! and sockets as counted copies. Backend and host are two views of this one world.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::rc::Rc;
+
+use super::checker::Ledger;
+use super::faults::{Sabotage, between, strikes};
+use super::trace::{Trace, Who};
+use super::worker::{Process, ProcessId};
+use super::workload::Scenario;
+use crate::engine::rng::Rng;
+use crate::master::host::{Doze, Notice};
+use crate::units::{Mono, Span, Ticket, WorkerId};
+
+/// A world that backend and host share.
+pub(super) type Shared = Rc<RefCell<World>>;
+
+/// Everything there is outside the master.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) now: Mono,
+    pub(super) rng: Rng,
+    pub(super) scenario: Scenario,
+    pub(super) sabotage: Option<Sabotage>,
+    pub(super) trace: Trace,
+    /// What is wrong; the first finding counts.
+    pub(super) verdict: Option<String>,
+    agenda: BTreeMap<(Mono, u64), Happening>,
+    serial: u64,
+    desk: Desk,
+    copies: Vec<Replica>,
+    pub(super) connections: Vec<Connection>,
+    pub(super) processes: Vec<Process>,
+    pub(super) posts: Vec<Post>,
+    pub(super) notices: VecDeque<Notice>,
+    pub(super) doze: Doze,
+    pub(super) bell_rung: bool,
+    /// Objects that may have become ready since the backend last looked.
+    pub(super) stirred: Vec<Object>,
+    pub(super) ledger: Ledger,
+    pub(super) jumped_at: Mono,
+    /// Accepts that landed though they were cancelled.
+    pub(super) landed: usize,
+}
+
+/// What a descriptor stands for.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Object {
+    Connection(usize),
+    Post(usize),
+    /// The master's end of a process's channel.
+    Channel(ProcessId),
+    /// The copy of the process's end that the master keeps.
+    Kept(ProcessId),
+    Ending(ProcessId),
+    Output(ProcessId),
+    Bell,
+    Signals,
+}
+
+/// Who has a copy of a descriptor.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Holder {
+    /// The master, or an operation of its backend.
+    Master,
+    /// A message that nobody has read.
+    Channel(ProcessId),
+    Process(ProcessId),
+    Nobody,
+}
+
+/// A descriptor of the master: one copy of an object. Dropping it closes the copy.
+pub(super) struct SimFd {
+    copy: usize,
+    pub(super) object: Object,
+    desk: Desk,
+}
+
+type Desk = Rc<RefCell<Vec<usize>>>;
+
+#[derive(Clone, Copy, Debug)]
+struct Replica {
+    object: Object,
+    holder: Holder,
+}
+
+/// A client's connection, seen from above.
+#[derive(Clone, Debug)]
+pub(super) struct Connection {
+    pub(super) post: usize,
+    pub(super) sent: bool,
+    pub(super) hung_up: bool,
+    /// One side has shut it down.
+    pub(super) shut: bool,
+    /// The master lets it go for its silence.
+    pub(super) let_go: bool,
+    pub(super) copies: u32,
+    pub(super) accepted: Option<Mono>,
+    pub(super) ticket: Option<Ticket>,
+    /// The master has been told that it is readable.
+    pub(super) told: bool,
+    /// The last process that received it.
+    pub(super) received_by: Option<ProcessId>,
+    /// The process that began with it.
+    pub(super) begun_by: Option<ProcessId>,
+    pub(super) served: bool,
+    /// A liar had to do with it: it may be lost.
+    pub(super) tainted: bool,
+    pub(super) offers: u32,
+    pub(super) ended: Option<&'static str>,
+}
+
+/// A listening socket.
+#[derive(Clone, Debug)]
+pub(super) struct Post {
+    pub(super) backlog: VecDeque<usize>,
+    /// The master has it open.
+    pub(super) open: bool,
+    /// The seat whose worker accepts from it too.
+    pub(super) seat: Option<usize>,
+}
+
+/// What will happen.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Happening {
+    Connects(usize),
+    Sends(usize),
+    HangsUp(usize),
+    Boots(ProcessId),
+    Looks(ProcessId),
+    Works(ProcessId, usize),
+    Stops(ProcessId, Option<Span>),
+    Continues(ProcessId),
+    Lies(ProcessId),
+    Writes(ProcessId),
+    Dies(ProcessId, bool),
+    Orders(Notice),
+    Jumps(Span),
+    CalmsDown,
+}
+
+impl World {
+    pub(super) fn new(scenario: Scenario, rng: Rng, trace: Trace) -> Self {
+        let by_seat = scenario.setup.policy == crate::engine::policy::Policy::Reuseport;
+        let post =
+            |seat| Post { backlog: VecDeque::new(), open: true, seat: by_seat.then_some(seat) };
+        let posts = (0..scenario.listeners.len()).map(post).collect();
+        let mut world = Self {
+            now: Mono::from_ns(1_000),
+            rng,
+            scenario,
+            sabotage: None,
+            trace,
+            verdict: None,
+            agenda: BTreeMap::new(),
+            serial: 0,
+            desk: Desk::default(),
+            copies: Vec::new(),
+            connections: Vec::new(),
+            processes: Vec::new(),
+            posts,
+            notices: VecDeque::new(),
+            doze: Doze::Awake,
+            bell_rung: false,
+            stirred: Vec::new(),
+            ledger: Ledger::default(),
+            jumped_at: Mono::ZERO,
+            landed: 0,
+        };
+        world.write_agenda();
+        world
+    }
+
+    fn write_agenda(&mut self) {
+        for index in 0..self.scenario.clients.len() {
+            let client = self.scenario.clients[index];
+            let posts = self.posts.len() as u64;
+            let post = usize::try_from(self.rng.below(posts)).expect("there are few listeners");
+            self.connections.push(Connection::new(post));
+            self.plan(client.connects, Happening::Connects(index));
+            if let Some(at) = client.sends {
+                self.plan(at, Happening::Sends(index));
+            }
+            if let Some(at) = client.hangs_up {
+                self.plan(at, Happening::HangsUp(index));
+            }
+        }
+        for (at, notice) in self.scenario.orders.clone() {
+            self.plan(at, Happening::Orders(notice));
+        }
+        let calm_from = self.scenario.calm_from;
+        self.plan(calm_from, Happening::CalmsDown);
+        for _ in 0..self.scenario.faults.jumps {
+            let at = Mono::from_ns(self.rng.below(calm_from.as_ns()));
+            let leap = between(&mut self.rng, Span::from_ms(5), Span::from_s(3));
+            self.plan(at, Happening::Jumps(leap));
+        }
+    }
+
+    /// Puts something on the agenda; what is planned for one instant happens in the order of
+    /// planning.
+    pub(super) fn plan(&mut self, at: Mono, happening: Happening) {
+        self.serial += 1;
+        self.agenda.insert((at, self.serial), happening);
+    }
+
+    pub(super) fn plan_in(&mut self, after: Span, happening: Happening) {
+        self.plan(self.now.after(after), happening);
+    }
+
+    pub(super) fn next_happening(&self) -> Option<Mono> {
+        self.agenda.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Lets everything happen that is due.
+    pub(super) fn live(&mut self) {
+        self.settle();
+        while let Some(entry) = self.agenda.first_entry() {
+            if self.now < entry.key().0 {
+                break;
+            }
+            let happening = entry.remove();
+            self.happen(happening);
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Connects(connection) => self.connects(connection),
+            Happening::Sends(connection) => self.sends(connection),
+            Happening::HangsUp(connection) => self.hangs_up(connection),
+            Happening::Boots(process) => self.boots(process),
+            Happening::Looks(process) => self.looks(process),
+            Happening::Works(process, connection) => self.works(process, connection),
+            Happening::Stops(process, length) => self.stops(process, length),
+            Happening::Continues(process) => self.continues(process),
+            Happening::Lies(process) => self.lies(process),
+            Happening::Writes(process) => self.writes(process),
+            Happening::Dies(process, clean) => self.dies(process, clean),
+            Happening::Orders(notice) => {
+                self.trace.did(self.now, Who::Operator, "orders", notice as u64);
+                self.notices.push_back(notice);
+                self.stir(Object::Signals);
+            }
+            Happening::Jumps(leap) => {
+                self.trace.did(self.now, Who::Kernel, "leaps ahead by us", leap.as_us());
+                self.now = self.now.after(leap);
+                self.jumped_at = self.now;
+            }
+            Happening::CalmsDown => self.calms_down(),
+        }
+    }
+
+    /// Whether faults of this rate strike now: only in their time.
+    pub(super) fn strikes(&mut self, per_mille: u64) -> bool {
+        let active = self.scenario.faults_from <= self.now && self.now < self.scenario.calm_from;
+        active && strikes(&mut self.rng, per_mille)
+    }
+
+    /// Whether a process that starts now has a flaw of this rate.
+    pub(super) fn ails(&mut self, per_mille: u64) -> bool {
+        self.now < self.scenario.calm_from && strikes(&mut self.rng, per_mille)
+    }
+
+    /// How late a completion comes.
+    pub(super) fn lateness(&mut self) -> Span {
+        let faults = &self.scenario.faults;
+        let (late, most) = (faults.late, faults.late_max);
+        if self.strikes(late) { between(&mut self.rng, Span::ZERO, most) } else { Span::ZERO }
+    }
+
+    pub(super) fn stir(&mut self, object: Object) {
+        self.stirred.push(object);
+    }
+
+    pub(super) fn fail(&mut self, text: String) {
+        self.verdict.get_or_insert(text);
+    }
+
+    fn connects(&mut self, index: usize) {
+        let post = self.connections[index].post;
+        self.trace.did(self.now, Who::Client, "connects", index as u64);
+        if !self.posts[post].open {
+            return self.end(index, "refused: nobody listens any more");
+        }
+        self.posts[post].backlog.push_back(index);
+        self.stir(Object::Post(post));
+        self.wake_acceptors(post);
+    }
+
+    fn sends(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        if connection.ended.is_none() && !connection.hung_up {
+            connection.sent = true;
+            self.trace.did(self.now, Who::Client, "sends", index as u64);
+            self.stir(Object::Connection(index));
+        }
+    }
+
+    fn hangs_up(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        if connection.ended.is_none() {
+            connection.hung_up = true;
+            self.trace.did(self.now, Who::Client, "hangs up", index as u64);
+            self.stir(Object::Connection(index));
+        }
+    }
+
+    fn calms_down(&mut self) {
+        self.trace.did(self.now, Who::Kernel, "calms down", 0);
+        for process in 0..self.processes.len() {
+            self.continues(process);
+        }
+    }
+
+    /// Accepts the first connection of a backlog.
+    pub(super) fn accept(&mut self, post: usize) -> Option<usize> {
+        let index = self.posts[post].backlog.pop_front()?;
+        self.connections[index].accepted = Some(self.now);
+        Some(index)
+    }
+
+    pub(super) fn is_readable(&self, object: Object) -> bool {
+        match object {
+            Object::Connection(index) => {
+                let connection = &self.connections[index];
+                connection.sent || connection.hung_up || connection.shut
+            }
+            Object::Ending(process) => self.processes[process].ended.is_some(),
+            Object::Output(process) => {
+                self.processes[process].ended.is_some() || self.processes[process].wrote
+            }
+            Object::Signals => !self.notices.is_empty(),
+            Object::Post(post) => !self.posts[post].backlog.is_empty(),
+            Object::Channel(_) | Object::Kept(_) | Object::Bell => false,
+        }
+    }
+
+    /// A new copy of an object's descriptor.
+    pub(super) fn copy(&mut self, object: Object, holder: Holder) -> usize {
+        if let Object::Connection(index) = object {
+            self.connections[index].copies += 1;
+        }
+        self.copies.push(Replica { object, holder });
+        self.copies.len() - 1
+    }
+
+    /// A descriptor for the master.
+    pub(super) fn open(&mut self, object: Object) -> SimFd {
+        let copy = self.copy(object, Holder::Master);
+        self.descriptor(copy)
+    }
+
+    /// The descriptor of a copy that comes to the master.
+    pub(super) fn descriptor(&mut self, copy: usize) -> SimFd {
+        self.copies[copy].holder = Holder::Master;
+        SimFd { copy, object: self.copies[copy].object, desk: Rc::clone(&self.desk) }
+    }
+
+    pub(super) fn connection_of(&self, copy: usize) -> usize {
+        match self.copies[copy].object {
+            Object::Connection(index) => index,
+            other => unreachable!("{other:?} is no connection"),
+        }
+    }
+
+    pub(super) fn move_copy(&mut self, copy: usize, holder: Holder) {
+        self.copies[copy].holder = holder;
+    }
+
+    /// What the master has a copy of, as often as it has one.
+    pub(super) fn open_in_master(&self) -> impl Iterator<Item = Object> + '_ {
+        self.copies.iter().filter(|copy| copy.holder == Holder::Master).map(|copy| copy.object)
+    }
+
+    /// Every open copy.
+    pub(super) fn open_copies(&self) -> impl Iterator<Item = (Object, Holder)> + '_ {
+        let open = self.copies.iter().filter(|copy| copy.holder != Holder::Nobody);
+        open.map(|copy| (copy.object, copy.holder))
+    }
+
+    /// Closes what the master has dropped since.
+    pub(super) fn settle(&mut self) {
+        let dropped = std::mem::take(&mut *self.desk.borrow_mut());
+        for copy in dropped {
+            self.close(copy);
+        }
+    }
+
+    pub(super) fn close(&mut self, copy: usize) {
+        let Replica { object, holder } = self.copies[copy];
+        if holder == Holder::Nobody {
+            return self.fail(format!("a descriptor of {object:?} is closed twice"));
+        }
+        self.copies[copy].holder = Holder::Nobody;
+        match object {
+            Object::Connection(index) => {
+                self.connections[index].copies -= 1;
+                if self.connections[index].copies == 0 {
+                    self.judge_end(index, holder);
+                }
+            }
+            Object::Post(post) => self.post_closes(post),
+            Object::Channel(process) => self.channel_closes(process),
+            Object::Kept(process) => self.kept_closes(process),
+            Object::Ending(_) | Object::Output(_) | Object::Bell | Object::Signals => {}
+        }
+    }
+
+    /// A connection has ended, and rightly so.
+    pub(super) fn end(&mut self, index: usize, how: &'static str) {
+        self.trace.did(self.now, Who::Kernel, how, index as u64);
+        self.connections[index].ended = Some(how);
+    }
+
+    pub(super) fn process_of(&self, id: WorkerId) -> Option<ProcessId> {
+        // The youngest first: berths have many tenants.
+        self.processes.iter().rposition(|process| process.id == id)
+    }
+}
+
+impl Connection {
+    const fn new(post: usize) -> Self {
+        Self {
+            post,
+            sent: false,
+            hung_up: false,
+            shut: false,
+            let_go: false,
+            copies: 0,
+            accepted: None,
+            ticket: None,
+            told: false,
+            received_by: None,
+            begun_by: None,
+            served: false,
+            tainted: false,
+            offers: 0,
+            ended: None,
+        }
+    }
+}
+
+impl SimFd {
+    /// Gives the copy up without closing it: it goes where the kernel puts it.
+    pub(super) fn into_copy(mut self) -> usize {
+        // An empty desk takes the drop.
+        self.desk = Desk::default();
+        self.copy
+    }
+}
+
+impl Drop for SimFd {
+    fn drop(&mut self) {
+        self.desk.borrow_mut().push(self.copy);
+    }
+}
+
+impl fmt::Debug for SimFd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SimFd({} of {:?})", self.copy, self.object)
+    }
+}

@@ -1,0 +1,338 @@
+//! Everything that can happen, in every order, as far as that can be counted: all sequences of
+//! seven cues for one worker's life, and all sequences of a few inputs for the whole engine.
+
+use std::collections::BTreeSet;
+
+use dispatchd::engine::action::{Action, Actions};
+use dispatchd::engine::input::{Begins, Command, Exit, Input, Refusal, Terms, Word};
+use dispatchd::engine::ledger::Place;
+use dispatchd::engine::policy::{Depth, Policy};
+use dispatchd::engine::worker::{Cue, Effect, Patience, State};
+use dispatchd::engine::{Engine, Overload, Setup};
+use dispatchd::units::{ListenerId, Mono, Span, Ticket, WorkerId};
+
+const PATIENCE: Patience = Patience { start: Span::from_s(1), drain: Span::from_s(1) };
+
+const CUES: [Cue; 8] = [
+    Cue::Spawn,
+    Cue::Hello,
+    Cue::Drain,
+    Cue::Terminate,
+    Cue::Kill,
+    Cue::Overdue,
+    Cue::Exited,
+    Cue::Buried,
+];
+
+/// What a life has been so far, counted apart from the state machine.
+#[derive(Clone, Copy, Default)]
+struct Life {
+    process: bool,
+    employed: bool,
+    told_to_go: bool,
+    killed: bool,
+    unburied: bool,
+}
+
+#[test]
+fn every_life_of_seven_cues_is_a_lawful_one() {
+    let lives = live_on(State::Vacant, Life::default(), Mono::ZERO, 7);
+    assert_eq!(lives, 8_u64.pow(7), "some sequence was left out");
+}
+
+/// Goes through all sequences of so many further cues; how many there were.
+fn live_on(state: State, life: Life, now: Mono, left: u32) -> u64 {
+    check_state(state, life, now);
+    if left == 0 {
+        return 1;
+    }
+    let later = now.after(Span::from_ms(300));
+    let follow = |cue| {
+        let (next, life) = check_cue(state, life, cue, now);
+        live_on(next, life, later, left - 1)
+    };
+    CUES.into_iter().map(follow).sum()
+}
+
+fn check_state(state: State, life: Life, now: Mono) {
+    let alive = match state {
+        State::Vacant | State::Reclaiming => false,
+        State::Starting { .. }
+        | State::Ready
+        | State::Draining { .. }
+        | State::Terminating { .. }
+        | State::Killing => true,
+    };
+    assert_eq!(alive, life.process, "{state:?} is wrong about its process");
+    assert_eq!(state == State::Reclaiming, life.unburied);
+    assert_eq!(state == State::Killing, alive && life.killed, "a kill is for good");
+    if state.deadline().is_some() {
+        let (next, _) = state.on(Cue::Overdue, now, PATIENCE).expect("a deadline is kept");
+        assert_ne!(next, state, "the deadline leads nowhere");
+    }
+    if alive {
+        let end = state.on(Cue::Exited, now, PATIENCE);
+        assert_eq!(end, Some((State::Reclaiming, Effect::Recall)), "a death is never missed");
+        let kill = state.on(Cue::Kill, now, PATIENCE);
+        let expected = (!life.killed).then_some((State::Killing, Effect::SendKill));
+        assert_eq!(kill, expected);
+    }
+}
+
+fn check_cue(state: State, life: Life, cue: Cue, now: Mono) -> (State, Life) {
+    let Some((next, effect)) = state.on(cue, now, PATIENCE) else { return (state, life) };
+    assert!(next.deadline().is_none_or(|until| now < until), "{next:?} is overdue at once");
+    let mut then = life;
+    match effect {
+        Effect::Nothing if cue == Cue::Spawn => {
+            assert!(!life.process && !life.unburied, "a berth has one tenant");
+            then = Life { process: true, ..Life::default() };
+        }
+        Effect::Nothing => {
+            assert!(cue == Cue::Buried && life.unburied, "{cue:?} has an effect");
+            then.unburied = false;
+        }
+        Effect::Employ => {
+            assert!(!life.employed && !life.told_to_go, "employed twice, or on the way out");
+            then.employed = true;
+        }
+        Effect::TellDrain => {
+            assert!(life.employed && !life.told_to_go);
+            then.told_to_go = true;
+        }
+        Effect::SendTerm => {
+            assert!(!life.killed, "SIGTERM after SIGKILL");
+            then.told_to_go = true;
+        }
+        Effect::SendKill => {
+            assert!(!life.killed, "killed twice");
+            (then.told_to_go, then.killed) = (true, true);
+        }
+        Effect::Recall => {
+            assert!(life.process, "what never lived has nothing to read back");
+            (then.process, then.unburied) = (false, true);
+        }
+    }
+    (next, then)
+}
+
+const TICKETS: [Ticket; 2] = [Ticket { slot: 0, generation: 1 }, Ticket { slot: 1, generation: 1 }];
+
+const WORDS: [Word; 6] = [
+    Word::Closed,
+    Word::Claimed { transit_us: 5 },
+    Word::Done { service_us: 9 },
+    Word::Waiting,
+    Word::Resumed,
+    Word::Pinned,
+];
+
+/// The engine, and what the shell's side of the contract allows next.
+#[derive(Clone)]
+struct Shell {
+    engine: Engine,
+    now: Mono,
+    /// Tickets that have been used: the shell gives none out twice.
+    used: BTreeSet<Ticket>,
+    /// Recalls that are not answered.
+    recalls: BTreeSet<WorkerId>,
+    running: BTreeSet<WorkerId>,
+    sweeping: bool,
+}
+
+#[test]
+fn every_short_story_of_the_engine_keeps_its_laws_at_once_bound() {
+    tell(Policy::RoundRobin, 1);
+}
+
+#[test]
+fn every_short_story_of_the_engine_keeps_its_laws_on_credit() {
+    tell(Policy::Jbsq(Depth::Fixed(1)), 1);
+}
+
+#[test]
+fn every_short_story_of_the_engine_keeps_its_laws_with_lent_connections() {
+    tell(Policy::Least, 2);
+}
+
+fn tell(policy: Policy, concurrency: u32) {
+    let setup = Setup {
+        policy,
+        weights: vec![1, 1],
+        hold_max: 2,
+        overload: Overload::Hold,
+        patience: PATIENCE,
+        stall_timeout: Span::from_ms(20),
+        seed: 1,
+    };
+    let mut shell = Shell {
+        engine: Engine::new(setup),
+        now: Mono::from_ns(1),
+        used: BTreeSet::new(),
+        recalls: BTreeSet::new(),
+        running: BTreeSet::new(),
+        sweeping: false,
+    };
+    let mut actions = Actions::new();
+    shell.engine.start(shell.now, &mut actions);
+    shell.obey(&mut actions);
+    let terms = Terms { concurrency, connections_max: 10 };
+    for berth in 0..2 {
+        shell.step(Input::Hello { worker: WorkerId { berth, epoch: 1 }, terms });
+    }
+    shell.step(Input::Arrived {
+        ticket: TICKETS[0],
+        listener: ListenerId(0),
+        begins: Begins::Server,
+    });
+    let stories = shell.go_on(4);
+    assert!(100_000 < stories, "only {stories} stories were told");
+}
+
+impl Shell {
+    /// Tells every story that goes on from here; how many there were.
+    fn go_on(&self, left: u32) -> u64 {
+        if left == 0 {
+            return 1;
+        }
+        let tell_one = |(wait, input): (Span, Input)| {
+            let mut next = self.clone();
+            next.now = next.now.after(wait);
+            next.step(input);
+            next.go_on(left - 1)
+        };
+        self.possible().into_iter().map(tell_one).sum()
+    }
+
+    fn step(&mut self, input: Input) {
+        self.note(input);
+        let mut actions = Actions::new();
+        self.engine.step(self.now, input, &mut actions);
+        self.obey(&mut actions);
+        self.engine.check_invariants();
+        if self.engine.deadline().is_some_and(|deadline| deadline <= self.now) {
+            self.engine.step(self.now, Input::Tick, &mut actions);
+            self.obey(&mut actions);
+            self.engine.check_invariants();
+            let next = self.engine.deadline();
+            assert!(next.is_none_or(|next| self.now < next), "a tick leaves {next:?} standing");
+        }
+    }
+
+    /// What the shell knows of an input that it gives.
+    fn note(&mut self, input: Input) {
+        match input {
+            Input::Arrived { ticket, .. } => {
+                self.used.insert(ticket);
+            }
+            Input::RecallEnded(worker) => {
+                self.recalls.remove(&worker);
+            }
+            Input::Exited { worker, .. } => {
+                self.running.remove(&worker);
+            }
+            Input::ListenersClosed => self.sweeping = false,
+            _ => {}
+        }
+    }
+
+    /// What the shell would do; what the engine asks of it must make sense.
+    fn obey(&mut self, actions: &mut Actions) {
+        for action in actions.drain() {
+            match action {
+                Action::Recall(worker) => {
+                    self.recalls.insert(worker);
+                }
+                Action::Spawn { worker, .. } => {
+                    assert!(self.running.insert(worker), "{worker} is started twice");
+                }
+                Action::Offer { ticket, to, .. } => {
+                    assert!(self.running.contains(&to), "{ticket} is offered to the dead {to}");
+                }
+                Action::Bury(worker) => {
+                    assert!(!self.running.contains(&worker), "{worker} is buried alive");
+                }
+                Action::Terminate(worker) | Action::Kill(worker) | Action::Drain(worker) => {
+                    assert!(self.running.contains(&worker), "{worker} is gone already");
+                }
+                Action::Retire(ticket) => {
+                    assert_eq!(self.engine.ledger().place(ticket), None, "{ticket} is in use");
+                }
+                Action::CloseListeners => {
+                    assert!(!self.sweeping, "the listeners are closed twice");
+                    self.sweeping = true;
+                }
+                Action::Exit(_) => {
+                    assert!(self.running.is_empty(), "{:?} are left behind", self.running);
+                }
+                Action::Watch(_) | Action::Expire(_) | Action::Release(_) | Action::Emit(_) => {}
+            }
+        }
+    }
+
+    /// Everything that can happen next, and how much later.
+    fn possible(&self) -> Vec<(Span, Input)> {
+        let mut inputs = vec![
+            Input::Tick,
+            Input::AcceptExhausted,
+            Input::Command(Command::Rollout),
+            Input::Command(Command::Shrink),
+            Input::Command(Command::Stop),
+            Input::Command(Command::StopFast),
+        ];
+        inputs.extend(self.recalls.iter().map(|worker| Input::RecallEnded(*worker)));
+        if self.sweeping {
+            inputs.push(Input::ListenersClosed);
+        }
+        for worker in self.running.iter().copied() {
+            inputs.push(Input::Exited { worker, exit: Exit::Failed });
+            let terms = Terms { concurrency: 1, connections_max: 10 };
+            inputs.push(Input::Hello { worker, terms });
+        }
+        for ticket in TICKETS {
+            self.possible_for(ticket, &mut inputs);
+        }
+        let pauses = [Span::from_us(1), Span::from_ms(11), Span::from_s(3)];
+        let timed = inputs.into_iter().flat_map(|input| {
+            // Only a tick is about time.
+            let pauses = if input == Input::Tick { &pauses[1..] } else { &pauses[..1] };
+            pauses.iter().map(move |pause| (*pause, input))
+        });
+        timed.collect()
+    }
+
+    fn possible_for(&self, ticket: Ticket, inputs: &mut Vec<Input>) {
+        match self.engine.ledger().place(ticket) {
+            None if !self.used.contains(&ticket) && !self.engine.is_stopping() => {
+                for begins in [Begins::Client, Begins::Server] {
+                    inputs.push(Input::Arrived { ticket, listener: ListenerId(0), begins });
+                }
+            }
+            None | Some(Place::Held) => {}
+            Some(Place::Watched { .. } | Place::Expiring) => {
+                inputs.extend([Input::Readable(ticket), Input::HungUp(ticket)]);
+            }
+            Some(Place::Offered { to, .. }) => {
+                for why in [Refusal::Full, Refusal::TooManyInFlight, Refusal::Gone] {
+                    inputs.push(Input::Refused { ticket, why });
+                }
+                if self.recalls.contains(&to) {
+                    inputs.push(Input::Recalled(ticket));
+                }
+            }
+            Some(Place::Delivered { .. }) => {}
+        }
+        // A process may say anything of what it has been given, and lies are all alike.
+        for worker in self.running.iter().copied() {
+            let words = if self.has(worker, ticket) { &WORDS[..] } else { &WORDS[..1] };
+            inputs.extend(words.iter().map(|word| Input::Word { worker, ticket, word: *word }));
+        }
+    }
+
+    fn has(&self, worker: WorkerId, ticket: Ticket) -> bool {
+        match self.engine.ledger().place(ticket) {
+            Some(Place::Offered { to, .. } | Place::Delivered { to, .. }) => to == worker,
+            Some(Place::Watched { .. } | Place::Expiring | Place::Held) | None => false,
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! One dispatchd with its workers, started for one test and gone with it: the master is killed at
+//! the end, and no worker may outlive it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use dispatchd::sys::clock::monotonic;
+use dispatchd::units::Span;
+use dispatchd::wire::control::{Reply, Request, Status, WorkerStatus};
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::process;
+use crate::wait::{PATIENCE, eventually, nap};
+
+/// How a dispatchd is to be started.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    name: String,
+    dir: TempDir,
+    wrapper: Vec<OsString>,
+    flags: Vec<String>,
+    program: Vec<OsString>,
+    env: Vec<(&'static str, String)>,
+    stdin: Stdio,
+    stderr: Option<Stdio>,
+}
+
+/// A running dispatchd.
+#[derive(Debug)]
+pub(crate) struct House {
+    master: Child,
+    name: String,
+    dir: TempDir,
+    /// Every process seen so far, with its start.
+    seen: RefCell<BTreeMap<u32, u64>>,
+    /// Where it listens, in the order of the flags.
+    pub(crate) addresses: Vec<String>,
+}
+
+/// A dispatchd that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    /// Its standard error.
+    pub(crate) log: String,
+    pub(crate) after: Span,
+}
+
+impl Plan {
+    /// Two workers on a free port of 127.0.0.1, unless the flags say otherwise.
+    pub(crate) fn on(backend: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let flags = ["--backend", backend, "--drain-timeout", "20s"].map(str::to_owned).to_vec();
+        Self {
+            name: format!("it-{}-{count}", std::process::id()),
+            dir: tempfile::tempdir().unwrap(),
+            wrapper: Vec::new(),
+            flags,
+            program: Vec::new(),
+            env: Vec::new(),
+            stdin: Stdio::null(),
+            stderr: None,
+        }
+    }
+
+    /// Flags, separated by blanks; a later one replaces an earlier one of its name, but for
+    /// `--listen`.
+    pub(crate) fn with(mut self, flags: &str) -> Self {
+        let words: Vec<&str> = flags.split_whitespace().collect();
+        for pair in words.chunks(2) {
+            let [flag, value] = pair else { panic!("{flags}: a flag has a value") };
+            let earlier = self.flags.iter().position(|word| word == flag);
+            if let Some(at) = earlier.filter(|_| *flag != "--listen") {
+                self.flags.drain(at..at + 2);
+            }
+            self.flags.extend([flag, value].map(|word| (*word).to_owned()));
+        }
+        self
+    }
+
+    /// What workers run.
+    pub(crate) fn program(mut self, words: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.program = words.into_iter().map(Into::into).collect();
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &'static str, value: &str) -> Self {
+        self.env.push((name, value.to_owned()));
+        self
+    }
+
+    /// What starts dispatchd, whose command line is appended.
+    pub(crate) fn through(
+        mut self,
+        wrapper: impl IntoIterator<Item = impl Into<OsString>>,
+    ) -> Self {
+        self.wrapper = wrapper.into_iter().map(Into::into).collect();
+        self
+    }
+
+    pub(crate) fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
+        self.stdin = stdin.into();
+        self
+    }
+
+    pub(crate) fn stderr(mut self, stderr: impl Into<Stdio>) -> Self {
+        self.stderr = Some(stderr.into());
+        self
+    }
+
+    pub(crate) fn named(mut self, other: &House) -> Self {
+        self.name = other.name.clone();
+        self.env.push(("XDG_RUNTIME_DIR", other.dir().display().to_string()));
+        self
+    }
+
+    /// A directory that is gone with the house.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Starts it and waits until all its workers are ready.
+    pub(crate) fn start(self) -> House {
+        let mut house = self.launch();
+        let status = eventually("all workers are ready", || {
+            if let Some(exit) = house.master.try_wait().unwrap() {
+                panic!("dispatchd has ended ({exit}):\n{}", house.log());
+            }
+            house.try_status().filter(|status| status.have == status.want)
+        });
+        house.addresses = status.listeners;
+        house
+    }
+
+    /// Starts it and waits until it ends.
+    pub(crate) fn run(self) -> Ended {
+        let began_at = monotonic();
+        let mut house = self.launch();
+        let code = house.exit_code();
+        Ended { code, log: house.log(), after: monotonic().since(began_at) }
+    }
+
+    fn launch(self) -> House {
+        let mut words = self.wrapper;
+        words.push(env!("CARGO_BIN_EXE_dispatchd").into());
+        words.extend(["--name".into(), self.name.clone().into()]);
+        words.extend(self.flags.iter().map(OsString::from));
+        let given = |flag: &str| self.flags.iter().any(|word| word == flag);
+        if !given("--listen") && self.env.iter().all(|(name, _)| *name != "LISTEN_FDS") {
+            words.extend(["--listen".into(), "127.0.0.1:0".into()]);
+        }
+        if !given("--workers") {
+            words.extend(["--workers".into(), "2".into()]);
+        }
+        if !self.program.is_empty() {
+            words.push("--".into());
+            words.extend(self.program);
+        }
+        let stderr =
+            self.stderr.unwrap_or_else(|| File::create(log_path(&self.dir)).unwrap().into());
+        let master = Command::new(&words[0])
+            .args(&words[1..])
+            .env("XDG_RUNTIME_DIR", self.dir.path())
+            .envs(self.env)
+            .stdin(self.stdin)
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
+        let (seen, addresses) = (RefCell::default(), Vec::new());
+        House { master, name: self.name, dir: self.dir, seen, addresses }
+    }
+}
+
+impl House {
+    pub(crate) fn pid(&self) -> u32 {
+        self.master.id()
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The first address.
+    pub(crate) fn address(&self) -> &str {
+        &self.addresses[0]
+    }
+
+    /// What it has written to its standard error.
+    pub(crate) fn log(&self) -> String {
+        fs::read(log_path(&self.dir))
+            .map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// How often a text stands in the log.
+    pub(crate) fn times_logged(&self, text: &str) -> usize {
+        self.log().matches(text).count()
+    }
+
+    pub(crate) fn wait_for_log(&self, text: &str) {
+        eventually(&format!("the log says {text:?}"), || self.log().contains(text).then_some(()));
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        eventually("the master tells its status", || self.try_status())
+    }
+
+    pub(crate) fn wait_for_status(&self, what: &str, is_so: impl Fn(&Status) -> bool) -> Status {
+        eventually(what, || self.try_status().filter(&is_so))
+    }
+
+    /// As many workers as wanted, and none on its way out.
+    pub(crate) fn wait_until_whole(&self) -> Status {
+        self.wait_for_status("the pool is whole", |status| {
+            status.have == status.want && status.workers.len() == usize::from(status.want)
+        })
+    }
+
+    /// The worker that serves in a seat.
+    pub(crate) fn worker(&self, seat: u16) -> WorkerStatus {
+        let is_it = |worker: &&WorkerStatus| worker.worker == seat && worker.state == "ready";
+        eventually("the seat has a worker", || self.status().workers.iter().find(is_it).cloned())
+    }
+
+    /// The worker that serves a request right now.
+    pub(crate) fn busy_worker(&self) -> WorkerStatus {
+        // What is only on its way to a worker counts as in flight, too, and is no open connection.
+        let is_it = |worker: &&WorkerStatus| 0 < worker.in_flight && 0 < worker.connections;
+        eventually("a worker is busy", || self.status().workers.iter().find(is_it).cloned())
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        process::signal(self.pid(), signal);
+    }
+
+    /// Waits until the master ends; none if a signal ended it.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        eventually("dispatchd ends", || self.master.try_wait().unwrap()).code()
+    }
+
+    pub(crate) fn try_status(&self) -> Option<Status> {
+        let path = dispatchd::master::socket_path(Some(self.dir.path()), &self.name);
+        let mut stream = UnixStream::connect(path).ok()?;
+        let mut line = serde_json::to_string(&Request::Status).unwrap();
+        line.push('\n');
+        stream.write_all(line.as_bytes()).ok()?;
+        line.clear();
+        BufReader::new(stream).read_line(&mut line).ok()?;
+        let Ok(Reply::Status(status)) = serde_json::from_str(&line) else { return None };
+        for worker in &status.workers {
+            if let Some(start) = process::started(worker.pid) {
+                self.seen.borrow_mut().insert(worker.pid, start);
+            }
+        }
+        Some(*status)
+    }
+
+    /// The processes seen so far that are still there.
+    pub(crate) fn survivors(&self) -> Vec<u32> {
+        let seen = self.seen.borrow();
+        let alive = |(pid, start): &(&u32, &u64)| process::started(**pid) == Some(**start);
+        seen.iter().filter(alive).map(|(pid, _)| *pid).collect()
+    }
+
+    fn end(&mut self) -> bool {
+        if let Ok(None) = self.master.try_wait() {
+            drop(self.try_status());
+            drop(self.master.kill());
+        }
+        drop(self.master.wait());
+        for pid in self.survivors() {
+            process::signal(pid, Signal::SIGCONT);
+        }
+        let deadline = monotonic().after(PATIENCE);
+        while monotonic() < deadline {
+            if self.survivors().is_empty() {
+                return true;
+            }
+            nap(Span::from_ms(2));
+        }
+        for pid in self.survivors() {
+            process::signal(pid, Signal::SIGKILL);
+        }
+        false
+    }
+}
+
+impl Drop for House {
+    #[expect(clippy::print_stderr, reason = "a test that fails shows what it failed with")]
+    fn drop(&mut self) {
+        let failed = std::thread::panicking();
+        if failed {
+            eprintln!("{:#?}\nthe log:\n{}", self.try_status(), self.log());
+        }
+        assert!(self.end() || failed, "workers have outlived their master");
+    }
+}
+
+impl Ended {
+    /// The line that says why, without time and level.
+    ///
+    /// # Panics
+    /// When it ended with another code, or did not say why in one line.
+    #[track_caller]
+    pub(crate) fn complaint(&self, code: i32) -> &str {
+        assert_eq!(self.code, Some(code), "{}", self.log);
+        let mut lines = self.log.lines().filter_map(|line| line.strip_prefix("dispatchd: "));
+        let (line, more) = (lines.next(), lines.next());
+        assert!(more.is_none(), "{}", self.log);
+        line.unwrap_or_else(|| panic!("no reason: {}", self.log))
+    }
+}
+
+/// The path of an example, which cargo builds with the tests, unless it is told to test one target.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_dispatchd"));
+    let path = program.with_file_name("examples").join(name);
+    assert!(path.exists(), "{} is missing: cargo build --examples", path.display());
+    path
+}
+
+fn log_path(dir: &TempDir) -> PathBuf {
+    dir.path().join("stderr")
+}

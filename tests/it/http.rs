@@ -1,0 +1,176 @@
+//! The built-in server over the wire: framing, methods and refusals, byte for byte where it
+//! matters, through the whole way that a connection takes.
+
+use std::fmt::Write as _;
+
+use crate::client::{Client, Reply};
+use crate::house::Plan;
+
+on_both! {
+    every_path_answers
+    head_has_the_head_alone
+    bodies_come_back_from_echo_in_either_framing
+    expect_is_met_before_the_body
+    pipelined_requests_are_answered_in_order
+    a_large_answer_arrives_whole
+    the_old_version_closes
+    what_is_wrong_is_told_and_ends_the_connection
+}
+
+fn every_path_answers(backend: &str) {
+    let house = Plan::on(backend).start();
+    let mut client = Client::connect(house.address()).unwrap();
+    for path in ["/", "/whoami", "/healthz", "/burn?ms=1", "/sleep?ms=1", "/wait?ms=1"] {
+        let reply = client.get(path).unwrap();
+        assert_eq!(reply.status, 200, "{path}");
+        assert!(!reply.closes() && !reply.body.is_empty(), "{path}");
+    }
+    let status = house.status();
+    let who = client.get("/whoami").unwrap();
+    let worker = &status.workers[usize::from(who.worker())];
+    let who = who.json();
+    assert_eq!(who["pid"], worker.pid);
+    assert_eq!(who["generation"], 1);
+    assert_eq!(who["cpu"].as_u64(), worker.cpu.map(u64::from));
+}
+
+fn head_has_the_head_alone(backend: &str) {
+    let house = Plan::on(backend).start();
+    let mut client = Client::connect(house.address()).unwrap();
+    for path in ["/", "/whoami", "/bytes?n=5"] {
+        let whole = client.get(path).unwrap();
+        client.send(format!("HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).unwrap();
+        let head = client.reply_head().unwrap();
+        assert_eq!(head.status, 200);
+        assert_eq!(head.field("content-length"), whole.field("content-length"), "{path}");
+    }
+    // Had there been a body, this answer would not be read.
+    assert_eq!(client.get("/healthz").unwrap().text(), "ok\n");
+}
+
+fn bodies_come_back_from_echo_in_either_framing(backend: &str) {
+    let house = Plan::on(backend).start();
+    let mut client = Client::connect(house.address()).unwrap();
+    let fixed = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+    client.send(fixed).unwrap();
+    assert_eq!(client.reply().unwrap().text(), "hello");
+    let head = b"PUT /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for piece in [head, b"5\r\nhello\r\n".as_slice(), b"7;x=y\r\n, world", b"\r\n0\r\n\r\n"] {
+        client.send(piece).unwrap();
+    }
+    assert_eq!(client.reply().unwrap().text(), "hello, world");
+    let body = "0123456789".repeat(100_000);
+    let head = format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
+    client.send(head.as_bytes()).unwrap();
+    client.send(body.as_bytes()).unwrap();
+    assert!(client.reply().unwrap().text() == body, "a megabyte comes back as it was");
+}
+
+fn expect_is_met_before_the_body(backend: &str) {
+    let house = Plan::on(backend).start();
+    let mut client = Client::connect(house.address()).unwrap();
+    let head =
+        b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
+    client.send(head).unwrap();
+    assert_eq!(client.reply_head().unwrap().status, 100);
+    client.send(b"ok").unwrap();
+    assert_eq!(client.reply().unwrap().text(), "ok");
+}
+
+fn pipelined_requests_are_answered_in_order(backend: &str) {
+    let house = Plan::on(backend).start();
+    let mut client = Client::connect(house.address()).unwrap();
+    let mut requests = String::new();
+    for number in 0..100 {
+        let body = number.to_string();
+        let length = body.len();
+        write!(
+            requests,
+            "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+    }
+    client.send(requests.as_bytes()).unwrap();
+    for number in 0..100 {
+        assert_eq!(client.reply().unwrap().text(), number.to_string());
+    }
+}
+
+fn a_large_answer_arrives_whole(backend: &str) {
+    let house = Plan::on(backend).start();
+    let mut client = Client::connect(house.address()).unwrap();
+    assert_eq!(client.get("/bytes?n=3000000").unwrap().body.len(), 3_000_000);
+    assert_eq!(client.get("/bytes?n=0").unwrap().body, b"");
+}
+
+fn the_old_version_closes(backend: &str) {
+    let house = Plan::on(backend).start();
+    let mut client = Client::connect(house.address()).unwrap();
+    client.send(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
+    let reply = client.reply().unwrap();
+    assert_eq!((reply.status, reply.closes()), (200, true));
+    assert_eq!(client.read_to_end().unwrap(), b"");
+}
+
+fn what_is_wrong_is_told_and_ends_the_connection(backend: &str) {
+    let house = Plan::on(backend).start();
+    let long = "x".repeat(20_000);
+    let many = (0..100).fold(String::new(), |text, n| text + &format!("F{n}: x\r\n"));
+    for (request, status) in [
+        ("GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 404),
+        ("POST /whoami HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n".to_owned(), 405),
+        ("GET /sleep?ms=soon HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
+        ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".to_owned(), 400),
+        (format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"), 431),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\nX: {long}\r\n\r\n"), 431),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n"), 431),
+        ("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n".to_owned(), 413),
+        (smuggled("Content-Length: 5\r\nContent-Length: 6"), 400),
+        (smuggled("Content-Length: 5\r\nTransfer-Encoding: chunked"), 400),
+        (smuggled("Content-Length: +5"), 400),
+        (smuggled("Transfer-Encoding: chunked, chunked"), 400),
+        (smuggled("Transfer-Encoding: gzip"), 501),
+        (smuggled("Content-Length : 5"), 400),
+        (smuggled("Transfer-Encoding: chunked\r\n folded"), 400),
+        ("GET / HTTP/3.0\r\nHost: a\r\n\r\n".to_owned(), 505),
+        ("GET / HTTP/1.1\nHost: a\n\n".to_owned(), 400),
+        ("nonsense\r\n\r\n".to_owned(), 400),
+    ] {
+        let reply = refusal(house.address(), &request);
+        assert_eq!(reply.status, status, "{}", request.escape_debug());
+        assert!(!reply.text().is_empty(), "the client is told why");
+    }
+    assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+}
+
+/// One test for both backends at once, since it takes as long as the server's patience.
+#[test]
+fn a_request_that_does_not_end_is_told_so() {
+    let houses = ["uring", "epoll"].map(|backend| Plan::on(backend).start());
+    let mut clients = houses.each_ref().map(|house| {
+        let mut client = Client::connect(house.address()).unwrap();
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\nX: ").unwrap();
+        client
+    });
+    for client in &mut clients {
+        let reply = client.reply().unwrap();
+        assert_eq!((reply.status, reply.closes()), (408, true));
+    }
+}
+
+fn smuggled(fields: &str) -> String {
+    format!("POST /echo HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
+}
+
+/// The one answer to a request that is refused, after which nothing follows.
+fn refusal(address: &str, request: &str) -> Reply {
+    let mut client = Client::connect(address).unwrap();
+    client.send(request.as_bytes()).unwrap();
+    let reply = client.reply().unwrap();
+    if 400 <= reply.status && reply.closes() {
+        client.finish().unwrap();
+        assert_eq!(client.read_to_end().unwrap(), b"", "{}", request.escape_debug());
+    }
+    reply
+}

@@ -1,0 +1,116 @@
+//! Where connections come in: addresses of every kind at once, sockets that were inherited, and
+//! who speaks first.
+
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+
+use nix::sys::signal::Signal;
+
+use crate::client::Client;
+use crate::crowd;
+use crate::house::{Plan, example};
+use crate::role::{ROLE, program};
+use crate::wait::eventually;
+
+on_both! {
+    addresses_of_every_kind_serve_at_once
+    every_kind_is_served_by_workers_that_accept_for_themselves
+    inherited_sockets_serve
+    what_is_inherited_must_be_a_listener
+    a_server_that_speaks_first_is_handed_silent_clients
+    one_listener_can_differ_from_the_others
+    silent_clients_take_no_credit
+    a_socket_file_serves_again_after_a_restart
+}
+
+fn addresses_of_every_kind_serve_at_once(backend: &str) {
+    serve_on_all(Plan::on(backend));
+}
+
+fn every_kind_is_served_by_workers_that_accept_for_themselves(backend: &str) {
+    serve_on_all(Plan::on(backend).with("--policy shared"));
+}
+
+fn serve_on_all(plan: Plan) {
+    let unix = plan.dir().join("app.sock").display().to_string();
+    let mut flags = format!("--listen 127.0.0.1:0 --listen 127.0.0.2:0 --listen unix:{unix}");
+    // Some containers have no IPv6.
+    if TcpListener::bind("[::1]:0").is_ok() {
+        flags.push_str(" --listen [::1]:0");
+    }
+    let house = plan.with(&flags).start();
+    assert_eq!(house.addresses.len(), flags.matches("--listen").count());
+    for address in &house.addresses {
+        assert!(house.log().contains(&format!("listening on {address}")), "{}", house.log());
+        assert!(!address.ends_with(":0"), "the port is the bound one");
+        let tally = crowd::rounds(address, 2, 2, "/");
+        assert_eq!(tally.errors, [""; 0], "{address}");
+    }
+}
+
+fn inherited_sockets_serve(backend: &str) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let third = ["sh", "-c", "exec 3<&0 </dev/null \"$0\" \"$@\""];
+    let plan = Plan::on(backend).through(third).env("LISTEN_FDS", "1");
+    let house = plan.stdin(OwnedFd::from(listener)).start();
+    assert_eq!(house.addresses, [address]);
+    let tally = crowd::rounds(house.address(), 2, 2, "/");
+    assert_eq!(tally.errors, [""; 0]);
+}
+
+fn what_is_inherited_must_be_a_listener(backend: &str) {
+    let third = ["sh", "-c", "exec 3</dev/null \"$0\" \"$@\""];
+    let ended = Plan::on(backend).through(third).env("LISTEN_FDS", "1").run();
+    let said = ended.complaint(1);
+    assert!(said.contains("LISTEN_FDS is not a listening socket"), "{said}");
+}
+
+fn a_server_that_speaks_first_is_handed_silent_clients(backend: &str) {
+    let plan = Plan::on(backend).with("--dispatch-on connect").program(program());
+    let house = plan.env(ROLE, "greeter").start();
+    for _ in 0..10 {
+        let mut client = Client::connect(house.address()).unwrap();
+        client.finish().unwrap();
+        assert_eq!(client.read_to_end().unwrap(), b"220 at your service\r\n");
+    }
+}
+
+fn one_listener_can_differ_from_the_others(backend: &str) {
+    let plan = Plan::on(backend).with("--listen 127.0.0.1:0,connect --listen 127.0.0.1:0");
+    let house = plan.program([example("echo_worker")]).start();
+    let mut waiting = Client::connect(&house.addresses[1]).unwrap();
+    house.wait_for_status("it is watched", |status| status.hold.watched == 1);
+    let mut at_once = Client::connect(&house.addresses[0]).unwrap();
+    house.wait_for_status("one was handed over", |status| {
+        status.workers.iter().map(|worker| worker.accepted).sum::<u64>() == 1
+    });
+    for client in [&mut at_once, &mut waiting] {
+        client.send(b"hello").unwrap();
+        client.finish().unwrap();
+        assert_eq!(client.read_to_end().unwrap(), b"hello");
+    }
+}
+
+fn silent_clients_take_no_credit(backend: &str) {
+    let house = Plan::on(backend).with("--workers 1 --policy jbsq:1").start();
+    let connect = || Client::connect(house.address()).unwrap();
+    let mut silent: Vec<Client> = (0..50).map(|_| connect()).collect();
+    house.wait_for_status("all are watched", |status| status.hold.watched == 50);
+    assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+    assert_eq!(house.worker(0).accepted, 1);
+    assert_eq!(silent[49].get("/").unwrap().status, 200);
+}
+
+fn a_socket_file_serves_again_after_a_restart(backend: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let listen = format!("--listen unix:{}/app.sock", dir.path().display());
+    for signal in [Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGKILL, Signal::SIGTERM] {
+        let mut house = Plan::on(backend).with(&listen).start();
+        assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+        house.signal(signal);
+        house.exit_code();
+        // The kernel takes a killed process's ring, and with it the socket, apart a little later.
+        eventually("nobody listens", || Client::connect(house.address()).err());
+    }
+}

@@ -1,0 +1,45 @@
+//! dispatchd as its users meet it: real processes, real sockets, real signals, on both backends.
+//! Each test starts a master of its own and waits for events with deadlines, never for time.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+
+/// Runs each test once per backend.
+macro_rules! on_both {
+    ($($test:ident)*) => {
+        mod uring {
+            $(#[test]
+            fn $test() {
+                super::$test("uring");
+            })*
+        }
+        mod epoll {
+            $(#[test]
+            fn $test() {
+                super::$test("epoll");
+            })*
+        }
+    };
+}
+
+mod backend_laws;
+
+mod client;
+mod confine;
+mod crowd;
+mod house;
+mod process;
+mod wait;
+
+mod cli;
+mod crash;
+mod hostile;
+mod http;
+mod limits;
+mod listeners;
+mod policies;
+mod reload;
+mod role;
+mod serving;
+mod signals;
+mod stall;
+mod start;

@@ -1,0 +1,67 @@
+//! Processes seen from outside, as an operator sees them: by number, through /proc and signals.
+
+use std::fs;
+
+use dispatchd::sys::clock::monotonic;
+use dispatchd::units::Span;
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::wait::{eventually, nap};
+
+/// Sends a signal; that the process is gone already is no error.
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap());
+    assert!(0 < pid.as_raw(), "a process has a number of its own");
+    match kill(pid, signal) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(errno) => panic!("cannot signal {pid}: {errno}"),
+    }
+}
+
+/// Stops a process, and returns when it stands still.
+pub(crate) fn freeze(pid: u32) {
+    signal(pid, Signal::SIGSTOP);
+    eventually("the process stands still", || (state(pid)? == 'T').then_some(()));
+}
+
+/// Threads of a process.
+pub(crate) fn threads(pid: u32) -> u32 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("Threads:")).unwrap();
+    line.trim().parse().unwrap()
+}
+
+/// When a process started, which tells it apart from a later one of the same number; none once it
+/// has ended.
+pub(crate) fn started(pid: u32) -> Option<u64> {
+    let alive = !matches!(state(pid)?, 'Z' | 'X');
+    if alive { field(pid, 22) } else { None }
+}
+
+/// The share of a CPU, in percent, that a process takes while it is watched for so long.
+pub(crate) fn cpu_percent(pid: u32, span: Span) -> u64 {
+    /// Of the clock that /proc counts in, on every Linux.
+    const TICKS_PER_SECOND: u64 = 100;
+    let ticks = || field(pid, 14).unwrap() + field(pid, 15).unwrap();
+    let (before, began_at) = (ticks(), monotonic());
+    nap(span);
+    let spent_ms = (ticks() - before) * 1_000 / TICKS_PER_SECOND;
+    spent_ms * 100 / monotonic().since(began_at).as_ms_ceil()
+}
+
+fn state(pid: u32) -> Option<char> {
+    stat(pid)?.first()?.chars().next()
+}
+
+fn field(pid: u32, number: usize) -> Option<u64> {
+    stat(pid)?.get(number - 3)?.parse().ok()
+}
+
+/// The fields of /proc/PID/stat from the third on: the second may hold anything.
+fn stat(pid: u32) -> Option<Vec<String>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = text.rsplit_once(')')?;
+    Some(fields.split_whitespace().map(str::to_owned).collect())
+}

@@ -1,0 +1,143 @@
+//! Rolling replacement: new workers are ready before old ones leave, no request is lost, and what
+//! does not start changes nothing.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use dispatchd::units::Span;
+use dispatchd::wire::control::Status;
+use nix::sys::signal::Signal;
+
+use crate::client::Client;
+use crate::crowd::{self, Manner};
+use crate::house::{House, Plan, example};
+use crate::wait::nap;
+
+const RELOADS: u32 = 3;
+
+on_both! {
+    reloads_under_rr_lose_nothing
+    reloads_under_wrr_lose_nothing
+    reloads_under_least_lose_nothing
+    reloads_under_jbsq_lose_nothing
+    reloads_under_shared_lose_nothing
+    reloads_under_reuseport_lose_nothing
+    reloads_during_a_reload_become_one
+    what_no_longer_starts_changes_nothing
+    a_request_that_runs_is_finished_by_the_old_worker
+}
+
+fn reloads_under_rr_lose_nothing(backend: &str) {
+    reload_under_load(backend, "rr");
+}
+
+fn reloads_under_wrr_lose_nothing(backend: &str) {
+    reload_under_load(backend, "wrr");
+}
+
+fn reloads_under_least_lose_nothing(backend: &str) {
+    reload_under_load(backend, "least");
+}
+
+fn reloads_under_jbsq_lose_nothing(backend: &str) {
+    reload_under_load(backend, "jbsq");
+}
+
+fn reloads_under_shared_lose_nothing(backend: &str) {
+    reload_under_load(backend, "shared");
+}
+
+fn reloads_under_reuseport_lose_nothing(backend: &str) {
+    reload_under_load(backend, "reuseport");
+}
+
+fn reload_under_load(backend: &str, policy: &str) {
+    for manner in [Manner::Close, Manner::KeepAlive(1_000)] {
+        let house = Plan::on(backend).with(&format!("--policy {policy}")).start();
+        let mut seen = pids(&house.status());
+        let (tally, ()) = crowd::load(house.address(), 4, manner, &["/"], || {
+            for generation in 2..2 + RELOADS {
+                house.signal(Signal::SIGHUP);
+                house.wait_for_status("the new generation serves", |status| {
+                    status.generation == generation
+                });
+                let now = pids(&house.wait_until_whole());
+                assert!(seen.is_disjoint(&now), "{policy}: {seen:?} {now:?}");
+                seen.extend(now);
+            }
+        });
+        assert_eq!(tally.errors, [""; 0], "{policy}, {manner:?}");
+        assert!(50 < tally.answered, "{policy}, {manner:?}: {} answers", tally.answered);
+        assert_eq!(house.status().totals.lost, 0);
+    }
+}
+
+fn reloads_during_a_reload_become_one(backend: &str) {
+    let program = ["sh", "-c", "sleep 0.3; exec \"$0\" serve-worker", dispatchd()];
+    let house = Plan::on(backend).program(program).start();
+    house.signal(Signal::SIGHUP);
+    house.wait_for_log("rolling replacement begins");
+    for _ in 0..3 {
+        house.signal(Signal::SIGHUP);
+        nap(Span::from_ms(20));
+    }
+    house.wait_for_status("the second rollout is done", |status| status.generation == 3);
+    house.wait_until_whole();
+    assert_eq!(house.times_logged("rolling replacement begins"), 2);
+    assert_eq!(house.status().generation, 3);
+}
+
+fn what_no_longer_starts_changes_nothing(backend: &str) {
+    let plan = Plan::on(backend);
+    let script = plan.dir().join("worker");
+    let write = |text: String| {
+        // Replaced in one go, since it may be executed meanwhile.
+        let fresh = script.with_extension("new");
+        fs::write(&fresh, text).unwrap();
+        fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(&fresh, &script).unwrap();
+    };
+    let good = format!("#!/bin/sh\nexec {}\n", example("http_worker").display());
+    write(good.clone());
+    let house = plan.program([script.as_os_str()]).start();
+    let before = pids(&house.status());
+    write("#!/bin/sh\necho broken >&2\nexit 7\n".to_owned());
+    house.signal(Signal::SIGHUP);
+    house.wait_for_log("rolling replacement given up");
+    let status = house.wait_until_whole();
+    assert_eq!((pids(&status), status.generation), (before.clone(), 1));
+    answers(&house);
+    write(good);
+    house.signal(Signal::SIGHUP);
+    house.wait_for_status("the new generation serves", |status| 1 < status.generation);
+    assert!(pids(&house.wait_until_whole()).is_disjoint(&before));
+    answers(&house);
+}
+
+fn a_request_that_runs_is_finished_by_the_old_worker(backend: &str) {
+    let house = Plan::on(backend).start();
+    let mut slow = Client::asking(house.address(), "/sleep?ms=1500").unwrap();
+    let busy = house.busy_worker();
+    house.signal(Signal::SIGHUP);
+    house.wait_for_status("the new generation serves", |status| status.generation == 2);
+    let reply = Client::get_once(house.address(), "/whoami").unwrap();
+    assert_eq!(reply.json()["generation"], 2);
+    assert_eq!(slow.reply().unwrap().worker(), busy.worker);
+    house.wait_until_whole();
+    assert_eq!(house.status().totals.lost, 0);
+}
+
+fn answers(house: &House) {
+    for _ in 0..10 {
+        assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+    }
+}
+
+fn pids(status: &Status) -> BTreeSet<u32> {
+    status.workers.iter().map(|worker| worker.pid).collect()
+}
+
+fn dispatchd() -> &'static str {
+    env!("CARGO_BIN_EXE_dispatchd")
+}

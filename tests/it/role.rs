@@ -1,0 +1,201 @@
+//! The parts that this very program plays in its own tests: workers that no honest author would
+//! write, and a wrapper that takes rights away. A test that is told its part by the environment
+//! plays it; otherwise it has nothing to do.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::atomic::Ordering::Relaxed;
+
+use dispatchd::limits::VIOLATIONS_MAX;
+use dispatchd::shm::layout::{MasterPage, WorkerPage};
+use dispatchd::shm::map::{Mapped, ReadOnly, Writable};
+use dispatchd::shm::ring;
+use dispatchd::sys::clock::monotonic;
+use dispatchd::sys::scm::Patience;
+use dispatchd::sys::socket;
+use dispatchd::units::{SeatId, Ticket};
+use dispatchd::wire::link::{Note, VARIABLE};
+use dispatchd::wire::token::Say;
+use dispatchd::worker::{Delivery, Link, Offer, Worker};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::confine::forbid_io_uring;
+
+/// The variable that says which part to play.
+pub(crate) const ROLE: &str = "IT_ROLE";
+
+/// The command line of a worker that plays the part that [`ROLE`] names.
+pub(crate) fn program() -> Vec<OsString> {
+    player("role::a_worker")
+}
+
+/// The command line of a wrapper that forbids io_uring to the command behind it.
+pub(crate) fn without_io_uring() -> Vec<OsString> {
+    let mut words = player("role::a_confined_process");
+    words.push("--".into());
+    words
+}
+
+fn player(test: &str) -> Vec<OsString> {
+    let mut words = vec![env::current_exe().unwrap().into_os_string()];
+    words.extend([test, "--exact", "--nocapture", "--test-threads=1"].map(OsString::from));
+    words
+}
+
+#[test]
+fn a_confined_process() {
+    let words: Vec<OsString> = env::args_os().skip_while(|word| word != "--").skip(1).collect();
+    if let [program, arguments @ ..] = words.as_slice() {
+        forbid_io_uring();
+        panic!("{}", Command::new(program).args(arguments).exec());
+    }
+}
+
+#[test]
+fn a_worker() {
+    let Some(role) = env::var_os(ROLE) else { return };
+    match role.to_str().unwrap() {
+        "stubborn" => stubborn(),
+        "chatty" => chatty(),
+        "greeter" => greeter(),
+        lie => liar(lie),
+    }
+}
+
+/// Says that it is ready, and never anything again.
+fn stubborn() {
+    let mut link = Link::from_env().unwrap();
+    link.hello(1).unwrap();
+    wait_for_the_end();
+}
+
+/// Writes more than it is asked to.
+#[expect(clippy::print_stderr, reason = "what a worker writes there is what is tested")]
+fn chatty() {
+    let mut worker = Worker::from_env().unwrap();
+    while let Some(mut connection) = worker.next_connection().unwrap() {
+        for _ in 0..20 {
+            eprintln!("{}", "x".repeat(500));
+        }
+        drop(connection.read(&mut [0; 1024]));
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        drop(connection.write_all(answer));
+    }
+}
+
+/// Speaks first.
+fn greeter() {
+    let mut worker = Worker::from_env().unwrap();
+    while let Some(mut connection) = worker.next_connection().unwrap() {
+        drop(connection.write_all(b"220 at your service\r\n"));
+        drop(connection.read(&mut [0; 1024]));
+    }
+}
+
+/// In seat 0 it tells the master what is not so; elsewhere it is the built-in worker.
+fn liar(lie: &str) {
+    let note = Note::parse(env::var_os(VARIABLE).unwrap().to_str().unwrap()).unwrap();
+    if note.seat != SeatId(0) {
+        let error = Command::new(env!("CARGO_BIN_EXE_dispatchd")).arg("serve-worker").exec();
+        panic!("{error}");
+    }
+    let pages = Pages::open(note);
+    let mut link = Link::from_env().unwrap();
+    link.hello(1).unwrap();
+    if lie != "deaf" {
+        wait_for_an_offer(&link);
+    }
+    match lie {
+        "nonsense" => repeat(|| pages.push([u64::MAX, 7])),
+        "overrun" => pages.own.produced.store(u64::MAX / 2, Relaxed),
+        "stranger" => {
+            let ticket = Ticket { slot: 60_000, generation: 1 };
+            repeat(|| link.say(Say::Done { ticket, service_us: 1 }));
+        }
+        "stale" => {
+            let offer = next_offer(&mut link);
+            let Ticket { slot, generation } = offer.ticket;
+            let ticket = Ticket { slot, generation: generation.wrapping_add(1) };
+            repeat(|| link.say(Say::Claimed { ticket, transit_us: 1 }));
+            wait_for_the_end();
+        }
+        "twice" => {
+            let offer = next_offer(&mut link);
+            link.claim(offer.ticket, monotonic());
+            answer(&offer);
+            link.say(Say::Done { ticket: offer.ticket, service_us: 1 });
+            repeat(|| link.say(Say::Done { ticket: offer.ticket, service_us: 1 }));
+            wait_for_the_end();
+        }
+        "deaf" => {}
+        _ => panic!("no part is called {lie}"),
+    }
+    wait_for_the_end();
+}
+
+/// As often as makes the master act.
+fn repeat(mut lie: impl FnMut()) {
+    for _ in 0..VIOLATIONS_MAX {
+        lie();
+    }
+}
+
+/// The pages as a worker has them that is bent on mischief.
+struct Pages {
+    note: Note,
+    master: Mapped<MasterPage, ReadOnly>,
+    own: Mapped<WorkerPage, Writable>,
+}
+
+impl Pages {
+    fn open(note: Note) -> Self {
+        let open = |number: u32, writable: bool| {
+            let path = format!("/proc/self/fd/{number}");
+            OpenOptions::new().read(true).write(writable).open(path).unwrap().into()
+        };
+        let master = Mapped::<MasterPage, ReadOnly>::open(&open(4, false)).unwrap();
+        let own = Mapped::<WorkerPage, Writable>::open(&open(5, true)).unwrap();
+        Self { note, master, own }
+    }
+
+    fn push(&self, words: ring::Words) {
+        ring::push(&self.own, &self.master.berths[self.note.worker.index()], words).unwrap();
+    }
+}
+
+/// Waits until there is one, and leaves it where it is. There is none before the master has read
+/// that this worker is ready.
+fn wait_for_an_offer(link: &Link) {
+    poll(&mut [PollFd::new(link.channel(), PollFlags::POLLIN)], PollTimeout::NONE).unwrap();
+}
+
+fn next_offer(link: &mut Link) -> Offer {
+    loop {
+        match link.receive(Patience::Wait).unwrap() {
+            Delivery::Offer(offer) => return offer,
+            Delivery::Look | Delivery::Nothing => {}
+            Delivery::Gone => wait_for_the_end(),
+        }
+    }
+}
+
+fn answer(offer: &Offer) {
+    let mut stream = std::fs::File::from(offer.socket.try_clone().unwrap());
+    drop(stream.read(&mut [0; 1024]));
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    stream.write_all(answer).unwrap();
+    // The master may have a copy, without whose end a close alone would tell the client nothing.
+    socket::shutdown(stream.as_fd()).unwrap();
+}
+
+/// A signal ends this process, and nothing else does.
+fn wait_for_the_end() -> ! {
+    loop {
+        std::thread::park();
+    }
+}

@@ -1,0 +1,145 @@
+//! The operator's signals: graceful and fast ends, one worker more or less, and what becomes of
+//! workers whose master is gone.
+
+use dispatchd::sys::clock::monotonic;
+use dispatchd::units::Span;
+use nix::sys::signal::Signal;
+
+use crate::client::Client;
+use crate::house::{House, Plan};
+use crate::role::{ROLE, program};
+use crate::wait::eventually;
+
+on_both! {
+    term_finishes_what_runs_and_refuses_the_rest
+    int_ends_gracefully_too
+    idle_keep_alive_connections_do_not_hold_up_the_end
+    the_drain_deadline_ends_what_does_not_finish
+    a_second_int_is_fast
+    quit_is_fast
+    one_worker_more_and_one_less
+    workers_end_when_their_master_is_killed
+    a_worker_that_ignores_sigterm_is_killed
+}
+
+/// Less than any drain deadline in these tests.
+const FAST: Span = Span::from_s(10);
+
+fn term_finishes_what_runs_and_refuses_the_rest(backend: &str) {
+    let mut house = Plan::on(backend).start();
+    let mut running: Vec<Client> = ["/sleep?ms=1000", "/wait?ms=1000", "/whoami", "/whoami"]
+        .map(|path| Client::asking(house.address(), path).unwrap())
+        .into();
+    house.wait_for_status("all have arrived", |status| status.totals.arrived == 4);
+    house.busy_worker();
+    house.signal(Signal::SIGTERM);
+    eventually("newcomers are refused", || Client::connect(house.address()).err());
+    for client in &mut running {
+        assert_eq!(client.reply().unwrap().status, 200);
+    }
+    assert_eq!(house.exit_code(), Some(0));
+    assert_eq!(house.survivors(), [0; 0]);
+}
+
+fn int_ends_gracefully_too(backend: &str) {
+    let mut house = Plan::on(backend).start();
+    let mut running = Client::asking(house.address(), "/sleep?ms=500").unwrap();
+    house.busy_worker();
+    house.signal(Signal::SIGINT);
+    assert_eq!(running.reply().unwrap().status, 200);
+    assert_eq!(house.exit_code(), Some(0));
+}
+
+fn idle_keep_alive_connections_do_not_hold_up_the_end(backend: &str) {
+    let mut house = Plan::on(backend).with("--drain-timeout 60s").start();
+    let mut idle = Client::connect(house.address()).unwrap();
+    idle.get("/").unwrap();
+    let silent = Client::connect(house.address()).unwrap();
+    house.wait_for_status("both have arrived", |status| status.totals.arrived == 2);
+    house.signal(Signal::SIGTERM);
+    assert_eq!(house.exit_code(), Some(0));
+    drop(silent);
+}
+
+fn the_drain_deadline_ends_what_does_not_finish(backend: &str) {
+    let mut house = Plan::on(backend).with("--drain-timeout 300ms").start();
+    let mut running = begin_for_ever(&house);
+    let began_at = monotonic();
+    house.signal(Signal::SIGTERM);
+    assert_eq!(house.exit_code(), Some(0));
+    let took = monotonic().since(began_at);
+    assert!(Span::from_ms(300) <= took && took < FAST, "{took}");
+    running.reply().unwrap_err();
+}
+
+fn a_second_int_is_fast(backend: &str) {
+    let mut house = Plan::on(backend).with("--drain-timeout 60s").start();
+    let _running = begin_for_ever(&house);
+    house.signal(Signal::SIGINT);
+    house.wait_for_log("stopping");
+    let began_at = monotonic();
+    house.signal(Signal::SIGINT);
+    assert_eq!(house.exit_code(), Some(0));
+    let took = monotonic().since(began_at);
+    assert!(took < FAST, "{took}");
+}
+
+fn quit_is_fast(backend: &str) {
+    let mut house = Plan::on(backend).with("--drain-timeout 60s").start();
+    let _running = begin_for_ever(&house);
+    let began_at = monotonic();
+    house.signal(Signal::SIGQUIT);
+    assert_eq!(house.exit_code(), Some(0));
+    let took = monotonic().since(began_at);
+    assert!(took < FAST, "{took}");
+}
+
+fn begin_for_ever(house: &House) -> Client {
+    let client = Client::asking(house.address(), "/sleep?ms=60000").unwrap();
+    house.busy_worker();
+    client
+}
+
+fn one_worker_more_and_one_less(backend: &str) {
+    let house = Plan::on(backend).start();
+    house.signal(Signal::SIGTTIN);
+    let status = house.wait_for_status("a third worker is ready", |status| status.have == 3);
+    assert_eq!(status.want, 3);
+    let third = eventually("the third serves", || {
+        let reply = Client::get_once(house.address(), "/whoami").unwrap();
+        let _busy = Client::asking(house.address(), "/sleep?ms=50").unwrap();
+        (reply.worker() == 2).then_some(reply.json()["pid"].as_u64().unwrap())
+    });
+    house.signal(Signal::SIGTTOU);
+    house.wait_for_status("it has left", |status| {
+        let here = status.workers.iter().any(|worker| u64::from(worker.pid) == third);
+        status.want == 2 && status.have == 2 && !here
+    });
+    house.signal(Signal::SIGTTOU);
+    house.wait_for_status("one is left", |status| status.want == 1);
+    house.signal(Signal::SIGTTOU);
+    let status = house.wait_until_whole();
+    assert_eq!((status.have, status.want), (1, 1), "the last one stays");
+    Client::get_once(house.address(), "/").unwrap();
+}
+
+fn workers_end_when_their_master_is_killed(backend: &str) {
+    let mut house = Plan::on(backend).start();
+    let mut idle = Client::connect(house.address()).unwrap();
+    idle.get("/").unwrap();
+    assert_eq!(house.survivors().len(), 2);
+    house.signal(Signal::SIGKILL);
+    assert_eq!(house.exit_code(), None);
+    eventually("the workers have ended", || house.survivors().is_empty().then_some(()));
+}
+
+fn a_worker_that_ignores_sigterm_is_killed(backend: &str) {
+    let mut deaf = ["sh", "-c", "trap '' TERM; exec \"$0\" \"$@\""].map(Into::into).to_vec();
+    deaf.extend(program());
+    let plan = Plan::on(backend).with("--drain-timeout 100ms").program(deaf);
+    let mut house = plan.env(ROLE, "stubborn").start();
+    house.signal(Signal::SIGTERM);
+    assert_eq!(house.exit_code(), Some(0));
+    assert_eq!(house.survivors(), [0; 0]);
+    assert!(house.log().contains("killed by SIGKILL"), "the log says so");
+}

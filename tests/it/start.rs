@@ -1,0 +1,141 @@
+//! Starts that cannot succeed: each says why in one line, with the right exit code, and leaves
+//! nothing behind; and the start that goes on without io_uring.
+
+use std::net::TcpListener;
+
+use dispatchd::units::Span;
+
+use crate::client::Client;
+use crate::house::{House, Plan, example};
+use crate::role::without_io_uring;
+
+on_both! {
+    a_port_in_use_is_refused
+    a_socket_file_in_a_missing_directory_is_refused
+    a_missing_program_is_refused
+    a_program_that_cannot_be_executed_is_told
+    a_program_that_exits_at_once_is_told_with_its_last_words
+    a_program_that_never_speaks_is_not_waited_for_for_ever
+    a_second_start_under_one_name_is_refused
+    a_stale_socket_file_is_no_obstacle
+    too_few_descriptors_are_told
+}
+
+fn a_port_in_use_is_refused(backend: &str) {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ended = Plan::on(backend).with(&format!("--listen {address}")).run();
+    let said = ended.complaint(1);
+    assert!(said.starts_with(&format!("cannot listen on {address}: Address already in use")));
+    assert!(said.contains("choose another --listen"), "{said}");
+}
+
+fn a_socket_file_in_a_missing_directory_is_refused(backend: &str) {
+    let ended = Plan::on(backend).with("--listen unix:/nowhere/at/all.sock").run();
+    let said = ended.complaint(1);
+    let expected = "cannot listen on unix:/nowhere/at/all.sock: No such file or directory";
+    assert!(said.starts_with(expected), "{said}");
+}
+
+fn a_missing_program_is_refused(backend: &str) {
+    for name in ["no-such-program-anywhere", "/no/such/program", "./no-such-program"] {
+        let ended = Plan::on(backend).program([name]).run();
+        let said = ended.complaint(1);
+        assert!(said.contains(name) && said.contains("no such program"), "{said}");
+    }
+}
+
+fn a_program_that_cannot_be_executed_is_told(backend: &str) {
+    let plan = Plan::on(backend);
+    let path = plan.dir().join("data");
+    std::fs::write(&path, "just text").unwrap();
+    let ended = plan.program([path.as_os_str()]).run();
+    assert_eq!(ended.code, Some(1), "{}", ended.log);
+    let reason = format!("{}: Permission denied", path.display());
+    assert!(ended.log.contains(&reason), "{}", ended.log);
+}
+
+fn a_program_that_exits_at_once_is_told_with_its_last_words(backend: &str) {
+    let script = "echo starting; echo the disk is on fire >&2; exit 3";
+    let ended = Plan::on(backend).program(["sh", "-c", script]).run();
+    assert!(ended.complaint(1).contains("no worker became ready"), "{}", ended.log);
+    let reason = ended.log.lines().find(|line| line.contains("worker died"));
+    let reason = reason.unwrap_or_else(|| panic!("{}", ended.log));
+    assert!(reason.contains("exit code 3") && reason.contains("the disk is on fire"), "{reason}");
+}
+
+fn a_program_that_never_speaks_is_not_waited_for_for_ever(backend: &str) {
+    let ended = Plan::on(backend).with("--start-timeout 300ms").program(["sleep", "600"]).run();
+    assert!(ended.complaint(1).contains("no worker became ready"), "{}", ended.log);
+    assert!(ended.log.contains("worker was not ready in time"), "{}", ended.log);
+    assert!(Span::from_ms(300) <= ended.after && ended.after < Span::from_s(10));
+}
+
+fn a_second_start_under_one_name_is_refused(backend: &str) {
+    let first = Plan::on(backend).start();
+    let second = Plan::on(backend).named(&first).run();
+    let said = second.complaint(1);
+    assert!(said.contains(first.name()) && said.contains("--name"), "{said}");
+    assert_eq!(Client::get_once(first.address(), "/").unwrap().status, 200);
+    first.status();
+}
+
+fn a_stale_socket_file_is_no_obstacle(backend: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("left.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let listen = format!("--listen unix:{}", path.display());
+    let house = Plan::on(backend).with(&listen).start();
+    assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+    let ended = Plan::on(backend).with(&listen).run();
+    assert!(ended.complaint(1).contains("Address already in use"), "one that lives is kept");
+    assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+}
+
+fn too_few_descriptors_are_told(backend: &str) {
+    let few = ["sh", "-c", "ulimit -n 70; exec \"$0\" \"$@\""];
+    let ended = Plan::on(backend).through(few).run();
+    let said = ended.complaint(1);
+    assert!(said.contains("70 open files are too few for 2 workers"), "{said}");
+    assert!(said.contains("ulimit -n"), "{said}");
+}
+
+#[test]
+fn a_worker_without_a_master_says_how_to_start_it() {
+    let program = std::process::Command::new(example("echo_worker")).output().unwrap();
+    assert!(!program.status.success());
+    let said = String::from_utf8_lossy(&program.stderr);
+    assert!(said.contains("dispatchd -- PROGRAM"), "{said}");
+}
+
+#[test]
+fn without_io_uring_auto_says_why_and_serves_on_epoll() {
+    let house = Plan::on("auto").through(without_io_uring()).start();
+    assert_eq!(house.status().backend, "epoll");
+    assert!(banner(&house).contains("backend epoll (no io_uring: forbidden by a seccomp filter"));
+    for _ in 0..20 {
+        assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+    }
+}
+
+#[test]
+fn without_io_uring_there_is_no_uring() {
+    let ended = Plan::on("uring").through(without_io_uring()).run();
+    let said = ended.complaint(1);
+    assert!(said.starts_with("io_uring cannot be used: forbidden by a seccomp filter"), "{said}");
+    assert_eq!(ended.log.lines().count(), 1, "{}", ended.log);
+}
+
+#[test]
+fn auto_takes_io_uring_where_it_may_and_says_so() {
+    let house = Plan::on("auto").start();
+    let status = house.status();
+    assert!(banner(&house).contains(&status.backend_reason), "{}", house.log());
+    assert!(banner(&house).contains(&format!("backend {}", status.backend)));
+}
+
+/// The line that names the backend.
+fn banner(house: &House) -> String {
+    let log = house.log();
+    log.lines().find(|line| line.contains(" backend ")).unwrap().to_owned()
+}

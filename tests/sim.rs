@@ -1,0 +1,161 @@
+//! The production master over 256 made-up worlds, each with its own mix of faults: nothing is
+//! lost, nothing has two owners, every deadline is kept, and once the faults stop, the pool is
+//! whole again and everybody is served. A failure prints its seed; `dispatchd sim --seed N
+//! --trace` shows the whole of it, again and again.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use dispatchd::sim::{Options, Report, Sabotage, run};
+
+/// As the command runs it.
+const PLAIN: Options = Options { trace: false, sabotage: None, restores: true };
+
+/// What a sweep of worlds must have met, or it proves less than it says.
+const MET: [&str; 24] = [
+    "calms down",
+    "cannot be started at seat",
+    "dies",
+    "dies with its worker",
+    "fails to accept",
+    "gets signal",
+    "gives back a parcel of",
+    "hangs up",
+    "has had its service",
+    "is closed at the end",
+    "is continued",
+    "is let go: it said nothing",
+    "is rejected: too many wait",
+    "is stopped",
+    "leaps ahead by us",
+    "leaves",
+    "lets go of",
+    "lies",
+    "orders",
+    "refuses a parcel",
+    "says hello",
+    "starts at seat",
+    "sweeps up",
+    "writes",
+];
+
+/// Every failure that a seed found is kept, with what it showed.
+const FOUND: [(u64, &str); 7] = [
+    (2, "an idle listener holding all accepts that there is room for, while another starves"),
+    (14, "a copy of a lent connection staying in the master when the claim beats the answer"),
+    (19, "a continued worker missing from the pool's strength"),
+    (61, "a worker called a liar for the hello that crossed its SIGTERM"),
+    (241, "a worker that receives and never claims being kept for ever"),
+    (254, "a seat's back-off left standing after a successor took it: the master span"),
+    (278, "a connection refused after its recall had ended: it died with a worker without it"),
+];
+
+#[test]
+fn the_first_quarter_of_the_worlds_holds() {
+    sweep(0..64);
+}
+
+#[test]
+fn the_second_quarter_of_the_worlds_holds() {
+    sweep(64..128);
+}
+
+#[test]
+fn the_third_quarter_of_the_worlds_holds() {
+    sweep(128..192);
+}
+
+#[test]
+fn the_last_quarter_of_the_worlds_holds() {
+    sweep(192..256);
+}
+
+#[test]
+fn what_seeds_have_found_stays_found() {
+    for (seed, what) in FOUND {
+        let report = run(seed, PLAIN);
+        assert_eq!(report.verdict, None, "{what} is back:\n{report}");
+    }
+}
+
+#[test]
+fn a_seed_is_one_run_for_ever() {
+    for seed in 0..16 {
+        let (first, second) = (run(seed, PLAIN), run(seed, PLAIN));
+        assert_eq!((first.hash, first.turns), (second.hash, second.turns), "seed {seed}");
+    }
+    assert_ne!(run(1, PLAIN).hash, run(2, PLAIN).hash);
+}
+
+#[test]
+fn a_restored_engine_goes_on_as_if_nothing_had_been() {
+    for seed in 100..116 {
+        let (restored, untouched) = (run(seed, PLAIN), run(seed, Options::default()));
+        assert_eq!(restored.hash, untouched.hash, "seed {seed}: the snapshot forgot something");
+    }
+}
+
+#[test]
+fn a_trace_tells_the_whole_run() {
+    let short = run(3, PLAIN);
+    let whole = run(3, Options { trace: true, ..PLAIN });
+    assert_eq!(short.hash, whole.hash);
+    assert!(short.trace.len() <= 40 && 40 < whole.trace.len());
+    assert!(whole.trace.ends_with(&short.trace));
+}
+
+#[test]
+fn the_checker_finds_planted_bugs() {
+    let plants = [
+        (Sabotage::DropReclaimed, "was dropped by the master"),
+        (Sabotage::DuplicateRefused, "has two owners"),
+        (Sabotage::ForgetRecallEnd, "is never buried"),
+        (Sabotage::SwallowReadable, "is not served"),
+        (Sabotage::SwallowDeath, "nothing will ever wake it"),
+        (Sabotage::LoseClosed, "are believed with workers"),
+        (Sabotage::LeakClose, "is open at the end"),
+        (Sabotage::RepeatWord, "is honest, and called a liar"),
+    ];
+    for (sabotage, finding) in plants {
+        let found = |seed: &u64| {
+            let report = run(*seed, Options { sabotage: Some(sabotage), ..PLAIN });
+            report.verdict.is_some_and(|verdict| verdict.contains(finding))
+        };
+        let seed = (0..64).find(found);
+        assert!(seed.is_some(), "{sabotage:?} is not found as \"{finding}\" by any of 64 seeds");
+    }
+}
+
+#[test]
+fn a_failure_says_how_to_see_it_again() {
+    let failed = (0..64)
+        .map(|seed| run(seed, Options { sabotage: Some(Sabotage::LeakClose), ..PLAIN }))
+        .find(|report| report.verdict.is_some())
+        .expect("a leak is found");
+    let text = failed.to_string();
+    let command = format!("dispatchd sim --seed {} --trace", failed.seed);
+    for part in [command.as_str(), "FAILED after", "Setup", "Faults"] {
+        assert!(text.contains(part), "{part} is missing in:\n{text}");
+    }
+}
+
+/// The rarest of all, and the one that leaks a connection where it is forgotten.
+#[test]
+fn some_accept_lands_after_its_cancel() {
+    let lands = |seed: &u64| run(*seed, PLAIN).counts.contains_key("accepts after the cancel");
+    assert!((0..256).any(|seed| lands(&seed)), "the fake kernel is too kind");
+}
+
+fn sweep(seeds: Range<u64>) {
+    let reports: Vec<Report> = seeds.map(|seed| run(seed, PLAIN)).collect();
+    for report in &reports {
+        assert_eq!(report.verdict, None, "\n{report}");
+    }
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for (what, times) in reports.iter().flat_map(|report| &report.counts) {
+        *counts.entry(what).or_default() += times;
+    }
+    for what in MET {
+        assert!(counts.contains_key(what), "no world met \"{what}\": {counts:?}");
+    }
+}
