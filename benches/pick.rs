@@ -1,0 +1,194 @@
+//! What the pure parts cost: a pick (design section 11 allows 50 ns at 64 workers), the engine's
+//! steps for a whole connection, a token's words, and its way through shared memory. They run
+//! between two waits of the master, so that their sum bounds what one core can dispatch.
+//!
+//! `cargo bench --bench pick`
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use dispatchd::engine::action::{Action, Actions};
+use dispatchd::engine::input::{Begins, Input, Terms, Word};
+use dispatchd::engine::policy::{Depth, Field, Policy, Select};
+use dispatchd::engine::worker::Patience;
+use dispatchd::engine::{Engine, Overload, Setup};
+use dispatchd::limits::{HOLD_DEFAULT, STALL_TIMEOUT, TOKEN_RING};
+use dispatchd::shm::layout::{MasterPage, WorkerPage};
+use dispatchd::shm::map::{Mapped, Writable};
+use dispatchd::shm::ring;
+use dispatchd::units::{ListenerId, Mono, PoolId, SeatId, Span, Ticket, WorkerId};
+use dispatchd::wire::token::{Say, Token};
+
+/// Tokens that a master finds in a ring when it comes round under load.
+const TOKENS: u64 = 32;
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2));
+    targets = pick, connection_life, token, token_ring
+}
+criterion_main!(benches);
+
+/// A pick together with the news that follows every pick, its seat's new load: a selector may do
+/// its work at either, and a field that nothing ever changes would hide it.
+fn pick(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("pick");
+    for (name, policy) in
+        [("rr", Policy::RoundRobin), ("smooth", Policy::Weighted), ("least", Policy::Least)]
+    {
+        for workers in [2, 8, 64, 256] {
+            let mut field = field(workers);
+            let mut selector = policy.selector();
+            let mut turn = 0_u32;
+            group.bench_function(BenchmarkId::new(name, workers), |bencher| {
+                bencher.iter(|| {
+                    let seat = selector.pick(black_box(&mut field));
+                    turn = turn.wrapping_add(37);
+                    if let Some(seat) = seat {
+                        field.admit(seat, turn % 64, 1);
+                    }
+                    seat
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+/// A field of unequal loads and weights in which every eighth seat is barred, so that no selector
+/// is done at the first seat it looks at.
+fn field(workers: u16) -> Field {
+    let mut field = Field::new(usize::from(workers));
+    for seat in 0..workers {
+        field.set_weight(SeatId(seat), u32::from(seat % 3) + 1);
+        if seat % 8 != 7 {
+            // A multiplier without a common factor spreads the loads over the seats.
+            field.admit(SeatId(seat), 1 + u32::from(seat) * 37 % 64, u32::from(seat) * 11 % 128);
+        }
+    }
+    field
+}
+
+fn connection_life(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("engine, a connection's life");
+    for (name, policy, begins) in [
+        ("rr connect", Policy::RoundRobin, Begins::Server),
+        ("jbsq readable", Policy::Jbsq(Depth::Auto), Begins::Client),
+    ] {
+        for workers in [2, 64] {
+            let mut pool = Pool::ready(policy, workers);
+            group.bench_function(BenchmarkId::new(name, workers), |bencher| {
+                bencher.iter(|| pool.serve_one(begins));
+            });
+        }
+    }
+    group.finish();
+}
+
+/// An engine whose workers are all ready, and the shell's part around it.
+struct Pool {
+    engine: Engine,
+    out: Actions,
+    ticket: Ticket,
+    now_ns: u64,
+}
+
+impl Pool {
+    fn ready(policy: Policy, workers: usize) -> Self {
+        let setup = Setup {
+            policy,
+            weights: vec![1; workers],
+            hold_max: HOLD_DEFAULT,
+            overload: Overload::Hold,
+            patience: Patience { start: Span::from_s(30), drain: Span::from_s(30) },
+            stall_timeout: STALL_TIMEOUT,
+            seed: 1,
+        };
+        let ticket = Ticket { slot: 7, generation: 1 };
+        let mut pool =
+            Self { engine: Engine::new(setup), out: Actions::new(), ticket, now_ns: 1_000 };
+        pool.engine.start(Mono::from_ns(pool.now_ns), &mut pool.out);
+        let spawned: Vec<WorkerId> = pool
+            .out
+            .drain()
+            .filter_map(|action| match action {
+                Action::Spawn { worker, .. } => Some(worker),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(spawned.len(), workers, "every seat is filled at once");
+        for worker in spawned {
+            let terms = Terms { concurrency: 1, connections_max: 1_000 };
+            pool.step(Input::Hello { worker, terms });
+            pool.out.drain().for_each(drop);
+        }
+        pool
+    }
+
+    /// From the accept to the close, as a blocking worker would report it.
+    fn serve_one(&mut self, begins: Begins) {
+        self.ticket.generation = self.ticket.generation.wrapping_add(1);
+        let ticket = self.ticket;
+        self.step(Input::Arrived { ticket, listener: ListenerId(0), begins });
+        if begins == Begins::Client {
+            self.step(Input::Readable(ticket));
+        }
+        let worker = self.offered_to().expect("an idle pool takes a connection at once");
+        let words = [Word::Claimed { transit_us: 5 }, Word::Done { service_us: 20 }, Word::Closed];
+        for word in words {
+            self.step(Input::Word { worker, ticket, word });
+        }
+        let retired = self.out.drain().any(|action| action == Action::Retire(ticket));
+        assert!(retired, "a closed connection's ticket is freed");
+    }
+
+    fn offered_to(&mut self) -> Option<WorkerId> {
+        self.out.drain().find_map(|action| match action {
+            Action::Offer { to, .. } => Some(to),
+            _ => None,
+        })
+    }
+
+    fn step(&mut self, input: Input) {
+        self.now_ns += 1_000;
+        self.engine.step(Mono::from_ns(self.now_ns), input, &mut self.out);
+    }
+}
+
+fn token(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("token");
+    let done = done(7);
+    group.bench_function("encode", |bencher| bencher.iter(|| black_box(done).encode()));
+    let words = done.encode();
+    group.bench_function("decode", |bencher| bencher.iter(|| Token::decode(black_box(words))));
+    group.finish();
+}
+
+fn token_ring(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("ring");
+    group.throughput(Throughput::Elements(TOKENS));
+    let (_, master) = Mapped::<MasterPage, Writable>::create(c"master").expect("there is memory");
+    let (_, own) = Mapped::<WorkerPage, Writable>::create(c"worker").expect("there is memory");
+    let berth = &master.berths[0];
+    let words = done(7).encode();
+    let mut read = Vec::with_capacity(TOKEN_RING);
+    group.bench_function("push and drain 32", |bencher| {
+        bencher.iter(|| {
+            for _ in 0..TOKENS {
+                ring::push(&own, berth, black_box(words)).expect("it is emptied every time");
+            }
+            read.clear();
+            ring::drain(&own, berth, TOKEN_RING, &mut read).expect("nobody wrote nonsense");
+            black_box(read.len())
+        });
+    });
+    group.finish();
+}
+
+const fn done(slot: u32) -> Token {
+    let ticket = Ticket { slot, generation: 3 };
+    Token { pool: PoolId(0), say: Say::Done { ticket, service_us: 20 } }
+}
