@@ -227,15 +227,24 @@ impl Engine {
         }
     }
 
-    /// Offers what is held, oldest first, for as long as the policy finds a worker.
+    /// Offers what is held, oldest first, for as long as the policy finds a worker. Once per turn:
+    /// only who sees all that arrived can tell what travels together.
     pub(super) fn place_held(&mut self, now: Mono, out: &mut Actions) {
+        let mut placed = core::mem::take(&mut self.placed);
         if self.offers_paused_until.is_none() {
             while let Some(ticket) = self.ledger.oldest_held() {
                 let Some(seat) = self.selector.pick(&mut self.field) else { break };
                 let to = self.seats[seat.index()].holder.expect("an eligible seat has a holder");
-                self.offer(now, ticket, to, out);
+                self.offer(now, ticket, to);
+                placed.push((ticket, to));
             }
         }
+        for (ticket, to) in placed.drain(..) {
+            let custody = self.custody_for(to);
+            self.ledger.set(ticket, Place::Offered { to, at: now, custody });
+            out.push(Action::Offer { ticket, to, custody });
+        }
+        self.placed = placed;
         let full = self.setup.hold_max <= self.ledger.watched() + self.ledger.held();
         if full != self.hold_full {
             self.hold_is_full(full, out);
@@ -288,14 +297,30 @@ impl Engine {
         }
     }
 
-    fn offer(&mut self, now: Mono, ticket: Ticket, to: WorkerId, out: &mut Actions) {
+    fn offer(&mut self, now: Mono, ticket: Ticket, to: WorkerId) {
         let worker = self.worker_mut(to).expect("the holder of a seat is alive");
-        let custody = custody_for(worker);
         worker.offered += 1;
+        if worker.offered_at != now {
+            (worker.offered_at, worker.offered_now) = (now, 0);
+        }
+        worker.offered_now += 1;
         self.counters.offered += 1;
+        let custody = Custody::Transfer;
         self.ledger.move_to(ticket, Place::Offered { to, at: now, custody });
-        out.push(Action::Offer { ticket, to, custody });
         self.refresh(to);
+    }
+
+    /// A worker that begins whatever it receives needs no copy kept: receipt is its claim (decision
+    /// 001). One that receives more than it begins is lent the descriptors instead: because it
+    /// says so, or because several travel together under a policy that takes nothing back from a
+    /// worker that is merely late.
+    fn custody_for(&self, to: WorkerId) -> Custody {
+        let Some(worker) = self.worker(to) else { return Custody::Transfer };
+        let together = match self.setup.policy.rebinds() {
+            Rebinds::Always => false,
+            Rebinds::WhenStopped => 1 < worker.offered_now,
+        };
+        if 1 < worker.terms.concurrency || together { Custody::Lend } else { Custody::Transfer }
     }
 
     /// The worker has it, whether or not it has begun: its request holds a credit.
@@ -485,12 +510,6 @@ impl Engine {
             out.emit(Event::Hold { full });
         }
     }
-}
-
-/// A worker that begins whatever it receives needs no copy kept: receipt is its claim. One that
-/// receives more than it begins at once is lent the descriptors instead.
-fn custody_for(worker: &Worker) -> Custody {
-    if worker.terms.concurrency == 1 { Custody::Transfer } else { Custody::Lend }
 }
 
 const _: () = assert!(TICKETS_MAX < u32::MAX, "the ledger's end mark is no ticket");

@@ -74,7 +74,7 @@ pub enum Input {
     Continued(WorkerId),
     /// The operator wants something.
     Command(Command),
-    /// Time has passed: deadlines are looked at.
+    /// The turn's news are told: deadlines are looked at, and what is held is placed.
     Tick,
 }
 

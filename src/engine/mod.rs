@@ -85,6 +85,8 @@ pub struct Engine {
     strength: (u16, u16),
     /// Whether all wanted workers have ever been ready together.
     was_whole: bool,
+    /// Room for what one turn places, kept between turns.
+    placed: Vec<(Ticket, WorkerId)>,
     counters: Counters,
 }
 
@@ -151,12 +153,14 @@ impl Engine {
             hold_full: false,
             strength: (0, 0),
             was_whole: false,
+            placed: Vec::new(),
             counters: Counters::default(),
             setup,
         }
     }
 
-    /// Takes one step: `input` happened at `now`; what is to be done about it goes to `out`.
+    /// Takes one step: `input` happened at `now`; what is to be done about it goes to `out`. What
+    /// can be placed is placed by [`Input::Tick`], the last input of a turn.
     pub fn step(&mut self, now: Mono, input: Input, out: &mut Actions) {
         match input {
             Input::Arrived { ticket, listener: _, begins } => {
@@ -178,9 +182,11 @@ impl Engine {
             Input::Stopped(worker) => self.stopped(worker, out),
             Input::Continued(worker) => self.continued(now, worker, out),
             Input::Command(command) => self.command(now, command, out),
-            Input::Tick => self.tick(now, out),
+            Input::Tick => {
+                self.tick(now, out);
+                self.place_held(now, out);
+            }
         }
-        self.place_held(now, out);
         self.advance(now, out);
         debug_assert!(self.custody_holds(), "custody: {:?} {:?}", self.counters, self.ledger);
     }

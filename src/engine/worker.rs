@@ -214,6 +214,10 @@ pub struct Worker {
     pub terms: Terms,
     /// Offers that it has not been seen to receive.
     pub offered: u32,
+    /// When it was last offered something, and how many offers were made to it then.
+    pub offered_at: Mono,
+    /// See [`Worker::offered_at`].
+    pub offered_now: u32,
     /// Requests of its connections that hold a credit.
     pub running: u32,
     /// Connections that it has received and not claimed.
@@ -243,6 +247,8 @@ impl Worker {
         generation: Generation(0),
         terms: Terms { concurrency: 1, connections_max: 0 },
         offered: 0,
+        offered_at: Mono::ZERO,
+        offered_now: 0,
         running: 0,
         unclaimed: 0,
         load: Load { in_flight: 0, connections: 0 },

@@ -153,6 +153,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             }
         }
         self.step(Input::ListenersClosed);
+        self.step(Input::Tick);
         self.carry_out();
     }
 }
