@@ -20,6 +20,7 @@ use crate::engine::{self, Setup};
 use crate::io::probe::{self, Choice, Chosen, ProbeError, Wanted};
 use crate::limits::{BACKLOG_DEFAULT, MASTER_SPARE_DESCRIPTORS, SEATS_MAX, STALL_TIMEOUT};
 use crate::shm::map::MapError;
+use crate::sys::process::Class;
 use crate::sys::rlimit::{self, RlimitError};
 use crate::sys::socket::{self, Endpoint, ListenOptions};
 use crate::sys::{clock, eventfd, fd, signal};
@@ -303,7 +304,16 @@ fn recipe(
         listeners[seat].push(copy);
     }
     let env = vec![("DISPATCHD_BACKEND", choice.to_string())];
-    Ok(Recipe { program, args, env, placement, sharing, listeners })
+    let class = give_way();
+    Ok(Recipe { program, args, env, placement, sharing, class, listeners })
+}
+
+/// Lets the master run when a CPU is free and not at the cost of whoever works (decision 007), and
+/// says which class the workers are to run in. A sandbox that forbids it costs throughput alone.
+fn give_way() -> Option<Class> {
+    let class = Class::current().ok()?;
+    Class::BATCH.enter().ok()?;
+    Some(class)
 }
 
 /// The program as exec will find it, so that a missing one is refused before anything is started.

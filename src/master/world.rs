@@ -18,6 +18,7 @@ use crate::shm::map::{MapError, Mapped, ReadOnly, Writable};
 use crate::shm::ring::{self, Overrun, Words};
 use crate::sys::log_sink::LogSink;
 use crate::sys::pidfd::{self, Change, Ending, Signal};
+use crate::sys::process::Class;
 use crate::sys::scm;
 use crate::sys::signal::{self, Notice};
 use crate::sys::{clock, fd, memfd, socket, spawn};
@@ -35,6 +36,8 @@ pub(super) struct Recipe {
     pub(super) env: Vec<(&'static str, String)>,
     pub(super) placement: Placement,
     pub(super) sharing: Sharing,
+    /// The scheduling class that dispatchd was started in.
+    pub(super) class: Option<Class>,
     /// Listeners that workers accept from: one list for all, or one per seat.
     pub(super) listeners: Vec<Vec<OwnedFd>>,
 }
@@ -142,6 +145,7 @@ impl World {
             args: &self.recipe.args,
             env: &env,
             env_remove: &["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET"],
+            class: self.recipe.class,
             fds: &fds,
         })?;
         let hired = Hired {

@@ -15,6 +15,7 @@ use nix::unistd::pipe2;
 
 use super::fd::{errno_of, set_nonblocking};
 use super::pidfd;
+use super::process::Class;
 use crate::units::Errno;
 
 /// The first descriptor that a worker finds beyond the standard three.
@@ -31,6 +32,8 @@ pub struct Order<'a> {
     pub env: &'a [(&'static str, String)],
     /// Variables to take away.
     pub env_remove: &'a [&'static str],
+    /// The scheduling class to run in; none: as this process.
+    pub class: Option<Class>,
     /// Descriptors that the worker finds under [`FIRST_FD`] and up, in this order.
     pub fds: &'a [BorrowedFd<'a>],
 }
@@ -68,7 +71,8 @@ pub fn spawn(order: &Order<'_>) -> Result<Child, Errno> {
     }
     let sources: Vec<i32> = order.fds.iter().map(AsRawFd::as_raw_fd).collect();
     let master = nix::unistd::getpid();
-    let prepare = move || prepare_child(&sources, master).map_err(io::Error::from);
+    let class = order.class;
+    let prepare = move || prepare_child(&sources, class, master).map_err(io::Error::from);
     // SAFETY: between fork and exec the closure makes system calls only: it allocates nothing,
     // takes no lock, and `sources` was filled before the fork.
     unsafe { command.pre_exec(prepare) };
@@ -86,7 +90,14 @@ pub fn spawn(order: &Order<'_>) -> Result<Child, Errno> {
 }
 
 /// Runs in the child, before exec.
-fn prepare_child(sources: &[i32], master: nix::unistd::Pid) -> nix::Result<()> {
+fn prepare_child(
+    sources: &[i32],
+    class: Option<Class>,
+    master: nix::unistd::Pid,
+) -> nix::Result<()> {
+    if let Some(Err(Errno(errno))) = class.map(Class::enter) {
+        return Err(nix::errno::Errno::from_raw(errno));
+    }
     place_descriptors(sources)?;
     nix::sys::signal::SigSet::empty().thread_set_mask()?;
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)?;
