@@ -9,8 +9,9 @@ use crate::cli::args::{self, RunArgs, StatusArgs};
 use crate::config::placement::{self, Allotment, Placement};
 use crate::config::{
     BackendChoice, Config, ConfigError, DispatchOn, ListenAddr, Listener, Log, LogFormat, LogLevel,
-    Overload, Pin, Program, Weights, WorkerCount, Wrong, listen, policy, words,
+    Pin, Program, Weights, WorkerCount, Wrong, listen, policy, words,
 };
+use crate::engine::Overload;
 use crate::engine::policy::{Depth, Policy};
 use crate::limits::{DRAIN_TIMEOUT, HOLD_DEFAULT, START_TIMEOUT, TIMEOUT_MAX};
 use crate::sys::cpus;

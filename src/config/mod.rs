@@ -10,6 +10,7 @@ pub mod words;
 
 use std::ffi::OsString;
 
+use crate::engine::Overload;
 use crate::engine::policy::Policy;
 use crate::limits::LISTENERS_MAX;
 use crate::units::{Cpu, Span};
@@ -150,15 +151,6 @@ pub enum Pin {
     None,
     /// These, one for each worker, over again when there are more workers.
     List(Vec<Cpu>),
-}
-
-/// What happens to a connection for which there is no room.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Overload {
-    /// It stays in the kernel's queue until there is room.
-    Hold,
-    /// It is accepted and closed, so that its client learns at once.
-    Reject,
 }
 
 /// The command that each worker runs.

@@ -3,7 +3,8 @@
 
 use crate::config::error::Wrong;
 use crate::config::listen::DispatchOn;
-use crate::config::{BackendChoice, LogFormat, LogLevel, Overload, Pin, Weights, WorkerCount};
+use crate::config::{BackendChoice, LogFormat, LogLevel, Pin, Weights, WorkerCount};
+use crate::engine::Overload;
 use crate::limits::{BACKLOG_MAX, CPUS_MAX, NAME_MAX, SEATS_MAX, TICKETS_MAX, WEIGHT_MAX};
 use crate::units::Cpu;
 

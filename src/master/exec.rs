@@ -137,7 +137,10 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     fn enlist(&mut self, worker: WorkerId, hired: Hired<B::Fd>) {
-        let Hired { channel, kept, process, output } = hired;
+        let Hired { channel, kept, process, output, listeners } = hired;
+        for opened in listeners {
+            self.listeners.add(opened, &mut self.backend);
+        }
         let channel = self.backend.adopt(channel, Role::Channel);
         let kept = self.backend.adopt(kept, Role::Channel);
         self.backend.submit(Op::Readable { fd: process }, Purpose::Process(worker).tag());

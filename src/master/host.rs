@@ -1,6 +1,7 @@
 //! What the master needs of the world besides sockets: time, processes, shared pages, somebody to
 //! tell. A trait, so that the production loop itself also runs in the simulator.
 
+use super::Opened;
 use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::input::{Load, Terms};
@@ -103,6 +104,8 @@ pub struct Hired<F> {
     pub process: F,
     /// Readable when it has written something.
     pub output: F,
+    /// Sockets that had to be opened for its seat: one that was grown under `reuseport`.
+    pub listeners: Vec<Opened<F>>,
 }
 
 /// The process could not be started.

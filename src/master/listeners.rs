@@ -50,18 +50,27 @@ impl<F> Listeners<F> {
         kernel: bool,
         backend: &mut B,
     ) -> Self {
-        let posts = opened
-            .into_iter()
-            .map(|Opened { socket, listener, begins, seat }| Post {
-                source: backend.adopt(socket, Role::Listener),
+        let mut listeners = Self { posts: Vec::new(), closing: None, kernel };
+        for each in opened {
+            listeners.add(each, backend);
+        }
+        listeners
+    }
+
+    /// Takes a listener in. One that comes while they are being closed is closed as well.
+    pub(super) fn add<B: Backend<Fd = F>>(&mut self, opened: Opened<F>, backend: &mut B) {
+        let Opened { socket, listener, begins, seat } = opened;
+        if self.closing.is_none() {
+            let source = backend.adopt(socket, Role::Listener);
+            self.posts.push(Post {
+                source,
                 listener,
                 begins,
                 seat,
                 armed: Vec::new(),
                 in_flight: 0,
-            })
-            .collect();
-        Self { posts, closing: None, kernel }
+            });
+        }
     }
 
     pub(super) fn accept_ended(&mut self, index: u32, token: Token) {

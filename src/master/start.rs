@@ -8,15 +8,15 @@ use std::path::PathBuf;
 
 use super::control::{self, About, Clients, ControlError};
 use super::telemetry;
-use super::world::{Recipe, World};
+use super::world::{OwnListener, Recipe, World};
 use super::{Master, Opened, Posts};
 use crate::config::placement::Placement;
 use crate::config::{BackendChoice, Config, DispatchOn, ListenAddr, policy};
+use crate::engine::Setup;
 use crate::engine::action::Outcome;
 use crate::engine::input::Begins;
 use crate::engine::policy::Policy;
 use crate::engine::worker::Patience;
-use crate::engine::{self, Setup};
 use crate::io::probe::{self, Choice, Chosen, ProbeError, Wanted};
 use crate::limits::{BACKLOG_DEFAULT, MASTER_SPARE_DESCRIPTORS, SEATS_MAX, STALL_TIMEOUT};
 use crate::shm::map::MapError;
@@ -174,10 +174,7 @@ fn setup(config: &Config, placement: &Placement) -> Setup {
         policy: config.policy,
         weights: placement.seats.iter().map(|seat| seat.weight).collect(),
         hold_max: config.hold_max,
-        overload: match config.overload {
-            crate::config::Overload::Hold => engine::Overload::Hold,
-            crate::config::Overload::Reject => engine::Overload::Reject,
-        },
+        overload: config.overload,
         patience: Patience { start: config.start_timeout, drain: config.drain_timeout },
         stall_timeout: STALL_TIMEOUT,
         seed: clock::monotonic().as_ns(),
@@ -206,7 +203,7 @@ fn open_listeners(
             ListenAddr::Unix(path) => Endpoint::Unix(path.clone()),
         };
         for seat in 0..listening_seats(config.policy, seats) {
-            let socket = open_one(config, &endpoint)?;
+            let socket = open_one(config, &endpoint, listener.dispatch_on)?;
             // The second socket of a reuseport group must have the port that the first was given.
             endpoint = socket::local_endpoint(&socket).unwrap_or(endpoint);
             let seat = (config.policy == Policy::Reuseport).then(|| seat_id(seat));
@@ -216,8 +213,7 @@ fn open_listeners(
     Ok(opened)
 }
 
-/// Seats that grow later have no socket of their own under `reuseport`, so all that there can be
-/// are not opened ahead: an unattended one would strand connections.
+/// Under `reuseport` one socket per seat; those of seats that grow later are opened with them.
 const fn listening_seats(policy: Policy, seats: usize) -> usize {
     match policy {
         Policy::Reuseport => seats,
@@ -229,19 +225,58 @@ const fn listening_seats(policy: Policy, seats: usize) -> usize {
     }
 }
 
-fn open_one(config: &Config, endpoint: &Endpoint) -> Result<OwnedFd, StartError> {
-    let options = ListenOptions {
+fn open_one(
+    config: &Config,
+    endpoint: &Endpoint,
+    dispatch_on: DispatchOn,
+) -> Result<OwnedFd, StartError> {
+    let socket = listen_patiently(endpoint, listen_options(config))
+        .map_err(|errno| StartError::Listen { endpoint: endpoint.clone(), errno })?;
+    tune(&socket, endpoint, taker(config.policy, dispatch_on));
+    Ok(socket)
+}
+
+/// Who takes the connections of a listener.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Taker {
+    /// The master, who watches each until it is worth a worker.
+    Master,
+    /// Workers; the client speaks first.
+    WorkerWhenReadable,
+    /// Workers, as soon as there is a connection.
+    WorkerAtOnce,
+}
+
+const fn taker(policy: Policy, dispatch_on: DispatchOn) -> Taker {
+    match (policy, dispatch_on) {
+        (Policy::Shared | Policy::Reuseport, DispatchOn::Readable) => Taker::WorkerWhenReadable,
+        (Policy::Shared | Policy::Reuseport, DispatchOn::Connect) => Taker::WorkerAtOnce,
+        (Policy::RoundRobin | Policy::Weighted | Policy::Least | Policy::Jbsq(_), _) => {
+            Taker::Master
+        }
+    }
+}
+
+/// Sets what makes a TCP listener better and is not needed for its service.
+pub(super) fn tune(socket: &OwnedFd, endpoint: &Endpoint, taker: Taker) {
+    if let Endpoint::Unix(_) = endpoint {
+        return;
+    }
+    // Connections inherit it: an answer in two pieces must not wait for the client's
+    // acknowledgement of the first.
+    socket::set_nodelay(socket).unwrap_or_default();
+    match taker {
+        // What a worker has accepted dies with it, so it shall accept what it can begin with.
+        Taker::WorkerWhenReadable => socket::set_defer_accept(socket).unwrap_or_default(),
+        Taker::Master | Taker::WorkerAtOnce => {}
+    }
+}
+
+fn listen_options(config: &Config) -> ListenOptions {
+    ListenOptions {
         backlog: config.backlog.unwrap_or(BACKLOG_DEFAULT),
         reuse_port: config.policy == Policy::Reuseport,
-    };
-    let socket = listen_patiently(endpoint, options)
-        .map_err(|errno| StartError::Listen { endpoint: endpoint.clone(), errno })?;
-    if let Endpoint::Tcp(_) = endpoint {
-        // Connections inherit it: an answer in two pieces must not wait for the client's
-        // acknowledgement of the first. Without it the service is slower, not wrong.
-        socket::set_nodelay(&socket).unwrap_or_default();
     }
-    Ok(socket)
 }
 
 /// The kernel closes the ring of a master that was killed, and with it its listeners, some time
@@ -304,8 +339,20 @@ fn recipe(
         listeners[seat].push(copy);
     }
     let env = vec![("DISPATCHD_BACKEND", choice.to_string())];
+    let own = sockets
+        .iter()
+        .filter(|opened| opened.seat == Some(SeatId(0)))
+        .map(|opened| own_listener(config, opened))
+        .collect::<Result<_, _>>()?;
     let class = give_way();
-    Ok(Recipe { program, args, env, placement, sharing, class, listeners })
+    Ok(Recipe { program, args, env, placement, sharing, class, listeners, own })
+}
+
+/// What a seat that is grown later needs a socket for.
+fn own_listener(config: &Config, opened: &Opened<OwnedFd>) -> Result<OwnListener, StartError> {
+    let endpoint = kernel("ask for an address", socket::local_endpoint(&opened.socket))?;
+    let (listener, begins) = (opened.listener, opened.begins);
+    Ok(OwnListener { endpoint, options: listen_options(config), listener, begins })
 }
 
 /// Lets the master run when a CPU is free and not at the cost of whoever works (decision 007), and

@@ -7,11 +7,12 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::control::Clients;
 use super::host::{CardNote, ControlStep, Hire, Hired, Host, Reaped, SpawnFailed};
-use super::telemetry;
+use super::start::{self, Taker};
+use super::{Opened, telemetry};
 use crate::config::placement::Placement;
 use crate::engine::Engine;
 use crate::engine::event::Event;
-use crate::engine::input::{Load, Terms};
+use crate::engine::input::{Begins, Load, Terms};
 use crate::limits::{BERTHS_MAX, STDERR_TAIL};
 use crate::shm::layout::{Doze, LAYOUT, MAGIC, MasterPage, Order, WorkerPage};
 use crate::shm::map::{MapError, Mapped, ReadOnly, Writable};
@@ -21,8 +22,9 @@ use crate::sys::pidfd::{self, Change, Ending, Signal};
 use crate::sys::process::Class;
 use crate::sys::scm;
 use crate::sys::signal::{self, Notice};
+use crate::sys::socket::{Endpoint, ListenOptions};
 use crate::sys::{clock, fd, memfd, socket, spawn};
-use crate::units::{Errno, Mono, PoolId, SeatId, Span, Ticket, WorkerId};
+use crate::units::{Errno, ListenerId, Mono, PoolId, SeatId, Span, Ticket, WorkerId};
 use crate::wire::link::{self, Note, Sharing};
 
 /// Time after which a log that could not be written is tried again.
@@ -40,6 +42,17 @@ pub(super) struct Recipe {
     pub(super) class: Option<Class>,
     /// Listeners that workers accept from: one list for all, or one per seat.
     pub(super) listeners: Vec<Vec<OwnedFd>>,
+    /// Under `reuseport`, what each seat has a socket for.
+    pub(super) own: Vec<OwnListener>,
+}
+
+/// A listener of which every seat has a socket of its own.
+#[derive(Clone, Debug)]
+pub(super) struct OwnListener {
+    pub(super) endpoint: Endpoint,
+    pub(super) options: ListenOptions,
+    pub(super) listener: ListenerId,
+    pub(super) begins: Begins,
 }
 
 /// The world.
@@ -119,6 +132,7 @@ impl World {
             MapError::Kernel(errno) => errno,
             MapError::Size { .. } => Errno(libc::EINVAL),
         })?;
+        let opened = self.open_own(hire.seat)?;
         let none = Vec::new();
         let listeners = match self.recipe.sharing {
             Sharing::None => &none,
@@ -153,9 +167,31 @@ impl World {
             kept: theirs,
             process: fd::duplicate(&child.pidfd)?,
             output: fd::duplicate(&child.output)?,
+            listeners: opened,
         };
         self.enlist(hire, child, page);
         Ok(hired)
+    }
+
+    /// The sockets of a seat that has none yet, under `reuseport`: one that was grown.
+    fn open_own(&mut self, seat: SeatId) -> Result<Vec<Opened<OwnedFd>>, Errno> {
+        let listeners = &mut self.recipe.listeners;
+        listeners.resize_with(listeners.len().max(seat.index() + 1), Vec::new);
+        let mut opened = Vec::new();
+        if listeners[seat.index()].is_empty() {
+            for own in &self.recipe.own {
+                let socket = socket::listen(&own.endpoint, own.options)?;
+                let taker = match own.begins {
+                    Begins::Client => Taker::WorkerWhenReadable,
+                    Begins::Server => Taker::WorkerAtOnce,
+                };
+                start::tune(&socket, &own.endpoint, taker);
+                listeners[seat.index()].push(fd::duplicate(&socket)?);
+                let (listener, begins) = (own.listener, own.begins);
+                opened.push(Opened { socket, listener, begins, seat: Some(seat) });
+            }
+        }
+        Ok(opened)
     }
 
     fn enlist(&mut self, hire: Hire, child: spawn::Child, page: Mapped<WorkerPage, ReadOnly>) {

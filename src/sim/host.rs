@@ -40,6 +40,7 @@ impl Host for SimHost {
             kept: world.open(Object::Kept(process)),
             process: world.open(Object::Ending(process)),
             output: world.open(Object::Output(process)),
+            listeners: Vec::new(),
         })
     }
 

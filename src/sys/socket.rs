@@ -266,6 +266,15 @@ pub fn set_nodelay(stream: impl AsFd) -> Result<(), Errno> {
     set_flag(stream, libc::IPPROTO_TCP, libc::TCP_NODELAY)
 }
 
+/// Keeps a connection out of the queue of a listener until its client has sent something, for a
+/// second at most.
+///
+/// # Errors
+/// EOPNOTSUPP when it is not TCP.
+pub fn set_defer_accept(listener: impl AsFd) -> Result<(), Errno> {
+    set_flag(listener, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT)
+}
+
 /// Ends blocking reads and writes that wait longer than `span`, which is rounded to microseconds.
 ///
 /// # Errors

@@ -18,6 +18,7 @@ on_both! {
     a_second_int_is_fast
     quit_is_fast
     one_worker_more_and_one_less
+    a_grown_seat_accepts_for_itself_under_reuseport
     workers_end_when_their_master_is_killed
     a_worker_that_ignores_sigterm_is_killed
 }
@@ -121,6 +122,16 @@ fn one_worker_more_and_one_less(backend: &str) {
     let status = house.wait_until_whole();
     assert_eq!((status.have, status.want), (1, 1), "the last one stays");
     Client::get_once(house.address(), "/").unwrap();
+}
+
+fn a_grown_seat_accepts_for_itself_under_reuseport(backend: &str) {
+    let house = Plan::on(backend).with("--policy reuseport").start();
+    house.signal(Signal::SIGTTIN);
+    house.wait_for_status("a third worker is ready", |status| status.have == 3);
+    eventually("the third serves", || {
+        let reply = Client::get_once(house.address(), "/whoami").unwrap();
+        (reply.worker() == 2).then_some(())
+    });
 }
 
 fn workers_end_when_their_master_is_killed(backend: &str) {
