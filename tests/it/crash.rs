@@ -47,9 +47,9 @@ fn kill_under_load(backend: &str, policy: &str) {
     });
     assert!(100 < tally.answered, "{policy}: {} answers", tally.answered);
     let errors = tally.errors.len();
-    // A worker begins one request at a time.
-    assert!(errors <= KILLS as usize, "{policy}: {errors} of {KILLS} kills: {:?}", tally.errors);
     assert!(errors as u64 <= lost, "{policy}: {errors} errors, the master knows of {lost}");
+    // A worker runs one request, beside one that is being answered and one that it just claimed.
+    assert!(lost <= 3 * u64::from(KILLS), "{policy}: {lost} lost with {KILLS} workers");
     let exits = house.status().workers;
     let told = |text: &Option<String>| text.as_ref().is_some_and(|text| text.contains("SIGKILL"));
     assert!(exits.iter().all(|worker| told(&worker.last_exit)), "{exits:?}");
