@@ -305,6 +305,7 @@ impl Engine {
         }
         worker.offered_now += 1;
         self.counters.offered += 1;
+        // Until the turn's whole placement is known, which decides what travels together.
         let custody = Custody::Transfer;
         self.ledger.move_to(ticket, Place::Offered { to, at: now, custody });
         self.refresh(to);
