@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::host::ControlStep;
 use crate::limits::CONTROL_REQUEST_MAX;
+use crate::sys::fd::io_error;
 use crate::sys::process;
 use crate::sys::socket::{self, Endpoint, ListenOptions};
 use crate::units::{Errno, Mono};
@@ -93,17 +94,13 @@ pub enum ControlError {
         path: PathBuf,
     },
     /// The socket cannot be opened.
-    #[error("cannot open the control socket {path:?}: {}", reason(*.errno))]
+    #[error("cannot open the control socket {path:?}: {}", io_error(*.errno))]
     Listen {
         /// Where.
         path: PathBuf,
         /// Why.
         errno: Errno,
     },
-}
-
-fn reason(errno: Errno) -> std::io::Error {
-    std::io::Error::from_raw_os_error(errno.0)
 }
 
 /// Who may write to `/run`.

@@ -20,10 +20,11 @@ use crate::engine::worker::Patience;
 use crate::io::probe::{self, Choice, Chosen, ProbeError, Wanted};
 use crate::limits::{BACKLOG_DEFAULT, MASTER_SPARE_DESCRIPTORS, SEATS_MAX, STALL_TIMEOUT};
 use crate::shm::map::MapError;
+use crate::sys::fd::{self, io_error};
 use crate::sys::process::Class;
 use crate::sys::rlimit::{self, RlimitError};
 use crate::sys::socket::{self, Endpoint, ListenOptions};
-use crate::sys::{clock, eventfd, fd, signal};
+use crate::sys::{clock, eventfd, signal};
 use crate::units::{Errno, ListenerId, SeatId, Span};
 use crate::wire::link::Sharing;
 
@@ -53,7 +54,7 @@ pub enum StartError {
     #[error(transparent)]
     Backend(#[from] ProbeError),
     /// A listener cannot be opened.
-    #[error("cannot listen on {endpoint}: {}{}", reason(*.errno), cure(*.errno))]
+    #[error("cannot listen on {endpoint}: {}{}", io_error(*.errno), cure(*.errno))]
     Listen {
         /// Where.
         endpoint: Endpoint,
@@ -89,7 +90,7 @@ pub enum StartError {
     #[error(transparent)]
     Map(#[from] MapError),
     /// A bell or the signals.
-    #[error("cannot {what}: {}", reason(*.errno))]
+    #[error("cannot {what}: {}", io_error(*.errno))]
     Kernel {
         /// The failed action.
         what: &'static str,
@@ -404,10 +405,6 @@ fn say_hello(config: &Config, placement: &Placement, about: &About, open_files: 
 
 fn kernel<T>(what: &'static str, result: Result<T, Errno>) -> Result<T, StartError> {
     result.map_err(|errno| StartError::Kernel { what, errno })
-}
-
-fn reason(errno: Errno) -> std::io::Error {
-    std::io::Error::from_raw_os_error(errno.0)
 }
 
 /// What helps against the errors that users meet.

@@ -20,6 +20,7 @@ use std::io;
 use self::server::Server;
 use crate::io::probe::{self, Chosen, ProbeError, Wanted};
 use crate::sys::affinity::PinError;
+use crate::sys::fd::io_error;
 use crate::sys::{clock, signal};
 use crate::units::Errno;
 use crate::wire::link::Sharing;
@@ -44,7 +45,7 @@ pub enum ServeError {
     #[error(transparent)]
     Probe(#[from] ProbeError),
     /// The process could not be prepared.
-    #[error("cannot prepare the process: {}", io::Error::from_raw_os_error(.0.0))]
+    #[error("cannot prepare the process: {}", io_error(*.0))]
     Prepare(Errno),
     /// The channel or a listener cannot be waited for.
     #[error("cannot watch the channel to the master")]

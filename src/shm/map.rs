@@ -13,7 +13,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::sys::stat::fstat;
 
 use super::layout::{MasterPage, WorkerPage};
-use crate::sys::fd::errno_of;
+use crate::sys::fd::{errno_of, io_error};
 use crate::sys::memfd;
 use crate::units::Errno;
 
@@ -51,7 +51,7 @@ pub struct Mapped<T: Page, Access> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum MapError {
     /// The memory could not be made or mapped.
-    #[error("cannot map shared memory: error {}", .0.0)]
+    #[error("cannot map shared memory: {}", io_error(*.0))]
     Kernel(Errno),
     /// It is smaller than the page.
     #[error(

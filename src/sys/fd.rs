@@ -53,6 +53,11 @@ pub fn errno_of(error: nix::errno::Errno) -> Errno {
     Errno(error as i32)
 }
 
+/// The same error number as the standard library's error, for its text.
+pub fn io_error(errno: Errno) -> std::io::Error {
+    std::io::Error::from_raw_os_error(errno.0)
+}
+
 /// A second descriptor for the same open file, close-on-exec.
 ///
 /// # Errors

@@ -2,11 +2,11 @@
 //! files is the true limit on connections: it is raised as far as the user may before any is taken.
 
 use std::fmt;
-use std::io;
 
 use nix::sys::resource;
 use thiserror::Error;
 
+use crate::sys::fd::io_error;
 use crate::units::Errno;
 
 /// A limit of this process, as the kernel keeps it.
@@ -42,7 +42,7 @@ pub struct Raised {
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum RlimitError {
     /// `getrlimit` failed.
-    #[error("read the limit on {resource}: {}", reason(*.errno))]
+    #[error("read the limit on {resource}: {}", io_error(*.errno))]
     Read {
         /// The limit asked for.
         resource: Resource,
@@ -50,7 +50,7 @@ pub enum RlimitError {
         errno: Errno,
     },
     /// `setrlimit` failed.
-    #[error("raise the limit on {resource} to {to}: {}", reason(*.errno))]
+    #[error("raise the limit on {resource} to {to}: {}", io_error(*.errno))]
     Raise {
         /// The limit to be raised.
         resource: Resource,
@@ -92,10 +92,6 @@ pub fn read(resource: Resource) -> Result<Limit, RlimitError> {
     resource::getrlimit(kernels)
         .map(|(soft, hard)| Limit { soft, hard })
         .map_err(|errno| RlimitError::Read { resource, errno: Errno(errno as i32) })
-}
-
-fn reason(errno: Errno) -> io::Error {
-    io::Error::from_raw_os_error(errno.0)
 }
 
 impl Limit {

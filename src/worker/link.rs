@@ -11,10 +11,11 @@ use crate::shm::layout::{Berth, LAYOUT, MAGIC, MasterPage, Order, WorkerPage};
 use crate::shm::map::{MapError, Mapped, ReadOnly, Writable};
 use crate::shm::ring::{self, Bell, Words};
 use crate::sys::affinity::{self, PinError};
+use crate::sys::eventfd;
+use crate::sys::fd::{self, io_error};
 use crate::sys::rlimit::{self, Resource};
 use crate::sys::scm::{self, Incoming, Patience};
 use crate::sys::spawn::FIRST_FD;
-use crate::sys::{eventfd, fd};
 use crate::units::{Errno, ListenerId, Mono, Span, Ticket};
 use crate::wire::link::{BadNote, Note, VARIABLE, position};
 use crate::wire::parcel::{self, BadParcel, Header, Kind};
@@ -97,7 +98,7 @@ pub enum LinkError {
         open_files: u64,
     },
     /// The channel failed.
-    #[error("cannot receive connections: {}", std::io::Error::from_raw_os_error(.0.0))]
+    #[error("cannot receive connections: {}", io_error(*.0))]
     Receive(Errno),
     /// The channel had what no master sends.
     #[error(transparent)]

@@ -27,6 +27,7 @@ use self::intake::{Arrival, Intake};
 pub use self::link::{Delivery, Link, LinkError, Offer};
 pub use crate::shm::layout::Order;
 use crate::sys::affinity::PinError;
+use crate::sys::fd::io_error;
 use crate::units::{Cpu, Errno, Generation, SeatId};
 use crate::wire::link::Note;
 
@@ -47,7 +48,7 @@ pub enum WorkerError {
     #[error(transparent)]
     Pin(#[from] PinError),
     /// Waiting for connections failed.
-    #[error("cannot wait for connections: {}", std::io::Error::from_raw_os_error(.0.0))]
+    #[error("cannot wait for connections: {}", io_error(*.0))]
     Wait(Errno),
 }
 
