@@ -69,6 +69,8 @@ pub const SILENT_AFTER: Span = Span::from_s(60);
 pub const ACCEPT_PAUSE: Span = Span::from_ms(100);
 /// Time for the kernel to let go of all operations at the end, before their memory is leaked.
 pub const QUIESCE_MAX: Span = Span::from_s(1);
+/// A want (of room, descriptors or memory) that was not felt for so long is over.
+pub const WANT_OVER_AFTER: Span = Span::from_s(1);
 /// Pause in offering after ETOOMANYREFS, when no worker claims anything earlier.
 pub const OFFER_PAUSE: Span = Span::from_ms(10);
 

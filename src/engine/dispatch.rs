@@ -20,13 +20,11 @@ const OVERDUE_PAUSE: Span = RECALL_AFTER.times(2);
 
 impl Engine {
     pub(super) fn arrived(&mut self, now: Mono, ticket: Ticket, begins: Begins, out: &mut Actions) {
-        let waiting = self.ledger.watched() + self.ledger.expiring() + self.ledger.held();
-        let full = self.setup.hold_max <= waiting;
         self.counters.arrived += 1;
         match (self.setup.overload, begins) {
-            (Overload::Reject, _) if full => {
+            (Overload::Reject, _) if self.is_hold_full() => {
                 self.counters.rejected += 1;
-                self.hold_is_full(true, out);
+                self.tell_hold(now, out);
                 out.push(Action::Retire(ticket));
             }
             (Overload::Hold | Overload::Reject, Begins::Client) => {
@@ -40,7 +38,7 @@ impl Engine {
     }
 
     pub(super) fn accept_exhausted(&mut self, now: Mono, out: &mut Actions) {
-        if self.accept_paused_until.is_none() {
+        if self.accepts_fail.is_felt(now) {
             out.emit(Event::AcceptPaused);
         }
         self.accept_paused_until = Some(now.after(ACCEPT_PAUSE));
@@ -61,11 +59,16 @@ impl Engine {
         }
     }
 
-    pub(super) fn refused(&mut self, now: Mono, ticket: Ticket, why: Refusal) {
+    pub(super) fn refused(&mut self, now: Mono, ticket: Ticket, why: Refusal, out: &mut Actions) {
         let Some(Place::Offered { to, .. }) = self.ledger.place(ticket) else { return };
         self.take_back(ticket, to);
         match why {
-            Refusal::TooManyInFlight => self.offers_paused_until = Some(now.after(OFFER_PAUSE)),
+            Refusal::TooManyInFlight => {
+                self.offers_paused_until = Some(now.after(OFFER_PAUSE));
+                if self.offers_fail.is_felt(now) {
+                    out.emit(Event::OffersPaused);
+                }
+            }
             Refusal::Full | Refusal::Gone => {
                 if let Some(worker) = self.worker_mut(to)
                     && worker.attention == Attention::Prompt
@@ -209,10 +212,15 @@ impl Engine {
     pub(super) fn tick_dispatch(&mut self, now: Mono, out: &mut Actions) {
         if self.accept_paused_until.is_some_and(|until| until <= now) {
             self.accept_paused_until = None;
+        }
+        if self.accepts_fail.is_over(now) {
             out.emit(Event::AcceptResumed);
         }
         if self.offers_paused_until.is_some_and(|until| until <= now) {
             self.offers_paused_until = None;
+        }
+        if self.offers_fail.is_over(now) {
+            out.emit(Event::OffersResumed);
         }
         self.expire_silent(now, out);
         self.recall_unclaimed(now, out);
@@ -245,10 +253,7 @@ impl Engine {
             out.push(Action::Offer { ticket, to, custody });
         }
         self.placed = placed;
-        let full = self.setup.hold_max <= self.ledger.watched() + self.ledger.held();
-        if full != self.hold_full {
-            self.hold_is_full(full, out);
-        }
+        self.tell_hold(now, out);
     }
 
     /// Brings the field up to date with one worker.
@@ -505,9 +510,9 @@ impl Engine {
         }
     }
 
-    fn hold_is_full(&mut self, full: bool, out: &mut Actions) {
-        if self.hold_full != full {
-            self.hold_full = full;
+    fn tell_hold(&mut self, now: Mono, out: &mut Actions) {
+        let full = self.is_hold_full();
+        if if full { self.hold_full.is_felt(now) } else { self.hold_full.is_over(now) } {
             out.emit(Event::Hold { full });
         }
     }

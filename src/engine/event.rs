@@ -85,6 +85,10 @@ pub enum Event {
     AcceptPaused,
     /// Accepting goes on.
     AcceptResumed,
+    /// Handing over stops: too many descriptors are on their way in this user's name.
+    OffersPaused,
+    /// Handing over goes on.
+    OffersResumed,
     /// A rollout began.
     RolloutStarted(Generation),
     /// Every seat has its new worker.

@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod policy;
 pub mod rng;
 mod supervisor;
+mod want;
 pub mod worker;
 
 use alloc::boxed::Box;
@@ -28,6 +29,7 @@ use self::ledger::{Grip, Ledger, Place};
 use self::policy::{Field, Policy, Selector};
 use self::rng::Rng;
 use self::supervisor::{Phase, Rollout};
+use self::want::Want;
 use self::worker::{Attention, Patience, State as WorkerState, Worker};
 use crate::limits::{SILENT_AFTER, SILENT_AFTER_FULL, TICKETS_MAX};
 use crate::units::{Generation, Mono, SeatId, Span, Ticket, WorkerId};
@@ -81,7 +83,10 @@ pub struct Engine {
     rng: Rng,
     accept_paused_until: Option<Mono>,
     offers_paused_until: Option<Mono>,
-    hold_full: bool,
+    /// What the log knows of accepts that fail, of offers that do, and of a full hold queue.
+    accepts_fail: Want,
+    offers_fail: Want,
+    hold_full: Want,
     strength: (u16, u16),
     /// Whether all wanted workers have ever been ready together.
     was_whole: bool,
@@ -150,7 +155,9 @@ impl Engine {
             rng: Rng::new(setup.seed),
             accept_paused_until: None,
             offers_paused_until: None,
-            hold_full: false,
+            accepts_fail: Want::default(),
+            offers_fail: Want::default(),
+            hold_full: Want::default(),
             strength: (0, 0),
             was_whole: false,
             placed: Vec::new(),
@@ -170,7 +177,7 @@ impl Engine {
             Input::ListenersClosed => self.listeners_closed(),
             Input::Readable(ticket) => self.readable(ticket, out),
             Input::HungUp(ticket) => self.hung_up(ticket, out),
-            Input::Refused { ticket, why } => self.refused(now, ticket, why),
+            Input::Refused { ticket, why } => self.refused(now, ticket, why, out),
             Input::Recalled(ticket) => self.recalled(ticket),
             Input::RecallEnded(worker) => self.recall_ended(now, worker, out),
             Input::Hello { worker, terms } => self.hello(now, worker, terms, out),
@@ -210,6 +217,10 @@ impl Engine {
             unclaimed,
             self.accept_paused_until,
             self.offers_paused_until,
+            self.accepts_fail.deadline(),
+            self.offers_fail.deadline(),
+            // A queue that is full stays so until something happens.
+            self.hold_full.deadline().filter(|_| !self.is_hold_full()),
             self.phase.deadline(),
             self.rollout.and_then(|rollout| rollout.not_before),
         ];
@@ -398,11 +409,16 @@ impl Engine {
 
     /// How long a client may say nothing.
     fn silent_after(&self) -> Span {
-        match (self.phase.accepts(), self.hold_full) {
+        match (self.phase.accepts(), self.is_hold_full()) {
             (false, _) => Phase::SILENT_AFTER_STOP,
             (true, true) => SILENT_AFTER_FULL,
             (true, false) => SILENT_AFTER,
         }
+    }
+
+    /// Whether no more may wait.
+    fn is_hold_full(&self) -> bool {
+        self.setup.hold_max <= self.ledger.watched() + self.ledger.expiring() + self.ledger.held()
     }
 
     fn worker_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {

@@ -4,7 +4,7 @@
 //!
 //! # The eight laws
 //!
-//! `tests/it/backend_laws.rs` holds every backend to them.
+//! `tests/it/backend_laws.rs` holds every backend to them: io_uring, epoll and the simulator's.
 //!
 //! 1. Every submitted operation gets exactly one completion with `last`, even after a cancel.
 //! 2. A descriptor inside an operation belongs to the backend until `last`; if it was not handed

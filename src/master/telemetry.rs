@@ -91,6 +91,13 @@ pub(super) fn event(event: Event, pid: Option<u32>, ending: Option<&str>) {
             tracing::warn!("accepting paused: no descriptors or memory left (raise `ulimit -n`)");
         }
         Event::AcceptResumed => tracing::info!("accepting again"),
+        Event::OffersPaused => {
+            tracing::warn!(
+                "handing over paused: this user has too many descriptors in flight \
+                 (raise `ulimit -n`)"
+            );
+        }
+        Event::OffersResumed => tracing::info!("handing over again"),
         Event::RolloutStarted(generation) => {
             tracing::info!(generation = generation.0, "rolling replacement begins");
         }

@@ -399,6 +399,8 @@ impl Host for World {
             | Event::Hold { .. }
             | Event::AcceptPaused
             | Event::AcceptResumed
+            | Event::OffersPaused
+            | Event::OffersResumed
             | Event::RolloutStarted(_)
             | Event::RolloutDone(_)
             | Event::RolloutAborted(_)

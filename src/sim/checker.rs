@@ -12,12 +12,12 @@ use crate::engine::worker::State;
 use crate::engine::{Engine, Overload};
 use crate::io::{Outcome, Parcel};
 use crate::limits::{
-    BACKOFF_FORGET, CONCURRENCY_MAX, JBSQ_AUTO_DEPTH_MAX, SILENT_AFTER, TERM_TIMEOUT,
-    VIOLATIONS_MAX,
+    BACKOFF_FORGET, CONCURRENCY_MAX, JBSQ_AUTO_DEPTH_MAX, SILENT_AFTER, SILENT_AFTER_FULL,
+    TERM_TIMEOUT, VIOLATIONS_MAX,
 };
 use crate::master::host::{Notice, Words};
 use crate::units::{Mono, SeatId, Span, Ticket, WorkerId};
-use crate::wire::parcel::tickets;
+use crate::wire::parcel::{Header, Kind, tickets};
 use crate::wire::token::{Say, Token};
 
 /// An unread offer may lie so long at one worker, beyond the lateness of completions.
@@ -41,6 +41,8 @@ pub(super) struct Ledger {
     ready: BTreeMap<SeatId, Mono>,
     reclaiming: BTreeMap<WorkerId, Mono>,
     ever_ready: bool,
+    /// Connections that wait in the master: those of its last turn, and those accepted since.
+    waiting: u32,
     stop_at: Option<Mono>,
     fast_at: Option<Mono>,
     /// The loop has ended.
@@ -155,7 +157,7 @@ impl World {
             self.verdict
                 .get_or_insert_with(|| format!("{ticket} is offered to {worker}: {other} has it"));
         }
-        (entry.with, entry.lent) = (Some(worker), 1 < terms.concurrency);
+        entry.with = Some(worker);
         if let (true, Some(connection)) = (lied, entry.connection) {
             self.connections[connection].tainted = true;
         }
@@ -164,6 +166,8 @@ impl World {
     /// A parcel goes out: which ticket is which connection.
     pub(super) fn saw_parcel(&mut self, process: ProcessId, parcel: &Parcel<SimFd>) {
         let worker = self.processes[process].id;
+        let header = Header::decode(&parcel.words, parcel.fds.len());
+        let lent = header.is_ok_and(|(header, _)| header.kind == Kind::Lend);
         for (ticket, fd) in tickets(&parcel.words[1..]).zip(&parcel.fds) {
             let Object::Connection(connection) = fd.object else {
                 self.fail(format!("{fd:?} is handed over"));
@@ -171,7 +175,7 @@ impl World {
             };
             let lied = self.ledger.lies.contains(&(ticket, worker));
             if let Some(entry) = self.ledger.entries.get_mut(&ticket) {
-                entry.connection = Some(connection);
+                (entry.connection, entry.lent) = (Some(connection), lent);
             }
             self.connections[connection].offers += 1;
             self.connections[connection].tainted |= lied;
@@ -193,7 +197,8 @@ impl World {
                     self.ledger.back(ticket);
                 }
             }
-            Outcome::Accepted(_)
+            Outcome::Accepted(Ok(_)) => self.ledger.waiting += 1,
+            Outcome::Accepted(Err(_))
             | Outcome::Readable(..)
             | Outcome::Rang(_)
             | Outcome::HandedOff(Ok(_))
@@ -303,6 +308,8 @@ impl World {
             | Event::Hold { .. }
             | Event::AcceptPaused
             | Event::AcceptResumed
+            | Event::OffersPaused
+            | Event::OffersResumed
             | Event::RolloutStarted(_)
             | Event::RolloutDone(_)
             | Event::RolloutAborted(_)
@@ -347,6 +354,9 @@ impl World {
 
     /// The last copy of a connection is closed.
     pub(super) fn judge_end(&mut self, index: usize, by: Holder) {
+        if !self.judges_master {
+            return self.end(index, "is closed");
+        }
         let connection = &self.connections[index];
         let excused = connection.hung_up || connection.tainted;
         let rightly = match by {
@@ -413,7 +423,9 @@ impl World {
     pub(super) fn judge_expiry(&mut self, index: usize) {
         let connection = &self.connections[index];
         let silence = connection.accepted.map_or(Span::ZERO, |at| self.now.since(at));
-        let long = SILENT_AFTER <= silence || self.ledger.stop_at.is_some();
+        let full = self.scenario.setup.hold_max <= self.ledger.waiting;
+        let patience = if full { SILENT_AFTER_FULL } else { SILENT_AFTER };
+        let long = patience <= silence || self.ledger.stop_at.is_some();
         if connection.told || !long {
             self.fail(format!("connection {index} is let go after {silence}"));
         }
@@ -479,10 +491,12 @@ impl World {
     }
 
     fn check_hold(&mut self, engine: &Engine) {
+        let ledger = engine.ledger();
+        self.ledger.waiting = ledger.watched() + ledger.expiring() + ledger.held();
         if self.ledger.stop_at.is_some() {
             return;
         }
-        let waiting = engine.ledger().watched() + engine.ledger().held();
+        let waiting = ledger.watched() + ledger.held();
         let entries = self.ledger.entries.values();
         let returned = entries.filter(|entry| entry.returned && entry.with.is_none()).count();
         // Each listener may have one accept more in flight than there is room; and what lands

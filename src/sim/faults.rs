@@ -12,6 +12,7 @@ pub(super) mod errno {
     pub(crate) const ENOMEM: Errno = Errno(12);
     pub(crate) const ENFILE: Errno = Errno(23);
     pub(crate) const EMFILE: Errno = Errno(24);
+    pub(crate) const EPIPE: Errno = Errno(32);
     pub(crate) const ECONNRESET: Errno = Errno(104);
     pub(crate) const ENOBUFS: Errno = Errno(105);
     pub(crate) const ETOOMANYREFS: Errno = Errno(109);

@@ -9,6 +9,7 @@ mod backend;
 mod checker;
 mod faults;
 mod host;
+pub mod stage;
 mod trace;
 mod worker;
 mod workload;
@@ -149,7 +150,7 @@ fn build(world: &Shared) -> SimMaster {
                     .map(|seat| SeatId(u16::try_from(seat).expect("there are few seats"))),
             })
             .collect();
-        let (bell, signals) = (world.open(Object::Bell), world.open(Object::Signals));
+        let (bell, signals) = (world.open(Object::Bell(0)), world.open(Object::Signals));
         (world.scenario.setup.clone(), Posts { listeners, bell, signals, control: None })
     };
     Master::new(setup, posts, SimBackend::new(Rc::clone(world)), SimHost::new(Rc::clone(world)))

@@ -490,8 +490,7 @@ impl World {
             Doze::Waiting => true,
         };
         if rings {
-            self.bell_rung = true;
-            self.stir(Object::Bell);
+            self.rings(0);
         }
     }
 
@@ -629,6 +628,7 @@ impl World {
         }
         self.stir(Object::Ending(process));
         self.stir(Object::Output(process));
+        self.lose_unread(process);
     }
 
     /// The master has closed its end: an orphan leaves.
@@ -639,8 +639,11 @@ impl World {
         }
     }
 
-    /// The last end of a channel that nobody reads any more: what is in it is lost.
-    pub(super) fn kept_closes(&mut self, process: ProcessId) {
+    /// What is in a channel that nobody can read any more is lost.
+    pub(super) fn lose_unread(&mut self, process: ProcessId) {
+        if !self.has_no_reader(process) {
+            return;
+        }
         for letter in std::mem::take(&mut self.processes[process].channel) {
             for copy in letter.copies {
                 self.close(copy);

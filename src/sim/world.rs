@@ -37,13 +37,16 @@ pub(super) struct World {
     pub(super) posts: Vec<Post>,
     pub(super) notices: VecDeque<Notice>,
     pub(super) doze: Doze,
-    pub(super) bell_rung: bool,
+    /// Those that were rung, and nobody has been told of it. The master's is the first.
+    pub(super) bells: Vec<bool>,
     /// Objects that may have become ready since the backend last looked.
     pub(super) stirred: Vec<Object>,
     pub(super) ledger: Ledger,
     pub(super) jumped_at: Mono,
     /// Accepts that landed though they were cancelled.
     pub(super) landed: usize,
+    /// Whether a master lives here, whose doings are judged; on a stage none does.
+    pub(super) judges_master: bool,
 }
 
 /// What a descriptor stands for.
@@ -57,7 +60,8 @@ pub(super) enum Object {
     Kept(ProcessId),
     Ending(ProcessId),
     Output(ProcessId),
-    Bell,
+    /// The master's is bell 0.
+    Bell(usize),
     Signals,
 }
 
@@ -72,8 +76,8 @@ pub(super) enum Holder {
     Nobody,
 }
 
-/// A descriptor of the master: one copy of an object. Dropping it closes the copy.
-pub(super) struct SimFd {
+/// A descriptor in the fake kernel: one copy of an object. Dropping it closes the copy.
+pub struct SimFd {
     copy: usize,
     pub(super) object: Object,
     desk: Desk,
@@ -145,8 +149,7 @@ pub(super) enum Happening {
 impl World {
     pub(super) fn new(scenario: Scenario, rng: Rng, trace: Trace) -> Self {
         let by_seat = scenario.setup.policy == crate::engine::policy::Policy::Reuseport;
-        let post =
-            |seat| Post { backlog: VecDeque::new(), open: true, seat: by_seat.then_some(seat) };
+        let post = |seat| Post::new(by_seat.then_some(seat));
         let posts = (0..scenario.listeners.len()).map(post).collect();
         let mut world = Self {
             now: Mono::from_ns(1_000),
@@ -164,11 +167,12 @@ impl World {
             posts,
             notices: VecDeque::new(),
             doze: Doze::Awake,
-            bell_rung: false,
+            bells: vec![false],
             stirred: Vec::new(),
             ledger: Ledger::default(),
             jumped_at: Mono::ZERO,
             landed: 0,
+            judges_master: true,
         };
         world.write_agenda();
         world
@@ -179,7 +183,7 @@ impl World {
             let client = self.scenario.clients[index];
             let posts = self.posts.len() as u64;
             let post = usize::try_from(self.rng.below(posts)).expect("there are few listeners");
-            self.connections.push(Connection::new(post));
+            self.dials(post);
             self.plan(client.connects, Happening::Connects(index));
             if let Some(at) = client.sends {
                 self.plan(at, Happening::Sends(index));
@@ -276,8 +280,27 @@ impl World {
         self.stirred.push(object);
     }
 
+    /// The master did what it must not.
     pub(super) fn fail(&mut self, text: String) {
+        if self.judges_master {
+            self.verdict.get_or_insert(text);
+        }
+    }
+
+    /// The fake kernel itself did what none may do.
+    pub(super) fn breaks(&mut self, text: String) {
         self.verdict.get_or_insert(text);
+    }
+
+    pub(super) fn rings(&mut self, bell: usize) {
+        self.bells[bell] = true;
+        self.stir(Object::Bell(bell));
+    }
+
+    /// A client that will connect to this listener.
+    pub(super) fn dials(&mut self, post: usize) -> usize {
+        self.connections.push(Connection::new(post));
+        self.connections.len() - 1
     }
 
     fn connects(&mut self, index: usize) {
@@ -335,7 +358,8 @@ impl World {
             }
             Object::Signals => !self.notices.is_empty(),
             Object::Post(post) => !self.posts[post].backlog.is_empty(),
-            Object::Channel(_) | Object::Kept(_) | Object::Bell => false,
+            Object::Bell(bell) => self.bells[bell],
+            Object::Channel(_) | Object::Kept(_) => false,
         }
     }
 
@@ -393,7 +417,7 @@ impl World {
     pub(super) fn close(&mut self, copy: usize) {
         let Replica { object, holder } = self.copies[copy];
         if holder == Holder::Nobody {
-            return self.fail(format!("a descriptor of {object:?} is closed twice"));
+            return self.breaks(format!("a descriptor of {object:?} is closed twice"));
         }
         self.copies[copy].holder = Holder::Nobody;
         match object {
@@ -403,11 +427,26 @@ impl World {
                     self.judge_end(index, holder);
                 }
             }
+            Object::Post(_) if self.is_open(object) => {}
             Object::Post(post) => self.post_closes(post),
             Object::Channel(process) => self.channel_closes(process),
-            Object::Kept(process) => self.kept_closes(process),
-            Object::Ending(_) | Object::Output(_) | Object::Bell | Object::Signals => {}
+            Object::Kept(process) => self.lose_unread(process),
+            Object::Ending(_) | Object::Output(_) | Object::Bell(_) | Object::Signals => {}
         }
+    }
+
+    /// Whether nobody can read a process's channel any more: then what is in it is lost.
+    pub(super) fn has_no_reader(&self, process: ProcessId) -> bool {
+        self.processes[process].ended.is_some() && !self.is_open(Object::Kept(process))
+    }
+
+    /// Whether anybody has it open; what is dropped and not settled yet is closed.
+    fn is_open(&self, object: Object) -> bool {
+        let dropped = self.desk.borrow();
+        let mut copies = self.copies.iter().enumerate();
+        copies.any(|(copy, each)| {
+            each.object == object && each.holder != Holder::Nobody && !dropped.contains(&copy)
+        })
     }
 
     /// A connection has ended, and rightly so.
@@ -419,6 +458,13 @@ impl World {
     pub(super) fn process_of(&self, id: WorkerId) -> Option<ProcessId> {
         // The youngest first: berths have many tenants.
         self.processes.iter().rposition(|process| process.id == id)
+    }
+}
+
+impl Post {
+    /// `seat`: whose worker accepts from it too.
+    pub(super) const fn new(seat: Option<usize>) -> Self {
+        Self { backlog: VecDeque::new(), open: true, seat }
     }
 }
 
@@ -445,6 +491,11 @@ impl Connection {
 }
 
 impl SimFd {
+    /// Which copy it is: none has the number of another.
+    pub const fn number(&self) -> usize {
+        self.copy
+    }
+
     /// Gives the copy up without closing it: it goes where the kernel puts it.
     pub(super) fn into_copy(mut self) -> usize {
         // An empty desk takes the drop.

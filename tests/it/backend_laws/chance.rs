@@ -1,23 +1,17 @@
 //! The first law under chance: whatever is submitted, cancelled, expired and released, in whatever
 //! order, ends once.
 
-use std::net::TcpStream;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-
 use dispatchd::io::{Backend, Custody, Op, Role, Source, Token};
-use dispatchd::sys::{eventfd, fd};
 use dispatchd::units::Span;
 use proptest::prelude::*;
 
-use super::rig::{Client, Rig, parcel, received};
+use super::kernel::{Kernel, Make};
+use super::rig::Rig;
 
-/// Law 1 under chance: whatever is submitted, cancelled, expired and released in whatever order
-/// ends once.
-pub(crate) fn every_operation_ends_exactly_once<B: Backend<Fd = OwnedFd>>(make: fn() -> B) {
+pub(crate) fn every_operation_ends_exactly_once<K: Kernel>(make: Make<'_, K>) {
     let config = ProptestConfig { cases: 32, failure_persistence: None, ..Default::default() };
-    proptest!(config, |(steps in prop::collection::vec((0_u8..12, any::<u8>()), 1..150))| {
-        let mut chance = Chance::new(make);
+    proptest!(config, |(steps in prop::collection::vec((0_u8..13, any::<u8>()), 1..150))| {
+        let mut chance = Chance::new(make());
         for (step, pick) in steps {
             chance.step(step, usize::from(pick));
         }
@@ -26,68 +20,103 @@ pub(crate) fn every_operation_ends_exactly_once<B: Backend<Fd = OwnedFd>>(make: 
 }
 
 /// A backend to which anything happens.
-struct Chance<B> {
-    rig: Rig<B>,
+struct Chance<K: Kernel> {
+    rig: Rig<K>,
     listener: Source,
-    client: Client,
-    clients: Vec<TcpStream>,
+    address: K::Address,
+    callers: Vec<K::Caller>,
     channel: Source,
-    theirs: OwnedFd,
-    bell: OwnedFd,
-    bell_source: Source,
-    streams: Vec<(Source, UnixStream)>,
+    far: K::FarEnd,
+    kept: Source,
+    bell: Source,
+    clapper: K::Clapper,
+    streams: Vec<(Source, K::Peer)>,
+    peers: Vec<K::Peer>,
     tokens: Vec<Token>,
 }
 
-impl<B: Backend<Fd = OwnedFd>> Chance<B> {
-    fn new(make: fn() -> B) -> Self {
-        let mut rig = Rig::new(make);
-        let (listener, client) = rig.listener(Role::Listener);
-        let (channel, theirs) = rig.channel();
-        let bell = eventfd::create().unwrap();
-        let bell_source = rig.backend.adopt(fd::duplicate(&bell).unwrap(), Role::Bell);
+impl<K: Kernel> Chance<K> {
+    fn new(kernel: K) -> Self {
+        let mut rig = Rig::new(kernel);
+        let (listener, address) = rig.listener(Role::Listener);
+        let (channel, far) = rig.channel();
+        let kept = rig.kernel.kept(&far);
+        let kept = rig.backend.adopt(kept, Role::Channel);
+        let (bell, clapper) = rig.bell();
         let streams = (0..3).map(|_| rig.stream()).collect();
-        let (clients, tokens) = (Vec::new(), Vec::new());
-        Self { rig, listener, client, clients, channel, theirs, bell, bell_source, streams, tokens }
+        let (callers, peers, tokens) = (Vec::new(), Vec::new(), Vec::new());
+        Self {
+            rig,
+            listener,
+            address,
+            callers,
+            channel,
+            far,
+            kept,
+            bell,
+            clapper,
+            streams,
+            peers,
+            tokens,
+        }
     }
 
     fn step(&mut self, step: u8, pick: usize) {
         let stream = self.streams[pick % self.streams.len()].0;
         let token = self.tokens.get(pick % self.tokens.len().max(1)).copied();
         let custody = [Custody::Lend, Custody::Transfer][pick % 2];
-        let marks = 0..u8::try_from(pick % 17).unwrap();
         let op = match (step, token) {
             (0, _) => Op::Accept { listener: self.listener },
             (1, _) => Op::Recv { stream, buffer: Vec::with_capacity(16) },
             (2, _) => Op::Send { stream, buffer: vec![1; pick << 12 | 1], from: 0 },
-            (3, _) => Op::Ring { bell: self.bell_source },
-            (4, _) => Op::Handoff { channel: self.channel, parcel: parcel(0, marks), custody },
-            (5, _) => Op::Readable { fd: UnixStream::pair().unwrap().0.into() },
+            (3, _) => Op::Ring { bell: self.bell },
+            (4, _) => {
+                let parcel = self.rig.parcel(0, 0..u8::try_from(pick % 17).unwrap());
+                Op::Handoff { channel: self.channel, parcel, custody }
+            }
+            (5, _) => Op::Readable { fd: self.connection(pick) },
             (6, Some(token)) => return self.rig.backend.cancel(token),
             (7, Some(token)) => return self.rig.backend.expire(token),
-            (8, _) => return self.clients.push(self.client.connect()),
-            (9, _) => return eventfd::ring(&self.bell.as_fd()).unwrap(),
+            (8, _) => return self.callers.push(self.rig.kernel.connect(&self.address)),
+            (9, _) => return self.rig.kernel.ring(&self.clapper),
             (10, _) => {
                 drop(self.rig.backend.release(stream));
-                let fresh = self.rig.stream();
                 let at = pick % self.streams.len();
-                self.streams[at] = fresh;
+                self.streams[at] = self.rig.stream();
                 return;
             }
+            (11, _) => Op::Reclaim { kept: self.kept },
             _ => {
-                drop(received(&self.theirs));
-                return self.rig.backend.wait(Some(Span::ZERO), &mut self.rig.seen).unwrap();
+                drop(self.rig.kernel.receive(&self.far));
+                return self.rig.wait(Span::from_us(pick as u64 % 4 * 50));
             }
         };
         self.tokens.push(self.rig.submit(op));
     }
 
+    /// A connection whose peer is gone, has sent, or is silent.
+    fn connection(&mut self, pick: usize) -> K::Fd {
+        let (fd, peer) = self.rig.kernel.connection();
+        match pick % 3 {
+            0 => self.rig.kernel.hang_up(peer),
+            1 => {
+                self.rig.kernel.send(&peer);
+                self.peers.push(peer);
+            }
+            _ => self.peers.push(peer),
+        }
+        fd
+    }
+
     fn end(mut self) {
         self.rig.backend.quiesce(&mut self.rig.seen).unwrap();
-        let mut ended: Vec<_> =
-            self.rig.seen.iter().filter(|seen| seen.last).map(|seen| seen.token).collect();
-        ended.sort();
         self.tokens.sort();
-        assert_eq!(ended, self.tokens);
+        assert_eq!(self.rig.ended(), self.tokens);
+        // An operation's last word is its last.
+        let mut over = std::collections::BTreeSet::new();
+        for seen in &self.rig.seen {
+            assert!(!over.contains(&seen.token), "{:?} goes on after its end", seen.token);
+            over.extend(seen.last.then_some(seen.token));
+        }
     }
 }

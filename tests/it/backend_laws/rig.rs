@@ -1,16 +1,11 @@
-//! A backend under test, and the peers that it talks to: every law is told in its words.
+//! A backend under test, and what every law says about it: what comes of an operation, and when.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-
-use dispatchd::io::{Backend, Completion, Op, Outcome, Parcel, Role, Source, Tag, Token};
-use dispatchd::sys::clock::monotonic;
-use dispatchd::sys::scm::{Incoming, Patience, Received, recv_parcel};
-use dispatchd::sys::socket::{Endpoint, ListenOptions, listen, local_endpoint, seqpacket_pair};
+use dispatchd::io::{
+    Backend, Completion, HandoffResult, Op, Outcome, Parcel, Role, Source, Tag, Token,
+};
 use dispatchd::units::{Errno, Span, Ticket};
+
+use super::kernel::Kernel;
 
 /// Longer than anything here takes, shorter than anyone waits for a test.
 pub(crate) const PATIENCE: Span = Span::from_s(5);
@@ -19,37 +14,43 @@ pub(crate) const SILENCE: Span = Span::from_ms(20);
 pub(crate) const CANCELLED: Errno = Errno(libc::ECANCELED);
 pub(crate) const FULL: Errno = Errno(libc::EAGAIN);
 
-/// A backend, and the completions that nobody has asked for yet.
-pub(crate) struct Rig<B> {
-    pub(crate) backend: B,
-    pub(crate) seen: Vec<Completion<OwnedFd>>,
+/// A backend, the completions that nobody has asked for yet, and the kernel below.
+pub(crate) struct Rig<K: Kernel> {
+    pub(crate) backend: K::Port,
+    pub(crate) seen: Vec<Completion<K::Fd>>,
+    pub(crate) kernel: K,
 }
 
-impl<B: Backend<Fd = OwnedFd>> Rig<B> {
-    pub(crate) fn new(make: fn() -> B) -> Self {
-        Self { backend: make(), seen: Vec::new() }
+impl<K: Kernel> Rig<K> {
+    pub(crate) fn new(kernel: K) -> Self {
+        Self { backend: kernel.port(), seen: Vec::new(), kernel }
     }
 
-    pub(crate) fn submit(&mut self, op: Op<OwnedFd>) -> Token {
+    pub(crate) fn submit(&mut self, op: Op<K::Fd>) -> Token {
         self.backend.submit(op, Tag(7))
     }
 
+    pub(crate) fn wait(&mut self, timeout: Span) {
+        self.backend.wait(Some(timeout), &mut self.seen).unwrap();
+    }
+
     /// Waits until `token` says something.
-    pub(crate) fn next(&mut self, token: Token) -> (bool, Outcome<OwnedFd>) {
-        let end = monotonic().after(PATIENCE);
+    pub(crate) fn next(&mut self, token: Token) -> (bool, Outcome<K::Fd>) {
+        let end = self.kernel.now().after(PATIENCE);
         loop {
             if let Some(at) = self.seen.iter().position(|seen| seen.token == token) {
                 let completion = self.seen.remove(at);
+                assert_eq!(completion.tag, Tag(7));
                 return (completion.last, completion.outcome);
             }
-            let left = end.since(monotonic());
+            let left = end.since(self.kernel.now());
             assert_ne!(left, Span::ZERO, "nothing came of {token:?}");
-            self.backend.wait(Some(left), &mut self.seen).unwrap();
+            self.wait(left);
         }
     }
 
     /// The one and only completion of `token`.
-    pub(crate) fn only(&mut self, token: Token) -> Outcome<OwnedFd> {
+    pub(crate) fn only(&mut self, token: Token) -> Outcome<K::Fd> {
         let (last, outcome) = self.next(token);
         assert!(last, "{token:?} goes on after {outcome:?}");
         outcome
@@ -57,44 +58,56 @@ impl<B: Backend<Fd = OwnedFd>> Rig<B> {
 
     /// Nothing completes for a while.
     pub(crate) fn silent(&mut self) {
-        self.backend.wait(Some(SILENCE), &mut self.seen).unwrap();
+        self.wait(SILENCE);
         assert!(self.seen.is_empty(), "{:?}", self.seen);
     }
 
     /// Nothing is there yet, and everything submitted is carried out.
     pub(crate) fn silent_now(&mut self) {
-        self.backend.wait(Some(Span::ZERO), &mut self.seen).unwrap();
+        self.wait(Span::ZERO);
         assert!(self.seen.is_empty(), "{:?}", self.seen);
     }
 
-    pub(crate) fn listener(&mut self, role: Role) -> (Source, Client) {
-        let any = Endpoint::Tcp("127.0.0.1:0".parse().unwrap());
-        let fd = listen(&any, ListenOptions { backlog: 512, reuse_port: false }).unwrap();
-        let client = Client(local_endpoint(&fd).unwrap());
-        (self.backend.adopt(fd, role), client)
+    /// The tokens that have ended, sorted; each as often as it ended.
+    pub(crate) fn ended(&self) -> Vec<Token> {
+        let ended = self.seen.iter().filter(|seen| seen.last);
+        let mut tokens: Vec<_> = ended.map(|seen| seen.token).collect();
+        tokens.sort();
+        tokens
     }
 
-    pub(crate) fn accepted(&mut self, token: Token) -> Result<OwnedFd, Errno> {
+    pub(crate) fn accepted(&mut self, token: Token) -> Result<K::Fd, Errno> {
         match self.only(token) {
             Outcome::Accepted(result) => result,
             other => panic!("not an accept: {other:?}"),
         }
     }
 
-    pub(crate) fn readable(&mut self, token: Token) -> (OwnedFd, Result<(), Errno>) {
+    pub(crate) fn readable(&mut self, token: Token) -> (K::Fd, Result<(), Errno>) {
         match self.only(token) {
             Outcome::Readable(fd, result) => (fd, result),
             other => panic!("not a watch: {other:?}"),
         }
     }
 
-    pub(crate) fn handed_off(
-        &mut self,
-        token: Token,
-    ) -> Result<Vec<OwnedFd>, (Errno, Parcel<OwnedFd>)> {
+    /// The watch ends because its connection does, which some kernels call an error.
+    pub(crate) fn over(&mut self, token: Token) -> K::Fd {
+        let (fd, result) = self.readable(token);
+        assert!(matches!(result, Ok(()) | Err(Errno(libc::ECONNRESET))), "{result:?}");
+        fd
+    }
+
+    pub(crate) fn handed_off(&mut self, token: Token) -> HandoffResult<K::Fd> {
         match self.only(token) {
             Outcome::HandedOff(result) => result,
             other => panic!("not a handoff: {other:?}"),
+        }
+    }
+
+    pub(crate) fn reclaimed(&mut self, token: Token) -> Result<Option<Parcel<K::Fd>>, Errno> {
+        match self.only(token) {
+            Outcome::Reclaimed(result) => result,
+            other => panic!("not a reclaim: {other:?}"),
         }
     }
 
@@ -119,54 +132,39 @@ impl<B: Backend<Fd = OwnedFd>> Rig<B> {
         }
     }
 
+    pub(crate) fn listener(&mut self, role: Role) -> (Source, K::Address) {
+        let (fd, address) = self.kernel.listener();
+        (self.backend.adopt(fd, role), address)
+    }
+
+    pub(crate) fn bell(&mut self) -> (Source, K::Clapper) {
+        let (fd, clapper) = self.kernel.bell();
+        (self.backend.adopt(fd, Role::Bell), clapper)
+    }
+
     /// A channel: the source of our end, and the other end.
-    pub(crate) fn channel(&mut self) -> (Source, OwnedFd) {
-        let (ours, theirs) = seqpacket_pair().unwrap();
-        (self.backend.adopt(ours, Role::Channel), theirs)
+    pub(crate) fn channel(&mut self) -> (Source, K::FarEnd) {
+        let (fd, far) = self.kernel.channel();
+        (self.backend.adopt(fd, Role::Channel), far)
     }
 
-    pub(crate) fn stream(&mut self) -> (Source, UnixStream) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        (self.backend.adopt(ours.into(), Role::Stream), theirs)
+    pub(crate) fn stream(&mut self) -> (Source, K::Peer) {
+        let (fd, peer) = self.kernel.connection();
+        (self.backend.adopt(fd, Role::Stream), peer)
     }
-}
 
-/// Where to connect.
-pub(crate) struct Client(Endpoint);
-
-impl Client {
-    pub(crate) fn connect(&self) -> TcpStream {
-        match &self.0 {
-            Endpoint::Tcp(address) => TcpStream::connect(address).unwrap(),
-            Endpoint::Unix(path) => panic!("not TCP but {path:?}"),
+    /// A parcel of marked descriptors, whose slots are the marks.
+    pub(crate) fn parcel(&self, header: u64, marks: std::ops::Range<u8>) -> Parcel<K::Fd> {
+        let mut parcel = Parcel::new(header);
+        for mark in marks {
+            let ticket = Ticket { slot: u32::from(mark), generation: 1 };
+            parcel.push(ticket, self.kernel.marked(mark));
         }
+        parcel
     }
-}
 
-/// The read end of a pipe that holds one byte, to tell descriptors apart.
-pub(crate) fn marked(mark: u8) -> OwnedFd {
-    let (read, mut write) = std::io::pipe().unwrap();
-    write.write_all(&[mark]).unwrap();
-    read.into()
-}
-
-pub(crate) fn mark_of(fd: OwnedFd) -> u8 {
-    let mut mark = [0];
-    File::from(fd).read_exact(&mut mark).unwrap();
-    mark[0]
-}
-
-pub(crate) fn parcel(header: u64, marks: std::ops::Range<u8>) -> Parcel<OwnedFd> {
-    let mut parcel = Parcel::new(header);
-    for mark in marks {
-        parcel.push(Ticket { slot: u32::from(mark), generation: 1 }, marked(mark));
-    }
-    parcel
-}
-
-pub(crate) fn received(channel: &OwnedFd) -> Option<Received> {
-    match recv_parcel(channel.as_fd(), Patience::Now).unwrap() {
-        Incoming::Parcel(received) => Some(received),
-        Incoming::Empty | Incoming::EndOfStream => None,
+    /// They are open, and these.
+    pub(crate) fn marks_of(&self, fds: Vec<K::Fd>) -> Vec<u8> {
+        fds.into_iter().map(|fd| self.kernel.mark_of(fd)).collect()
     }
 }

@@ -1,0 +1,153 @@
+//! The laws of watching: a descriptor that is watched comes back, and a bell wakes for each ring.
+
+use dispatchd::io::{Backend, Op};
+use dispatchd::units::Span;
+
+use super::kernel::{Kernel, Make};
+use super::rig::{CANCELLED, PATIENCE, Rig, SILENCE};
+
+pub(crate) fn a_watch_gives_its_descriptor_back<K: Kernel>(make: Make<'_, K>) {
+    let mut rig = Rig::new(make());
+    let (mut watched, peer) = rig.kernel.connection();
+    // Another copy stays open, as a worker's would.
+    let _copy = rig.kernel.duplicate(&watched);
+    let number = rig.kernel.number(&watched);
+    for _ in 0..3 {
+        let token = rig.submit(Op::Readable { fd: watched });
+        rig.silent();
+        rig.kernel.send(&peer);
+        let (fd, result) = rig.readable(token);
+        assert_eq!((rig.kernel.number(&fd), result), (number, Ok(())));
+        rig.silent();
+        let token = rig.submit(Op::Readable { fd });
+        let (fd, result) = rig.readable(token);
+        assert_eq!((rig.kernel.number(&fd), result), (number, Ok(())));
+        rig.kernel.read(&fd);
+        watched = fd;
+    }
+    let token = rig.submit(Op::Readable { fd: watched });
+    rig.silent();
+    rig.kernel.hang_up(peer);
+    let fd = rig.over(token);
+    assert_eq!(rig.kernel.number(&fd), number);
+}
+
+pub(crate) fn a_watch_ends_by_cancel_or_by_expiry<K: Kernel>(make: Make<'_, K>) {
+    let mut rig = Rig::new(make());
+    let (fd, peer) = rig.kernel.connection();
+    let number = rig.kernel.number(&fd);
+    let token = rig.submit(Op::Readable { fd });
+    rig.backend.cancel(token);
+    let (fd, result) = rig.readable(token);
+    assert_eq!(result, Err(CANCELLED));
+    let token = rig.submit(Op::Readable { fd });
+    rig.silent();
+    rig.backend.cancel(token);
+    let (fd, result) = rig.readable(token);
+    assert_eq!(result, Err(CANCELLED));
+    let token = rig.submit(Op::Readable { fd });
+    rig.silent();
+    rig.kernel.send(&peer);
+    rig.backend.cancel(token);
+    let (fd, result) = rig.readable(token);
+    assert!(matches!(result, Ok(()) | Err(CANCELLED)), "{result:?}");
+    rig.kernel.read(&fd);
+    let token = rig.submit(Op::Readable { fd });
+    rig.silent();
+    rig.backend.expire(token);
+    rig.backend.expire(token);
+    let fd = rig.over(token);
+    assert_eq!(rig.kernel.number(&fd), number);
+    assert!(rig.kernel.is_over(&peer), "the client is told");
+    rig.backend.expire(token);
+    rig.silent();
+}
+
+pub(crate) fn more_watches_than_completions_fit_all_end<K: Kernel>(make: Make<'_, K>) {
+    const WATCHES: usize = 5_000;
+    let mut rig = Rig::new(make());
+    let (watched, peer) = rig.kernel.connection();
+    let mut tokens = Vec::new();
+    for _ in 0..WATCHES {
+        let fd = rig.kernel.duplicate(&watched);
+        tokens.push(rig.submit(Op::Readable { fd }));
+    }
+    rig.silent();
+    rig.kernel.send(&peer);
+    let end = rig.kernel.now().after(PATIENCE);
+    while rig.seen.len() < WATCHES && rig.kernel.now() < end {
+        rig.wait(SILENCE);
+    }
+    tokens.sort();
+    assert_eq!(rig.ended(), tokens);
+    rig.seen.clear();
+    rig.silent();
+}
+
+pub(crate) fn a_late_word_about_an_old_token_does_nothing<K: Kernel>(make: Make<'_, K>) {
+    let mut rig = Rig::new(make());
+    let (fd, peer) = rig.kernel.connection();
+    let old = rig.submit(Op::Readable { fd });
+    rig.kernel.send(&peer);
+    let (fd, _) = rig.readable(old);
+    rig.kernel.read(&fd);
+    let new = rig.submit(Op::Readable { fd });
+    assert_eq!((new.slot, new.kind), (old.slot, old.kind), "places are used again");
+    rig.backend.cancel(old);
+    rig.backend.expire(old);
+    rig.silent();
+    rig.kernel.send(&peer);
+    assert_eq!(rig.readable(new).1, Ok(()));
+}
+
+pub(crate) fn each_ring_wakes_without_a_read<K: Kernel>(make: Make<'_, K>) {
+    let mut rig = Rig::new(make());
+    let (bells, clappers): (Vec<_>, Vec<_>) = (0..3).map(|_| rig.bell()).unzip();
+    let tokens: Vec<_> = bells.into_iter().map(|bell| rig.submit(Op::Ring { bell })).collect();
+    rig.silent();
+    for round in 0..200 {
+        let which = round % clappers.len();
+        rig.kernel.ring(&clappers[which]);
+        assert_eq!(rig.rang(tokens[which]), (false, Ok(())));
+        assert!(rig.seen.is_empty(), "one ring wakes once: {:?}", rig.seen);
+    }
+    rig.silent();
+    for (clapper, token) in clappers.iter().zip(tokens) {
+        rig.backend.cancel(token);
+        assert_eq!(rig.rang(token), (true, Err(CANCELLED)));
+        rig.kernel.ring(clapper);
+    }
+    rig.silent();
+}
+
+pub(crate) fn a_bell_rung_before_anybody_listened_is_heard<K: Kernel>(make: Make<'_, K>) {
+    for waited in [false, true] {
+        let mut rig = Rig::new(make());
+        let (bell, clapper) = rig.bell();
+        rig.kernel.ring(&clapper);
+        if waited {
+            rig.silent();
+        }
+        let token = rig.submit(Op::Ring { bell });
+        assert_eq!(rig.rang(token), (false, Ok(())));
+        rig.silent();
+    }
+}
+
+/// What a bell has told and its owner has not heard yet stands before the end, never behind it.
+pub(crate) fn nothing_is_told_after_the_last<K: Kernel>(make: Make<'_, K>) {
+    let mut rig = Rig::new(make());
+    let (bell, clapper) = rig.bell();
+    for round in 0..12 {
+        let token = rig.submit(Op::Ring { bell });
+        for _ in 0..round % 4 {
+            rig.kernel.ring(&clapper);
+            rig.wait(Span::from_us(20_000 / (round + 1)));
+        }
+        rig.kernel.ring(&clapper);
+        rig.backend.cancel(token);
+        // What is told together is taken in its order, so that anything after the last is left.
+        while !rig.next(token).0 {}
+        rig.silent();
+    }
+}
