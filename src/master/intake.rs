@@ -6,7 +6,7 @@ use super::host::{CardNote, ControlStep, Host, Reaped};
 use super::tags::Purpose;
 use crate::engine::input::{Begins, Command, Exit, Input, Refusal, Word};
 use crate::io::{self, Backend, Completion, Op, Outcome, Parcel};
-use crate::limits::TOKENS_PER_TURN;
+use crate::limits::{ACCEPT_PAUSE, TOKENS_PER_TURN};
 use crate::sys::pidfd::Change;
 use crate::sys::signal::Notice;
 use crate::units::{Errno, ListenerId, Ticket, WorkerId};
@@ -186,7 +186,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
                 self.host.card(ticket, CardNote::Readable(self.now));
                 self.step(Input::Readable(ticket));
             }
-            Err(_) => self.step(Input::HungUp(ticket)),
+            Err(errno) => self.step(watch_failed(ticket, errno)),
         }
     }
 
@@ -287,9 +287,13 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     fn control_accepted(&mut self, result: Result<B::Fd, Errno>) {
-        let Some(listener) = self.control else { return };
-        self.backend.submit(Op::Accept { listener }, Purpose::ControlAccept.tag());
-        let Ok(fd) = result else { return };
+        let Ok(fd) = result else {
+            // Descriptors or memory are short, and whoever asks is still there: another attempt at
+            // once would fail as this one did, and the next one too.
+            self.control_again_at = Some(self.now.after(ACCEPT_PAUSE));
+            return;
+        };
+        self.listen_for_control();
         match self.control_clients.iter().position(Option::is_none) {
             Some(index) => self.listen_to(index, fd),
             // A full house: whoever has been silent is let go, the newcomer may try again.
@@ -298,6 +302,14 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
                     self.backend.expire(*token);
                 }
             }
+        }
+    }
+
+    /// Waits for the next who wants to know something.
+    pub(super) fn listen_for_control(&mut self) {
+        self.control_again_at = None;
+        if let Some(listener) = self.control {
+            self.backend.submit(Op::Accept { listener }, Purpose::ControlAccept.tag());
         }
     }
 
@@ -313,5 +325,31 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         let position = u32::try_from(index).expect("control clients are limited");
         let tag = Purpose::ControlClient(position).tag();
         self.control_clients[index] = Some(self.backend.submit(Op::Readable { fd }, tag));
+    }
+}
+
+/// What a watch that ended without a byte means. Where the kernel had no room for it (ENOSPC is
+/// the user's limit of watches in epoll sets), the client may be well: a worker waits for it
+/// instead, at the price of a credit.
+const fn watch_failed(ticket: Ticket, errno: Errno) -> Input {
+    match errno.0 {
+        libc::ENOMEM | libc::ENOSPC => Input::Readable(ticket),
+        _ => Input::HungUp(ticket),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_the_kernel_cannot_watch_is_no_lost_client() {
+        let ticket = Ticket { slot: 3, generation: 1 };
+        for errno in [libc::ENOMEM, libc::ENOSPC] {
+            assert_eq!(watch_failed(ticket, Errno(errno)), Input::Readable(ticket));
+        }
+        for errno in [libc::ECONNRESET, libc::ECANCELED, libc::EPIPE] {
+            assert_eq!(watch_failed(ticket, Errno(errno)), Input::HungUp(ticket));
+        }
     }
 }

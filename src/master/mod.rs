@@ -48,6 +48,8 @@ pub struct Master<B: Backend, H: Host<Fd = B::Fd>> {
     listeners: Listeners<B::Fd>,
     control: Option<Source>,
     control_clients: Vec<Option<Token>>,
+    /// When the control socket is tried again, after a client could not be accepted.
+    control_again_at: Option<Mono>,
     now: Mono,
     actions: Actions,
     completions: Vec<Completion<B::Fd>>,
@@ -96,6 +98,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             listeners,
             control,
             control_clients: vec![None; CONTROL_CLIENTS_MAX],
+            control_again_at: None,
             now,
             actions: Actions::new(),
             completions: Vec::new(),
@@ -139,6 +142,9 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         self.host.doze(Doze::Awake);
         self.now = self.host.now();
         self.take_in();
+        if self.control_again_at.is_some_and(|at| at <= self.now) {
+            self.listen_for_control();
+        }
         self.step(Input::Tick);
         self.carry_out();
         self.arm_accepts();
@@ -180,7 +186,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         if awaits && self.host.has_tokens() {
             return Some(Span::ZERO);
         }
-        let until_deadline = self.engine.deadline().map(|deadline| deadline.since(self.now));
+        let deadlines = [self.engine.deadline(), self.control_again_at].into_iter().flatten();
+        let until_deadline = deadlines.min().map(|deadline| deadline.since(self.now));
         [until_deadline, at_most, self.flush_again].into_iter().flatten().min()
     }
 

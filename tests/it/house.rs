@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use dispatchd::sys::clock::monotonic;
+use dispatchd::sys::socket::set_timeouts;
 use dispatchd::units::Span;
 use dispatchd::wire::control::{Reply, Request, Status, WorkerStatus};
 use nix::sys::signal::Signal;
@@ -194,6 +195,11 @@ impl House {
         self.dir.path()
     }
 
+    /// The control socket.
+    pub(crate) fn control_path(&self) -> PathBuf {
+        dispatchd::master::socket_path(Some(self.dir.path()), &self.name)
+    }
+
     /// The first address.
     pub(crate) fn address(&self) -> &str {
         &self.addresses[0]
@@ -252,8 +258,9 @@ impl House {
     }
 
     pub(crate) fn try_status(&self) -> Option<Status> {
-        let path = dispatchd::master::socket_path(Some(self.dir.path()), &self.name);
-        let mut stream = UnixStream::connect(path).ok()?;
+        let mut stream = UnixStream::connect(self.control_path()).ok()?;
+        // A master that never answers fails the test, and does not keep it waiting for ever.
+        set_timeouts(&stream, PATIENCE).unwrap();
         let mut line = serde_json::to_string(&Request::Status).unwrap();
         line.push('\n');
         stream.write_all(line.as_bytes()).ok()?;

@@ -28,6 +28,7 @@ mod confine;
 mod crowd;
 mod house;
 mod process;
+mod shortage;
 mod wait;
 
 mod cli;

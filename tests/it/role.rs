@@ -24,7 +24,8 @@ use dispatchd::wire::token::Say;
 use dispatchd::worker::{Delivery, Link, Offer, Worker};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::confine::forbid_io_uring;
+use crate::confine::{forbid_io_uring, obey_limits};
+use crate::shortage;
 
 /// The variable that says which part to play.
 pub(crate) const ROLE: &str = "IT_ROLE";
@@ -36,7 +37,21 @@ pub(crate) fn program() -> Vec<OsString> {
 
 /// The command line of a wrapper that forbids io_uring to the command behind it.
 pub(crate) fn without_io_uring() -> Vec<OsString> {
-    let mut words = player("role::a_confined_process");
+    wrapper("role::a_confined_process")
+}
+
+/// The command line of a wrapper that takes the right to exceed limits from the command behind it.
+pub(crate) fn within_limits() -> Vec<OsString> {
+    wrapper("role::an_obedient_process")
+}
+
+/// The command line of a wrapper that prepares the command behind it for a [`shortage`].
+pub(crate) fn wanting_memory() -> Vec<OsString> {
+    wrapper("role::a_supervised_process")
+}
+
+fn wrapper(test: &str) -> Vec<OsString> {
+    let mut words = player(test);
     words.push("--".into());
     words
 }
@@ -49,9 +64,24 @@ fn player(test: &str) -> Vec<OsString> {
 
 #[test]
 fn a_confined_process() {
+    wrap(forbid_io_uring);
+}
+
+#[test]
+fn an_obedient_process() {
+    wrap(obey_limits);
+}
+
+#[test]
+fn a_supervised_process() {
+    wrap(shortage::tell_of_calls);
+}
+
+/// Becomes the command behind it, if there is one, once the rest of its life is confined.
+fn wrap(confine: impl FnOnce()) {
     let words: Vec<OsString> = env::args_os().skip_while(|word| word != "--").skip(1).collect();
     if let [program, arguments @ ..] = words.as_slice() {
-        forbid_io_uring();
+        confine();
         panic!("{}", Command::new(program).args(arguments).exec());
     }
 }

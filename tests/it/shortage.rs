@@ -1,0 +1,96 @@
+//! A kernel that is short of memory, as far as one dispatchd can tell: calls of one kind fail with
+//! ENOBUFS for as long as a test wants. A filter has the kernel ask this process before each of
+//! them. No filter sees what io_uring does, so that this works on epoll alone; for io_uring there
+//! is only the simulator, since no limit that a process can set makes the kernel say ENOBUFS.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
+use std::sync::mpsc;
+use std::thread;
+
+use dispatchd::sys::scm::{Incoming, Patience, recv_parcel, send_parcel};
+use dispatchd::sys::socket;
+use nix::errno::Errno;
+
+use crate::confine::{answer, ask_before};
+use crate::house::{House, Plan};
+use crate::role::wanting_memory;
+
+/// What the filter asks about: how the master accepts, and how it hands over.
+const CALLS: [libc::c_long; 2] = [libc::SYS_accept4, libc::SYS_sendmsg];
+/// No call has this number.
+const NONE: i64 = -1;
+
+/// The shortage that a dispatchd may be in.
+#[derive(Debug)]
+pub(crate) struct Shortage {
+    /// The call that fails.
+    failing: AtomicI64,
+    failed: AtomicU64,
+}
+
+/// Runs a test with a dispatchd that can be brought into a shortage.
+pub(crate) fn with(plan: Plan, test: impl FnOnce(&House, &Shortage)) {
+    let shortage = Shortage { failing: AtomicI64::new(NONE), failed: AtomicU64::new(0) };
+    let (ours, theirs) = socket::seqpacket_pair().unwrap();
+    thread::scope(|scope| {
+        // It ends when the last process ends that the filter is for.
+        scope.spawn(|| shortage.supervise(&ours));
+        let house = plan.stdin(theirs).through(wanting_memory()).start();
+        // Before the house ends, which asks for its status.
+        let _ender = Ender(&shortage);
+        test(&house, &shortage);
+    });
+}
+
+impl Shortage {
+    /// From now on calls of this kind fail.
+    pub(crate) fn begin(&self, call: libc::c_long) {
+        assert!(CALLS.contains(&call), "the filter asks about what can fail");
+        self.failing.store(call, SeqCst);
+    }
+
+    /// Everything works again.
+    pub(crate) fn end(&self) {
+        self.failing.store(NONE, SeqCst);
+    }
+
+    /// Calls that have failed so far.
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed.load(SeqCst)
+    }
+
+    fn supervise(&self, wrapper: &OwnedFd) {
+        let Incoming::Parcel(parcel) = recv_parcel(wrapper.as_fd(), Patience::Wait).unwrap() else {
+            panic!("the wrapper has told nothing");
+        };
+        answer(&parcel.fds[0], |call| {
+            let fails = call == self.failing.load(SeqCst);
+            self.failed.fetch_add(u64::from(fails), SeqCst);
+            fails.then_some(Errno::ENOBUFS)
+        });
+    }
+}
+
+/// Ends the shortage even when the test fails.
+struct Ender<'a>(&'a Shortage);
+
+impl Drop for Ender<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// The wrapper's part: from here on the kernel asks whoever holds the other end of standard input.
+pub(crate) fn tell_of_calls() {
+    let (questions, told) = mpsc::channel();
+    thread::scope(|scope| {
+        // A thread that the filter is not for, since nobody could answer for this call yet.
+        scope.spawn(|| {
+            let questions: OwnedFd = told.into_iter().next().unwrap();
+            send_parcel(io::stdin().as_fd(), &[0], &[questions]).unwrap();
+        });
+        questions.send(ask_before(&CALLS)).unwrap();
+    });
+}
