@@ -28,5 +28,8 @@ pub mod worker;
 #[cfg(feature = "sim")]
 pub mod sim;
 
+#[cfg(feature = "bench")]
+pub mod bench;
+
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -116,6 +116,12 @@ pub const HTTP_TRAILER_MAX: usize = 4 * 1024;
 pub const HTTP_BODY_MAX: usize = 1024 * 1024;
 /// Greatest `n` of `/bytes?n=`.
 pub const HTTP_BYTES_MAX: u64 = 1 << 30;
+/// Classes of requests in one measurement.
+pub const BENCH_CLASSES_MAX: usize = 16;
+/// Requests of one measurement: a trace is kept in memory, 32 bytes each.
+pub const TRACE_REQUESTS_MAX: u64 = 50_000_000;
+/// Connections that a measurement keeps open for its whole length.
+pub const TRACE_CONNECTIONS_MAX: u32 = 60_000;
 /// Greatest `ms` of `/burn`, `/sleep` and `/wait`.
 pub const HTTP_MS_MAX: u64 = 60_000;
 /// Bytes that a connection reads, and writes, in one step.

@@ -86,11 +86,26 @@ pub(crate) const GUESTS: &[Guest] = &[
         why: "the master plans the pins, and a worker pins itself",
     },
     Guest {
+        name: "crossbeam_channel",
+        homes: &["src/bench/"],
+        why: "only the load generator has threads",
+    },
+    Guest {
         name: "crossbeam_utils",
         homes: &["src/shm/"],
         why: "cache lines matter only in shared memory",
     },
-    Guest { name: "httparse", homes: &["src/serve/"], why: "the master never reads a byte" },
+    Guest {
+        name: "hdrhistogram",
+        homes: &["src/bench/"],
+        why: "only measurement keeps histograms",
+    },
+    Guest {
+        name: "httparse",
+        homes: &["src/serve/", "src/bench/"],
+        why: "the master never reads a byte",
+    },
+    Guest { name: "indicatif", homes: &["src/bench/"], why: "only a measurement takes minutes" },
     Guest {
         name: "io_uring",
         homes: &["src/io/uring.rs", "src/io/probe.rs"],
@@ -111,8 +126,17 @@ pub(crate) const GUESTS: &[Guest] = &[
         homes: &["src/master/", "src/cli/"],
         why: "inherited sockets are taken once, at the start",
     },
-    Guest { name: "serde", homes: SPEAKS_JSON, why: "only the control socket speaks JSON" },
-    Guest { name: "serde_json", homes: SPEAKS_JSON, why: "only the control socket speaks JSON" },
+    Guest { name: "plotters", homes: &["src/bench/"], why: "only the report draws" },
+    Guest {
+        name: "serde",
+        homes: SPEAKS_JSON,
+        why: "only the control socket and results are JSON",
+    },
+    Guest {
+        name: "serde_json",
+        homes: SPEAKS_JSON,
+        why: "only the control socket and results are JSON",
+    },
     Guest {
         name: "tracing",
         homes: &["src/master/telemetry.rs", "src/cli/"],
@@ -125,7 +149,8 @@ pub(crate) const GUESTS: &[Guest] = &[
     },
 ];
 
-const SPEAKS_JSON: &[&str] = &["src/wire/control.rs", "src/master/", "src/cli/", "src/config/"];
+const SPEAKS_JSON: &[&str] =
+    &["src/wire/control.rs", "src/master/", "src/cli/", "src/config/", "src/bench/"];
 
 /// Code that builds without std and without any crate, so that it cannot reach a clock or a file.
 pub(crate) const PURE: &[&str] = &["src/units.rs", "src/limits.rs", "src/engine/"];

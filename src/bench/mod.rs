@@ -1,0 +1,12 @@
+//! Measurement: load with intended times, the bound that theory sets for it, and the table that
+//! compares the two. Whatever dispatchd promises of the tail is a figure that this module prints.
+//!
+//! A [`mix::Mix`] says what is asked for; a [`trace::Trace`] is one fixed draw of it, which every
+//! policy, every peer and the oracle get alike.
+
+pub mod mix;
+pub mod normal;
+pub mod outcome;
+pub mod result;
+pub mod tally;
+pub mod trace;
