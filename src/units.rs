@@ -76,6 +76,11 @@ impl Span {
         self.0.div_ceil(1_000_000)
     }
 
+    /// This length and `other`.
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
     /// This length `factor` times.
     pub const fn times(self, factor: u64) -> Self {
         Self(self.0.saturating_mul(factor))

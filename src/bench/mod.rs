@@ -4,7 +4,10 @@
 //! A [`mix::Mix`] says what is asked for; a [`trace::Trace`] is one fixed draw of it, which every
 //! policy, every peer and the oracle get alike.
 
+pub mod bound;
+pub mod conservation;
 pub mod mix;
+pub mod model;
 pub mod normal;
 pub mod outcome;
 pub mod result;

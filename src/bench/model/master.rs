@@ -1,0 +1,324 @@
+//! The master's part: the engine takes a step for everything that happens, turn by turn as in the
+//! real loop, and what it asks for is carried out at once.
+
+use super::super::bound::Queue;
+use super::super::outcome::{Fate, Outcome, Sample};
+use super::super::trace::Trace;
+use super::calendar::Calendar;
+use super::server::{Begun, Rest, Server};
+use super::{Costs, Pool};
+use crate::engine::action::{Action, Actions};
+use crate::engine::input::{Begins, Input, Load, Terms, Word};
+use crate::engine::worker::Patience;
+use crate::engine::{Engine, Overload, Setup};
+use crate::units::{ListenerId, Mono, Span, Ticket, WorkerId};
+
+/// A master and its workers.
+pub(super) struct Master<'a> {
+    trace: &'a Trace,
+    costs: Costs,
+    engine: Engine,
+    actions: Actions,
+    arrivals: Queue<'a>,
+    calendar: Calendar<Plan>,
+    names: Vec<WorkerId>,
+    servers: Vec<Server<Ticket>>,
+    /// Which of them may say something new of their load.
+    stirred: Vec<usize>,
+    tickets: Tickets,
+    /// By connection, from its delivery to its end.
+    owners: Vec<Option<Owner>>,
+    samples: Vec<Sample>,
+    now: Span,
+    /// Whether the engine has taken a step that no turn has ended yet.
+    in_turn: bool,
+}
+
+/// Whose a connection is.
+#[derive(Clone, Copy, Debug)]
+struct Owner {
+    worker: usize,
+    ticket: Ticket,
+    /// Its first request was answered.
+    served: bool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Plan {
+    /// A worker's word reaches the master.
+    Hears(usize, Ticket, Report),
+    Finishes(usize),
+    Looks(usize),
+}
+
+/// A [`Word`] that can stand in a calendar.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Report {
+    Claimed(u32),
+    Done(u32),
+    Closed,
+}
+
+/// The tickets in use, and whose first request each of them stands for.
+#[derive(Debug, Default)]
+struct Tickets {
+    requests: Vec<usize>,
+    generations: Vec<u32>,
+    free: Vec<u32>,
+}
+
+/// Longer than any run: nobody here is ever lost or given up.
+const NEVER: Span = Span::from_s(1 << 30);
+
+impl<'a> Master<'a> {
+    pub(super) fn new(trace: &'a Trace, pool: &Pool) -> Self {
+        let setup = Setup {
+            policy: pool.policy,
+            weights: pool.weights.clone(),
+            hold_max: u32::MAX,
+            overload: Overload::Hold,
+            patience: Patience { start: NEVER, drain: NEVER },
+            stall_timeout: NEVER,
+            seed: pool.seed,
+        };
+        let unsent =
+            Sample { sent: Span::ZERO, done: Span::ZERO, worker: None, fate: Fate::Unsent };
+        let mut master = Self {
+            trace,
+            costs: pool.costs,
+            engine: Engine::new(setup),
+            actions: Actions::new(),
+            arrivals: Queue::new(trace),
+            calendar: Calendar::new(),
+            names: vec![WorkerId::default(); pool.speeds.len()],
+            servers: pool.speeds.iter().map(|speed| Server::new(*speed)).collect(),
+            stirred: Vec::new(),
+            tickets: Tickets::default(),
+            owners: vec![None; trace.connection_lengths().len()],
+            samples: vec![unsent; trace.requests.len()],
+            now: Span::ZERO,
+            in_turn: false,
+        };
+        master.hire();
+        master
+    }
+
+    pub(super) fn run(mut self) -> Outcome {
+        while let Some(now) = self.next_instant() {
+            self.now = now;
+            self.live();
+            // An offer that costs nothing is received, and a word that costs nothing heard, in the
+            // same instant: another turn sees to that.
+            while self.in_turn || self.engine.deadline().is_some_and(|at| at <= self.clock()) {
+                self.end_turn();
+                self.live();
+            }
+            if self.arrivals.peek().is_none() && self.calendar.next_at().is_none() {
+                break;
+            }
+        }
+        Outcome { samples: self.samples }
+    }
+
+    fn hire(&mut self) {
+        self.engine.start(self.clock(), &mut self.actions);
+        let spawned: Vec<_> = self.actions.drain().collect();
+        for action in spawned {
+            if let Action::Spawn { worker, seat, .. } = action {
+                self.names[seat.index()] = worker;
+                let terms = Terms { concurrency: 1, connections_max: CONNECTIONS_MAX };
+                self.step(Input::Hello { worker, terms });
+            }
+        }
+        self.end_turn();
+    }
+
+    /// The master's clock must not stand at its origin, which means "never" here and there.
+    fn clock(&self) -> Mono {
+        Mono::from_ns(1).after(self.now)
+    }
+
+    fn next_instant(&mut self) -> Option<Span> {
+        let arrival = self.arrivals.peek().map(|(at, _)| at);
+        let deadline = self.engine.deadline().map(|at| at.since(Mono::from_ns(1)));
+        let times = [arrival, self.calendar.next_at(), deadline];
+        times.into_iter().flatten().min().map(|at| at.max(self.now))
+    }
+
+    /// Everything that happens at this instant outside the master.
+    fn live(&mut self) {
+        while let Some(plan) = self.calendar.take(self.now) {
+            match plan {
+                Plan::Hears(worker, ticket, report) => {
+                    let input =
+                        Input::Word { worker: self.names[worker], ticket, word: report.into() };
+                    self.step(input);
+                }
+                Plan::Finishes(worker) => self.finished(worker),
+                Plan::Looks(worker) => self.begin(worker),
+            }
+        }
+        while self.arrivals.peek().is_some_and(|(at, _)| at <= self.now) {
+            self.arrived();
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        self.in_turn = true;
+        self.engine.step(self.clock(), input, &mut self.actions);
+    }
+
+    fn end_turn(&mut self) {
+        if self.engine.reads_loads(self.clock()) {
+            self.tell_loads();
+        }
+        self.step(Input::Tick);
+        self.in_turn = false;
+        while !self.actions.is_empty() {
+            let mut actions = std::mem::take(&mut self.actions);
+            for action in actions.drain() {
+                self.execute(action);
+            }
+        }
+    }
+
+    fn tell_loads(&mut self) {
+        for at in std::mem::take(&mut self.stirred) {
+            let server = &self.servers[at];
+            let load = Load { in_flight: server.in_flight(), connections: server.connections };
+            self.step(Input::Load { worker: self.names[at], load });
+        }
+    }
+
+    fn execute(&mut self, action: Action) {
+        match action {
+            Action::Offer { ticket, to, .. } => {
+                let worker = self.position(to);
+                let server = &mut self.servers[worker];
+                // A busy worker finds what was sent meanwhile without waking up.
+                let transit = if server.is_idle() { self.costs.handoff } else { Span::ZERO };
+                server.send(self.now.plus(transit), ticket);
+                self.calendar.plan(self.now.plus(transit), Plan::Looks(worker));
+            }
+            Action::Recall(id) => {
+                let worker = self.position(id);
+                let unread: Vec<Ticket> = self.servers[worker].take_back().collect();
+                for ticket in unread {
+                    self.step(Input::Recalled(ticket));
+                }
+                self.step(Input::RecallEnded(id));
+            }
+            Action::Retire(ticket) => self.tickets.free.push(ticket.slot),
+            Action::Watch(ticket) => self.step(Input::Readable(ticket)),
+            Action::CloseListeners
+            | Action::Expire(_)
+            | Action::Release(_)
+            | Action::Spawn { .. }
+            | Action::Drain(_)
+            | Action::Terminate(_)
+            | Action::Kill(_)
+            | Action::Bury(_)
+            | Action::Emit(_)
+            | Action::Exit(_) => {}
+        }
+    }
+
+    fn arrived(&mut self) {
+        let Some((_, request)) = self.arrivals.next() else { return };
+        self.samples[request].sent = self.now;
+        let connection = self.trace.requests[request].connection as usize;
+        if let Some(Owner { worker, .. }) = self.owners[connection] {
+            self.servers[worker].ask(self.now, request);
+            self.stirred.push(worker);
+            return self.begin(worker);
+        }
+        let ticket = self.tickets.take(request);
+        let listener = ListenerId(0);
+        self.step(Input::Arrived { ticket, listener, begins: Begins::Client });
+    }
+
+    fn begin(&mut self, worker: usize) {
+        let begun = self.servers[worker].begin(self.now, self.costs.handoff);
+        let request = match begun {
+            Some(Begun::Received(ticket, rest)) => self.received(worker, ticket, rest),
+            Some(Begun::Request(request)) => request,
+            None => return,
+        };
+        let work = self.trace.requests[request].service;
+        let done = self.servers[worker].run(self.now, request, work, self.costs.overhead);
+        self.stirred.push(worker);
+        self.calendar.plan(done, Plan::Finishes(worker));
+    }
+
+    fn received(&mut self, worker: usize, ticket: Ticket, rest: Rest) -> usize {
+        let request = self.tickets.requests[ticket.index()];
+        let connection = self.trace.requests[request].connection as usize;
+        self.owners[connection] = Some(Owner { worker, ticket, served: false });
+        self.servers[worker].connections += 1;
+        let transit_us = match rest {
+            Rest::Idle => u32::try_from(self.costs.handoff.as_us()).unwrap_or(u32::MAX),
+            Rest::Busy => 0,
+        };
+        self.say(worker, ticket, Report::Claimed(transit_us));
+        request
+    }
+
+    fn finished(&mut self, worker: usize) {
+        let Some(request) = self.servers[worker].finish(self.now) else { return };
+        self.stirred.push(worker);
+        let sample = &mut self.samples[request];
+        (sample.done, sample.fate) = (self.now, Fate::Answered);
+        sample.worker = u16::try_from(worker).ok();
+        let connection = self.trace.requests[request].connection as usize;
+        if let Some(owner) = self.owners[connection] {
+            if !owner.served {
+                let us = self.trace.requests[request].service.plus(self.costs.overhead).as_us();
+                let us = u32::try_from(us).unwrap_or(u32::MAX);
+                self.say(worker, owner.ticket, Report::Done(us));
+            }
+            self.owners[connection] = Some(Owner { served: true, ..owner });
+            if !self.arrivals.has_successor(request) {
+                self.servers[worker].connections -= 1;
+                self.say(worker, owner.ticket, Report::Closed);
+            }
+        }
+        self.arrivals.answered(request, self.now);
+        self.begin(worker);
+    }
+
+    fn say(&mut self, worker: usize, ticket: Ticket, report: Report) {
+        let heard_at = self.now.plus(self.costs.notice);
+        self.calendar.plan(heard_at, Plan::Hears(worker, ticket, report));
+    }
+
+    fn position(&self, id: WorkerId) -> usize {
+        self.names.iter().position(|name| *name == id).expect("workers stay as they are")
+    }
+}
+
+/// More than any trace has open.
+const CONNECTIONS_MAX: u32 = 1_000_000;
+
+impl Tickets {
+    fn take(&mut self, request: usize) -> Ticket {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.requests.push(0);
+            self.generations.push(0);
+            u32::try_from(self.requests.len() - 1).expect("requests are counted in 32 bits")
+        });
+        let at = slot as usize;
+        self.requests[at] = request;
+        self.generations[at] = self.generations[at].wrapping_add(1);
+        Ticket { slot, generation: self.generations[at] }
+    }
+}
+
+impl From<Report> for Word {
+    fn from(report: Report) -> Self {
+        match report {
+            Report::Claimed(transit_us) => Self::Claimed { transit_us },
+            Report::Done(service_us) => Self::Done { service_us },
+            Report::Closed => Self::Closed,
+        }
+    }
+}

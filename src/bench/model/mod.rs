@@ -1,0 +1,191 @@
+//! Policies in a made-up world: the trace of a measurement, workers that take exactly their service
+//! time, and costs that can be set. The policies are not modelled: the master's own engine decides,
+//! so that what two cores cannot show is told by the code that would run on two hundred.
+
+mod calendar;
+mod kernel;
+mod master;
+mod server;
+
+use self::kernel::Kernel;
+use self::master::Master;
+use super::outcome::Outcome;
+use super::trace::Trace;
+use crate::engine::policy::{Binder, Policy};
+use crate::units::Span;
+
+/// The pool whose behaviour is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    /// Who gets a connection.
+    pub policy: Policy,
+    /// One weight per worker, for `wrr` and `least`.
+    pub weights: Vec<u32>,
+    /// One speed per worker: 1 serves a second's work in a second.
+    pub speeds: Vec<f64>,
+    /// What everything costs.
+    pub costs: Costs,
+    /// Seed of what the kernel's hash decides.
+    pub seed: u64,
+}
+
+/// What the machine takes for itself.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Costs {
+    /// From an offer (or, where the kernel chooses, an arrival) to an idle worker's first move.
+    pub handoff: Span,
+    /// From the end of a request until the master knows of it.
+    pub notice: Span,
+    /// What every request takes of its worker beside its service.
+    pub overhead: Span,
+}
+
+/// Replays the trace through the pool.
+///
+/// # Panics
+/// Without workers, or with a weight or a speed more or less than those.
+pub fn replay(trace: &Trace, pool: &Pool) -> Outcome {
+    assert!(!pool.speeds.is_empty() && pool.speeds.len() == pool.weights.len());
+    match pool.policy.binder() {
+        Binder::AtOnce | Binder::OnCredit(_) => Master::new(trace, pool).run(),
+        Binder::Kernel => Kernel::new(trace, pool).run(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bound;
+    use super::super::mix::{Mix, Service};
+    use super::super::outcome::us;
+    use super::super::tally::{Tally, Unit};
+    use super::super::trace::{Arrivals, Connections, Recipe};
+    use super::*;
+    use crate::engine::policy::Depth;
+
+    fn trace(mix: &str, load: f64, workers: u32, connections: Connections) -> Trace {
+        drawn(mix, load, workers, connections, 20_000)
+    }
+
+    fn drawn(mix: &str, load: f64, workers: u32, connections: Connections, requests: u64) -> Trace {
+        let mix = Mix::named(mix, Service::Sleep, 1.0).unwrap();
+        let rate = load * f64::from(workers) / mix.mean_ms().unwrap() * 1e3;
+        let arrivals = Arrivals::Poisson;
+        let recipe = Recipe { seed: 21, mix, arrivals, connections, rate, requests, ramp_s: 0.0 };
+        Trace::draw(recipe).unwrap()
+    }
+
+    fn pool(policy: Policy, workers: usize) -> Pool {
+        Pool {
+            policy,
+            weights: vec![1; workers],
+            speeds: vec![1.0; workers],
+            costs: Costs::default(),
+            seed: 5,
+        }
+    }
+
+    fn p99_short(trace: &Trace, outcome: &Outcome) -> f64 {
+        let mut tally = Tally::new(Unit::Slowdown);
+        for (request, sample) in trace.requests.iter().zip(&outcome.samples) {
+            assert!(sample.fate.is_good(), "every request is answered");
+            assert!(request.at.plus(request.service) <= sample.done, "and not before its time");
+            if request.class == 0 {
+                let sojourn = Span::from_ns(sample.done.as_ns() - request.at.as_ns());
+                tally.record(us(sojourn) / us(request.service));
+            }
+        }
+        tally.at(0.99)
+    }
+
+    const KEEP_ALIVE: Connections = Connections::KeepAlive { requests: 20.0, think_ms: 100.0 };
+
+    const POLICIES: [Policy; 6] = [
+        Policy::RoundRobin,
+        Policy::Weighted,
+        Policy::Least,
+        Policy::Jbsq(Depth::Auto),
+        Policy::Shared,
+        Policy::Reuseport,
+    ];
+
+    #[test]
+    fn everybody_answers_everything_whatever_it_costs() {
+        for connections in [Connections::PerRequest, KEEP_ALIVE] {
+            let trace = drawn("bim100", 0.7, 4, connections, 5_000);
+            for policy in POLICIES {
+                let costs = Costs {
+                    handoff: Span::from_us(40),
+                    notice: Span::from_us(30),
+                    overhead: Span::from_us(20),
+                };
+                for costs in [Costs::default(), costs] {
+                    let outcome = replay(&trace, &Pool { costs, ..pool(policy, 4) });
+                    assert!(1.0 <= p99_short(&trace, &outcome), "{policy:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn binding_one_at_a_time_for_nothing_is_the_bound() {
+        for (workers, mix) in [(1, "exp"), (2, "bim100"), (8, "bim10")] {
+            let trace = trace(mix, 0.8, workers, Connections::PerRequest);
+            let count = workers as usize;
+            let bound = bound::replay(&trace, &vec![1.0; count], Span::ZERO);
+            for policy in [Policy::Jbsq(Depth::Fixed(1)), Policy::Shared] {
+                let outcome = replay(&trace, &pool(policy, count));
+                let pairs = outcome.samples.iter().zip(&bound.samples);
+                let other = pairs.enumerate().find(|(_, (ours, ideal))| ours.done != ideal.done);
+                assert_eq!(other, None, "{policy:?} on {workers}");
+            }
+        }
+    }
+
+    #[test]
+    fn round_robin_is_as_many_queues_as_workers() {
+        let trace = trace("bim10", 0.7, 4, Connections::PerRequest);
+        let outcome = replay(&trace, &pool(Policy::RoundRobin, 4));
+        let mut free_at = [Span::ZERO; 4];
+        for (index, request) in trace.requests.iter().enumerate() {
+            let free = &mut free_at[index % 4];
+            *free = request.at.max(*free).plus(request.service);
+            assert_eq!(outcome.samples[index].done, *free, "request {index}");
+        }
+    }
+
+    #[test]
+    fn late_binding_beats_clever_choosing_beats_turns() {
+        let trace = drawn("bim100", 0.8, 4, Connections::PerRequest, 60_000);
+        let p99 = |policy| p99_short(&trace, &replay(&trace, &pool(policy, 4)));
+        let bound = p99_short(&trace, &bound::replay(&trace, &[1.0; 4], Span::ZERO));
+        let jbsq = p99(Policy::Jbsq(Depth::Auto));
+        let (least, turns) = (p99(Policy::Least), p99(Policy::RoundRobin));
+        assert!(jbsq < bound * 1.15, "{jbsq} of {bound}");
+        assert!(jbsq < least && least * 1.5 < turns, "{jbsq} {least} {turns}");
+    }
+
+    #[test]
+    fn a_biased_policy_shows() {
+        // A bias planted in the weights: one of two workers gets three of four connections.
+        let trace = trace("bim10", 0.6, 2, Connections::PerRequest);
+        let even = replay(&trace, &pool(Policy::Weighted, 2));
+        let biased = replay(&trace, &Pool { weights: vec![3, 1], ..pool(Policy::Weighted, 2) });
+        let share = |outcome: &Outcome| {
+            let first = outcome.samples.iter().filter(|sample| sample.worker == Some(0)).count();
+            first as f64 / outcome.samples.len() as f64
+        };
+        assert!((share(&even) - 0.5).abs() < 0.01 && (share(&biased) - 0.75).abs() < 0.01);
+        let (even, biased) = (p99_short(&trace, &even), p99_short(&trace, &biased));
+        assert!(even * 2.0 < biased, "{even} {biased}");
+    }
+
+    #[test]
+    fn slow_workers_take_longer_and_who_counts_requests_notices() {
+        let trace = trace("bim10", 0.5, 4, Connections::PerRequest);
+        let speeds = vec![1.0, 1.0, 0.5, 0.5];
+        let p99 = |policy| {
+            p99_short(&trace, &replay(&trace, &Pool { speeds: speeds.clone(), ..pool(policy, 4) }))
+        };
+        assert!(p99(Policy::Jbsq(Depth::Fixed(1))) * 2.0 < p99(Policy::RoundRobin));
+    }
+}

@@ -1,0 +1,117 @@
+//! A worker that executes one request at a time, as the built-in one does: what it has been sent
+//! lies in its channel until it can begin, what comes on open connections waits its turn beside it.
+
+use std::collections::VecDeque;
+
+use super::super::bound::at_speed;
+use crate::units::Span;
+
+/// One worker. `T` names what lies in its channel.
+#[derive(Debug)]
+pub(super) struct Server<T> {
+    speed: f64,
+    /// Sent to it and not received, with the time from which it can be received.
+    channel: VecDeque<(Span, T)>,
+    /// Requests on its open connections, with the time since which they are there.
+    waiting: VecDeque<(Span, usize)>,
+    /// The request that runs.
+    running: Option<usize>,
+    idle_since: Span,
+    /// Connections it has open.
+    pub(super) connections: u32,
+}
+
+/// What a worker begins with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Begun<T> {
+    /// What was first in its channel. It had been idle for some time or not.
+    Received(T, Rest),
+    /// A request on a connection that it has open.
+    Request(usize),
+}
+
+/// Whether a worker had nothing to do before.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Rest {
+    /// It came from another request.
+    Busy,
+    /// It had been idle when this was sent.
+    Idle,
+}
+
+impl<T: Copy> Server<T> {
+    pub(super) const fn new(speed: f64) -> Self {
+        Self {
+            speed,
+            channel: VecDeque::new(),
+            waiting: VecDeque::new(),
+            running: None,
+            idle_since: Span::ZERO,
+            connections: 0,
+        }
+    }
+
+    /// Something is sent to it that it can receive from `at` on.
+    pub(super) fn send(&mut self, at: Span, what: T) {
+        self.channel.push_back((at, what));
+    }
+
+    /// A request is there on a connection that it has open.
+    pub(super) fn ask(&mut self, now: Span, request: usize) {
+        self.waiting.push_back((now, request));
+    }
+
+    /// Takes back what it has not received, in order.
+    pub(super) fn take_back(&mut self) -> impl Iterator<Item = T> + '_ {
+        self.channel.drain(..).map(|(_, what)| what)
+    }
+
+    /// What it begins with now, if it is idle and something is there: the oldest.
+    pub(super) fn begin(&mut self, now: Span, transit: Span) -> Option<Begun<T>> {
+        if self.running.is_some() {
+            return None;
+        }
+        let received = self.channel.front().map(|(at, _)| *at).filter(|at| *at <= now);
+        let asked = self.waiting.front().map(|(since, _)| *since);
+        match (received, asked) {
+            (Some(at), asked) if asked.is_none_or(|since| at <= since) => {
+                let (at, what) = self.channel.pop_front()?;
+                let rested = self.idle_since.plus(transit) <= at;
+                Some(Begun::Received(what, if rested { Rest::Idle } else { Rest::Busy }))
+            }
+            (_, Some(_)) => {
+                let (_, request) = self.waiting.pop_front()?;
+                Some(Begun::Request(request))
+            }
+            (_, None) => None,
+        }
+    }
+
+    /// It executes the request; the time when it will be done.
+    pub(super) fn run(&mut self, now: Span, request: usize, work: Span, overhead: Span) -> Span {
+        self.running = Some(request);
+        now.plus(at_speed(work, self.speed)).plus(overhead)
+    }
+
+    /// What ran has ended.
+    pub(super) fn finish(&mut self, now: Span) -> Option<usize> {
+        self.idle_since = now;
+        self.running.take()
+    }
+
+    /// Since when the oldest request on its open connections waits.
+    pub(super) fn oldest_waiting(&self) -> Option<Span> {
+        self.waiting.front().map(|(since, _)| *since)
+    }
+
+    /// Requests begun or waiting on open connections.
+    pub(super) fn in_flight(&self) -> u32 {
+        let waiting = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
+        waiting.saturating_add(u32::from(self.running.is_some()))
+    }
+
+    /// Whether nothing runs and nothing is there to run.
+    pub(super) fn is_idle(&self) -> bool {
+        self.running.is_none() && self.waiting.is_empty() && self.channel.is_empty()
+    }
+}
