@@ -122,6 +122,10 @@ pub const BENCH_CLASSES_MAX: usize = 16;
 pub const TRACE_REQUESTS_MAX: u64 = 50_000_000;
 /// Connections that a measurement keeps open for its whole length.
 pub const TRACE_CONNECTIONS_MAX: u32 = 60_000;
+/// Time for a dispatchd under measurement to become ready.
+pub const BENCH_START_TIMEOUT: Span = Span::from_s(20);
+/// Time for it to end before it is killed.
+pub const BENCH_STOP_TIMEOUT: Span = Span::from_s(5);
 /// Greatest `ms` of `/burn`, `/sleep` and `/wait`.
 pub const HTTP_MS_MAX: u64 = 60_000;
 /// Bytes that a connection reads, and writes, in one step.

@@ -6,10 +6,14 @@
 
 pub mod bound;
 pub mod conservation;
+pub mod fairness;
+pub mod grid;
 pub mod mix;
 pub mod model;
 pub mod normal;
 pub mod outcome;
 pub mod result;
+pub mod simulate;
+pub mod summary;
 pub mod tally;
 pub mod trace;

@@ -1,17 +1,15 @@
 //! `dispatchd status`: asks a running master how it is, and shows it.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, ErrorKind, Write};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::args::StatusArgs;
 use super::exit::Exit;
 use super::{config, print_or_fail, term};
-use crate::limits::CONTROL_TIMEOUT;
-use crate::master::socket_path;
-use crate::wire::control::{Reply, Request, Status, WorkerStatus};
+use crate::master::{ask, socket_path};
+use crate::wire::control::{Reply, Status, WorkerStatus};
 
 /// Prints the status of the master under this name.
 pub(super) fn status(args: &StatusArgs) -> Exit {
@@ -49,19 +47,6 @@ pub(super) fn status(args: &StatusArgs) -> Exit {
 fn fail(text: &str) -> Exit {
     term::complain(text);
     Exit::Failed
-}
-
-fn ask(path: &Path) -> std::io::Result<String> {
-    let mut stream = UnixStream::connect(path)?;
-    let patience = Some(Duration::from_nanos(CONTROL_TIMEOUT.as_ns()));
-    stream.set_read_timeout(patience)?;
-    stream.set_write_timeout(patience)?;
-    let mut request = serde_json::to_string(&Request::Status)?;
-    request.push('\n');
-    stream.write_all(request.as_bytes())?;
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line)?;
-    Ok(line)
 }
 
 /// The picture as text.

@@ -1,13 +1,15 @@
 //! The control socket: where it lies, that there is one per name, and how a client is answered.
 //! A client can be slow, silent or hostile; it costs a bounded buffer and nothing else.
 
-use std::io::ErrorKind;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::host::ControlStep;
-use crate::limits::CONTROL_REQUEST_MAX;
+use crate::limits::{CONTROL_REQUEST_MAX, CONTROL_TIMEOUT};
 use crate::sys::fd::io_error;
 use crate::sys::process;
 use crate::sys::socket::{self, Endpoint, ListenOptions};
@@ -118,6 +120,23 @@ pub fn socket_path(runtime_dir: Option<&Path>, name: &str) -> PathBuf {
     directory.join(format!("{name}.sock"))
 }
 
+/// Asks the master behind this socket how it is: its answer, one line of JSON.
+///
+/// # Errors
+/// Nobody listens there, or does not answer in time.
+pub fn ask(path: &Path) -> std::io::Result<String> {
+    let mut stream = UnixStream::connect(path)?;
+    let patience = Some(Duration::from_nanos(CONTROL_TIMEOUT.as_ns()));
+    stream.set_read_timeout(patience)?;
+    stream.set_write_timeout(patience)?;
+    let mut request = serde_json::to_string(&Request::Status)?;
+    request.push('\n');
+    stream.write_all(request.as_bytes())?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    Ok(line)
+}
+
 /// The socket file of a master; gone with it.
 #[derive(Debug)]
 pub(super) struct SocketFile(PathBuf);
@@ -136,7 +155,7 @@ impl Drop for SocketFile {
 pub(super) fn open(path: &Path, name: &str) -> Result<(OwnedFd, SocketFile), ControlError> {
     let directory = path.parent().unwrap_or_else(|| Path::new("/"));
     own_directory(directory)?;
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+    if UnixStream::connect(path).is_ok() {
         return Err(ControlError::Taken { name: name.to_owned() });
     }
     drop(std::fs::remove_file(path));

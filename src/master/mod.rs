@@ -20,7 +20,7 @@ mod world;
 
 use std::io;
 
-pub use self::control::{ControlError, socket_path};
+pub use self::control::{ControlError, ask, socket_path};
 use self::crew::Crew;
 use self::host::Host;
 use self::intake::Sorted;

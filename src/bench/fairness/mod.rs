@@ -1,0 +1,2 @@
+//! pub
+pub mod house;

@@ -1,0 +1,146 @@
+//! A grid in the model: what two cores cannot show, for as many workers as one likes, by the code
+//! that would run there.
+
+use thiserror::Error;
+
+use super::grid::Group;
+use super::model::{self, Costs, Pool};
+use super::result::{Cell, Medium, Round};
+use super::summary::{add_bound, add_idleness, summarise};
+use super::trace::{RecipeError, Trace};
+use crate::config::{ConfigError, policy};
+use crate::engine::policy::Policy;
+use crate::units::Span;
+
+/// A grid, and how it is gone through.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Study {
+    /// What is compared.
+    pub groups: Vec<Group>,
+    /// How often, with another trace each time.
+    pub rounds: u32,
+    /// Requests per trace.
+    pub requests: u64,
+    /// Seed of the first round's traces.
+    pub seed: u64,
+    /// What everything costs.
+    pub costs: Costs,
+}
+
+/// Why a grid cannot be gone through.
+#[derive(Debug, Error)]
+pub enum StudyError {
+    /// There is no such policy.
+    #[error(transparent)]
+    Policy(#[from] ConfigError),
+    /// There is no such trace.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+}
+
+/// Goes through the grid; `observe` is told of every cell's round that is done.
+///
+/// # Errors
+/// A policy or a trace that cannot be.
+pub fn run(study: &Study, observe: &mut dyn FnMut(&str)) -> Result<Vec<Cell>, StudyError> {
+    let mut cells = Vec::new();
+    for group in &study.groups {
+        let policies: Vec<Policy> =
+            group.policies.iter().map(|name| parse(name)).collect::<Result<_, _>>()?;
+        let first = cells.len();
+        cells.extend(group.policies.iter().map(|name| cell(group, name)));
+        for round in 0..study.rounds {
+            let seed = study.seed.wrapping_add(u64::from(round));
+            let trace = Trace::draw(group.recipe(seed, study.requests))?;
+            for (at, policy) in policies.iter().enumerate() {
+                let figures = simulate(study, group, *policy, &trace);
+                cells[first + at].rounds.push(figures);
+                observe(&format!("{} {}", group.slug(), group.policies[at]));
+            }
+        }
+    }
+    Ok(cells)
+}
+
+/// The first tenth of a trace is for warming up.
+pub fn warm_up(trace: &Trace) -> Span {
+    Span::from_ns(trace.length().as_ns() / 10)
+}
+
+fn simulate(study: &Study, group: &Group, policy: Policy, trace: &Trace) -> Round {
+    let speeds = group.all_speeds();
+    let pool = Pool {
+        policy,
+        weights: group.true_weights(),
+        speeds: speeds.clone(),
+        costs: study.costs,
+        seed: trace.recipe.seed,
+    };
+    let outcome = model::replay(trace, &pool);
+    let (warm_up, overhead) = (warm_up(trace), study.costs.overhead);
+    let mut round = summarise(trace, &outcome, warm_up);
+    // Nobody sends here who could be late.
+    round.lateness_us = None;
+    add_bound(&mut round, trace, &speeds, overhead, warm_up);
+    add_idleness(&mut round, trace, &outcome, speeds.len(), overhead);
+    round
+}
+
+fn cell(group: &Group, policy: &str) -> Cell {
+    Cell {
+        subject: policy.to_owned(),
+        workers: group.workers,
+        speeds: group.speeds.clone(),
+        mix: group.mix.name.clone(),
+        medium: Medium::Simulated,
+        load: Some(group.load),
+        connections: group.sharing_name().to_owned(),
+        rounds: Vec::new(),
+    }
+}
+
+fn parse(name: &str) -> Result<Policy, StudyError> {
+    policy::parse(name).map_err(|wrong| wrong.given_as("--policy", name).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::grid::{Axes, Sharing};
+    use super::*;
+
+    fn study(policies: &[&str]) -> Study {
+        let axes = Axes {
+            workers: vec![2, 4],
+            mixes: vec!["bim100".into()],
+            medium: Medium::Simulated,
+            unit_ms: 1.0,
+            loads: vec![0.8],
+            sharings: vec![Sharing::Close],
+            speeds: Vec::new(),
+            policies: policies.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let groups = axes.groups().unwrap();
+        Study { groups, rounds: 2, requests: 10_000, seed: 1, costs: Costs::default() }
+    }
+
+    #[test]
+    fn every_cell_has_its_rounds_and_policies_share_their_traces() {
+        let mut told = 0;
+        let cells = run(&study(&["rr", "jbsq:1"]), &mut |_| told += 1).unwrap();
+        assert_eq!((cells.len(), told), (4, 8));
+        for pair in cells.chunks(2) {
+            for (rr, jbsq) in pair[0].rounds.iter().zip(&pair[1].rounds) {
+                assert_eq!((rr.seed, &rr.classes[0].bound), (jbsq.seed, &jbsq.classes[0].bound));
+                let p99 = |round: &Round| round.classes[0].slowdown.unwrap().p99;
+                assert!(p99(jbsq) < p99(rr));
+                assert_eq!(jbsq.classes[0].slowdown, jbsq.classes[0].bound);
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_policy_is_named() {
+        let error = run(&study(&["rr", "fifo"]), &mut |_| {}).unwrap_err().to_string();
+        assert!(error.contains("'fifo'"), "{error}");
+    }
+}
