@@ -1,4 +1,4 @@
-//! What the kernel knows about this process as a whole.
+//! What the kernel knows about this process as a whole, and which others there are.
 #![expect(unsafe_code, reason = "nix has no scheduling classes")]
 
 use super::fd::last_errno;
@@ -33,6 +33,12 @@ impl Class {
         let result = unsafe { libc::sched_setscheduler(0, self.0, &raw const parameters) };
         if result < 0 { Err(last_errno()) } else { Ok(()) }
     }
+}
+
+/// The numbers of all processes that can be seen; empty without /proc.
+pub fn all() -> Vec<u32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// The user whose rights this process has.

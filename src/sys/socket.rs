@@ -2,6 +2,8 @@
 //! where no ring is used. Every descriptor made here is close-on-exec.
 #![expect(unsafe_code, reason = "socket options and reads into spare room go through libc")]
 
+mod connect;
+
 use std::fmt;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -18,6 +20,8 @@ use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::sys::fd::{adopt, duplicate, errno_of, last_errno};
 use crate::units::{Errno, Span};
+
+pub use self::connect::{connect, set_abrupt_close};
 
 /// Where a socket listens.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
