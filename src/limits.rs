@@ -122,10 +122,32 @@ pub const BENCH_CLASSES_MAX: usize = 16;
 pub const TRACE_REQUESTS_MAX: u64 = 50_000_000;
 /// Connections that a measurement keeps open for its whole length.
 pub const TRACE_CONNECTIONS_MAX: u32 = 60_000;
+/// Tries of a measured round before one that does not count is kept.
+pub const BENCH_TRIES: usize = 3;
 /// Time for a dispatchd under measurement to become ready.
 pub const BENCH_START_TIMEOUT: Span = Span::from_s(20);
 /// Time for it to end before it is killed.
 pub const BENCH_STOP_TIMEOUT: Span = Span::from_s(5);
+/// Threads of the load generator.
+pub const BENCH_THREADS_MAX: u32 = 64;
+/// What the generator may send later than intended before the request counts as late.
+pub const BENCH_LATE: Span = Span::from_ms(1);
+/// Share of late requests from which on a round says more of the generator than of the server.
+pub const BENCH_LATE_SHARE_MAX: f64 = 0.01;
+/// Share of the CPUs' time that may go to others before a round does not count.
+pub const BENCH_FOREIGN_CPU_MAX: f64 = 0.03;
+/// A run that is shorter tells nothing of others: the kernel counts idle time in hundredths.
+pub const BENCH_FOREIGN_RUN_MIN: Span = Span::from_s(1);
+/// Time for an answer, unless `--timeout` says otherwise.
+pub const BENCH_TIMEOUT: Span = Span::from_s(10);
+/// Interim answers (1xx) before the one that counts.
+pub const BENCH_INTERIM_MAX: u8 = 16;
+/// First bytes of an answer's body, in which the worker's number is looked for.
+pub const BENCH_BODY_KEPT: usize = 256;
+/// Requests sent in one go before the generator looks at what has come back.
+pub const BENCH_BURST: usize = 32;
+/// Pause before a unix listener whose queue is full is tried again.
+pub const BENCH_CONNECT_PAUSE: Span = Span::from_us(500);
 /// Greatest `ms` of `/burn`, `/sleep` and `/wait`.
 pub const HTTP_MS_MAX: u64 = 60_000;
 /// Bytes that a connection reads, and writes, in one step.

@@ -113,7 +113,7 @@ pub(crate) const GUESTS: &[Guest] = &[
     },
     Guest {
         name: "libc",
-        homes: &["src/sys/", "src/shm/", "src/io/", "src/worker/", "src/serve/", "src/master/"],
+        homes: SPEAKS_TO_THE_KERNEL,
         why: "error numbers and signals have its names; calls have a safe wrapper in sys",
     },
     Guest {
@@ -147,6 +147,16 @@ pub(crate) const GUESTS: &[Guest] = &[
         homes: &["src/cli/"],
         why: "where a log goes is decided at the door",
     },
+];
+
+const SPEAKS_TO_THE_KERNEL: &[&str] = &[
+    "src/sys/",
+    "src/shm/",
+    "src/io/",
+    "src/worker/",
+    "src/serve/",
+    "src/master/",
+    "src/bench/load/",
 ];
 
 const SPEAKS_JSON: &[&str] =

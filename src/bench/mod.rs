@@ -6,14 +6,19 @@
 
 pub mod bound;
 pub mod conservation;
+pub mod environment;
 pub mod fairness;
 pub mod grid;
+pub mod load;
 pub mod mix;
 pub mod model;
 pub mod normal;
 pub mod outcome;
+pub mod progress;
+pub mod quiet;
 pub mod result;
 pub mod simulate;
 pub mod summary;
 pub mod tally;
 pub mod trace;
+pub mod yardstick;

@@ -2,7 +2,7 @@
 //! fill the same table, so that one analysis judges both.
 
 use super::tally::{Quantiles, Tally, Unit};
-use super::trace::Trace;
+use super::trace::{Request, Trace};
 use crate::units::Span;
 
 /// What came of one request. Times count from the start of the run.
@@ -63,15 +63,31 @@ impl Outcome {
     /// How late the generator was, in microseconds: from when it could have sent each request (its
     /// intended time, or the end of the one before it on the same connection) to when it did.
     pub fn lateness_us(&self, trace: &Trace) -> Quantiles {
-        let mut free_at = vec![Span::ZERO; trace.connection_lengths().len()];
         let mut tally = Tally::new(Unit::Us);
-        for (request, sample) in trace.requests.iter().zip(&self.samples) {
+        self.lateness(trace).for_each(|(_, late)| tally.record(us(late)));
+        tally.quantiles()
+    }
+
+    /// The share of the requests meant to be sent from `from` on that were sent later than `bound`
+    /// after they could have been.
+    pub fn late_share(&self, trace: &Trace, from: Span, bound: Span) -> f64 {
+        let (mut all, mut late) = (0_u64, 0_u64);
+        for (_, by) in self.lateness(trace).filter(|(request, _)| from <= request.at) {
+            all += 1;
+            late += u64::from(bound < by);
+        }
+        late as f64 / all.max(1) as f64
+    }
+
+    /// How late each request was sent.
+    fn lateness<'a>(&'a self, trace: &'a Trace) -> impl Iterator<Item = (&'a Request, Span)> {
+        let mut free_at = vec![Span::ZERO; trace.connection_lengths().len()];
+        trace.requests.iter().zip(&self.samples).map(move |(request, sample)| {
             let free = &mut free_at[request.connection as usize];
             let due = request.at.max(*free);
-            tally.record(us(Span::from_ns(sample.sent.as_ns().saturating_sub(due.as_ns()))));
             *free = sample.done;
-        }
-        tally.quantiles()
+            (request, Span::from_ns(sample.sent.as_ns().saturating_sub(due.as_ns())))
+        })
     }
 }
 

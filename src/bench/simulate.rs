@@ -5,9 +5,11 @@ use thiserror::Error;
 
 use super::grid::Group;
 use super::model::{self, Costs, Pool};
+use super::quiet::Machine;
 use super::result::{Cell, Medium, Round};
-use super::summary::{add_bound, add_idleness, summarise};
+use super::summary::summarise;
 use super::trace::{RecipeError, Trace};
+use super::yardstick::{add_bound, add_idleness};
 use crate::config::{ConfigError, policy};
 use crate::engine::policy::Policy;
 use crate::units::Span;
@@ -78,7 +80,7 @@ fn simulate(study: &Study, group: &Group, policy: Policy, trace: &Trace) -> Roun
     };
     let outcome = model::replay(trace, &pool);
     let (warm_up, overhead) = (warm_up(trace), study.costs.overhead);
-    let mut round = summarise(trace, &outcome, warm_up);
+    let mut round = summarise(trace, &outcome, warm_up, &Machine::default());
     // Nobody sends here who could be late.
     round.lateness_us = None;
     add_bound(&mut round, trace, &speeds, overhead, warm_up);

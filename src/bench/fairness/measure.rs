@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::super::grid::Group;
 use super::super::load::{self, Options, Target};
 use super::super::mix::{Mix, Service};
-use super::super::outcome::{Outcome, us};
+use super::super::outcome::Outcome;
 use super::super::result::{Medium, Round};
 use super::super::simulate::warm_up;
-use super::super::summary::{add_idleness, summarise};
+use super::super::summary::summarise;
 use super::super::trace::{Arrivals, Connections, Recipe, Trace};
+use super::super::yardstick::add_idleness;
 use super::house::{House, Plan};
 use super::{FairnessError, Study};
 use crate::units::Span;
@@ -56,9 +57,8 @@ pub(super) fn measure(
     let run = load::replay(&quiet, &target, &options, &mut |_| {})?;
     let overhead = median_overhead(&quiet, &run.outcome);
     let run = load::replay(trace, &target, &options, &mut |_| {})?;
-    let mut round = summarise(trace, &run.outcome, warm_up(trace));
+    let mut round = summarise(trace, &run.outcome, warm_up(trace), &run.machine);
     add_idleness(&mut round, trace, &run.outcome, group.workers as usize, overhead);
-    load::judge(&mut round, &run.machine);
     Ok(Measured { overhead_ns: overhead.as_ns(), round })
 }
 

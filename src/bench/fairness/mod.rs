@@ -12,15 +12,17 @@ use thiserror::Error;
 
 use self::house::HouseError;
 use self::measure::Measured;
-use self::store::{Key, Store, StoreError};
+use self::store::{Key, Store};
 use super::grid::Group;
 use super::load::LoadError;
 use super::result::{Cell, Round};
 use super::simulate::warm_up;
-use super::summary::add_bound;
 use super::trace::{RecipeError, Trace};
+use super::yardstick::add_bound;
 use crate::limits::BENCH_TRIES;
 use crate::units::Span;
+
+pub use self::store::StoreError;
 
 /// What is measured, and where it is kept.
 #[derive(Clone, Debug, PartialEq)]
