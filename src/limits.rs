@@ -54,6 +54,8 @@ pub const TOKENS_PER_TURN: usize = TOKEN_RING;
 
 /// An offer unclaimed for so long is taken back.
 pub const RECALL_AFTER: Span = Span::from_ms(10);
+/// What waits behind a running request goes to an idle worker after the gap, and not before this.
+pub const REBALANCE_AFTER_MIN: Span = Span::from_us(50);
 /// The same under policies of fixed shares, and only from a worker that serves nothing: a hiccup
 /// must not change the shares.
 pub const RECALL_AFTER_FIXED: Span = Span::from_ms(500);

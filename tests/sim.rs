@@ -40,11 +40,13 @@ const MET: [&str; 24] = [
 ];
 
 /// Every failure that a seed found is kept, with what it showed.
-const FOUND: [(u64, &str); 9] = [
+const FOUND: [(u64, &str); 11] = [
     (2, "an idle listener holding all accepts that there is room for, while another starves"),
     (14, "a copy of a lent connection staying in the master when the claim beats the answer"),
     (19, "a continued worker missing from the pool's strength"),
+    (31, "one idle worker drawing an offer from every busy one: the master span"),
     (61, "a worker called a liar for the hello that crossed its SIGTERM"),
+    (145, "an idle worker that may not be offered more drawing offers all the same"),
     (241, "a worker that receives and never claims being kept for ever"),
     (254, "a seat's back-off left standing after a successor took it: the master span"),
     (278, "a connection refused after its recall had ended: it died with a worker without it"),

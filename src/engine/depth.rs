@@ -4,6 +4,7 @@
 
 use super::policy::Depth;
 use crate::limits::JBSQ_AUTO_DEPTH_MAX;
+use crate::units::Span;
 
 /// Running means of what decides the depth, in 256ths of microseconds.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -27,22 +28,21 @@ impl Gauge {
         blend(&mut self.transit, transit_us);
     }
 
-    /// The depth for `ready` workers. The rule of scheduling.md, T4, where the gap is shorter than
-    /// the service: two for a pair; with more workers one if the gap is small against the service,
-    /// else two. Where it is longer, as many as are served during a gap, or the workers would idle
-    /// for most of the time; what waits behind them waits no longer than the gap itself.
-    pub fn depth(&self, depth: Depth, ready: usize) -> u32 {
-        let percent_of_service = match (depth, ready) {
-            (Depth::Fixed(n), _) => return n,
-            (Depth::Auto, ..=2) => 0,
-            (Depth::Auto, ..=7) => 2,
-            (Depth::Auto, _) => 8,
-        };
-        let gap = self.transit * 2;
-        if gap * 100 < self.service * percent_of_service {
-            return 1;
+    /// From a completion to the next start, if nothing waits at the worker: there and back.
+    pub const fn gap(&self) -> Span {
+        Span::from_ns(self.transit * 2 * 1_000 / MEMORY)
+    }
+
+    /// The depth. Two hides the gap, and what waits behind a long request is moved when somebody is
+    /// idle (decision 009), so that one is never better. Where the gap is longer than the service,
+    /// as many as are served during a gap, or the workers would idle for most of the time; what
+    /// waits behind them waits no longer than the gap itself.
+    pub fn depth(&self, depth: Depth) -> u32 {
+        match depth {
+            Depth::Fixed(n) => return n,
+            Depth::Auto => {}
         }
-        let served_during_gap = gap.div_ceil(self.service.max(1));
+        let served_during_gap = (self.transit * 2).div_ceil(self.service.max(1));
         u32::try_from(served_during_gap)
             .unwrap_or(u32::MAX)
             .saturating_add(1)
@@ -67,21 +67,18 @@ mod tests {
     }
 
     #[test]
-    fn the_depth_follows_the_gap() {
-        assert_eq!(Gauge::default().depth(Depth::Auto, 8), 2, "nothing is known yet");
-        let millis = gauge(2_000, 60);
-        assert_eq!(millis.depth(Depth::Auto, 2), 2);
-        assert_eq!(millis.depth(Depth::Auto, 4), 2, "120 of 2000 us is more than 2 %");
-        assert_eq!(millis.depth(Depth::Auto, 8), 1, "and less than 8 %");
-        assert_eq!(gauge(2_000, 300).depth(Depth::Auto, 8), 2);
-        assert_eq!(millis.depth(Depth::Fixed(5), 8), 5);
+    fn two_are_enough_where_requests_are_longer_than_the_gap() {
+        assert_eq!(Gauge::default().depth(Depth::Auto), 2, "nothing is known yet");
+        assert_eq!(gauge(2_000, 60).depth(Depth::Auto), 2);
+        assert_eq!(gauge(100_000, 60).depth(Depth::Auto), 2);
+        assert_eq!(gauge(2_000, 60).depth(Depth::Fixed(5)), 5);
+        assert_eq!(gauge(2_000, 60).gap(), Span::from_us(120));
     }
 
     #[test]
     fn requests_shorter_than_the_gap_queue_deeper_up_to_a_limit() {
-        assert_eq!(gauge(20, 30).depth(Depth::Auto, 2), 4);
-        assert_eq!(gauge(20, 30).depth(Depth::Auto, 8), 4);
-        assert_eq!(gauge(1, 500).depth(Depth::Auto, 2), JBSQ_AUTO_DEPTH_MAX);
+        assert_eq!(gauge(20, 30).depth(Depth::Auto), 4);
+        assert_eq!(gauge(1, 500).depth(Depth::Auto), JBSQ_AUTO_DEPTH_MAX);
     }
 
     #[test]
@@ -93,6 +90,6 @@ mod tests {
                 gauge.served(10);
             }
         }
-        assert_eq!(gauge.depth(Depth::Auto, 2), 2, "the mean is a millisecond");
+        assert_eq!(gauge.depth(Depth::Auto), 2, "the mean is a millisecond");
     }
 }

@@ -103,14 +103,14 @@ impl Engine {
         }
         let Attention::Recalling { recalled } = worker.attention else { return };
         worker.attention = Attention::Overdue { until: now.after(OVERDUE_PAUSE) };
-        let seat = worker.seat;
+        let (seat, serving) = (worker.seat, worker.is_serving());
         let silent_since = *worker.silent_since.get_or_insert(now);
         // What did not come back has been received, though no token says so yet.
         for ticket in self.ledger.offers_of(id) {
             self.receive(ticket);
         }
-        // Told once per stall, not once per try.
-        if 0 < recalled && now.since(silent_since) < OVERDUE_PAUSE {
+        // Told once per stall, not once per try; one that serves another request does not stall.
+        if 0 < recalled && !serving && now.since(silent_since) < OVERDUE_PAUSE {
             out.emit(Event::Stalled { worker: id, seat, recalled });
         }
         self.refresh(id);
@@ -263,19 +263,23 @@ impl Engine {
         if self.seats[seat.index()].holder != Some(id) {
             return;
         }
-        let connections = self.ledger.delivered_to(id);
-        let eligible = worker.state == State::Ready
-            && worker.attention == Attention::Prompt
-            && !worker.stopped
-            && worker.offered + connections < worker.terms.connections_max
-            && worker.offered + worker.running < self.credit_limit(worker);
-        if eligible {
+        if self.may_be_offered(id, worker) {
             let in_flight = worker.in_flight();
-            let connections = worker.offered + connections.max(worker.load.connections);
+            let connections = self.ledger.delivered_to(id).max(worker.load.connections);
+            let connections = worker.offered + connections;
             self.field.admit(seat, in_flight, connections);
         } else {
             self.field.bar(seat);
         }
+    }
+
+    /// Whether a worker can take one more.
+    pub(super) fn may_be_offered(&self, id: WorkerId, worker: &Worker) -> bool {
+        worker.state == State::Ready
+            && worker.attention == Attention::Prompt
+            && !worker.stopped
+            && worker.offered + self.ledger.delivered_to(id) < worker.terms.connections_max
+            && worker.offered + worker.running < self.credit_limit(worker)
     }
 
     pub(super) fn refresh_all(&mut self) {
@@ -417,7 +421,7 @@ impl Engine {
     pub(super) fn measure_depth(&mut self) {
         let depth = match self.setup.policy.binder() {
             Binder::AtOnce | Binder::Kernel => u32::MAX,
-            Binder::OnCredit(depth) => self.gauge.depth(depth, usize::from(self.strength.0)),
+            Binder::OnCredit(depth) => self.gauge.depth(depth),
         };
         if self.depth != depth {
             self.depth = depth;

@@ -13,6 +13,7 @@ pub mod event;
 pub mod input;
 pub mod ledger;
 pub mod policy;
+mod rebalance;
 pub mod rng;
 mod supervisor;
 mod want;
@@ -192,6 +193,7 @@ impl Engine {
             Input::Tick => {
                 self.tick(now, out);
                 self.place_held(now, out);
+                self.rebalance(now, out);
             }
         }
         self.advance(now, out);
@@ -217,6 +219,7 @@ impl Engine {
             unclaimed,
             self.accept_paused_until,
             self.offers_paused_until,
+            self.rebalance_deadline(),
             self.accepts_fail.deadline(),
             self.offers_fail.deadline(),
             // A queue that is full stays so until something happens.

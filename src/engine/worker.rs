@@ -277,6 +277,11 @@ impl Worker {
         self.offered + self.running.max(self.load.in_flight)
     }
 
+    /// Whether a request runs there, as far as is known.
+    pub fn is_serving(&self) -> bool {
+        0 < self.running || 0 < self.load.in_flight
+    }
+
     /// Whether there is a process.
     pub fn is_alive(&self) -> bool {
         match self.state {

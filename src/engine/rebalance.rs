@@ -1,0 +1,211 @@
+//! Late binding, mended: a credit beyond the running request hides the gap between two requests,
+//! and binds whoever gets it to a worker that may be busy for long. When another worker has nothing
+//! to do meanwhile, what waits behind a running request is taken back and goes there.
+
+use super::Engine;
+use super::action::{Action, Actions};
+use super::policy::Binder;
+use super::worker::{Attention, State};
+use crate::limits::{REBALANCE_AFTER_MIN, RECALL_AFTER};
+use crate::units::{Mono, Span, WorkerId};
+
+impl Engine {
+    /// Takes offers back that wait behind running requests, one worker's for each idle one, those
+    /// that have waited longest first.
+    pub(super) fn rebalance(&mut self, now: Mono, out: &mut Actions) {
+        for _ in 0..self.idle_workers() {
+            let Some((id, at)) = self.longest_stuck() else { break };
+            if now < at.after(self.rebalance_after()) {
+                break;
+            }
+            let Some(worker) = self.worker_mut(id) else { break };
+            worker.attention = Attention::Recalling { recalled: 0 };
+            out.push(Action::Recall(id));
+            self.refresh(id);
+        }
+    }
+
+    /// When there will be something to take back, as things are.
+    pub(super) fn rebalance_deadline(&self) -> Option<Mono> {
+        if self.idle_workers() == 0 {
+            return None;
+        }
+        let (_, at) = self.longest_stuck()?;
+        Some(at.after(self.rebalance_after()))
+    }
+
+    /// Workers with nothing to do for whom nothing is on its way either, where the policy has a say
+    /// in it and nothing waits in the master, which would be theirs first.
+    fn idle_workers(&self) -> usize {
+        let moves = match self.setup.policy.binder() {
+            Binder::OnCredit(_) => 0 < self.ledger.offered() && self.ledger.held() == 0,
+            Binder::AtOnce | Binder::Kernel => false,
+        };
+        if !moves || self.offers_paused_until.is_some() {
+            return 0;
+        }
+        let (mut idle, mut recalls) = (0_usize, 0);
+        for (id, worker) in self.workers() {
+            match worker.attention {
+                Attention::Recalling { .. } => recalls += 1,
+                Attention::Prompt if worker.in_flight() == 0 => {
+                    idle += usize::from(self.may_be_offered(id, worker));
+                }
+                Attention::Prompt | Attention::Full { .. } | Attention::Overdue { .. } => {}
+            }
+        }
+        idle.saturating_sub(recalls)
+    }
+
+    /// The busy worker whose latest offer is oldest, and when that was made.
+    fn longest_stuck(&self) -> Option<(WorkerId, Mono)> {
+        let stuck = self.workers().filter(|(_, worker)| {
+            worker.state == State::Ready
+                && worker.attention == Attention::Prompt
+                && 0 < worker.offered
+                && worker.is_serving()
+        });
+        stuck.map(|(id, worker)| (id, worker.offered_at)).min_by_key(|(_, at)| *at)
+    }
+
+    /// How long an offer waits before moving it pays: as long as the move takes. What is served
+    /// sooner where it is stays there.
+    fn rebalance_after(&self) -> Span {
+        self.gauge.gap().clamp(REBALANCE_AFTER_MIN, RECALL_AFTER)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    use super::super::input::{Begins, Input, Terms, Word};
+    use super::super::policy::{Depth, Policy};
+    use super::super::worker::Patience;
+    use super::super::{Overload, Setup};
+    use super::*;
+    use crate::units::{ListenerId, Ticket};
+
+    /// Two workers under a policy, and what they were offered, in order.
+    struct Pair {
+        engine: Engine,
+        now: Mono,
+        workers: Vec<WorkerId>,
+        offers: Vec<(Ticket, WorkerId)>,
+        recalls: Vec<WorkerId>,
+    }
+
+    impl Pair {
+        fn new(policy: Policy) -> Self {
+            let setup = Setup {
+                policy,
+                weights: vec![1, 1],
+                hold_max: 100,
+                overload: Overload::Hold,
+                patience: Patience { start: Span::from_s(9), drain: Span::from_s(9) },
+                stall_timeout: Span::from_s(9),
+                seed: 1,
+            };
+            let (offers, recalls) = (Vec::new(), Vec::new());
+            let now = Mono::from_ns(1);
+            let mut pair =
+                Self { engine: Engine::new(setup), now, workers: vec![], offers, recalls };
+            let mut out = Actions::new();
+            pair.engine.start(now, &mut out);
+            for action in out.drain() {
+                if let Action::Spawn { worker, .. } = action {
+                    pair.workers.push(worker);
+                }
+            }
+            for worker in pair.workers.clone() {
+                let terms = Terms { concurrency: 1, connections_max: 9 };
+                pair.step(Input::Hello { worker, terms });
+            }
+            pair
+        }
+
+        fn step(&mut self, input: Input) {
+            let mut out = Actions::new();
+            self.engine.step(self.now, input, &mut out);
+            self.engine.step(self.now, Input::Tick, &mut out);
+            for action in out.drain() {
+                if let Action::Offer { ticket, to, .. } = action {
+                    self.offers.push((ticket, to));
+                } else if let Action::Recall(worker) = action {
+                    self.recalls.push(worker);
+                }
+            }
+            self.engine.check_invariants();
+        }
+
+        fn arrives(&mut self, slot: u32) {
+            let ticket = Ticket { slot, generation: 1 };
+            let (listener, begins) = (ListenerId(0), Begins::Server);
+            self.step(Input::Arrived { ticket, listener, begins });
+        }
+
+        fn says(&mut self, at: usize, word: Word) {
+            let (ticket, worker) = self.offers[at];
+            self.step(Input::Word { worker, ticket, word });
+        }
+
+        fn later(&mut self, span: Span) {
+            self.now = self.now.after(span);
+            self.step(Input::Tick);
+        }
+
+        /// Each worker runs one request, and one of them has another behind it.
+        fn busy(policy: Policy) -> Self {
+            let mut pair = Self::new(policy);
+            pair.arrives(0);
+            pair.arrives(1);
+            pair.says(0, Word::Claimed { transit_us: 0 });
+            pair.says(1, Word::Claimed { transit_us: 0 });
+            pair.arrives(2);
+            pair
+        }
+
+        /// The worker without a second offer has answered.
+        fn other_is_done(&mut self) -> WorkerId {
+            let free = usize::from(self.offers[2].1 == self.offers[0].1);
+            self.says(free, Word::Done { service_us: 9 });
+            self.offers[free].1
+        }
+    }
+
+    #[test]
+    fn what_waits_behind_a_request_goes_to_whoever_is_idle() {
+        let mut pair = Pair::busy(Policy::Jbsq(Depth::Auto));
+        pair.later(RECALL_AFTER.times(0));
+        assert_eq!(pair.recalls, [], "nobody is idle");
+        let idle = pair.other_is_done();
+        assert_eq!(pair.recalls, [], "it is no older than the move would take");
+        assert!(pair.engine.deadline().is_some_and(|at| at <= pair.now.after(RECALL_AFTER)));
+        pair.later(REBALANCE_AFTER_MIN);
+        let (ticket, busy) = pair.offers[2];
+        assert_eq!(pair.recalls, [busy]);
+        pair.step(Input::Recalled(ticket));
+        pair.step(Input::RecallEnded(busy));
+        assert_eq!(pair.offers.last(), Some(&(ticket, idle)));
+        assert_eq!(pair.recalls.len(), 1, "once is enough");
+    }
+
+    #[test]
+    fn policies_that_bind_at_once_stay_bound() {
+        for policy in [Policy::RoundRobin, Policy::Least] {
+            let mut pair = Pair::busy(policy);
+            pair.other_is_done();
+            pair.later(REBALANCE_AFTER_MIN.times(2));
+            assert_eq!(pair.recalls, [], "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn an_offer_to_an_idle_worker_is_on_its_way_and_not_stuck() {
+        let mut pair = Pair::new(Policy::Jbsq(Depth::Auto));
+        pair.arrives(0);
+        pair.later(REBALANCE_AFTER_MIN.times(2));
+        assert_eq!(pair.recalls, []);
+    }
+}
