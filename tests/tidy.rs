@@ -126,7 +126,6 @@ pub(crate) const GUESTS: &[Guest] = &[
         homes: &["src/master/", "src/cli/"],
         why: "inherited sockets are taken once, at the start",
     },
-    Guest { name: "plotters", homes: &["src/bench/"], why: "only the report draws" },
     Guest {
         name: "serde",
         homes: SPEAKS_JSON,

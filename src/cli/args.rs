@@ -2,6 +2,7 @@
 //! words, and `cli::config` names flag or variable, value, what is allowed and the cure.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::parser::ValueSource;
@@ -60,6 +61,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Run the engine and the master in a simulated world, by seed
     Sim(SimArgs),
+    /// Show what measurements found: a page, pictures, or tables
+    Report(ReportArgs),
     /// The built-in worker, started by the master
     #[command(hide = true)]
     ServeWorker,
@@ -196,6 +199,29 @@ pub struct SimArgs {
     pub trace: bool,
 }
 
+/// The flags of `report`.
+#[derive(Args, Clone, Debug, Default, Eq, PartialEq)]
+pub struct ReportArgs {
+    /// Results: files, or folders with a results.json
+    #[arg(required = true, value_name = "RESULT")]
+    pub results: Vec<PathBuf>,
+    /// Write one self-contained page
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Write every picture as a file of its own, the main one as headline.svg
+    #[arg(long, value_name = "DIR")]
+    pub svg: Option<PathBuf>,
+    /// Print the tables as Markdown
+    #[arg(long, conflicts_with_all = ["json", "text"])]
+    pub md: bool,
+    /// Print the derived figures as JSON
+    #[arg(long, conflicts_with = "text")]
+    pub json: bool,
+    /// Print tables and histograms (the default when nothing else is asked for)
+    #[arg(long)]
+    pub text: bool,
+}
+
 /// Reads the command line, its own name first, and the `DISPATCHD_*` variables.
 ///
 /// # Errors
@@ -217,7 +243,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, c
         Command::Run(run) => run.from_environment = from_environment,
         Command::Check(check) => check.run.from_environment = from_environment,
         Command::Status(status) => status.from_environment = from_environment,
-        Command::Doctor(_) | Command::Sim(_) | Command::ServeWorker => {}
+        Command::Doctor(_) | Command::Sim(_) | Command::Report(_) | Command::ServeWorker => {}
     }
     Ok(command)
 }
@@ -299,6 +325,8 @@ mod tests {
         assert!(matches!(parsed("doctor"), Ok(Command::Doctor(DoctorArgs { json: false }))));
         let sim = SimArgs { seed: 7, count: 1, trace: true };
         assert_eq!(parsed("sim --seed 7 --trace").unwrap(), Command::Sim(sim));
+        assert!(matches!(parsed("report a b -o c.html --svg d --md"), Ok(Command::Report(r))
+            if r.results.len() == 2 && r.output.is_some() && r.svg.is_some() && r.md));
         assert_eq!(parsed("serve-worker").unwrap(), Command::ServeWorker);
     }
 
@@ -312,6 +340,10 @@ mod tests {
             "sim",
             "sim --seed x",
             "sim --seed 1 --count 0",
+            "report",
+            "report a --md --json",
+            "report a --text --md",
+            "report a --svg",
         ] {
             assert_eq!(parsed(line).unwrap_err().exit_code(), 2, "{line}");
         }

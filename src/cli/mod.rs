@@ -7,6 +7,7 @@ pub mod config;
 pub mod doctor;
 pub mod exit;
 mod logging;
+mod report;
 mod run;
 mod sim;
 mod status;
@@ -28,6 +29,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
             print_or_fail(&doctor::render(&findings, args.json), doctor::verdict(&findings))
         }
         Ok(Command::Sim(args)) => sim::sim(&args),
+        Ok(Command::Report(args)) => report::report(&args),
         Ok(Command::ServeWorker) => run::serve_worker(),
         Err(said) => term::refuse(&said),
     }
