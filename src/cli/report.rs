@@ -54,14 +54,14 @@ fn write(args: &ReportArgs, report: &Report) -> Result<String, String> {
                 output.display()
             ));
         }
-        write_file(output, &report.html())?;
+        write_file(output, &report.html(), "another file with --output")?;
     }
     if let Some(folder) = &args.svg {
         fs::create_dir_all(folder).map_err(|error| {
             format!("cannot make the folder {}: {error}; name another with --svg", folder.display())
         })?;
         for (name, text) in report.svgs() {
-            write_file(&folder.join(name), &text)?;
+            write_file(&folder.join(name), &text, "another folder with --svg")?;
         }
     }
     if args.json {
@@ -75,9 +75,9 @@ fn write(args: &ReportArgs, report: &Report) -> Result<String, String> {
     Ok(if text { report.text(COLUMNS) } else { String::new() })
 }
 
-fn write_file(path: &Path, text: &str) -> Result<(), String> {
+fn write_file(path: &Path, text: &str, cure: &str) -> Result<(), String> {
     fs::write(path, text)
-        .map_err(|error| format!("cannot write {}: {error}; name another place", path.display()))
+        .map_err(|error| format!("cannot write {}: {error}; name {cure}", path.display()))
 }
 
 fn is_same_file(one: &Path, other: &Path) -> bool {

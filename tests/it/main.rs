@@ -39,6 +39,7 @@ mod limits;
 mod listeners;
 mod policies;
 mod reload;
+mod report;
 mod role;
 mod serving;
 mod signals;

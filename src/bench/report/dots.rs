@@ -52,13 +52,13 @@ pub(super) struct Strip {
 }
 
 /// Room for the names of the policies.
-const NAMES: f64 = 86.0;
+const NAMES: f64 = 100.0;
 const ROW: f64 = 23.0;
 const HEAD: f64 = 34.0;
 const FOOT: f64 = 38.0;
 /// A panel alone has its heading outside.
 const RAISED: f64 = 14.0;
-const NAME_SIGNS: usize = 12;
+const NAME_SIGNS: usize = 14;
 /// What one of several panels beside each other takes.
 const PANEL: f64 = 216.0;
 const PANELS_PER_ROW: usize = 4;
@@ -200,7 +200,7 @@ impl Strips {
     fn column(&self, canvas: &mut Canvas, column: usize, heading: &str) {
         let width = (WIDTH - NAMES - 10.0) / 3.0;
         let left = NAMES + 8.0 + width * column as f64;
-        let places = (left, left + width - 22.0);
+        let places = (left, left + width - 28.0);
         let values = self.rows.iter().flat_map(|row| row.columns[column].iter().copied());
         let scale = if column == 2 {
             Scale::log(values, places)

@@ -44,7 +44,11 @@ impl<'a> Group<'a> {
                 match groups[first_of_setting..].iter_mut().find(is_same) {
                     Some(group) => group.members.push(member),
                     None => {
-                        groups.push(Self { setting, members: vec![member], seeds: BTreeSet::new() })
+                        groups.push(Self {
+                            setting,
+                            members: vec![member],
+                            seeds: BTreeSet::new(),
+                        });
                     }
                 }
             }
@@ -64,6 +68,15 @@ impl<'a> Group<'a> {
         workers_words(self.members[0].row)
     }
 
+    /// Workers, where they are known, and setting.
+    pub(super) fn conditions(&self, between: &str) -> String {
+        let setting = self.setting.words();
+        match self.members[0].row.workers {
+            0 => setting,
+            _ => format!("{}{between}{setting}", self.workers()),
+        }
+    }
+
     /// Each class: its position and its name.
     pub(super) fn classes(&self) -> Vec<(usize, &'a str)> {
         class_names(&self.rows()).into_iter().enumerate().collect()
@@ -81,8 +94,8 @@ impl<'a> Group<'a> {
         points.map(|point| Point { ends: None, ..point }).collect()
     }
 
-    /// A member's curve of a class in slowdowns or milliseconds: the median over the rounds, and their ends.
-    /// Rounds whose curve has the other unit have no part in it.
+    /// A member's curve of a class in slowdowns or milliseconds: the median over the rounds, and
+    /// their ends. Rounds whose curve has the other unit have no part in it.
     pub(super) fn curve(
         &self,
         member: &Member<'a>,
@@ -136,7 +149,7 @@ fn common_seeds(members: &[Member<'_>]) -> BTreeSet<u64> {
 /// How a row's workers are named.
 pub(super) fn workers_words(row: &Row) -> String {
     match row.workers {
-        0 => "workers unknown".to_owned(),
+        0 => "one server".to_owned(),
         1 => "1 worker".to_owned(),
         _ if row.speeds.is_empty() => format!("{} workers", row.workers),
         _ => {

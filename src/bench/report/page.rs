@@ -106,12 +106,16 @@ fn push_rankings(page: &mut String, groups: &[Group<'_>]) {
     settings.sort_by_key(|(setting, _)| headline.first().is_none_or(|g| g.setting != *setting));
     let mut text = String::new();
     for (setting, groups) in settings {
-        let Some(ranking) = pictures::ranking(&groups, "ranking") else { continue };
+        let ranking = pictures::ranking(&groups, "ranking");
+        // A single figure needs no picture.
+        let Some(ranking) = ranking.filter(|all| all.is_ratio || 1 < all.names.len()) else {
+            continue;
+        };
         let heading = format!("{}: {}", setting.words(), ranking.title);
         let _ = writeln!(text, "<h3>{}</h3>", escape(&heading));
         let mut all = ranking.draw_each();
         all.extend(pictures::by_workers(&groups));
-        push_pictures(&mut text, &all);
+        push_pictures(&mut text, "thirds", &all);
     }
     if !text.is_empty() {
         let _ = writeln!(
@@ -146,7 +150,7 @@ fn push_loads(page: &mut String, groups: &[Group<'_>]) {
     page.push_str("<section id=\"loads\">\n<h2>Over load</h2>\n");
     for (heading, pictures) in sweeps {
         let _ = writeln!(page, "<h3>{}</h3>", escape(&heading));
-        push_pictures(page, &pictures);
+        push_pictures(page, "halves", &pictures);
     }
     page.push_str("</section>\n");
 }
@@ -162,17 +166,17 @@ fn push_groups(page: &mut String, groups: &[Group<'_>]) {
         if pictures.is_empty() {
             continue;
         }
-        let heading = format!("{}: {}", group.workers(), group.setting.words());
+        let heading = group.conditions(": ");
         let open = if at < OPEN_GROUPS { " open=\"\"" } else { "" };
         let _ = writeln!(page, "<details{open}>\n<summary><h3>{}</h3></summary>", escape(&heading));
-        push_pictures(page, &pictures);
+        push_pictures(page, "halves", &pictures);
         page.push_str("</details>\n");
     }
     page.push_str("</section>\n");
 }
 
-fn push_pictures(page: &mut String, pictures: &[Picture]) {
-    page.push_str("<div class=\"pictures\">\n");
+fn push_pictures(page: &mut String, columns: &str, pictures: &[Picture]) {
+    let _ = writeln!(page, "<div class=\"pictures {columns}\">");
     for picture in pictures {
         let _ = writeln!(
             page,
@@ -191,7 +195,7 @@ fn push_sheet(page: &mut String, sheet: &Sheet) {
     let _ = write!(
         page,
         "<div class=\"box\" role=\"region\" tabindex=\"0\" aria-label=\"{caption}\">\n<table>\n\
-         <caption>{caption}</caption>\n<thead><tr>"
+         <caption><span>{caption}</span></caption>\n<thead><tr>"
     );
     for (at, column) in sheet.columns.iter().enumerate().skip(1) {
         let class = if at < sheet.words { " class=\"w\"" } else { "" };
@@ -199,17 +203,20 @@ fn push_sheet(page: &mut String, sheet: &Sheet) {
     }
     page.push_str("</tr></thead>\n");
     for lines in sheet.lines.chunk_by(|one, other| one[0] == other[0]) {
+        page.push_str("<tbody>\n");
         let heading = match lines[0][0].as_str() {
-            "0" => "workers unknown".to_owned(),
-            "1" => "1 worker".to_owned(),
-            workers => format!("{workers} workers"),
+            "0" => None,
+            "1" => Some("1 worker".to_owned()),
+            workers => Some(format!("{workers} workers")),
         };
-        let _ = writeln!(
-            page,
-            "<tbody>\n<tr class=\"k\"><th scope=\"rowgroup\" colspan=\"{}\">{}</th></tr>",
-            sheet.columns.len() - 1,
-            escape(&heading)
-        );
+        if let Some(heading) = heading {
+            let _ = writeln!(
+                page,
+                "<tr class=\"k\"><th scope=\"rowgroup\" colspan=\"{}\">{}</th></tr>",
+                sheet.columns.len() - 1,
+                escape(&heading)
+            );
+        }
         for line in lines {
             page.push_str("<tr>");
             for (at, value) in line.iter().enumerate().skip(1) {

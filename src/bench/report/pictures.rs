@@ -167,13 +167,13 @@ fn distribution(group: &Group<'_>, class: (usize, &str), frame: Frame) -> Plot {
     let (kind, x, y, words) = match frame {
         Frame::Beyond => {
             lines.iter_mut().for_each(mirror);
-            ("beyond", unit, "share of requests beyond it", "how many requests are beyond")
+            ("beyond", unit, "share of requests beyond it", "how many take longer")
         }
         Frame::Percentiles | Frame::Loads | Frame::Workers => {
             ("percentiles", "percentile", unit, "percentiles")
         }
     };
-    let conditions = format!("{}, {}", group.workers(), group.setting.words());
+    let conditions = group.conditions(", ");
     Plot {
         name: slug(&[kind, &conditions, class.1]),
         title: capitalized(&format!("{} requests: {words}", class.1)),
@@ -188,7 +188,7 @@ fn distribution(group: &Group<'_>, class: (usize, &str), frame: Frame) -> Plot {
 
 fn strips(group: &Group<'_>) -> Strips {
     let is_slowdown = group.classes().first().is_some_and(|class| group.shows_slowdown(*class));
-    let conditions = format!("{}, {}", group.workers(), group.setting.words());
+    let conditions = group.conditions(", ");
     let row = |member: &Member<'_>| {
         let workers = workers_of(member);
         let over_even = |of: fn(&WorkerTotals) -> f64| {
@@ -275,11 +275,11 @@ impl Measure {
     }
 
     fn title(self, class: &str) -> String {
-        capitalized(&match self {
-            Self::ToBound => format!("{class} requests: p99 over the best possible"),
-            Self::Slowdown => format!("{class} requests: p99 slowdown"),
-            Self::LatencyMs => format!("{class} requests: p99 latency"),
-        })
+        match self {
+            Self::ToBound => format!("p99 of {class} requests over the best possible"),
+            Self::Slowdown => format!("p99 slowdown of {class} requests"),
+            Self::LatencyMs => format!("p99 latency of {class} requests"),
+        }
     }
 }
 

@@ -23,7 +23,21 @@ pub(super) fn of_setting(report: &Report, setting: &Setting, rows: &[&Row]) -> V
     let mut sheets: Vec<Sheet> =
         classes.map(|class| class_sheet(report, setting, rows, class)).collect();
     sheets.push(cell_sheet(report, setting, rows));
-    sheets
+    sheets.into_iter().map(Sheet::without_empty_columns).collect()
+}
+
+impl Sheet {
+    fn without_empty_columns(mut self) -> Self {
+        let is_empty = |at: usize| self.lines.iter().all(|line| line[at] == none());
+        let kept: Vec<bool> = (0..self.columns.len()).map(|at| !is_empty(at)).collect();
+        let mut keeps = kept.iter().copied();
+        self.columns.retain(|_| keeps.next().unwrap_or_default());
+        for line in &mut self.lines {
+            let mut keeps = kept.iter().copied();
+            line.retain(|_| keeps.next().unwrap_or_default());
+        }
+        self
+    }
 }
 
 /// Rounds that do not count, and why; none if all do.
@@ -36,16 +50,16 @@ pub(super) fn rejected(report: &Report) -> Option<Sheet> {
             lines.push(vec![
                 row.workers_text(),
                 report.label(row),
+                reason.clone(),
                 row.setting.words(),
                 format!("{} of {}", at + 1, cell.rounds.len()),
                 round.seed.to_string(),
-                reason.clone(),
             ]);
         }
     }
     (!lines.is_empty()).then(|| Sheet {
-        caption: "Rounds that do not count".to_owned(),
-        columns: vec!["workers", "policy", "conditions", "round", "seed", "why"],
+        caption: "Each with its reason".to_owned(),
+        columns: vec!["workers", "policy", "why", "conditions", "round", "seed"],
         lines,
         words: 6,
     })

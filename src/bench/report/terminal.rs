@@ -50,7 +50,7 @@ fn push_histogram(text: &mut String, group: &Group<'_>, class: (usize, &str), co
     let values = lines.iter().flat_map(|(_, points)| points.iter().map(|point| point.y));
     let scale = Scale::log(values, (0.0, width as f64));
     let unit = if is_slowdown { "slowdown" } else { "latency in ms" };
-    let heading = format!("{}, {}: {unit} of {}", group.workers(), group.setting.words(), class.1);
+    let heading = format!("{}: {unit} of {}", group.conditions(", "), class.1);
     let _ = write!(text, "\n{}", wrapped(&plain(&heading)));
     for (label, points) in &lines {
         let label: String = label.chars().take(NAMES - 1).collect();

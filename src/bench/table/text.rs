@@ -80,8 +80,13 @@ fn part(setting: &Setting, rows: &[&Row], at: (usize, &str)) -> String {
 }
 
 fn line(row: &Row, at: (usize, &str), is_slowdown: bool) -> String {
-    let subject: String = plain(&row.subject).chars().take(9).collect();
-    let mut line = format!("{subject:9} {:>3}", row.workers);
+    let subject = plain(&row.subject);
+    let workers = if row.workers == 0 { "-".to_owned() } else { row.workers.to_string() };
+    let mut line = if subject.chars().count() <= 9 {
+        format!("{subject:9} {workers:>3}")
+    } else {
+        format!("{}{:9} {workers:>3}", wrapped(&subject), "")
+    };
     let Some(class) = class_of(row, at) else {
         let why = if row.rounds == 0 { "no round counts" } else { "no such class" };
         let _ = write!(line, "  {why} ({} rejected)", row.rejected);
