@@ -8,6 +8,8 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use super::bench::args::BenchArgs;
+
 const EXAMPLES: &str = "\
 Examples:
   dispatchd                                       the built-in HTTP server on 127.0.0.1:8000
@@ -63,6 +65,8 @@ pub enum Command {
     Sim(SimArgs),
     /// Show what measurements found: a page, pictures, or tables
     Report(ReportArgs),
+    /// Measure a server under load
+    Bench(BenchArgs),
     /// The built-in worker, started by the master
     #[command(hide = true)]
     ServeWorker,
@@ -243,7 +247,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, c
         Command::Run(run) => run.from_environment = from_environment,
         Command::Check(check) => check.run.from_environment = from_environment,
         Command::Status(status) => status.from_environment = from_environment,
-        Command::Doctor(_) | Command::Sim(_) | Command::Report(_) | Command::ServeWorker => {}
+        Command::Doctor(_)
+        | Command::Sim(_)
+        | Command::Bench(_)
+        | Command::Report(_)
+        | Command::ServeWorker => {}
     }
     Ok(command)
 }
@@ -259,7 +267,7 @@ pub fn given_as(flag: &str, from_environment: &[String]) -> String {
 
 /// Text whatever its bytes: what is not UTF-8 reaches the parsers with marks in it, which none of
 /// them takes, and is refused with the flag's name; clap's own refusal names neither.
-fn text() -> impl TypedValueParser<Value = String> {
+pub(super) fn text() -> impl TypedValueParser<Value = String> {
     OsStringValueParser::new().map(|given| given.to_string_lossy().into_owned())
 }
 

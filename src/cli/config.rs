@@ -134,12 +134,14 @@ fn config(given: &RunArgs, around: &Surroundings) -> Result<Config, ConfigError>
 
 /// Reads values, and names in errors how they were given.
 #[derive(Clone, Copy)]
-struct Flags<'a> {
-    from_environment: &'a [String],
+pub(super) struct Flags<'a> {
+    /// Those whose values came from their variables.
+    pub(super) from_environment: &'a [String],
 }
 
 impl Flags<'_> {
-    fn read<T>(
+    /// The value of a flag, or its default.
+    pub(super) fn read<T>(
         self,
         flag: &str,
         given: Option<&str>,
@@ -215,7 +217,8 @@ fn program(given: &[OsString]) -> Result<Option<Program>, ConfigError> {
     }
 }
 
-fn span(text: &str, least: Span) -> Result<Span, Wrong> {
+/// A length of time with its unit, up to a day.
+pub(super) fn span(text: &str, least: Span) -> Result<Span, Wrong> {
     let wrong =
         || Wrong::new(format!("a time from {} to 1day, such as 500ms, 30s or 2m", ms(least)));
     let duration: Duration = humantime::parse_duration(text).map_err(|_| {

@@ -2,6 +2,7 @@
 //! code. Nothing behind this module prints or knows of flags.
 
 pub mod args;
+pub mod bench;
 pub mod check;
 pub mod config;
 pub mod doctor;
@@ -30,6 +31,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         }
         Ok(Command::Sim(args)) => sim::sim(&args),
         Ok(Command::Report(args)) => report::report(&args),
+        Ok(Command::Bench(args)) => bench::bench(&args),
         Ok(Command::ServeWorker) => run::serve_worker(),
         Err(said) => term::refuse(&said),
     }

@@ -1,0 +1,127 @@
+//! The flags of `dispatchd bench` as clap sees them; values stay text, as in `cli::args`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::cli::args::text;
+
+/// The flags of `bench`.
+#[derive(Args, Clone, Debug, Eq, PartialEq)]
+pub struct BenchArgs {
+    /// What is measured.
+    #[command(subcommand)]
+    pub measurement: Measurement,
+}
+
+/// What can be measured.
+#[derive(Clone, Debug, Eq, PartialEq, Subcommand)]
+pub enum Measurement {
+    /// Send requests to a server at a fixed rate and measure latency from the intended times
+    #[command(after_help = LOAD_EXAMPLES)]
+    Load(Box<LoadArgs>),
+}
+
+const LOAD_EXAMPLES: &str = "\
+Examples:
+  dispatchd bench load http://127.0.0.1:8000 --rate 20000 --connections pool:64
+  dispatchd bench load http://127.0.0.1:8000 --rate 800 --mix '99%:/burn?ms=1,1%:/burn?ms=100'
+  dispatchd bench load http://127.0.0.1:8000 --mix bim100 --service sleep --save-trace bim100.trace
+  dispatchd bench load unix:/run/app.sock:/healthz --requests 1000 --json
+
+Exit codes: 0 measured, 1 failed or the round does not count (the generator was late, or others
+used the CPU), 2 usage.";
+
+const CONNECTIONS_HELP: &str = "\
+How requests share connections: per-request, keep-alive:N (visits of N requests on average), \
+mixed:N (half of each) or pool:N (N connections, used in turn) [default: per-request]";
+
+/// The flags of `bench load`.
+#[derive(Args, Clone, Debug, Default, Eq, PartialEq)]
+pub struct LoadArgs {
+    /// The server: http://HOST[:PORT][/PATH] or unix:FILE[:/PATH]
+    #[arg(value_name = "URL", value_parser = text())]
+    pub url: String,
+    /// Requests per second [default: 1000]
+    #[arg(long, value_name = "N", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(help_heading = "Load")]
+    pub rate: Option<String>,
+    /// How long requests are sent, such as 500ms, 30s or 2m [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(help_heading = "Load")]
+    pub duration: Option<String>,
+    /// How many requests are sent, instead of a duration
+    #[arg(long, value_name = "N", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(help_heading = "Load")]
+    pub requests: Option<String>,
+    /// What is asked: SHARE%:/PATH with commas between, a path, or one of bim10, bim100, bim1000,
+    /// ln15, exp, uniform and det [default: the path of URL]
+    #[arg(long, value_name = "MIX", value_parser = text(), help_heading = "Load")]
+    pub mix: Option<String>,
+    /// How a worker spends the service time of a named mix: sleep or spin [default: sleep]
+    #[arg(long, value_name = "HOW", value_parser = text(), help_heading = "Load")]
+    pub service: Option<String>,
+    /// The service time of a named mix's short class, or its mean [default: 1ms]
+    #[arg(long, value_name = "TIME", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(help_heading = "Load")]
+    pub unit: Option<String>,
+    /// How the intended times lie: poisson (at random) or constant [default: poisson]
+    #[arg(long, value_name = "HOW", value_parser = text(), help_heading = "Load")]
+    pub arrivals: Option<String>,
+    /// With the help as a constant, since it is long.
+    #[arg(long, value_name = "HOW", value_parser = text(), help_heading = "Load")]
+    #[arg(help = CONNECTIONS_HELP)]
+    pub connections: Option<String>,
+    /// Mean pause between two requests of a visit [default: 50ms]
+    #[arg(long, value_name = "TIME", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(help_heading = "Load")]
+    pub think: Option<String>,
+    /// For so long the rate grows from nothing [default: 0s]
+    #[arg(long, value_name = "TIME", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(help_heading = "Load")]
+    pub ramp: Option<String>,
+    /// For so long from the start nothing counts [default: 1s, at most a tenth of the run]
+    #[arg(long, value_name = "TIME", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(help_heading = "Load")]
+    pub warmup: Option<String>,
+    /// The same seed and flags always make the same requests at the same times [default: 1]
+    #[arg(long, value_name = "N", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(help_heading = "Load")]
+    pub seed: Option<String>,
+    /// Replay the requests of a file instead of drawing them
+    #[arg(long, value_name = "FILE", help_heading = "Load")]
+    pub trace: Option<PathBuf>,
+    /// Threads that send [default: 1]
+    #[arg(long, value_name = "N", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(help_heading = "Generator")]
+    pub threads: Option<String>,
+    /// CPUs that the threads are bound to, such as 0 or 2-3 [default: none]
+    #[arg(long, value_name = "CPUS", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(help_heading = "Generator")]
+    pub pin: Option<String>,
+    /// Time for an answer [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(help_heading = "Generator")]
+    pub timeout: Option<String>,
+    /// How the threads talk to the kernel: auto, uring or epoll [default: auto]
+    #[arg(long, value_name = "BACKEND", value_parser = text(), help_heading = "Generator")]
+    pub backend: Option<String>,
+    /// How they wait for the next intended time: sleep, or spin where there are CPUs to spare
+    /// [default: sleep]
+    #[arg(long, value_name = "HOW", value_parser = text(), help_heading = "Generator")]
+    pub pace: Option<String>,
+    /// A process of the server, whose CPU time (its children's included) is not foreign;
+    /// repeatable [default: whoever listens there, on this machine]
+    #[arg(long, value_name = "PID", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(help_heading = "Generator")]
+    pub server_pid: Vec<String>,
+    /// Save the requests for a later --trace
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub save_trace: Option<PathBuf>,
+    /// Save results.json and a CLASS.hgrm for each class in this folder
+    #[arg(short, long, value_name = "DIR", help_heading = "Output")]
+    pub output: Option<PathBuf>,
+    /// Print JSON instead of a table
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}

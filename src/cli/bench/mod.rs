@@ -1,0 +1,76 @@
+//! `dispatchd bench`: measurements, each of which prints a table or JSON, and leaves its results in
+//! a folder if it is told to.
+
+pub mod args;
+mod load;
+mod plan;
+mod table;
+
+use thiserror::Error;
+
+use self::args::{BenchArgs, Measurement};
+use super::exit::Exit;
+use super::term;
+use crate::bench::mix::MixError;
+use crate::bench::trace::RecipeError;
+use crate::config::ConfigError;
+
+/// Measures what the arguments say.
+pub(super) fn bench(args: &BenchArgs) -> Exit {
+    match &args.measurement {
+        Measurement::Load(args) => load::load(args),
+    }
+}
+
+/// Why a measurement is refused before anything is measured.
+#[derive(Debug, Error)]
+pub(super) enum Misuse {
+    /// A value is not one of those allowed.
+    #[error(transparent)]
+    Value(#[from] ConfigError),
+    /// A mix is none.
+    #[error("{name} '{value}' is not valid: {source}")]
+    Mix {
+        /// The flag.
+        name: &'static str,
+        /// What was given.
+        value: String,
+        /// What is wrong with it.
+        source: MixError,
+    },
+    /// What was asked for cannot be drawn.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// A flag that changes nothing.
+    #[error("{name} has no effect with {other}: leave one of them out")]
+    Unused {
+        /// The flag.
+        name: String,
+        /// What makes it useless.
+        other: String,
+    },
+    /// A warm-up or a ramp that leaves nothing to be measured.
+    #[error(
+        "--{name} '{value}' leaves nothing of the run to be measured; shorten it or lengthen \
+             the run"
+    )]
+    TooLong {
+        /// The flag.
+        name: &'static str,
+        /// What was given.
+        value: String,
+    },
+}
+
+/// Refuses what makes no sense.
+fn refuse(misuse: &Misuse) -> Exit {
+    term::complain(&misuse.to_string());
+    Exit::Usage
+}
+
+/// Says why a measurement failed.
+fn fail(error: impl Into<anyhow::Error>) -> Exit {
+    // Every text of the layer below names its causes itself.
+    term::complain(&error.into().to_string());
+    Exit::Failed
+}
