@@ -280,7 +280,8 @@ mod tests {
 
     use super::*;
 
-    /// All answers of a stream that is shown `step` bytes at a time and then ends, and what is left.
+    /// All answers of a stream that is shown `step` bytes at a time and then ends; and what is left
+    /// over.
     fn read(stream: &[u8], step: usize) -> Result<(Vec<Answer>, usize), Nonsense> {
         let (mut reader, mut input, mut answers) = (Reader::default(), Vec::new(), Vec::new());
         for part in stream.chunks(step) {
