@@ -97,8 +97,9 @@ fn help_and_version_are_printed_for_people() {
     }
     let version = text(&dispatchd(["--version"], &[]));
     assert_eq!(version, format!("dispatchd {}\n", env!("CARGO_PKG_VERSION")));
-    for command in ["status", "check", "doctor", "sim"] {
-        assert!(text(&dispatchd([command, "--help"], &[])).contains("Usage"), "{command}");
+    for line in ["status", "check", "doctor", "sim", "bench", "bench load"] {
+        let words = line.split(' ').chain(["--help"]);
+        assert!(text(&dispatchd(words, &[])).contains("Usage"), "{line}");
     }
 }
 

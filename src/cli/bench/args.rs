@@ -32,6 +32,8 @@ Examples:
 Exit codes: 0 measured, 1 failed or the round does not count (the generator was late, or others
 used the CPU), 2 usage.";
 
+const URL_HELP: &str = "The server: http://HOST[:PORT][/PATH] or unix:FILE[:/PATH]";
+
 const CONNECTIONS_HELP: &str = "\
 How requests share connections: per-request, keep-alive:N (visits of N requests on average), \
 mixed:N (half of each) or pool:N (N connections, used in turn) [default: per-request]";
@@ -39,8 +41,8 @@ mixed:N (half of each) or pool:N (N connections, used in turn) [default: per-req
 /// The flags of `bench load`.
 #[derive(Args, Clone, Debug, Default, Eq, PartialEq)]
 pub struct LoadArgs {
-    /// The server: http://HOST[:PORT][/PATH] or unix:FILE[:/PATH]
-    #[arg(value_name = "URL", value_parser = text())]
+    /// The server, with the help as a constant: its brackets would be links here.
+    #[arg(value_name = "URL", value_parser = text(), help = URL_HELP)]
     pub url: String,
     /// Requests per second [default: 1000]
     #[arg(long, value_name = "N", value_parser = text(), allow_hyphen_values = true)]
