@@ -127,6 +127,11 @@ fn each_kind_of_failure_has_its_fate(backend: &str) {
             }
         }
     }
+    // To close without having read is a reset.
+    let resets = |stream: TcpStream| drop(stream.peek(&mut [0; 8]));
+    let trace = draw("/", Connections::PerRequest, 1_000.0, 6);
+    let run = serve(resets, |url| ask(url, &trace, &options(backend)));
+    assert_eq!(fates(&run), [("Broken".to_owned(), 6)].into());
     // Somebody is there when it looks, and nobody later.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -167,6 +172,10 @@ fn a_connection_that_the_server_ends_is_opened_again(backend: &str) {
             if 0 < hear(&mut stream) {
                 let answer = format!("HTTP/1.1 200 OK\r\n{field}Content-Length: 2\r\n\r\nok");
                 stream.write_all(answer.as_bytes()).unwrap();
+                if !field.is_empty() {
+                    // Told so, the client ends it itself.
+                    assert_eq!(hear(&mut stream), 0, "another request came");
+                }
             }
         };
         // Without a word of it, the end is seen before the next request only if that comes later.
