@@ -30,6 +30,13 @@ impl Environment {
     }
 }
 
+/// The command line of this process.
+pub fn command_line() -> String {
+    let words: Vec<String> =
+        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    words.join(" ")
+}
+
 /// The day in UTC, `2026-11-22`.
 fn date_of(unix_seconds: u64) -> String {
     // Days are counted from 1 March of year 0, so that a leap day is the last of its year; an era

@@ -12,14 +12,27 @@ pub struct Bar {
 }
 
 impl Bar {
-    /// A bar for so many requests.
-    pub fn new(total: u64) -> Self {
-        let template = "{wide_bar} {pos}/{len} requests  {msg}  {eta} left";
-        let style = ProgressStyle::with_template(template).expect("the template is sound");
+    /// A bar for so many of what `units` names.
+    pub fn new(units: &str, total: u64) -> Self {
+        let template = format!("{{wide_bar}} {{pos}}/{{len}} {units}  {{msg}}  {{eta}} left");
+        let style = ProgressStyle::with_template(&template).expect("the template is sound");
         // It draws nothing where the standard error is no terminal.
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
         bar.set_style(style);
         Self { bar }
+    }
+
+    /// One more is done, and this is next.
+    pub fn step(&self, doing: &str) {
+        self.bar.inc(1);
+        self.bar.set_message(doing.to_owned());
+    }
+
+    /// So many of so many are done, and this is under way.
+    pub fn at(&self, done: u64, total: u64, doing: &str) {
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+        self.bar.set_message(doing.to_owned());
     }
 
     /// Draws how far it is.
@@ -42,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_bar_follows_the_run() {
-        let bar = Bar::new(10);
+        let bar = Bar::new("requests", 10);
         bar.show(Progress { done: 4, errors: 1, total: 10 });
         assert_eq!((bar.bar.position(), bar.bar.message().as_str()), (4, "1 errors"));
         bar.finish();

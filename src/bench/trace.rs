@@ -109,7 +109,8 @@ pub enum RecipeError {
     Requests(u64),
     /// A visit of less than one request, or pauses that are no time.
     #[error(
-        "visits need at least 1 request and pauses of 0 ms or more, not {requests} and {think_ms} ms"
+        "visits need at least 1 request and pauses of 0 ms or more, not {requests} and \
+         {think_ms} ms"
     )]
     Visits {
         /// Mean requests of a visit.

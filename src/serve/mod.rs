@@ -9,6 +9,7 @@ mod dialogue;
 pub mod http;
 mod intake;
 mod server;
+mod strength;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -18,6 +19,7 @@ mod work;
 use std::io;
 
 use self::server::Server;
+use self::strength::Strength;
 use crate::io::probe::{self, Chosen, ProbeError, Wanted};
 use crate::sys::affinity::PinError;
 use crate::sys::fd::io_error;
@@ -25,6 +27,8 @@ use crate::sys::{clock, signal};
 use crate::units::Errno;
 use crate::wire::link::Sharing;
 use crate::worker::{Link, LinkError};
+
+pub use self::strength::SPEEDS_VARIABLE;
 
 /// Name of the environment variable that says which backend the worker uses.
 pub const BACKEND_VARIABLE: &str = "DISPATCHD_BACKEND";
@@ -41,6 +45,9 @@ pub enum ServeError {
     /// The variable names no backend.
     #[error("{BACKEND_VARIABLE} is `{0}`: auto, uring and epoll are known")]
     Backend(String),
+    /// The variable holds no speeds.
+    #[error("{SPEEDS_VARIABLE} is `{0}`: numbers from 0.001 to 1000 with commas between")]
+    Speeds(String),
     /// The backend does not work here.
     #[error(transparent)]
     Probe(#[from] ProbeError),
@@ -64,12 +71,13 @@ pub fn run() -> Result<(), ServeError> {
     link.pin()?;
     clock::set_timer_slack_ns(1).map_err(ServeError::Prepare)?;
     signal::ignore_pipe().map_err(ServeError::Prepare)?;
+    let strength = Strength::of(link.note().seat)?;
     let wanted = wanted_backend(link.note().sharing)?;
     let choice = probe::choose(wanted)?;
     link.hello(1)?;
     match choice.backend {
-        Chosen::Uring(backend) => Server::new(backend, link)?.run(),
-        Chosen::Epoll(backend) => Server::new(backend, link)?.run(),
+        Chosen::Uring(backend) => Server::new(backend, link, strength)?.run(),
+        Chosen::Epoll(backend) => Server::new(backend, link, strength)?.run(),
     }
 }
 

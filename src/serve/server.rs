@@ -14,6 +14,7 @@ use super::conn::{Conn, Phase};
 use super::dialogue::Next;
 use super::http::{Identity, Request, Responder};
 use super::intake::Intake;
+use super::strength::Strength;
 use super::timers::Timers;
 use super::work::Work;
 use crate::io::slots::{Key, Slots};
@@ -33,6 +34,7 @@ pub(super) struct Server<B> {
     pub(super) timers: Timers,
     pub(super) buffers: Buffers,
     pub(super) responder: Responder,
+    strength: Strength,
     pub(super) mode: Mode,
     /// Connections with input that has not been looked through.
     pub(super) runnable: VecDeque<Key>,
@@ -87,7 +89,11 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
     ///
     /// # Errors
     /// When the channel cannot be watched.
-    pub(super) fn new(mut backend: B, mut link: Link) -> Result<Self, ServeError> {
+    pub(super) fn new(
+        mut backend: B,
+        mut link: Link,
+        strength: Strength,
+    ) -> Result<Self, ServeError> {
         let identity = worker::Identity::of(link.note());
         let intake = Intake::new(&mut backend, &mut link)?;
         Ok(Self {
@@ -103,6 +109,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
                 cpu: identity.cpu.map(|cpu| cpu.0),
                 generation: identity.generation.0,
             }),
+            strength,
             mode: Mode::Serve,
             runnable: VecDeque::new(),
             parked: BinaryHeap::new(),
@@ -252,7 +259,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
                 }
                 Next::Pause => break,
             };
-            let work = Work::of(request.route);
+            let work = Work::of(request.route).at(self.strength);
             if work != Work::None && conn.dialogue.has_output() {
                 conn.dialogue.defer(request);
                 break;

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use super::server::{Flow, Server};
+use super::strength::Strength;
 use crate::io::Backend;
 use crate::io::epoll::Epoll;
 use crate::io::uring::Uring;
@@ -76,7 +77,7 @@ impl<B: Backend<Fd = OwnedFd>> Rig<B> {
 
     fn with_listeners(backend: B, sharing: Sharing, listeners: Vec<OwnedFd>) -> Self {
         let (master, link) = FakeMaster::new(sharing, listeners);
-        let server = Server::new(backend, link).unwrap();
+        let server = Server::new(backend, link, Strength::FULL).unwrap();
         let master = Some(master);
         Self { server, master, jumped: Span::ZERO, tickets: 0, flow: Flow::Continue }
     }

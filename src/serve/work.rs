@@ -2,6 +2,7 @@
 //! handler of a real program would: that is what makes k workers k servers.
 
 use super::http::Route;
+use super::strength::Strength;
 use crate::sys::clock;
 use crate::units::Span;
 
@@ -28,6 +29,16 @@ impl Work {
             Route::Root | Route::Whoami | Route::Healthz | Route::Bytes { .. } | Route::Echo => {
                 Self::None
             }
+        }
+    }
+
+    /// The same, at the strength of this worker.
+    pub(super) const fn at(self, strength: Strength) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::Burn(span) => Self::Burn(strength.stretch(span)),
+            Self::Sleep(span) => Self::Sleep(strength.stretch(span)),
+            Self::Park(span) => Self::Park(strength.stretch(span)),
         }
     }
 

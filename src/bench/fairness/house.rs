@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::limits::{BENCH_START_TIMEOUT, BENCH_STOP_TIMEOUT};
 use crate::master;
+use crate::serve::SPEEDS_VARIABLE;
 use crate::sys::clock::{monotonic, sleep};
 use crate::sys::pidfd::{self, Signal};
 use crate::units::Span;
@@ -39,6 +40,8 @@ pub struct Plan<'a> {
     pub workers: u32,
     /// Further flags.
     pub flags: &'a [String],
+    /// Speeds of the workers where they differ, else empty.
+    pub speeds: &'a [f64],
 }
 
 /// Why it does not run.
@@ -84,6 +87,10 @@ impl House {
         command.args(["run", "--listen", "127.0.0.1:0", "--name", NAME, "--policy", plan.policy]);
         command.arg("--workers").arg(plan.workers.to_string()).args(plan.flags);
         command.env("XDG_RUNTIME_DIR", &folder).stdin(Stdio::null()).stdout(Stdio::null());
+        if !plan.speeds.is_empty() {
+            let speeds: Vec<String> = plan.speeds.iter().map(f64::to_string).collect();
+            command.env(SPEEDS_VARIABLE, speeds.join(","));
+        }
         let child = command
             .stderr(log)
             .spawn()

@@ -33,6 +33,10 @@ impl Measured {
     pub(super) const fn overhead(&self) -> Span {
         Span::from_ns(self.overhead_ns)
     }
+
+    pub(super) const fn is_rejected(&self) -> bool {
+        self.round.rejected.is_some()
+    }
 }
 
 /// Starts a dispatchd, measures and ends it.
@@ -50,6 +54,7 @@ pub(super) fn measure(
         policy,
         workers: group.workers,
         flags: &flags,
+        speeds: &group.speeds,
     };
     let house = House::start(&plan)?;
     let target = Target::parse(&format!("http://{}/", house.address)).expect("it is an address");

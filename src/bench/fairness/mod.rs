@@ -71,8 +71,9 @@ pub enum FairnessError {
     Store(#[from] StoreError),
 }
 
-/// Goes through the study, round by round, so that what changes in the machine over the hours
-/// changes for every policy alike; every other round goes through the policies backwards.
+/// Goes through the study, but for what was done before in the same folder: round by round, so that
+/// what changes in the machine over the hours changes for every policy alike; every other round
+/// goes through the policies backwards.
 ///
 /// # Errors
 /// What stands in the way; the rounds done until then are kept.
@@ -95,8 +96,10 @@ pub fn run(
                     observe(Progress { done, total, doing: &key.told(), rejected });
                 };
                 tell(None);
-                if store.load(&key)?.is_none() {
-                    store.save(&key, &measured(study, group, policy, &key, &mut tell)?)?;
+                let mut tries = store.load(&key)?.unwrap_or_default();
+                if tries.last().is_none_or(Measured::is_rejected) {
+                    tries.extend(measured(study, group, policy, &key, &mut tell)?);
+                    store.save(&key, &tries)?;
                 }
                 done += 1;
             }

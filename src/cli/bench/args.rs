@@ -20,6 +20,14 @@ pub enum Measurement {
     /// Send requests to a server at a fixed rate and measure latency from the intended times
     #[command(after_help = LOAD_EXAMPLES)]
     Load(Box<LoadArgs>),
+    /// Run policies on the same traces in a model, by the master's own engine, and compare each
+    /// with the bound
+    #[command(after_help = SIMULATE_EXAMPLES)]
+    Simulate(Box<SimulateArgs>),
+    /// Start dispatchd for each policy, show all of them the same traces, and compare each with the
+    /// bound
+    #[command(after_help = FAIRNESS_EXAMPLES)]
+    Fairness(Box<FairnessArgs>),
 }
 
 const LOAD_EXAMPLES: &str = "\
@@ -32,11 +40,110 @@ Examples:
 Exit codes: 0 measured, 1 failed or the round does not count (the generator was late, or others
 used the CPU), 2 usage.";
 
+const SIMULATE_EXAMPLES: &str = "\
+Examples:
+  dispatchd bench simulate --workers 2,8,64,256 --policy rr,least,jbsq
+  dispatchd bench simulate --mix bim10,ln15 --load 0.5,0.8,0.95 -o /tmp/grid
+  dispatchd bench simulate --workers 4 --speeds 1,1,0.5,0.5 --policy wrr,jbsq
+
+Everything in the table is simulated; report marks it so.";
+
+const FAIRNESS_EXAMPLES: &str = "\
+Examples:
+  dispatchd bench fairness --workers 2,4 --policy rr,jbsq --requests 10000 --rounds 3
+  dispatchd bench fairness --connections close,keep-alive -o bench-results/today
+  dispatchd report bench-results/today -o report.html
+
+A run that was broken off goes on where it was when it is given the same flags and folder. Each
+cell takes requests / rate seconds; the grid of the defaults takes an hour on an idle machine.";
+
 const URL_HELP: &str = "The server: http://HOST[:PORT][/PATH] or unix:FILE[:/PATH]";
 
 const CONNECTIONS_HELP: &str = "\
 How requests share connections: per-request, keep-alive:N (visits of N requests on average), \
 mixed:N (half of each) or pool:N (N connections, used in turn) [default: per-request]";
+
+/// The flags of `bench simulate`.
+#[derive(Args, Clone, Debug, Default, Eq, PartialEq)]
+pub struct SimulateArgs {
+    /// What is compared.
+    #[command(flatten)]
+    pub grid: GridArgs,
+    /// From an offer to an idle worker's first move [default: 40us]
+    #[arg(long, value_name = "TIME", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(help_heading = "Costs")]
+    pub handoff: Option<String>,
+    /// From the end of a request until the master knows [default: 30us]
+    #[arg(long, value_name = "TIME", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(help_heading = "Costs")]
+    pub notice: Option<String>,
+    /// What every request takes of its worker beside its service [default: 60us]
+    #[arg(long, value_name = "TIME", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(help_heading = "Costs")]
+    pub overhead: Option<String>,
+}
+
+/// The flags of `bench fairness`.
+#[derive(Args, Clone, Debug, Default, Eq, PartialEq)]
+pub struct FairnessArgs {
+    /// What is compared.
+    #[command(flatten)]
+    pub grid: GridArgs,
+    /// How workers spend service time: sleep (any number of workers can be told apart) or spin (no
+    /// more workers than CPUs) [default: sleep]
+    #[arg(long, value_name = "HOW", value_parser = text(), help_heading = "Grid")]
+    pub service: Option<String>,
+}
+
+/// The flags that make a grid.
+#[derive(Args, Clone, Debug, Default, Eq, PartialEq)]
+pub struct GridArgs {
+    /// Policies, with commas between [default: rr,least,jbsq,shared,reuseport]
+    #[arg(long, value_name = "LIST", value_parser = text(), help_heading = "Grid")]
+    pub policy: Option<String>,
+    /// Numbers of workers, with commas between [default: 2,4,8]
+    #[arg(long, value_name = "LIST", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(help_heading = "Grid")]
+    pub workers: Option<String>,
+    /// Mixes, with commas between: bim10, bim100, bim1000, ln15, exp, uniform, det
+    /// [default: bim100]
+    #[arg(long, value_name = "LIST", value_parser = text(), help_heading = "Grid")]
+    pub mix: Option<String>,
+    /// Shares of the workers' whole capacity that are asked for [default: 0.8]
+    #[arg(long, value_name = "LIST", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(help_heading = "Grid")]
+    pub load: Option<String>,
+    /// How requests share connections: close (none), keep-alive (visits of 50), or both
+    /// [default: close]
+    #[arg(long, value_name = "LIST", value_parser = text(), help_heading = "Grid")]
+    pub connections: Option<String>,
+    /// The short class's service time, or the mean [default: 1ms]
+    #[arg(long, value_name = "TIME", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(help_heading = "Grid")]
+    pub unit: Option<String>,
+    /// Speeds of the workers, repeated as often as needed [default: all alike]
+    #[arg(long, value_name = "LIST", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(help_heading = "Grid")]
+    pub speeds: Option<String>,
+    /// Requests of a trace [default: 60000]
+    #[arg(long, value_name = "N", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(help_heading = "Grid")]
+    pub requests: Option<String>,
+    /// Rounds, each with another trace [default: 5]
+    #[arg(long, value_name = "N", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(help_heading = "Grid")]
+    pub rounds: Option<String>,
+    /// Seed of the first round's traces [default: 1]
+    #[arg(long, value_name = "N", value_parser = text(), allow_hyphen_values = true)]
+    #[arg(help_heading = "Grid")]
+    pub seed: Option<String>,
+    /// Save results.json and summary.txt in this folder
+    #[arg(short, long, value_name = "DIR", help_heading = "Output")]
+    pub output: Option<PathBuf>,
+    /// Print JSON instead of a table
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
 
 /// The flags of `bench load`.
 #[derive(Args, Clone, Debug, Default, Eq, PartialEq)]

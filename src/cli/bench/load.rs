@@ -7,6 +7,7 @@ use std::path::Path;
 use super::args::LoadArgs;
 use super::plan::{self, Plan};
 use super::{Misuse, fail, refuse, table};
+use crate::bench::environment;
 use crate::bench::load::{self, Run, Target};
 use crate::bench::progress::Bar;
 use crate::bench::result::{Cell, Environment, FORMAT, Kind, Medium, Results, Round};
@@ -34,7 +35,7 @@ pub(super) fn load(args: &LoadArgs) -> Exit {
     if let Err(error) = prepare_outputs(args, &trace) {
         return fail(error);
     }
-    let bar = Bar::new(trace.requests.len() as u64);
+    let bar = Bar::new("requests", trace.requests.len() as u64);
     let run = load::replay(&trace, &plan.target, &plan.options, &mut |far| bar.show(far));
     bar.finish();
     match run {
@@ -107,8 +108,6 @@ fn verdict(round: &Round) -> Exit {
 }
 
 fn results(title: &str, target: &Target, recipe: &Recipe, round: &Round) -> Results {
-    let words: Vec<String> =
-        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let cell = Cell {
         subject: target.to_string(),
         workers: u32::try_from(round.workers.len()).unwrap_or(u32::MAX),
@@ -123,7 +122,7 @@ fn results(title: &str, target: &Target, recipe: &Recipe, round: &Round) -> Resu
         format: FORMAT.to_owned(),
         kind: Kind::Load,
         title: title.to_owned(),
-        environment: Environment::of_this_machine(words.join(" ")),
+        environment: Environment::of_this_machine(environment::command_line()),
         cells: vec![cell],
     }
 }

@@ -2,9 +2,13 @@
 //! a folder if it is told to.
 
 pub mod args;
+mod fairness;
+mod grid;
 mod load;
 mod plan;
+mod simulate;
 mod table;
+mod values;
 
 use thiserror::Error;
 
@@ -19,6 +23,8 @@ use crate::config::ConfigError;
 pub(super) fn bench(args: &BenchArgs) -> Exit {
     match &args.measurement {
         Measurement::Load(args) => load::load(args),
+        Measurement::Simulate(args) => simulate::simulate(args),
+        Measurement::Fairness(args) => fairness::fairness(args),
     }
 }
 

@@ -3,10 +3,10 @@
 
 use super::Misuse;
 use super::args::LoadArgs;
+use super::values::{FLAGS, decimal, time, whole, word};
 use crate::bench::load::{Options, Pace, Target};
 use crate::bench::mix::{Mix, Service};
 use crate::bench::trace::{Arrivals, Connections, Recipe, Trace};
-use crate::cli::config::{self, Flags};
 use crate::config::{BackendChoice, Pin, Wrong, words};
 use crate::io::probe::Wanted;
 use crate::limits::{BENCH_THREADS_MAX, BENCH_TIMEOUT, TRACE_CONNECTIONS_MAX, TRACE_REQUESTS_MAX};
@@ -35,9 +35,6 @@ const ARRIVALS: [(&str, Arrivals); 2] =
     [("poisson", Arrivals::Poisson), ("constant", Arrivals::Constant)];
 const SERVICES: [(&str, Service); 2] = [("sleep", Service::Sleep), ("spin", Service::Spin)];
 const PACES: [(&str, Pace); 2] = [("sleep", Pace::Sleep), ("spin", Pace::Spin)];
-
-/// Values of flags alone: none of these has a variable.
-const FLAGS: Flags<'_> = Flags { from_environment: &[] };
 
 /// What the flags mean.
 ///
@@ -251,33 +248,8 @@ fn refuse_unused(name: &str, given: Option<&str>, other: &str) -> Result<(), Mis
     }
 }
 
-fn time(flag: &str, given: Option<&str>, least: Span) -> Result<Option<Span>, Misuse> {
-    Ok(FLAGS.read(flag, given, None, |text| config::span(text, least).map(Some))?)
-}
-
-fn word<T: Copy>(
-    flag: &str,
-    given: Option<&str>,
-    words: &[(&'static str, T)],
-) -> Result<Option<T>, Misuse> {
-    Ok(FLAGS.read(flag, given, None, |text| words::one_of(text, words).map(Some))?)
-}
-
 fn seconds(span: Span) -> f64 {
     span.as_ns() as f64 / 1e9
-}
-
-/// A number of digits only, within the bounds.
-fn whole(text: &str, least: u64, most: u64) -> Option<u64> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    let number = digits.then(|| text.parse().ok()).flatten()?;
-    (least..=most).contains(&number).then_some(number)
-}
-
-/// A number with or without a fraction; no sign, no exponent, no infinity.
-fn decimal(text: &str) -> Option<f64> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    plain.then(|| text.parse().ok()).flatten()
 }
 
 #[cfg(test)]
@@ -293,7 +265,7 @@ mod tests {
         let words = format!("dispatchd bench load {line}");
         match args::parse(words.split_whitespace().map(OsString::from)).unwrap() {
             Command::Bench(bench) => {
-                let Measurement::Load(args) = bench.measurement;
+                let Measurement::Load(args) = bench.measurement else { panic!("not load") };
                 *args
             }
             other => panic!("{other:?}"),
