@@ -90,8 +90,28 @@ pub struct Cell {
     pub load: Option<f64>,
     /// How requests shared connections: `close`, `keep-alive 50`, `pool 64`.
     pub connections: String,
+    /// What became of requests while workers were stopped, where that was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall: Option<Stall>,
     /// The rounds, in their order, those that do not count among them.
     pub rounds: Vec<Round>,
+}
+
+/// What became of requests while workers were stopped in turn, 300 ms each.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stall {
+    /// How often one was stopped.
+    pub stops: u64,
+    /// Requests sent meanwhile, one every 4 ms.
+    pub requests: u64,
+    /// Those that waited for more than 30 ms though no worker had begun with them, or had no
+    /// answer.
+    pub delayed: u64,
+    /// Those that the stopped worker had begun with.
+    pub excused: u64,
+    /// The longest wait of those that were delayed, in milliseconds.
+    pub worst_ms: f64,
 }
 
 /// How service time was spent.
@@ -287,6 +307,7 @@ mod tests {
             medium: Medium::Sleep,
             load: Some(0.8),
             connections: "close".into(),
+            stall: None,
             rounds: vec![round],
         };
         Results {

@@ -97,6 +97,7 @@ fn cell(group: &Group, policy: &str) -> Cell {
         medium: Medium::Simulated,
         load: Some(group.load),
         connections: group.sharing_name().to_owned(),
+        stall: None,
         rounds: Vec::new(),
     }
 }

@@ -129,7 +129,7 @@ fn flags(group: &Group, policy: &str) -> Vec<String> {
 }
 
 /// Short, since the path of a socket is.
-fn runtime_folder() -> PathBuf {
+pub(super) fn runtime_folder() -> PathBuf {
     std::env::temp_dir().join(format!("dispatchd-bench-{}", std::process::id()))
 }
 

@@ -4,6 +4,7 @@
 
 pub mod house;
 mod measure;
+pub mod stall;
 mod store;
 
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use thiserror::Error;
 use self::house::HouseError;
 use self::measure::Measured;
 use self::store::{Key, Store};
-use super::grid::Group;
+use super::grid::{Group, Sharing};
 use super::load::LoadError;
 use super::result::{Cell, Round};
 use super::simulate::warm_up;
@@ -39,6 +40,17 @@ pub struct Study {
     pub seed: u64,
     /// Where each finished round is kept at once.
     pub folder: PathBuf,
+    /// Whether workers are stopped as well, in a test of its own.
+    pub stalls: Stalls,
+}
+
+/// Whether the stall test is made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Stalls {
+    /// It is not.
+    Untested,
+    /// Once in each cell whose connections bring one request.
+    Tested,
 }
 
 /// How far a study is.
@@ -105,8 +117,31 @@ pub fn run(
             }
         }
     }
+    if study.stalls == Stalls::Tested {
+        stall_all(study, &store, &mut |doing| {
+            observe(Progress { done, total, doing, rejected: None });
+        })?;
+    }
     observe(Progress { done, total, doing: "the bound of every trace", rejected: None });
     assemble(study, &store)
+}
+
+/// Makes the stall tests that were not made before.
+fn stall_all(
+    study: &Study,
+    store: &Store,
+    tell: &mut dyn FnMut(&str),
+) -> Result<(), FairnessError> {
+    for group in study.groups.iter().filter(|group| group.sharing == Sharing::Close) {
+        for policy in &group.policies {
+            let key = Key::new(group, policy, 0);
+            if store.load_stall(&key)?.is_none() {
+                tell(&format!("the stall test of {} {policy}", group.slug()));
+                store.save_stall(&key, &stall::measure(&study.program, policy, group.workers)?)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Tries until a try counts, or is the last one allowed; all of them are kept.
@@ -150,7 +185,10 @@ fn assemble(study: &Study, store: &Store) -> Result<Vec<Cell>, FairnessError> {
         }
         let overhead = least_overhead(kept.iter().map(|(_, rounds)| rounds.as_slice()));
         let first = cells.len();
-        cells.extend(group.policies.iter().map(|policy| cell(group, policy)));
+        for policy in &group.policies {
+            let stall = store.load_stall(&Key::new(group, policy, 0))?;
+            cells.push(Cell { stall, ..cell(group, policy) });
+        }
         for round in 0..study.rounds {
             let trace = trace_of(study, group, round)?;
             let warm_up = warm_up(&trace);
@@ -185,6 +223,7 @@ fn cell(group: &Group, policy: &str) -> Cell {
         medium: group.medium,
         load: Some(group.load),
         connections: group.sharing_name().to_owned(),
+        stall: None,
         rounds: Vec::<Round>::new(),
     }
 }

@@ -64,6 +64,8 @@ pub enum Pace {
 pub struct Run {
     /// A sample for each request.
     pub outcome: Outcome,
+    /// From when the samples' times count.
+    pub start: Mono,
     /// What the machine did meanwhile.
     pub machine: Machine,
 }
@@ -158,9 +160,10 @@ pub fn replay(
         drop(signs);
         let watch = start(starts, &news, servers);
         follow(&news, trace.requests.len() as u64, observe);
-        let machine = watch.map(quiet::Watch::end).unwrap_or_default();
+        let (machine, start) =
+            watch.map_or_else(Default::default, |(watch, start)| (watch.end(), start));
         let outcome = gather(trace, &shares, threads)?;
-        Ok(Run { outcome, machine })
+        Ok(Run { outcome, start, machine })
     })
 }
 
@@ -247,7 +250,7 @@ fn start(
     starts: Vec<Sender<Mono>>,
     news: &Receiver<Sign>,
     servers: Option<Vec<u32>>,
-) -> Option<quiet::Watch> {
+) -> Option<(quiet::Watch, Mono)> {
     for _ in &starts {
         match news.recv() {
             Ok(Sign::Ready | Sign::Count(..)) => {}
@@ -259,7 +262,7 @@ fn start(
     for start in starts {
         start.send(at).ok()?;
     }
-    Some(watch)
+    Some((watch, at))
 }
 
 /// Listens until all threads have ended.

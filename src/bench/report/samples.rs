@@ -27,6 +27,7 @@ pub(crate) fn cell(subject: &str, workers: u32, rounds: Vec<Round>) -> Cell {
         medium: Medium::Sleep,
         load: Some(0.8),
         connections: "close".into(),
+        stall: None,
         rounds,
     }
 }

@@ -93,6 +93,9 @@ pub struct FairnessArgs {
     /// more workers than CPUs) [default: sleep]
     #[arg(long, value_name = "HOW", value_parser = text(), help_heading = "Grid")]
     pub service: Option<String>,
+    /// Stop workers in turn as well, 20 times 300 ms in each cell, and count who waits for them
+    #[arg(long, help_heading = "Grid")]
+    pub stall: bool,
 }
 
 /// The flags that make a grid.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::args::FairnessArgs;
 use super::values::word;
 use super::{Misuse, fail, grid, refuse};
-use crate::bench::fairness::{Study, run};
+use crate::bench::fairness::{Stalls, Study, run};
 use crate::bench::progress::Bar;
 use crate::bench::result::{Kind, Medium};
 use crate::cli::exit::Exit;
@@ -46,7 +46,8 @@ fn study(args: &FairnessArgs) -> anyhow::Result<Result<Study, Misuse>> {
     let read = || {
         let medium = word("service", args.service.as_deref(), &MEDIA)?.unwrap_or(Medium::Sleep);
         let grid::Plan { groups, rounds, requests, seed } = grid::plan(&args.grid, medium)?;
-        Ok(Study { program, groups, rounds, requests, seed, folder })
+        let stalls = if args.stall { Stalls::Tested } else { Stalls::Untested };
+        Ok(Study { program, groups, rounds, requests, seed, folder, stalls })
     };
     Ok(read())
 }

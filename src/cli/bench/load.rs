@@ -116,6 +116,7 @@ fn results(title: &str, target: &Target, recipe: &Recipe, round: &Round) -> Resu
         medium: medium(recipe),
         load: None,
         connections: connections_text(recipe.connections),
+        stall: None,
         rounds: vec![round.clone()],
     };
     Results {
