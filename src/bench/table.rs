@@ -7,7 +7,7 @@ mod text;
 
 use serde::Serialize;
 
-use super::result::{Cell, ClassFigures, Kind, Results, Round};
+use super::result::{Cell, ClassFigures, Kind, Results, Round, Stall};
 use super::tally::Quantiles;
 
 pub use self::setting::Setting;
@@ -55,6 +55,8 @@ pub struct Row {
     pub idle_while_waiting: Option<Spread>,
     /// The longest that a request waited beside an idle worker in any round, in milliseconds.
     pub starvation_ms: Option<f64>,
+    /// What became of requests while workers were stopped, where that was tried.
+    pub stall: Option<Stall>,
     /// Jain's index of busy times: a diagnostic of load, not of fairness.
     pub jain: Option<Spread>,
     /// Requests per second.
@@ -135,6 +137,7 @@ impl Row {
             overhead_us: spread(|round| round.overhead_us),
             idle_while_waiting: spread(|round| round.idle_while_waiting),
             starvation_ms: greatest(|round| round.starvation_ms),
+            stall: cell.stall,
             jain: spread(|round| round.jain),
             requests_per_s: spread(|round| ratio(round.requests as f64, round.seconds)),
             cpu_us_per_request: spread(|round| round.cpu_us_per_request),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::super::result::Stall;
 use super::{ClassRow, Estimate, Row, Setting, Spread, Table};
 
 /// The rows as text of at most 80 columns: a part for each setting and class, in which the
@@ -10,11 +11,9 @@ use super::{ClassRow, Estimate, Row, Setting, Spread, Table};
 /// request waited, `starv` the longest such wait in ms, `CPU` that of a request in us.
 pub fn render_text(table: &Table) -> String {
     let parts = table.settings().into_iter().flat_map(|(setting, rows)| {
-        class_names(&rows)
-            .into_iter()
-            .enumerate()
-            .map(move |class| part(setting, &rows, class))
-            .collect::<Vec<_>>()
+        let classes = class_names(&rows).into_iter().enumerate();
+        let parts = classes.map(|class| part(setting, &rows, class));
+        parts.chain(stall_part(setting, &rows)).collect::<Vec<_>>()
     });
     parts.collect::<Vec<_>>().join("\n")
 }
@@ -110,6 +109,28 @@ fn line(row: &Row, at: (usize, &str), is_slowdown: bool) -> String {
     line
 }
 
+/// What the stall test found, where it was made.
+fn stall_part(setting: &Setting, rows: &[&Row]) -> Option<String> {
+    let mut text = wrapped(&plain(&format!(
+        "{}: unclaimed requests delayed > 30 ms by stops of 300 ms",
+        setting.words()
+    )));
+    let _ = writeln!(text, "policy      k stops requests delayed worst ms");
+    let mut is_empty = true;
+    for row in rows {
+        let Some(stall) = row.stall else { continue };
+        is_empty = false;
+        let Stall { stops, requests, delayed, worst_ms, .. } = stall;
+        let (subject, worst) = (plain(&row.subject), digits(worst_ms));
+        let _ = writeln!(
+            text,
+            "{subject:9} {:>3} {stops:>5} {requests:>8} {delayed:>7} {worst:>8}",
+            row.workers
+        );
+    }
+    (!is_empty).then_some(text)
+}
+
 fn bound_texts(to_bound: Option<Spread>) -> (String, String) {
     to_bound.map_or_else(
         || ("-".to_owned(), String::new()),
@@ -155,7 +176,7 @@ const COLUMNS: usize = 80;
 #[cfg(test)]
 mod tests {
     use super::super::super::report::samples::{cell, class, grid, results, round};
-    use super::super::super::result::Kind;
+    use super::super::super::result::{Cell, Kind};
     use super::*;
 
     #[test]
@@ -212,6 +233,17 @@ mod tests {
         let expected = ["jbsq", "4", "5.50", "11.0", "22.0", "2.20", "2.00-2.40", "0.100+-0.000"];
         assert_eq!(words[..8], expected, "{text}");
         assert_eq!(words[8..], ["2.00", "3.00", "60.0"], "{text}");
+    }
+
+    #[test]
+    fn a_stall_test_has_its_part_and_its_column() {
+        let stall = Stall { stops: 20, requests: 3_150, delayed: 7, excused: 1, worst_ms: 290.0 };
+        let stalled = Cell { stall: Some(stall), ..cell("rr", 4, vec![round(1, Vec::new())]) };
+        let cells = vec![stalled, cell("jbsq", 4, Vec::new())];
+        let table = Table::new([&results(Kind::Fairness, cells)]);
+        let text = render_text(&table);
+        assert!(text.contains("rr          4    20     3150       7      290\n"), "{text}");
+        assert!(!text.contains("jbsq        4    20"), "{text}");
     }
 
     #[test]
