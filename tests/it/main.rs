@@ -31,6 +31,7 @@ mod process;
 mod shortage;
 mod wait;
 
+mod bench_grid;
 mod bench_load;
 mod cli;
 mod crash;
