@@ -1,5 +1,5 @@
-//! `dispatchd bench simulate` and `bench fairness` as users meet them: small grids, in the model and
-//! on real processes, kept, gone on with and reported.
+//! `dispatchd bench simulate` and `bench fairness` as users meet them: small grids, in the model
+//! and on real processes, kept, gone on with and reported.
 
 use std::fs;
 use std::path::Path;
