@@ -1,34 +1,27 @@
-//! What the pure parts cost: a pick (design section 11 allows 50 ns at 64 workers), the engine's
-//! steps for a whole connection, a token's words, and its way through shared memory. They run
-//! between two waits of the master, so that their sum bounds what one core can dispatch.
+//! What deciding costs: a pick (design section 11 allows 50 ns at 64 workers), and the engine's
+//! steps for a whole connection. They run between two waits of the master, so that with the parts
+//! in `exchange.rs` their sum bounds what one core can dispatch.
 //!
 //! `cargo bench --bench pick`
 
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use dispatchd::engine::action::{Action, Actions};
 use dispatchd::engine::input::{Begins, Input, Terms, Word};
 use dispatchd::engine::policy::{Depth, Field, Policy, Select};
 use dispatchd::engine::worker::Patience;
 use dispatchd::engine::{Engine, Overload, Setup};
-use dispatchd::limits::{HOLD_DEFAULT, STALL_TIMEOUT, TOKEN_RING};
-use dispatchd::shm::layout::{MasterPage, WorkerPage};
-use dispatchd::shm::map::{Mapped, Writable};
-use dispatchd::shm::ring;
-use dispatchd::units::{ListenerId, Mono, PoolId, SeatId, Span, Ticket, WorkerId};
-use dispatchd::wire::token::{Say, Token};
-
-/// Tokens that a master finds in a ring when it comes round under load.
-const TOKENS: u64 = 32;
+use dispatchd::limits::{HOLD_DEFAULT, STALL_TIMEOUT};
+use dispatchd::units::{ListenerId, Mono, SeatId, Span, Ticket, WorkerId};
 
 criterion_group! {
     name = benches;
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = pick, connection_life, token, token_ring
+    targets = pick, connection_life
 }
 criterion_main!(benches);
 
@@ -36,14 +29,17 @@ criterion_main!(benches);
 /// its work at either, and a field that nothing ever changes would hide it.
 fn pick(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("pick");
-    for (name, policy) in
-        [("rr", Policy::RoundRobin), ("smooth", Policy::Weighted), ("least", Policy::Least)]
-    {
+    for (name, policy) in [
+        ("rr", Policy::RoundRobin),
+        ("wrr", Policy::Weighted),
+        ("least", Policy::Least),
+        ("jbsq", Policy::Jbsq(Depth::Auto)),
+    ] {
         for workers in [2, 8, 64, 256] {
             let mut field = field(workers);
             let mut selector = policy.selector();
             let mut turn = 0_u32;
-            group.bench_function(BenchmarkId::new(name, workers), |bencher| {
+            group.bench_function(BenchmarkId::new(name, format!("{workers} workers")), |bencher| {
                 bencher.iter(|| {
                     let seat = selector.pick(black_box(&mut field));
                     turn = turn.wrapping_add(37);
@@ -80,7 +76,7 @@ fn connection_life(criterion: &mut Criterion) {
     ] {
         for workers in [2, 64] {
             let mut pool = Pool::ready(policy, workers);
-            group.bench_function(BenchmarkId::new(name, workers), |bencher| {
+            group.bench_function(BenchmarkId::new(name, format!("{workers} workers")), |bencher| {
                 bencher.iter(|| pool.serve_one(begins));
             });
         }
@@ -128,7 +124,8 @@ impl Pool {
         pool
     }
 
-    /// From the accept to the close, as a blocking worker would report it.
+    /// From the accept to the close, as a blocking worker would report it: a turn of the master's
+    /// that ends in an offer, and one that hears of the end. Shared by nobody, they cost the most.
     fn serve_one(&mut self, begins: Begins) {
         self.ticket.generation = self.ticket.generation.wrapping_add(1);
         let ticket = self.ticket;
@@ -136,11 +133,13 @@ impl Pool {
         if begins == Begins::Client {
             self.step(Input::Readable(ticket));
         }
+        self.step(Input::Tick);
         let worker = self.offered_to().expect("an idle pool takes a connection at once");
         let words = [Word::Claimed { transit_us: 5 }, Word::Done { service_us: 20 }, Word::Closed];
         for word in words {
             self.step(Input::Word { worker, ticket, word });
         }
+        self.step(Input::Tick);
         let retired = self.out.drain().any(|action| action == Action::Retire(ticket));
         assert!(retired, "a closed connection's ticket is freed");
     }
@@ -156,39 +155,4 @@ impl Pool {
         self.now_ns += 1_000;
         self.engine.step(Mono::from_ns(self.now_ns), input, &mut self.out);
     }
-}
-
-fn token(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("token");
-    let done = done(7);
-    group.bench_function("encode", |bencher| bencher.iter(|| black_box(done).encode()));
-    let words = done.encode();
-    group.bench_function("decode", |bencher| bencher.iter(|| Token::decode(black_box(words))));
-    group.finish();
-}
-
-fn token_ring(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("ring");
-    group.throughput(Throughput::Elements(TOKENS));
-    let (_, master) = Mapped::<MasterPage, Writable>::create(c"master").expect("there is memory");
-    let (_, own) = Mapped::<WorkerPage, Writable>::create(c"worker").expect("there is memory");
-    let berth = &master.berths[0];
-    let words = done(7).encode();
-    let mut read = Vec::with_capacity(TOKEN_RING);
-    group.bench_function("push and drain 32", |bencher| {
-        bencher.iter(|| {
-            for _ in 0..TOKENS {
-                ring::push(&own, berth, black_box(words)).expect("it is emptied every time");
-            }
-            read.clear();
-            ring::drain(&own, berth, TOKEN_RING, &mut read).expect("nobody wrote nonsense");
-            black_box(read.len())
-        });
-    });
-    group.finish();
-}
-
-const fn done(slot: u32) -> Token {
-    let ticket = Ticket { slot, generation: 3 };
-    Token { pool: PoolId(0), say: Say::Done { ticket, service_us: 20 } }
 }
