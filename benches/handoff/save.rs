@@ -3,11 +3,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
-use dispatchd::sys::clock;
+use dispatchd::bench::result::Environment;
 use serde_json::{Value, json};
 
 use super::place::{self, Class};
@@ -17,12 +15,12 @@ use super::rounds::{Results, Row};
 /// Writes the run to a new folder and says to which.
 pub(crate) fn save(results: &Results) -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let commit = git(root, &["rev-parse", "--short", "HEAD"]).unwrap_or_else(|| "nocommit".into());
-    let folder = root.join(format!("bench-results/{}-{commit}-handoff", today()));
+    let command: Vec<String> = std::env::args().collect();
+    let machine = Environment::of_this_machine(command.join(" "));
+    let commit = machine.commit.as_deref().unwrap_or("nocommit");
+    let folder = root.join(format!("bench-results/{}-{commit}-handoff", machine.date));
     fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let changed = git(root, &["status", "--porcelain", "--", "src", "benches", "Cargo.lock"]);
-    let dirty = changed.is_none_or(|changed| !changed.is_empty());
-    write(&folder.join("env.json"), &environment(results, &commit, dirty))?;
+    write(&folder.join("env.json"), &environment(machine, results)?)?;
     write(&folder.join("results.json"), &figures(results))?;
     fs::write(folder.join("summary.txt"), report::render(results))?;
     Ok(folder)
@@ -61,47 +59,13 @@ fn row(row: &Row) -> Value {
     })
 }
 
-fn environment(results: &Results, commit: &str, dirty: bool) -> Value {
-    let command: Vec<String> = std::env::args().collect();
-    json!({
-        "date": today(),
-        "commit": commit,
-        "uncommitted_changes": dirty,
-        "command": command.join(" "),
-        "kernel": machine_word("/proc/sys/kernel/osrelease"),
-        "host": machine_word("/proc/sys/kernel/hostname"),
-        "cpu_model": cpu_model(),
-        "cpus_online": machine_word("/sys/devices/system/cpu/online"),
-        "governor": machine_word("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "clock_source":
-            machine_word("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
-        "load_average": machine_word("/proc/loadavg"),
-        "cpu": results.cpu.0,
-        "scheduling_class": place::class().map(Class::name),
-        "foreign_cpu_percent": results.foreign * 100.0,
-    })
-}
-
-fn today() -> String {
-    let now = UNIX_EPOCH + Duration::from_secs(clock::unix_seconds());
-    humantime::format_rfc3339_seconds(now).to_string().chars().take(10).collect()
-}
-
-/// What a file of the kernel says; `null` where it has none.
-fn machine_word(path: &str) -> Option<String> {
-    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
-}
-
-fn cpu_model() -> Option<String> {
-    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("model name"))?;
-    line.split_once(':').map(|(_, model)| model.trim().to_owned())
-}
-
-fn git(root: &Path, arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git").current_dir(root).args(arguments).output().ok()?;
-    let text = output.status.success().then(|| String::from_utf8(output.stdout).ok())??;
-    Some(text.trim().to_owned())
+/// The machine, and how it was used.
+fn environment(environment: Environment, results: &Results) -> Result<Value> {
+    let mut value = serde_json::to_value(environment)?;
+    value["cpu"] = json!(results.cpu.0);
+    value["scheduling_class"] = json!(place::class().map(Class::name));
+    value["foreign_cpu_percent"] = json!(results.foreign * 100.0);
+    Ok(value)
 }
 
 fn write(path: &Path, value: &Value) -> Result<()> {

@@ -12,7 +12,7 @@ impl Environment {
     pub fn of_this_machine(command: String) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let commit = git(root, &["rev-parse", "--short", "HEAD"]);
-        let changed = git(root, &["status", "--porcelain", "--", "src", "Cargo.lock"]);
+        let changed = git(root, &["status", "--porcelain", "--", "src", "benches", "Cargo.lock"]);
         Self {
             date: date_of(clock::unix_seconds()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
