@@ -2,6 +2,7 @@
 //! and then the trace.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,9 @@ pub(super) fn measure(
     let run = load::replay(trace, &target, &options, &mut |_| {})?;
     let mut round = summarise(trace, &run.outcome, warm_up(trace), &run.machine);
     add_idleness(&mut round, trace, &run.outcome, group.workers as usize, overhead);
+    drop(house);
+    // The log of a run that went well; where it stays, the next one overwrites it.
+    drop(fs::remove_dir_all(&folder));
     Ok(Measured { overhead_ns: overhead.as_ns(), round })
 }
 
