@@ -133,10 +133,11 @@ claims() {
       cat <<'TEXT'
 wrk2: latency from the time at which a request was due, at a constant rate per connection.
   Can claim: percentiles that a stalled server cannot hide (coordinated omission is corrected).
-  Cannot: stand for random arrivals, which are burstier than its even ones, so waits come out
-  shorter than under Poisson; nor is it open: a connection has one request outstanding, so a slow
-  answer holds its next request back ("closed" marks rows with fewer than 2 x rate x p99
-  connections, where that shapes the result). Its send timer is coarse by up to 1 ms.
+  Cannot: stand for random arrivals: each connection sends on a beat of its own, so together they
+  are evener than Poisson (or, where beats coincide, burstier), and waits differ from it; nor is it
+  open: a connection has one request outstanding, so a slow answer holds its next request back
+  ("closed" marks rows with fewer than 2 x rate x p99 connections, where that shapes the result).
+  Its send timer is coarse by up to 1 ms.
 TEXT
       ;;
     dispatchd)
@@ -258,6 +259,7 @@ plan() {
   plan_rates
   connections_short=$(connections_for "$rate_short")
   connections_long=$(connections_for "$rate_long")
+  [[ $tool != wrk ]] || connections_short=$((8 * workers)) connections_long=1
   local wanted=$((connections_short + connections_long + 100))
   (($(ulimit -n) >= wanted)) || ulimit -n "$wanted" 2>/dev/null ||
     die "$wanted open files are needed, $(ulimit -Hn) are allowed: ulimit -Hn $wanted, or less load"
@@ -285,7 +287,8 @@ together() {
     started+=($!)
   done
   for pid in "${pids[@]}"; do
-    wait "$pid" || die "$tool failed (exit code $?): $(cat "$folder"/*.err "$folder"/*.txt | tail -1)"
+    wait "$pid" ||
+      die "$tool failed (exit code $?): $(cat "$folder"/*.err "$folder"/*.txt | tail -1)"
   done
   started=("$server")
 }
@@ -329,9 +332,8 @@ run_h2load() {
 }
 
 run_wrk() {
-  local count=$((8 * workers))
-  [[ $1 == short ]] || count=1
-  bounded -t1 -c"$count" -d"${seconds}s" "${close_header[@]}" "$url$(path_of "$1")"
+  bounded -t1 -c"$(of_class connections "$1")" -d"${seconds}s" "${close_header[@]}" \
+    "$url$(path_of "$1")"
 }
 
 # dispatchd's own generator draws both classes itself, from one seed.
@@ -449,7 +451,9 @@ counts() {
         $1 ~ /"seconds"$/ { seconds = $2 } $1 ~ /"errors"$/ { errors = $2 }
         $1 ~ /"name"$/ { inside = $2 "," == class }
         inside && $1 ~ /"requests"$/ { answers = $2; inside = 0 }
-        END { printf "%d %.1f %d\n", answers, answers / seconds, class == "\"short\"," ? errors : 0 }' \
+        # It counts errors of both classes together: they stand in the first row.
+        END { if (class != "\"short\",") errors = 0
+          printf "%d %.1f %d\n", answers, answers / seconds, errors }' \
         "$folder/out/results.json"
       ;;
   esac
@@ -519,7 +523,8 @@ note_of() {
 
 # Why bench load says that its round does not count, if it does, with no comma in it.
 rejection() {
-  [[ $tool != dispatchd ]] || sed -n 's/.*"rejected": "\(.*\)",$/\1/p' "$1/out/results.json" | tr , ';'
+  [[ $tool != dispatchd ]] ||
+    sed -n 's/.*"rejected": "\(.*\)",$/\1/p' "$1/out/results.json" | tr , ';'
 }
 
 # One line on a terminal, overwritten by the next.
@@ -532,7 +537,8 @@ measure() {
   start_server "$policy"
   progress "$policy: warming up"
   run_tool "$scratch/warm-up/$policy" 2
-  [[ $tool != wrk2 ]] || discarded=$(((wrk2_calibration_s * 1000 + connections_short * 5 + 999) / 1000))
+  [[ $tool != wrk2 ]] ||
+    discarded=$((wrk2_calibration_s + (connections_short * 5 + 999) / 1000))
   progress "$policy: $tool for $((duration + discarded)) s"
   # shellcheck disable=SC2086 # a list of numbers
   server_before=$(cpu_ns $server_pids)
@@ -568,8 +574,8 @@ report() {
       for (line = 1; line <= reasons; line++) print "DOES NOT COUNT: " reason[line]
       if (errors) print "DOES NOT COUNT: " errors " errors"
     }' "$scratch/samples.csv"
-  echo "both: merged from the histograms of the two classes. One run per policy, one after the other:"
-  echo "a look at the shape; differences need the interleaved rounds of \`dispatchd bench fairness\`."
+  echo "both: merged from the histograms of the two classes. One run per policy, one after the"
+  echo "other: a look at the shape; to tell policies apart, \`dispatchd bench fairness\` interleaves."
   claims
 }
 
@@ -627,7 +633,8 @@ JSON
 
 read_arguments "$@"
 for needed in awk getconf paste; do
-  command -v "$needed" >/dev/null || die "$needed is missing: apt-get install mawk libc-bin coreutils"
+  command -v "$needed" >/dev/null ||
+    die "$needed is missing: apt-get install mawk libc-bin coreutils"
 done
 build
 choose_tool
