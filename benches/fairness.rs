@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use dispatchd::bench::fairness::{self, Progress, Study};
+use dispatchd::bench::fairness::{self, Progress, Stalls, Study};
 use dispatchd::bench::grid::{Axes, Sharing};
 use dispatchd::bench::result::{Cell, Environment, FORMAT, Kind, Medium, Results};
 use dispatchd::bench::table::{Row, Spread, Table, digits, plain, render_text};
@@ -112,6 +112,7 @@ fn study(args: &Args, folder: PathBuf) -> Result<Study> {
         requests: if is_trial { 500 } else { args.requests },
         seed: 1,
         folder,
+        stalls: Stalls::Untested,
     })
 }
 
