@@ -2,7 +2,7 @@
 //! traces, so that a difference between them is the policy's.
 
 use super::mix::{Mix, MixError, Service};
-use super::result::Medium;
+use super::result::{Cell, Medium};
 use super::trace::{Arrivals, Connections, Recipe};
 
 /// Policies under the same load.
@@ -122,6 +122,21 @@ impl Group {
         match self.sharing {
             Sharing::Close => "close",
             Sharing::KeepAlive => "keep-alive",
+        }
+    }
+
+    /// The cell of one policy, without rounds yet.
+    pub fn cell(&self, policy: &str) -> Cell {
+        Cell {
+            subject: policy.to_owned(),
+            workers: self.workers,
+            speeds: self.speeds.clone(),
+            mix: self.mix.name.clone(),
+            medium: self.medium,
+            load: Some(self.load),
+            connections: self.sharing_name().to_owned(),
+            stall: None,
+            rounds: Vec::new(),
         }
     }
 

@@ -6,7 +6,7 @@ use thiserror::Error;
 use super::grid::Group;
 use super::model::{self, Costs, Pool};
 use super::quiet::Machine;
-use super::result::{Cell, Medium, Round};
+use super::result::{Cell, Round};
 use super::summary::summarise;
 use super::trace::{RecipeError, Trace};
 use super::yardstick::{add_bound, add_idleness};
@@ -50,7 +50,7 @@ pub fn run(study: &Study, observe: &mut dyn FnMut(&str)) -> Result<Vec<Cell>, St
         let policies: Vec<Policy> =
             group.policies.iter().map(|name| parse(name)).collect::<Result<_, _>>()?;
         let first = cells.len();
-        cells.extend(group.policies.iter().map(|name| cell(group, name)));
+        cells.extend(group.policies.iter().map(|name| group.cell(name)));
         for round in 0..study.rounds {
             let seed = study.seed.wrapping_add(u64::from(round));
             let trace = Trace::draw(group.recipe(seed, study.requests))?;
@@ -88,20 +88,6 @@ fn simulate(study: &Study, group: &Group, policy: Policy, trace: &Trace) -> Roun
     round
 }
 
-fn cell(group: &Group, policy: &str) -> Cell {
-    Cell {
-        subject: policy.to_owned(),
-        workers: group.workers,
-        speeds: group.speeds.clone(),
-        mix: group.mix.name.clone(),
-        medium: Medium::Simulated,
-        load: Some(group.load),
-        connections: group.sharing_name().to_owned(),
-        stall: None,
-        rounds: Vec::new(),
-    }
-}
-
 fn parse(name: &str) -> Result<Policy, StudyError> {
     policy::parse(name).map_err(|wrong| wrong.given_as("--policy", name).into())
 }
@@ -109,6 +95,7 @@ fn parse(name: &str) -> Result<Policy, StudyError> {
 #[cfg(test)]
 mod tests {
     use super::super::grid::{Axes, Sharing};
+    use super::super::result::Medium;
     use super::*;
 
     fn study(policies: &[&str]) -> Study {

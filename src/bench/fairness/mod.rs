@@ -16,7 +16,7 @@ use self::measure::Measured;
 use self::store::{Key, Store};
 use super::grid::{Group, Sharing};
 use super::load::LoadError;
-use super::result::{Cell, Round};
+use super::result::Cell;
 use super::simulate::warm_up;
 use super::trace::{RecipeError, Trace};
 use super::yardstick::add_bound;
@@ -187,7 +187,7 @@ fn assemble(study: &Study, store: &Store) -> Result<Vec<Cell>, FairnessError> {
         let first = cells.len();
         for policy in &group.policies {
             let stall = store.load_stall(&Key::new(group, policy, 0))?;
-            cells.push(Cell { stall, ..cell(group, policy) });
+            cells.push(Cell { stall, ..group.cell(policy) });
         }
         for round in 0..study.rounds {
             let trace = trace_of(study, group, round)?;
@@ -212,18 +212,4 @@ fn least_overhead<'a>(policies: impl Iterator<Item = &'a [Vec<Measured>]>) -> Sp
         all.get(all.len() / 2).copied()
     };
     policies.filter_map(median).min().unwrap_or_default()
-}
-
-fn cell(group: &Group, policy: &str) -> Cell {
-    Cell {
-        subject: policy.to_owned(),
-        workers: group.workers,
-        speeds: group.speeds.clone(),
-        mix: group.mix.name.clone(),
-        medium: group.medium,
-        load: Some(group.load),
-        connections: group.sharing_name().to_owned(),
-        stall: None,
-        rounds: Vec::<Round>::new(),
-    }
 }
