@@ -18,7 +18,8 @@ use crate::units::{Cpu, Mono, Span};
 pub struct Machine {
     /// Share of the time of the allowed CPUs that went neither to the generator nor to the server,
     /// with what the hypervisor stole; none where the server's processes are unknown, or the run
-    /// was too short to tell.
+    /// was too short to tell. Interrupts that wake an idle CPU are nobody's and count here: some
+    /// 4 us for each request to a worker that sleeps in between.
     pub foreign_cpu: Option<f64>,
     /// CPU time of the server's processes.
     pub server_cpu: Option<Span>,

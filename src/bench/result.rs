@@ -1,6 +1,7 @@
 //! Results as data: what was run, on what, and what came of it. Tables, pictures and the report
 //! are made of this and of nothing else, so that a result can be read again years later.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -138,6 +139,9 @@ pub struct Round {
     pub requests: u64,
     /// Requests that got no answer, or not a good one.
     pub errors: u64,
+    /// How those ended, in words, with how many of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failures: BTreeMap<String, u64>,
     /// How long it took.
     pub seconds: f64,
     /// Why this round does not count, if it does not.

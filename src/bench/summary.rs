@@ -17,12 +17,14 @@ pub fn summarise(trace: &Trace, outcome: &Outcome, warmup: Span, machine: &Machi
     let counted = || counted(trace, outcome, warmup);
     let classes = tally_classes(trace, outcome, warmup);
     let workers = workers(trace, outcome, warmup);
+    let failures = failures(trace, outcome, warmup);
     let end = counted().map(|(_, sample)| sample.done).max().unwrap_or(warmup);
     let all = trace.requests.len() as f64;
     Round {
         seed: trace.recipe.seed,
         requests: counted().count() as u64,
-        errors: counted().filter(|(_, sample)| !sample.fate.is_good()).count() as u64,
+        errors: failures.values().sum(),
+        failures,
         seconds: us(end) / 1e6 - us(warmup) / 1e6,
         rejected: reason_to_reject(trace, outcome, warmup, machine),
         lateness_us: Some(outcome.lateness_us(trace)),
@@ -79,7 +81,7 @@ pub fn tally_classes(trace: &Trace, outcome: &Outcome, warmup: Span) -> Vec<Clas
 }
 
 /// How the counted requests ended that were not answered well, with how many of them, in words.
-pub fn failures(trace: &Trace, outcome: &Outcome, warmup: Span) -> BTreeMap<String, u64> {
+fn failures(trace: &Trace, outcome: &Outcome, warmup: Span) -> BTreeMap<String, u64> {
     let mut failures = BTreeMap::new();
     for (_, sample) in counted(trace, outcome, warmup) {
         if !sample.fate.is_good() {
@@ -292,7 +294,7 @@ mod tests {
         assert_eq!((round.requests, round.errors), (50, 0));
         assert_eq!(round.rejected, None);
         assert_eq!(round.classes.iter().map(|class| class.requests).sum::<u64>(), 50);
-        assert!(failures(&trace, &outcome, warmup).is_empty());
+        assert!(round.failures.is_empty());
         assert!((round.seconds - 0.498).abs() < 1e-9);
     }
 
@@ -314,7 +316,7 @@ mod tests {
         assert!(9e6 < round.classes[0].latency_us.p99);
         let tally = &tally_classes(&trace, &outcome, Span::ZERO)[0];
         assert_eq!((tally.requests, tally.latency.count()), (100, 80));
-        let failures: Vec<_> = failures(&trace, &outcome, Span::ZERO).into_iter().collect();
+        let failures: Vec<_> = round.failures.into_iter().collect();
         let expected = [("connection broken", 10), ("status 404", 10), ("timed out", 5)];
         assert_eq!(failures, expected.map(|(text, count)| (text.to_owned(), count)));
     }

@@ -72,7 +72,6 @@ fn prepare_outputs(args: &LoadArgs, trace: &Trace) -> anyhow::Result<()> {
 /// Sums up, saves and prints.
 fn tell(args: &LoadArgs, target: &Target, trace: &Trace, warmup: Span, run: &Run) -> Exit {
     let round = summary::summarise(trace, &run.outcome, warmup, &run.machine);
-    let failures = summary::failures(trace, &run.outcome, warmup);
     let recipe = &trace.recipe;
     let title = format!(
         "{target}: {} at {} requests/s, {}",
@@ -89,7 +88,7 @@ fn tell(args: &LoadArgs, target: &Target, trace: &Trace, warmup: Span, run: &Run
     let text = if args.json {
         serde_json::to_string_pretty(&results).expect("plain data becomes JSON") + "\n"
     } else {
-        table::render(&title, &round, &failures)
+        table::render(&title, &round)
     };
     print_or_fail(&text, verdict(&round))
 }

@@ -1,19 +1,18 @@
 //! What a load run found, as a table for people.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::bench::result::{ClassFigures, Round};
 use crate::bench::tally::Quantiles;
 
-/// The table of one round; `failures` as `bench::summary::failures` has them.
-pub(super) fn render(title: &str, round: &Round, failures: &BTreeMap<String, u64>) -> String {
+/// The table of one round.
+pub(super) fn render(title: &str, round: &Round) -> String {
     let mut lines = vec![title.to_owned(), String::new()];
     lines.extend(classes(&round.classes));
     lines.push(String::new());
     let rate = (round.requests - round.errors) as f64 / round.seconds.max(1e-9);
     lines.push(row("answered", &format!("{rate:.1} requests/s over {:.2} s", round.seconds)));
-    lines.push(row("errors", &errors(round, failures)));
+    lines.push(row("errors", &errors(round)));
     if let Some(late) = round.lateness_us {
         let Quantiles { p50, p99, max, .. } = late;
         let text = format!("p50 {}, p99 {}, max {}", time(p50), time(p99), time(max));
@@ -57,12 +56,12 @@ fn classes(classes: &[ClassFigures]) -> Vec<String> {
     std::iter::once(head).chain(classes.iter().map(line)).collect()
 }
 
-fn errors(round: &Round, failures: &BTreeMap<String, u64>) -> String {
+fn errors(round: &Round) -> String {
     if round.errors == 0 {
         return format!("none of {}", round.requests);
     }
     let kinds: Vec<String> =
-        failures.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+        round.failures.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
     format!("{} of {}: {}", round.errors, round.requests, kinds.join(", "))
 }
 
@@ -123,6 +122,7 @@ mod tests {
         Round {
             requests: 100,
             errors: 3,
+            failures: [("timed out".to_owned(), 1), ("status 404".to_owned(), 2)].into(),
             seconds: 2.0,
             lateness_us: Some(quantiles),
             classes: vec![class("short", Some(quantiles.map(|x| x / 100.0))), class("/", None)],
@@ -134,8 +134,7 @@ mod tests {
 
     #[test]
     fn the_table_has_every_figure() {
-        let failures = [("timed out".to_owned(), 1), ("status 404".to_owned(), 2)].into();
-        let text = render("title", &round(), &failures);
+        let text = render("title", &round());
         let has = |words: &[&str]| {
             let found = text.lines().any(|line| line.split_whitespace().eq(words.iter().copied()));
             assert!(found, "{words:?}:\n{text}");
@@ -152,7 +151,7 @@ mod tests {
             assert!(text.contains(part), "{part}:\n{text}");
         }
         let quiet = Round { foreign_cpu: Some(0.012), errors: 0, ..round() };
-        let text = render("title", &quiet, &BTreeMap::new());
+        let text = render("title", &quiet);
         assert!(text.contains("1.2 %") && text.contains("none of 100"), "{text}");
     }
 
