@@ -236,10 +236,10 @@ keepalive 64; keepalive_requests 1000000000; }}
     }}
   }}"""
 
-    def haproxy(self, peer, content):
+    def haproxy(self, peer, content, threads=None):
         peer.port = free_port()
         text = f"""global
-  nbthread {self.workers}
+  nbthread {threads or self.workers}
   maxconn 8192
 defaults
   mode http
@@ -262,11 +262,11 @@ frontend here
             file.write(self.body)
         self.haproxy(peer, f"  http-request return status 200 content-type text/plain file {page}")
 
-    def haproxy_balancer(self, peer, method):
-        servers = "\n".join(f"  server s{number} 127.0.0.1:{port}"
+    def haproxy_balancer(self, peer, method, limit="", threads=None):
+        servers = "\n".join(f"  server s{number} 127.0.0.1:{port}{limit}"
                             for number, port in enumerate(self.backend_ports()))
         self.haproxy(peer, f"  default_backend all\nbackend all\n  balance {method}\n"
-                           f"  http-reuse always\n{servers}")
+                           f"  http-reuse always\n{servers}", threads)
 
     def backend_pids(self, peer):
         return [] if peer.serves else [backend.master for backend in self.backends]
@@ -330,8 +330,8 @@ def contestants(stage):
         return Peer(name, lambda peer: stage.nginx(peer, stage.nginx_balancer(method)),
                     serves=False)
 
-    def haproxy_lb(name, method):
-        return Peer(name, lambda peer: stage.haproxy_balancer(peer, method), serves=False)
+    def haproxy_lb(name, method, *more):
+        return Peer(name, lambda peer: stage.haproxy_balancer(peer, method, *more), serves=False)
 
     return {
         None: [ours("rr"), ours("jbsq"), ours("shared")],
@@ -339,7 +339,8 @@ def contestants(stage):
                   nginx_lb("nginx > rr", ""), nginx_lb("nginx > least_conn", " least_conn;")],
         "haproxy": [Peer("HAProxy", stage.haproxy_static, skew=False),
                     haproxy_lb("HAProxy > rr", "roundrobin"),
-                    haproxy_lb("HAProxy > leastconn", "leastconn")],
+                    haproxy_lb("HAProxy > leastconn", "leastconn"),
+                    haproxy_lb("HAProxy > maxconn 1", "leastconn", " maxconn 1", 1)],
         "node": [Peer("Node cluster rr", lambda peer: stage.node(peer, "rr")),
                  Peer("Node cluster none", lambda peer: stage.node(peer, "none"))],
         "pm2": [Peer("PM2 cluster", stage.pm2)],
@@ -357,9 +358,10 @@ def notes(stage, missing):
         "100 ms; what they do about long requests is balance them, which the rows with > show.",
         "Rows with > : a balancer before as many dispatchds of one worker each, so HTTP is parsed "
         "twice and their CPU is the balancer's and the backends'. No figure for /: it would measure "
-        "the backends. HAProxy's `maxconn 1` (requests wait in it until a backend is free) would "
-        "be the fairest of them, but is not in the table: here it took 0.6 ms of CPU per request, "
-        "which nobody has explained yet, so the figure may be this set-up's fault.",
+        "the backends.",
+        "HAProxy > maxconn 1: requests wait in HAProxy until a backend is free. It has one thread: "
+        "with two they wake each other over the queue, CPU per request doubles and p99 is a fifth "
+        "worse.",
         "Node and PM2: /sleep blocks the event loop (Atomics.wait), as dispatchd's does.",
         "us: CPU per request, of all processes of the server; of wrk beside it. master MiB: its "
         "resident memory; PM2's is its daemon. all MiB: every process's share (PSS).",
@@ -468,9 +470,15 @@ def run_rounds(stage, given):
     return samples
 
 
+def counts(sample):
+    return not (sample["errors"] or sample.get("rejected")
+                or sample["foreign_percent"] > FOREIGN_ALLOWED)
+
+
 def values(samples, server, workload, key):
-    return [each[key] for each in samples
-            if each["server"] == server and each["workload"] == workload]
+    """By round; what does not count is left out."""
+    return {each["round"]: each[key] for each in samples if counts(each)
+            and each["server"] == server and each["workload"] == workload}
 
 
 # Heading, workload, key, format, and whether more is better (None: not compared).
@@ -502,8 +510,8 @@ def table(stage, samples):
         row = f"{peer.name:20}"
         for at, (_, workload, key, form, _) in enumerate(COLUMNS):
             found = values(samples, peer.name, workload, key)
-            row += START.get(at, " ") + \
-                f"{form.format(statistics.median(found)) if found else '-':>{8 if at < 8 else 9}}"
+            middle = form.format(statistics.median(found.values())) if found else "-"
+            row += START.get(at, " ") + f"{middle:>{8 if at < 8 else 9}}"
         lines.append(row)
     return lines
 
@@ -519,8 +527,8 @@ def compared(stage, samples, ours="dispatchd jbsq"):
             continue
         groups = {"ahead": [], "BEHIND": [], "even": []}
         for heading, workload, key, more in metrics:
-            pairs = list(zip(values(samples, ours, workload, key),
-                             values(samples, peer.name, workload, key)))
+            mine, theirs = (values(samples, name, workload, key) for name in [ours, peer.name])
+            pairs = [(mine[at], theirs[at]) for at in mine.keys() & theirs.keys()]
             if not pairs or any(theirs == 0 for _, theirs in pairs):
                 continue
             ratios = [mine / theirs for mine, theirs in pairs]
@@ -557,7 +565,8 @@ def report(stage, samples, given, missing):
     heads = [f"{peer.name} {len(fetch(peer.port))}" for peer in stage.peers if peer.serves]
     return "\n".join([
         f"dispatchd and its peers: {stage.workers} workers each, median of {given.rounds} "
-        f"interleaved rounds of {given.seconds} s (skew: {given.skew_seconds} s)",
+        f"interleaved rounds of {given.seconds} s (skew: {given.skew_seconds} s), those that do "
+        "not count left out",
         f"keep and close: wrk -t2 -c{CONNECTIONS} on /; skew: 99 % of 1 ms and 1 % of 100 ms "
         f"(sleep), Poisson at load {LOAD}, close", "",
         *table(stage, samples), "",
