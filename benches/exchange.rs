@@ -156,7 +156,7 @@ fn frame(criterion: &mut Criterion) {
 
 fn encode(tickets: &[Ticket], words: &mut Vec<u64>) {
     words.clear();
-    words.push(Header { pool: PoolId(0), kind: Kind::Lend }.encode());
+    words.push(Header { pool: PoolId(0), kind: Kind::Offer }.encode());
     words.extend(tickets.iter().map(|ticket| ticket.to_word()));
 }
 

@@ -23,7 +23,7 @@ pub const PARCEL_MAX: usize = 16;
 /// Greatest depth of `jbsq:n`; three and more are worth nothing (scheduling.md, T4).
 pub const JBSQ_DEPTH_MAX: u32 = 64;
 /// Greatest depth that `jbsq` chooses by itself.
-pub const JBSQ_AUTO_DEPTH_MAX: u32 = 8;
+pub const JBSQ_AUTO_DEPTH_MAX: u32 = 16;
 /// Greatest weight of `--weight`.
 pub const WEIGHT_MAX: u32 = 1_000;
 /// CPUs that can be named: the kernel's fixed-size mask, which pinning uses, holds no more.
@@ -54,6 +54,10 @@ pub const TOKENS_PER_TURN: usize = TOKEN_RING;
 
 /// An offer unclaimed for so long is taken back.
 pub const RECALL_AFTER: Span = Span::from_ms(10);
+
+/// How often that time doubles, while workers come for their offers and find them taken back: where
+/// all are slow, nobody would get anything otherwise.
+pub const RECALL_DOUBLINGS_MAX: u32 = 6;
 /// What waits behind a running request goes to an idle worker after the gap, and not before this.
 pub const REBALANCE_AFTER_MIN: Span = Span::from_us(50);
 /// The same under policies of fixed shares, and only from a worker that serves nothing: a hiccup

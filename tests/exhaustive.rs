@@ -56,7 +56,7 @@ fn live_on(state: State, life: Life, now: Mono, left: u32) -> u64 {
 
 fn check_state(state: State, life: Life, now: Mono) {
     let alive = match state {
-        State::Vacant | State::Reclaiming => false,
+        State::Vacant | State::Reclaiming { .. } => false,
         State::Starting { .. }
         | State::Ready
         | State::Draining { .. }
@@ -64,7 +64,7 @@ fn check_state(state: State, life: Life, now: Mono) {
         | State::Killing => true,
     };
     assert_eq!(alive, life.process, "{state:?} is wrong about its process");
-    assert_eq!(state == State::Reclaiming, life.unburied);
+    assert_eq!(matches!(state, State::Reclaiming { .. }), life.unburied);
     assert_eq!(state == State::Killing, alive && life.killed, "a kill is for good");
     if state.deadline().is_some() {
         let (next, _) = state.on(Cue::Overdue, now, PATIENCE).expect("a deadline is kept");
@@ -72,7 +72,8 @@ fn check_state(state: State, life: Life, now: Mono) {
     }
     if alive {
         let end = state.on(Cue::Exited, now, PATIENCE);
-        assert_eq!(end, Some((State::Reclaiming, Effect::Recall)), "a death is never missed");
+        let reclaiming = State::Reclaiming { recovered: 0 };
+        assert_eq!(end, Some((reclaiming, Effect::Recall)), "a death is never missed");
         let kill = state.on(Cue::Kill, now, PATIENCE);
         let expected = (!life.killed).then_some((State::Killing, Effect::SendKill));
         assert_eq!(kill, expected);
@@ -109,7 +110,7 @@ fn check_cue(state: State, life: Life, cue: Cue, now: Mono) -> (State, Life) {
             (then.told_to_go, then.killed) = (true, true);
         }
         Effect::Recall => {
-            assert!(life.process, "what never lived has nothing to read back");
+            assert!(life.process, "what never lived has nothing to give back");
             (then.process, then.unburied) = (false, true);
         }
     }
@@ -118,13 +119,14 @@ fn check_cue(state: State, life: Life, cue: Cue, now: Mono) -> (State, Life) {
 
 const TICKETS: [Ticket; 2] = [Ticket { slot: 0, generation: 1 }, Ticket { slot: 1, generation: 1 }];
 
-const WORDS: [Word; 6] = [
+const WORDS: [Word; 7] = [
     Word::Closed,
     Word::Claimed { transit_us: 5 },
     Word::Done { service_us: 9 },
     Word::Waiting,
     Word::Resumed,
     Word::Pinned,
+    Word::Missed,
 ];
 
 /// The engine, and what the shell's side of the contract allows next.
@@ -135,7 +137,7 @@ struct Shell {
     /// Tickets that have been used: the shell gives none out twice.
     used: BTreeSet<Ticket>,
     /// Recalls that are not answered.
-    recalls: BTreeSet<WorkerId>,
+    recalls: BTreeSet<Ticket>,
     running: BTreeSet<WorkerId>,
     sweeping: bool,
 }
@@ -151,7 +153,7 @@ fn every_short_story_of_the_engine_keeps_its_laws_on_credit() {
 }
 
 #[test]
-fn every_short_story_of_the_engine_keeps_its_laws_with_lent_connections() {
+fn every_short_story_of_the_engine_keeps_its_laws_with_several_at_once() {
     tell(Policy::Least, 2);
 }
 
@@ -225,8 +227,8 @@ impl Shell {
             Input::Arrived { ticket, .. } => {
                 self.used.insert(ticket);
             }
-            Input::RecallEnded(worker) => {
-                self.recalls.remove(&worker);
+            Input::Recalled(ticket) | Input::TooLate(ticket) | Input::Refused { ticket, .. } => {
+                self.recalls.remove(&ticket);
             }
             Input::Exited { worker, .. } => {
                 self.running.remove(&worker);
@@ -240,13 +242,13 @@ impl Shell {
     fn obey(&mut self, actions: &mut Actions) {
         for action in actions.drain() {
             match action {
-                Action::Recall(worker) => {
-                    self.recalls.insert(worker);
+                Action::Recall { ticket, .. } => {
+                    assert!(self.recalls.insert(ticket), "{ticket} is recalled twice");
                 }
                 Action::Spawn { worker, .. } => {
                     assert!(self.running.insert(worker), "{worker} is started twice");
                 }
-                Action::Offer { ticket, to, .. } => {
+                Action::Offer { ticket, to } => {
                     assert!(self.running.contains(&to), "{ticket} is offered to the dead {to}");
                 }
                 Action::Bury(worker) => {
@@ -280,7 +282,6 @@ impl Shell {
             Input::Command(Command::Stop),
             Input::Command(Command::StopFast),
         ];
-        inputs.extend(self.recalls.iter().map(|worker| Input::RecallEnded(*worker)));
         if self.sweeping {
             inputs.push(Input::ListenersClosed);
         }
@@ -312,12 +313,12 @@ impl Shell {
             Some(Place::Watched { .. } | Place::Expiring) => {
                 inputs.extend([Input::Readable(ticket), Input::HungUp(ticket)]);
             }
-            Some(Place::Offered { to, .. }) => {
+            Some(Place::Offered { .. }) => {
                 for why in [Refusal::Full, Refusal::TooManyInFlight, Refusal::Gone] {
                     inputs.push(Input::Refused { ticket, why });
                 }
-                if self.recalls.contains(&to) {
-                    inputs.push(Input::Recalled(ticket));
+                if self.recalls.contains(&ticket) {
+                    inputs.extend([Input::Recalled(ticket), Input::TooLate(ticket)]);
                 }
             }
             Some(Place::Delivered { .. }) => {}

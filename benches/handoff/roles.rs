@@ -17,8 +17,7 @@ use nix::sys::signal::Signal;
 
 use super::client::{REQUEST, RESPONSE};
 
-/// Connections that the parcel worker can have begun at once; above one the master lends, and
-/// offers travel together.
+/// Connections that the parcel worker can have begun at once, so that as many come together.
 const CONCURRENCY: u32 = 64;
 
 /// The SDK's blocking worker, as the documentation shows it.
@@ -47,20 +46,20 @@ pub(crate) fn serve_parcels() -> Result<()> {
 }
 
 fn serve_offer(link: &mut Link, offer: Offer) {
-    let Offer { ticket, socket, lent, .. } = offer;
+    let Offer { ticket, socket, .. } = offer;
     let began_at = clock::monotonic();
-    link.claim(ticket, began_at);
+    if !link.claim(ticket, began_at) {
+        return;
+    }
     link.began(began_at);
     let mut stream = File::from(socket);
     answer(&mut stream);
     let now = clock::monotonic();
     link.ended(now);
     link.closed();
-    if lent {
-        // The master has a copy still: without this our close sends no FIN. It fails when the
-        // client is gone already, which is no news.
-        socket::shutdown(stream.as_fd()).unwrap_or_default();
-    }
+    // The master may have a copy still: without this our close sends no FIN. It fails when the
+    // client is gone already, which is no news.
+    socket::shutdown(stream.as_fd()).unwrap_or_default();
     let service_us = micros(now.since(began_at));
     link.say_all(&[Say::Done { ticket, service_us }, Say::Closed(ticket)]);
 }

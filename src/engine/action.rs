@@ -21,12 +21,15 @@ pub enum Action {
         ticket: Ticket,
         /// To whom.
         to: WorkerId,
-        /// Whether our copy goes with it.
-        custody: Custody,
     },
-    /// Read back all that the worker has not received, then say `RecallEnded`.
-    Recall(WorkerId),
-    /// The lent connection is claimed: our copy may go.
+    /// Take an offer back unless it is claimed: say `Recalled` or `TooLate`.
+    Recall {
+        /// The connection.
+        ticket: Ticket,
+        /// From whom.
+        from: WorkerId,
+    },
+    /// The connection is claimed: our copy may go.
     Release(Ticket),
     /// The ticket has ended: free it, and close the descriptor if we still have it.
     Retire(Ticket),
@@ -45,22 +48,12 @@ pub enum Action {
     Terminate(WorkerId),
     /// Send SIGKILL.
     Kill(WorkerId),
-    /// The process is gone and its channel empty: let go of both.
+    /// The process is gone, and nothing of its is left: let go of its channel and its page.
     Bury(WorkerId),
     /// Tell whoever listens.
     Emit(Event),
     /// Everything has ended.
     Exit(Outcome),
-}
-
-/// Who keeps a connection while its worker has not begun with it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Custody {
-    /// The channel alone, until the worker receives it. Receipt and claim are then one act, so
-    /// such an offer travels alone.
-    Transfer,
-    /// The master keeps a copy until the worker claims it. Offers may travel together.
-    Lend,
 }
 
 /// How the master ends.

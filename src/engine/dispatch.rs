@@ -1,22 +1,18 @@
 //! The way of a connection through the engine: arrival, hold queue, pick, offer, claim, and back
 //! to the hold queue when a worker leaves it lying.
 
-use super::action::{Action, Actions, Custody};
+use super::action::{Action, Actions};
 use super::event::Event;
 use super::input::{Begins, Load, Refusal, Word};
-use super::ledger::{Credit, Grip, Place};
+use super::ledger::{Credit, Grip, Place, Recall};
 use super::policy::{Binder, Rebinds, Select};
 use super::worker::{Attention, State, Worker};
 use super::{Engine, Overload};
 use crate::limits::{
-    ACCEPT_PAUSE, OFFER_PAUSE, RECALL_AFTER, RECALL_AFTER_FIXED, RESUMED_BEYOND_CREDIT_MAX,
-    TICKETS_MAX,
+    ACCEPT_PAUSE, OFFER_PAUSE, RECALL_AFTER, RECALL_AFTER_FIXED, RECALL_DOUBLINGS_MAX,
+    RESUMED_BEYOND_CREDIT_MAX, TICKETS_MAX,
 };
 use crate::units::{Mono, Span, Ticket, WorkerId};
-
-/// Time that a worker which left an offer lying is not tried again: short, since it may be well
-/// again, and whoever it is tried with waits no longer than for the next recall.
-const OVERDUE_PAUSE: Span = RECALL_AFTER.times(2);
 
 impl Engine {
     pub(super) fn arrived(&mut self, now: Mono, ticket: Ticket, begins: Begins, out: &mut Actions) {
@@ -78,42 +74,37 @@ impl Engine {
             }
         }
         self.refresh(to);
+        self.bury_if_settled(now, to, out);
     }
 
-    /// An unread offer is back from the kept end. Its worker is told apart by its state: a live
-    /// one was stalled, a dead one is being buried.
-    pub(super) fn recalled(&mut self, ticket: Ticket) {
+    /// An offer is back: nobody has begun with it, and nobody can but whoever is offered it next.
+    pub(super) fn recalled(&mut self, now: Mono, ticket: Ticket, out: &mut Actions) {
         let Some(Place::Offered { to, .. }) = self.ledger.place(ticket) else { return };
         self.take_back(ticket, to);
         let Some(worker) = self.worker_mut(to) else { return };
-        if let Attention::Recalling { recalled } = &mut worker.attention {
-            *recalled += 1;
+        worker.recalled += 1;
+        match &mut worker.state {
+            State::Reclaiming { recovered } => {
+                *recovered += 1;
+                self.counters.recovered += 1;
+            }
+            State::Vacant
+            | State::Starting { .. }
+            | State::Ready
+            | State::Draining { .. }
+            | State::Terminating { .. }
+            | State::Killing => self.counters.recalled += 1,
         }
-        if worker.state == State::Reclaiming {
-            self.counters.recovered += 1;
-        } else {
-            self.counters.recalled += 1;
-        }
+        self.refresh(to);
+        self.bury_if_settled(now, to, out);
     }
 
-    pub(super) fn recall_ended(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
-        let Some(worker) = self.worker_mut(id) else { return };
-        if worker.state == State::Reclaiming {
-            return self.bury(now, id, out);
-        }
-        let Attention::Recalling { recalled } = worker.attention else { return };
-        worker.attention = Attention::Overdue { until: now.after(OVERDUE_PAUSE) };
-        let (seat, serving) = (worker.seat, worker.is_serving());
-        let silent_since = *worker.silent_since.get_or_insert(now);
-        // What did not come back has been received, though no token says so yet.
-        for ticket in self.ledger.offers_of(id) {
-            self.receive(ticket);
-        }
-        // Told once per stall, not once per try; one that serves another request does not stall.
-        if 0 < recalled && !serving && now.since(silent_since) < OVERDUE_PAUSE {
-            out.emit(Event::Stalled { worker: id, seat, recalled });
-        }
-        self.refresh(id);
+    /// The worker was faster: it has the connection, and its word will say so.
+    pub(super) fn too_late(&mut self, now: Mono, ticket: Ticket, out: &mut Actions) {
+        let Some(Place::Offered { to, .. }) = self.ledger.place(ticket) else { return };
+        self.deliver(ticket, to, Grip::Found, out);
+        self.refresh(to);
+        self.bury_if_settled(now, to, out);
     }
 
     pub(super) fn word(
@@ -127,19 +118,22 @@ impl Engine {
         if self.worker(id).is_none() {
             return;
         }
-        self.sign_of_life(now, id);
+        self.sign_of_life(id);
         let place = self.ledger.place(ticket);
         let known = match (place, word) {
+            // By now it may be anybody's.
+            (_, Word::Missed) => self.missed(id),
             (Some(Place::Offered { to, .. }), Word::Claimed { transit_us }) if to == id => {
-                self.receive(ticket);
-                self.claim(ticket, transit_us, out);
+                self.deliver(ticket, to, Grip::Claimed, out);
+                self.measure_transit(transit_us);
                 true
             }
             (
-                Some(Place::Delivered { to, grip: Grip::Received(_), .. }),
+                Some(Place::Delivered { to, grip: Grip::Found, credit }),
                 Word::Claimed { transit_us },
             ) if to == id => {
-                self.claim(ticket, transit_us, out);
+                self.ledger.set(ticket, Place::Delivered { to, grip: Grip::Claimed, credit });
+                self.measure_transit(transit_us);
                 true
             }
             (Some(Place::Delivered { to, grip: Grip::Claimed, credit }), word) if to == id => {
@@ -163,39 +157,27 @@ impl Engine {
         self.refresh(id);
     }
 
-    /// A stopped worker receives nothing: what it has not received goes to others at once, and no
+    /// A stopped worker claims nothing: what it has not claimed goes to others at once, and no
     /// recall has to find out by waiting.
-    pub(super) fn stopped(&mut self, id: WorkerId, out: &mut Actions) {
+    pub(super) fn stopped(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
         let Some(worker) = self.worker_mut(id) else { return };
         worker.stopped = true;
-        let reachable = match worker.state {
-            State::Ready | State::Draining { .. } => true,
+        match worker.state {
+            State::Ready | State::Draining { .. } => self.recall_all(now, id, out),
             State::Vacant
             | State::Starting { .. }
             | State::Terminating { .. }
             | State::Killing
-            | State::Reclaiming => false,
-        };
-        match worker.attention {
-            Attention::Prompt | Attention::Full { .. } | Attention::Overdue { .. }
-                if reachable && 0 < worker.offered =>
-            {
-                worker.attention = Attention::Recalling { recalled: 0 };
-                out.push(Action::Recall(id));
-            }
-            Attention::Prompt
-            | Attention::Full { .. }
-            | Attention::Overdue { .. }
-            | Attention::Recalling { .. } => {}
+            | State::Reclaiming { .. } => {}
         }
         self.refresh(id);
         self.tell_strength(out);
     }
 
-    pub(super) fn continued(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+    pub(super) fn continued(&mut self, id: WorkerId, out: &mut Actions) {
         let Some(worker) = self.worker_mut(id) else { return };
         worker.stopped = false;
-        self.sign_of_life(now, id);
+        self.sign_of_life(id);
         self.refresh(id);
         self.tell_strength(out);
     }
@@ -236,24 +218,50 @@ impl Engine {
     }
 
     /// Offers what is held, oldest first, for as long as the policy finds a worker. Once per turn:
-    /// only who sees all that arrived can tell what travels together.
+    /// what goes to one worker then travels together.
     pub(super) fn place_held(&mut self, now: Mono, out: &mut Actions) {
-        let mut placed = core::mem::take(&mut self.placed);
         if self.offers_paused_until.is_none() {
             while let Some(ticket) = self.ledger.oldest_held() {
                 let Some(seat) = self.selector.pick(&mut self.field) else { break };
                 let to = self.seats[seat.index()].holder.expect("an eligible seat has a holder");
-                self.offer(now, ticket, to);
-                placed.push((ticket, to));
+                self.offer(now, ticket, to, out);
             }
         }
-        for (ticket, to) in placed.drain(..) {
-            let custody = self.custody_for(to);
-            self.ledger.set(ticket, Place::Offered { to, at: now, custody });
-            out.push(Action::Offer { ticket, to, custody });
-        }
-        self.placed = placed;
         self.tell_hold(now, out);
+    }
+
+    /// Asks for all that a worker has not claimed. It is offered nothing more until it says
+    /// something: what it comes upon and finds gone, it says.
+    pub(super) fn recall_all(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+        let asked = self.ask_back(now, id, out);
+        let Some(worker) = self.worker_mut(id) else { return };
+        if asked == 0 {
+            return;
+        }
+        worker.attention = Attention::Overdue;
+        let (seat, serving) = (worker.seat, worker.is_serving());
+        // Told once per stall; one that serves another request does not stall.
+        if worker.silent_since.replace(now).is_none() && !serving {
+            out.emit(Event::Stalled { worker: id, seat, recalled: asked });
+        }
+        self.refresh(id);
+    }
+
+    /// Asks for each of a worker's offers once. Returns how many.
+    pub(super) fn ask_back(&mut self, now: Mono, id: WorkerId, out: &mut Actions) -> u32 {
+        let mut asked = 0;
+        for ticket in self.ledger.offers_of(id) {
+            let Some(Place::Offered { to, recall: Recall::Unasked, .. }) =
+                self.ledger.place(ticket)
+            else {
+                continue;
+            };
+            // At the end of the list, since it is looked at now.
+            self.ledger.move_to(ticket, Place::Offered { to, at: now, recall: Recall::Asked });
+            out.push(Action::Recall { ticket, from: id });
+            asked += 1;
+        }
+        asked
     }
 
     /// Brings the field up to date with one worker.
@@ -306,54 +314,39 @@ impl Engine {
         }
     }
 
-    fn offer(&mut self, now: Mono, ticket: Ticket, to: WorkerId) {
+    fn offer(&mut self, now: Mono, ticket: Ticket, to: WorkerId, out: &mut Actions) {
         let worker = self.worker_mut(to).expect("the holder of a seat is alive");
         worker.offered += 1;
-        if worker.offered_at != now {
-            (worker.offered_at, worker.offered_now) = (now, 0);
-        }
-        worker.offered_now += 1;
+        worker.offered_at = now;
         self.counters.offered += 1;
-        // Until the turn's whole placement is known, which decides what travels together.
-        let custody = Custody::Transfer;
-        self.ledger.move_to(ticket, Place::Offered { to, at: now, custody });
+        self.ledger.move_to(ticket, Place::Offered { to, at: now, recall: Recall::Unasked });
+        out.push(Action::Offer { ticket, to });
         self.refresh(to);
     }
 
-    /// A worker that begins whatever it receives needs no copy kept: receipt is its claim (decision
-    /// 001). One that receives more than it begins is lent the descriptors instead: because it
-    /// says so, or because several travel together under a policy that takes nothing back from a
-    /// worker that is merely late.
-    fn custody_for(&self, to: WorkerId) -> Custody {
-        let Some(worker) = self.worker(to) else { return Custody::Transfer };
-        let together = match self.setup.policy.rebinds() {
-            Rebinds::Always => false,
-            Rebinds::WhenStopped => 1 < worker.offered_now,
-        };
-        if 1 < worker.terms.concurrency || together { Custody::Lend } else { Custody::Transfer }
-    }
-
-    /// The worker has it, whether or not it has begun: its request holds a credit.
-    fn receive(&mut self, ticket: Ticket) {
-        let Some(Place::Offered { to, custody, .. }) = self.ledger.place(ticket) else { return };
-        let grip = Grip::Received(custody);
+    /// An offer is claimed: its request holds a credit, and our copy may go.
+    fn deliver(&mut self, ticket: Ticket, to: WorkerId, grip: Grip, out: &mut Actions) {
         self.ledger.move_to(ticket, Place::Delivered { to, grip, credit: Credit::Holds });
         if let Some(worker) = self.worker_mut(to) {
             worker.offered -= 1;
             worker.running += 1;
-            worker.unclaimed += 1;
         }
+        out.push(Action::Release(ticket));
     }
 
-    fn claim(&mut self, ticket: Ticket, transit_us: u32, out: &mut Actions) {
-        let Some(Place::Delivered { to, grip, credit }) = self.ledger.place(ticket) else { return };
-        self.ledger.move_to(ticket, Place::Delivered { to, grip: Grip::Claimed, credit });
-        if let Some(worker) = self.worker_mut(to) {
-            worker.unclaimed -= 1;
-        }
-        if grip == Grip::Received(Custody::Lend) {
-            out.push(Action::Release(ticket));
-        }
+    /// A worker came for what had been taken back. Others get more time for a while; false when
+    /// nothing had been taken back from it.
+    fn missed(&mut self, id: WorkerId) -> bool {
+        let Some(worker) = self.worker_mut(id).filter(|worker| 0 < worker.recalled) else {
+            return false;
+        };
+        worker.recalled -= 1;
+        self.late = RECALL_DOUBLINGS_MAX.min(self.late + 1);
+        true
+    }
+
+    fn measure_transit(&mut self, transit_us: u32) {
+        self.late = 0;
         if 0 < transit_us {
             self.gauge.crossed(transit_us);
             self.measure_depth();
@@ -398,7 +391,7 @@ impl Engine {
                 out.push(Action::Retire(ticket));
                 true
             }
-            (Word::Claimed { .. }, _)
+            (Word::Claimed { .. } | Word::Missed, _)
             | (Word::Done { .. }, Credit::Spent)
             | (Word::Waiting, Credit::Lent | Credit::Spent)
             | (Word::Resumed, Credit::Holds | Credit::Spent) => false,
@@ -429,15 +422,10 @@ impl Engine {
         }
     }
 
-    fn sign_of_life(&mut self, now: Mono, id: WorkerId) {
+    fn sign_of_life(&mut self, id: WorkerId) {
         let Some(worker) = self.worker_mut(id) else { return };
-        worker.silent_since = (0 < worker.unclaimed).then_some(now);
-        match worker.attention {
-            Attention::Full { .. } | Attention::Overdue { .. } => {
-                worker.attention = Attention::Prompt;
-            }
-            Attention::Prompt | Attention::Recalling { .. } => {}
-        }
+        worker.silent_since = None;
+        worker.attention = Attention::Prompt;
         self.offers_paused_until = None;
     }
 
@@ -463,28 +451,17 @@ impl Engine {
             if now < at.after(self.recall_after()) {
                 break;
             }
-            // Looked at again after another while, whatever is decided now.
-            if let Some(Place::Offered { custody, .. }) = self.ledger.place(ticket) {
-                self.ledger.move_to(ticket, Place::Offered { to, at: now, custody });
-            }
-            let rebinds = self.setup.policy.rebinds();
-            let stall_timeout = self.setup.stall_timeout;
-            let Some(worker) = self.worker_mut(to) else { continue };
-            let idle = worker.load.in_flight == 0;
-            let recall = match (rebinds, worker.attention) {
-                (_, Attention::Recalling { .. }) => false,
-                (Rebinds::Always, _) => true,
-                (Rebinds::WhenStopped, _) => idle,
+            let Some(worker) = self.worker(to) else { break };
+            let recall = match self.setup.policy.rebinds() {
+                Rebinds::Always => true,
+                Rebinds::WhenStopped => worker.load.in_flight == 0,
             };
-            if !recall || worker.state == State::Reclaiming {
-                continue;
+            if recall {
+                self.recall_all(now, to, out);
             }
-            let silent_since = *worker.silent_since.get_or_insert(at);
-            worker.attention = Attention::Recalling { recalled: 0 };
-            out.push(Action::Recall(to));
-            self.refresh(to);
-            if idle && stall_timeout <= now.since(silent_since) {
-                self.replace_stalled(now, to, out);
+            // Looked at again after another while, whatever was decided now.
+            if let Some(Place::Offered { recall, .. }) = self.ledger.place(ticket) {
+                self.ledger.move_to(ticket, Place::Offered { to, at: now, recall });
             }
         }
     }
@@ -492,13 +469,13 @@ impl Engine {
     /// How long an offer may be unclaimed before its worker is looked at.
     pub(super) fn recall_after(&self) -> Span {
         match self.setup.policy.rebinds() {
-            Rebinds::Always => RECALL_AFTER,
+            Rebinds::Always => RECALL_AFTER.times(1 << self.late),
             Rebinds::WhenStopped => RECALL_AFTER_FIXED,
         }
     }
 
-    /// Replaces workers that have received what they do not claim, and serve nothing else: no
-    /// recall can reach it, and by their credit they may never be offered more.
+    /// Replaces workers that left an offer lying, have said nothing since, and serve nothing. One
+    /// that somebody stopped is not stalled: it goes on when it is let.
     fn give_up_on_silence(&mut self, now: Mono, out: &mut Actions) {
         for berth in 0..self.workers.len() {
             let worker = &mut self.workers[berth];

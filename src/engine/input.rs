@@ -30,10 +30,10 @@ pub enum Input {
         /// What stood in the way.
         why: Refusal,
     },
-    /// An offer was read back from the kept end; the shell has the descriptor.
+    /// The offer is taken back: one answer to `Recall`.
     Recalled(Ticket),
-    /// Nothing unread is left in the worker's channel: the answer to `Recall`.
-    RecallEnded(WorkerId),
+    /// Its worker has claimed it, though no word says so yet: the other answer to `Recall`.
+    TooLate(Ticket),
     /// The worker is up and names its terms.
     Hello {
         /// Who.
@@ -128,6 +128,8 @@ pub enum Word {
     Pinned,
     /// It is closed.
     Closed,
+    /// It was taken back before I could claim it; I would take another.
+    Missed,
 }
 
 /// A worker's own account of itself.

@@ -10,7 +10,6 @@
 
 use alloc::vec::Vec;
 
-use super::action::Custody;
 use crate::limits::{BERTHS_MAX, TICKETS_MAX};
 use crate::units::{Mono, Ticket, WorkerId};
 
@@ -26,14 +25,14 @@ pub enum Place {
     Expiring,
     /// It waits for a worker.
     Held,
-    /// It is on its way to a worker, who has not been seen to receive it.
+    /// It is offered to a worker, who has not claimed it as far as is known.
     Offered {
         /// To whom.
         to: WorkerId,
-        /// When its claim was last found missing, or when it was offered.
+        /// When it was offered.
         at: Mono,
-        /// Who keeps it meanwhile.
-        custody: Custody,
+        /// Whether it is being taken back.
+        recall: Recall,
     },
     /// A worker has it.
     Delivered {
@@ -46,12 +45,22 @@ pub enum Place {
     },
 }
 
-/// How far a worker got with a connection that it has received.
+/// Whether an offer is being taken back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Recall {
+    /// It is not.
+    Unasked,
+    /// It was asked for; the answer is to come.
+    Asked,
+}
+
+/// How the master knows of a claim: from then on the connection may have been read, and what was
+/// read may have had effects.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Grip {
-    /// Received, not claimed; a lent one can still be given to another if the worker dies.
-    Received(Custody),
-    /// Claimed: it may have been read, and what was read may have had effects.
+    /// A recall found the claim; the worker's word is to come.
+    Found,
+    /// By the worker's word.
     Claimed,
 }
 
@@ -172,7 +181,22 @@ impl Ledger {
 
     /// Whether a worker has claimed the connection.
     pub fn is_claimed(&self, ticket: Ticket) -> bool {
-        matches!(self.place(ticket), Some(Place::Delivered { grip: Grip::Claimed, .. }))
+        matches!(self.place(ticket), Some(Place::Delivered { .. }))
+    }
+
+    /// Whether an offer of the connection to this worker is being taken back.
+    pub fn is_recalled_from(&self, ticket: Ticket, worker: WorkerId) -> bool {
+        match self.place(ticket) {
+            Some(Place::Offered { to, recall: Recall::Asked, .. }) => to == worker,
+            Some(
+                Place::Offered { recall: Recall::Unasked, .. }
+                | Place::Watched { .. }
+                | Place::Expiring
+                | Place::Held
+                | Place::Delivered { .. },
+            )
+            | None => false,
+        }
     }
 
     /// Connections watched for their first byte.
@@ -356,7 +380,7 @@ mod tests {
         for slot in 0..5 {
             ledger.enter(ticket(slot), Place::Held);
         }
-        let offered = Place::Offered { to: W, at: Mono::ZERO, custody: Custody::Transfer };
+        let offered = Place::Offered { to: W, at: Mono::ZERO, recall: Recall::Unasked };
         for slot in [0, 1, 3] {
             ledger.move_to(ticket(slot), offered);
         }
@@ -391,7 +415,7 @@ mod tests {
                 0 => Place::Watched { since: Mono::ZERO },
                 1 => Place::Expiring,
                 2 => Place::Held,
-                3 => Place::Offered { to: W, at: Mono::ZERO, custody: Custody::Lend },
+                3 => Place::Offered { to: W, at: Mono::ZERO, recall: Recall::Asked },
                 _ => Place::Delivered { to: W, grip: Grip::Claimed, credit: Credit::Holds },
             };
             let slot = u32::try_from(rng.below(40)).unwrap();

@@ -26,7 +26,7 @@ use self::action::Actions;
 use self::backoff::Backoff;
 use self::depth::Gauge;
 use self::input::Input;
-use self::ledger::{Grip, Ledger, Place};
+use self::ledger::{Ledger, Place};
 use self::policy::{Field, Policy, Selector};
 use self::rng::Rng;
 use self::supervisor::{Phase, Rollout};
@@ -74,6 +74,8 @@ pub struct Engine {
     field: Field,
     selector: Selector,
     gauge: Gauge,
+    /// How often workers came too late for an offer since one came in time.
+    late: u32,
     /// Derived from gauge and strength: requests beyond a worker's concurrency less one.
     depth: u32,
     phase: Phase,
@@ -91,8 +93,6 @@ pub struct Engine {
     strength: (u16, u16),
     /// Whether all wanted workers have ever been ready together.
     was_whole: bool,
-    /// Room for what one turn places, kept between turns.
-    placed: Vec<(Ticket, WorkerId)>,
     counters: Counters,
 }
 
@@ -148,6 +148,7 @@ impl Engine {
             field,
             selector: setup.policy.selector(),
             gauge: Gauge::default(),
+            late: 0,
             depth: 0,
             phase: Phase::Opening { deaths: 0 },
             rollout: None,
@@ -161,7 +162,6 @@ impl Engine {
             hold_full: Want::default(),
             strength: (0, 0),
             was_whole: false,
-            placed: Vec::new(),
             counters: Counters::default(),
             setup,
         }
@@ -179,16 +179,16 @@ impl Engine {
             Input::Readable(ticket) => self.readable(ticket, out),
             Input::HungUp(ticket) => self.hung_up(ticket, out),
             Input::Refused { ticket, why } => self.refused(now, ticket, why, out),
-            Input::Recalled(ticket) => self.recalled(ticket),
-            Input::RecallEnded(worker) => self.recall_ended(now, worker, out),
+            Input::Recalled(ticket) => self.recalled(now, ticket, out),
+            Input::TooLate(ticket) => self.too_late(now, ticket, out),
             Input::Hello { worker, terms } => self.hello(now, worker, terms, out),
             Input::Word { worker, ticket, word } => self.word(now, worker, ticket, word, out),
             Input::Violation(worker) => self.violation(now, worker, out),
             Input::Load { worker, load } => self.load(worker, load),
             Input::SpawnFailed(worker) => self.spawn_failed(now, worker, out),
             Input::Exited { worker, exit } => self.exited(now, worker, exit, out),
-            Input::Stopped(worker) => self.stopped(worker, out),
-            Input::Continued(worker) => self.continued(now, worker, out),
+            Input::Stopped(worker) => self.stopped(now, worker, out),
+            Input::Continued(worker) => self.continued(worker, out),
             Input::Command(command) => self.command(now, command, out),
             Input::Tick => {
                 self.tick(now, out);
@@ -257,7 +257,7 @@ impl Engine {
                 | WorkerState::Draining { .. }
                 | WorkerState::Terminating { .. }
                 | WorkerState::Killing
-                | WorkerState::Reclaiming => false,
+                | WorkerState::Reclaiming { .. } => false,
             })
     }
 
@@ -265,7 +265,7 @@ impl Engine {
     pub fn reads_loads(&self, now: Mono) -> bool {
         self.setup.policy.reads_loads()
             || self.oldest_offer().is_some_and(|(_, _, at)| self.recall_after() <= now.since(at))
-            || self.workers.iter().any(|worker| 0 < worker.unclaimed)
+            || self.workers.iter().any(|worker| worker.silent_since.is_some())
     }
 
     /// Whether the pool is on its way to its end.
@@ -376,13 +376,6 @@ impl Engine {
                 self.ledger.offers_of(id).len(),
                 "offers of {id} have lost count"
             );
-            let received = self.ledger.deliveries_of(id).into_iter().filter(|ticket| {
-                matches!(
-                    self.ledger.place(*ticket),
-                    Some(Place::Delivered { grip: Grip::Received(_), .. })
-                )
-            });
-            assert_eq!(worker.unclaimed as usize, received.count(), "receipts have lost count");
             if worker.state == WorkerState::Vacant {
                 assert_eq!(self.ledger.delivered_to(id), 0, "a vacant berth has connections");
             }
@@ -444,8 +437,8 @@ impl Attention {
     /// When a worker is tried again though it has said nothing.
     pub const fn deadline(self) -> Option<Mono> {
         match self {
-            Self::Prompt | Self::Recalling { .. } => None,
-            Self::Full { until } | Self::Overdue { until } => Some(until),
+            Self::Prompt | Self::Overdue => None,
+            Self::Full { until } => Some(until),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Late binding, mended: a credit beyond the running request hides the gap between two requests,
 //! and binds whoever gets it to a worker that may be busy for long. When another worker has nothing
-//! to do meanwhile, what waits behind a running request is taken back and goes there.
+//! to do meanwhile, what waits behind a running request is taken back and goes there; the busy one
+//! gets nothing more to wait behind it.
 
 use super::Engine;
-use super::action::{Action, Actions};
+use super::action::Actions;
 use super::policy::Binder;
 use super::worker::{Attention, State};
 use crate::limits::{REBALANCE_AFTER_MIN, RECALL_AFTER};
@@ -18,10 +19,7 @@ impl Engine {
             if now < at.after(self.rebalance_after()) {
                 break;
             }
-            let Some(worker) = self.worker_mut(id) else { break };
-            worker.attention = Attention::Recalling { recalled: 0 };
-            out.push(Action::Recall(id));
-            self.refresh(id);
+            self.recall_all(now, id, out);
         }
     }
 
@@ -47,11 +45,11 @@ impl Engine {
         let (mut idle, mut recalls) = (0_usize, 0);
         for (id, worker) in self.workers() {
             match worker.attention {
-                Attention::Recalling { .. } => recalls += 1,
+                Attention::Overdue if 0 < worker.offered => recalls += 1,
                 Attention::Prompt if worker.in_flight() == 0 => {
                     idle += usize::from(self.may_be_offered(id, worker));
                 }
-                Attention::Prompt | Attention::Full { .. } | Attention::Overdue { .. } => {}
+                Attention::Prompt | Attention::Full { .. } | Attention::Overdue => {}
             }
         }
         idle.saturating_sub(recalls)
@@ -80,6 +78,7 @@ mod tests {
     use alloc::vec;
     use alloc::vec::Vec;
 
+    use super::super::action::Action;
     use super::super::input::{Begins, Input, Terms, Word};
     use super::super::policy::{Depth, Policy};
     use super::super::worker::Patience;
@@ -130,10 +129,10 @@ mod tests {
             self.engine.step(self.now, input, &mut out);
             self.engine.step(self.now, Input::Tick, &mut out);
             for action in out.drain() {
-                if let Action::Offer { ticket, to, .. } = action {
+                if let Action::Offer { ticket, to } = action {
                     self.offers.push((ticket, to));
-                } else if let Action::Recall(worker) = action {
-                    self.recalls.push(worker);
+                } else if let Action::Recall { from, .. } = action {
+                    self.recalls.push(from);
                 }
             }
             self.engine.check_invariants();
@@ -186,9 +185,56 @@ mod tests {
         let (ticket, busy) = pair.offers[2];
         assert_eq!(pair.recalls, [busy]);
         pair.step(Input::Recalled(ticket));
-        pair.step(Input::RecallEnded(busy));
         assert_eq!(pair.offers.last(), Some(&(ticket, idle)));
         assert_eq!(pair.recalls.len(), 1, "once is enough");
+    }
+
+    #[test]
+    fn nothing_more_waits_behind_a_request_from_which_something_was_taken_away() {
+        let mut pair = Pair::busy(Policy::Jbsq(Depth::Auto));
+        pair.other_is_done();
+        pair.later(REBALANCE_AFTER_MIN);
+        let (ticket, busy) = pair.offers[2];
+        pair.step(Input::Recalled(ticket));
+        // The other runs that one, has one behind it, and a third one waits in the master.
+        pair.says(3, Word::Claimed { transit_us: 0 });
+        pair.arrives(3);
+        pair.arrives(4);
+        assert!(pair.offers[3..].iter().all(|(_, to)| *to != busy), "{:?}", pair.offers);
+        let before = pair.offers.len();
+        let running = pair.offers.iter().position(|(_, to)| *to == busy).unwrap();
+        pair.says(running, Word::Done { service_us: 9 });
+        assert_eq!(pair.offers[before..].first().map(|(_, to)| *to), Some(busy));
+    }
+
+    #[test]
+    fn a_worker_that_came_too_late_is_as_good_as_any() {
+        let mut pair = Pair::busy(Policy::Jbsq(Depth::Auto));
+        pair.other_is_done();
+        pair.later(REBALANCE_AFTER_MIN);
+        let (ticket, busy) = pair.offers[2];
+        pair.step(Input::Recalled(ticket));
+        pair.step(Input::Word { worker: busy, ticket, word: Word::Missed });
+        let worker = pair.engine.worker(busy).unwrap();
+        assert_eq!((worker.attention, worker.violations), (Attention::Prompt, 0));
+        pair.step(Input::Word { worker: busy, ticket, word: Word::Missed });
+        let worker = pair.engine.worker(busy).unwrap();
+        assert_eq!(worker.violations, 1, "one recall is missed once");
+    }
+
+    #[test]
+    fn what_a_recall_finds_claimed_stays() {
+        let mut pair = Pair::busy(Policy::Jbsq(Depth::Auto));
+        pair.other_is_done();
+        pair.later(REBALANCE_AFTER_MIN);
+        let (ticket, busy) = pair.offers[2];
+        pair.step(Input::TooLate(ticket));
+        assert_eq!(pair.offers.len(), 3);
+        for word in [Word::Claimed { transit_us: 0 }, Word::Closed] {
+            pair.step(Input::Word { worker: busy, ticket, word });
+        }
+        assert_eq!(pair.engine.counters().closed, 1);
+        assert_eq!(pair.engine.worker(busy).unwrap().violations, 0);
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! Which processes should run: filling seats, rolling replacement, scaling, and the end.
 
-use super::action::{Action, Actions, Custody, Outcome};
+use super::action::{Action, Actions, Outcome};
 use super::event::{Cause, Event};
 use super::input::{Command, Exit, Terms};
-use super::ledger::{Grip, Place};
+use super::ledger::Place;
 use super::worker::{Cue, Effect, State, Worker};
 use super::{Engine, Seat};
 use crate::limits::{
     BACKOFF_MIN, BERTHS_MAX, CONCURRENCY_MAX, ROLLOUT_FAILURES_MAX, SEATS_MAX, START_DEATHS_MAX,
     VIOLATIONS_MAX,
 };
-use crate::units::{Generation, Mono, SeatId, Span, Ticket, WorkerId};
+use crate::units::{Generation, Mono, SeatId, Span, WorkerId};
 
 /// Where the whole pool is in its life.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -98,9 +98,10 @@ impl Engine {
             State::Starting { .. } => {}
             State::Ready | State::Draining { .. } => return self.violation(now, id, out),
             // It was told to go while it said that: no lie, and of no use.
-            State::Vacant | State::Terminating { .. } | State::Killing | State::Reclaiming => {
-                return;
-            }
+            State::Vacant
+            | State::Terminating { .. }
+            | State::Killing
+            | State::Reclaiming { .. } => return,
         }
         worker.terms = terms;
         let (seat, generation) = (worker.seat, worker.generation);
@@ -149,7 +150,7 @@ impl Engine {
                     | State::Starting { .. }
                     | State::Ready
                     | State::Killing
-                    | State::Reclaiming,
+                    | State::Reclaiming { .. },
                     _,
                 ) => false,
             };
@@ -157,23 +158,20 @@ impl Engine {
         }
         self.cue(now, id, Cue::Exited, out);
         self.refresh(id);
+        self.bury_if_settled(now, id, out);
     }
 
-    /// The dead worker's channel is empty: what it had not begun with goes to others, the rest is
-    /// lost with it; its berth is free and its seat is to be filled again.
-    pub(super) fn bury(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+    /// Once it is known of each of a dead worker's offers whether it had claimed it: what it had is
+    /// lost with it, its berth is free, and its seat is to be filled again.
+    pub(super) fn bury_if_settled(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
         let Some(worker) = self.worker(id).cloned() else { return };
-        let recalled = match worker.attention {
-            super::worker::Attention::Recalling { recalled } => recalled,
-            super::worker::Attention::Prompt
-            | super::worker::Attention::Full { .. }
-            | super::worker::Attention::Overdue { .. } => 0,
-        };
-        let (recovered, lost) = self.divide_estate(id, out);
-        self.counters.recovered += u64::from(recovered);
+        let State::Reclaiming { recovered } = worker.state else { return };
+        if 0 < worker.offered {
+            return;
+        }
+        let lost = self.lose_all(id, out);
         self.counters.lost += u64::from(lost);
         let cause = worker.cause.unwrap_or(Cause::Died);
-        let recovered = recovered + recalled;
         out.emit(Event::Gone { worker: id, seat: worker.seat, cause, recovered, lost });
         out.push(Action::Bury(id));
         self.cue(now, id, Cue::Buried, out);
@@ -275,8 +273,7 @@ impl Engine {
             Effect::SendTerm => out.push(Action::Terminate(id)),
             Effect::SendKill => out.push(Action::Kill(id)),
             Effect::Recall => {
-                worker.attention = super::worker::Attention::Recalling { recalled: 0 };
-                out.push(Action::Recall(id));
+                self.ask_back(now, id, out);
             }
         }
         self.refresh(id);
@@ -308,7 +305,7 @@ impl Engine {
             | State::Ready
             | State::Terminating { .. }
             | State::Killing
-            | State::Reclaiming => None,
+            | State::Reclaiming { .. } => None,
         };
         let worker = &mut self.workers[berth];
         if worker.cause.is_none() || cause == Some(Cause::DrainTimeout) {
@@ -345,60 +342,17 @@ impl Engine {
         self.cue(now, id, Cue::Drain, out);
     }
 
-    /// Who gets what a dead worker leaves: counts of recovered and of lost connections.
-    fn divide_estate(&mut self, id: WorkerId, out: &mut Actions) -> (u32, u32) {
-        let (mut recovered, mut lost) = (0, 0);
-        for ticket in self.ledger.offers_of(id) {
-            match self.ledger.place(ticket) {
-                Some(Place::Offered { custody: Custody::Lend, .. }) => {
-                    self.take_back(ticket, id);
-                    recovered += 1;
-                }
-                Some(
-                    Place::Offered { custody: Custody::Transfer, .. }
-                    | Place::Watched { .. }
-                    | Place::Expiring
-                    | Place::Held
-                    | Place::Delivered { .. },
-                )
-                | None => {
-                    if let Some(worker) = self.worker_mut(id) {
-                        worker.offered -= 1;
-                    }
-                    self.lose(ticket, out);
-                    lost += 1;
-                }
-            }
-        }
+    /// All that a dead worker had claimed ends with it; never replayed, since it may have had
+    /// effects. Returns how many connections.
+    fn lose_all(&mut self, id: WorkerId, out: &mut Actions) -> u32 {
+        let mut lost = 0;
         for ticket in self.ledger.deliveries_of(id) {
-            match self.ledger.place(ticket) {
-                Some(Place::Delivered { grip: Grip::Received(Custody::Lend), .. }) => {
-                    self.ledger.move_to(ticket, Place::Held);
-                    recovered += 1;
-                }
-                Some(
-                    Place::Delivered {
-                        grip: Grip::Received(Custody::Transfer) | Grip::Claimed,
-                        ..
-                    }
-                    | Place::Offered { .. }
-                    | Place::Watched { .. }
-                    | Place::Expiring
-                    | Place::Held,
-                )
-                | None => {
-                    self.lose(ticket, out);
-                    lost += 1;
-                }
-            }
+            self.ledger.strike(ticket);
+            self.counters.closed += 1;
+            out.push(Action::Retire(ticket));
+            lost += 1;
         }
-        (recovered, lost)
-    }
-
-    fn lose(&mut self, ticket: Ticket, out: &mut Actions) {
-        self.ledger.strike(ticket);
-        self.counters.closed += 1;
-        out.push(Action::Retire(ticket));
+        lost
     }
 
     fn leave_seat(

@@ -37,8 +37,11 @@ pub enum State {
     },
     /// It has been sent SIGKILL.
     Killing,
-    /// It is gone; what it never received is being read back.
-    Reclaiming,
+    /// It is gone; what it has not claimed is being taken back.
+    Reclaiming {
+        /// Offers that came back so far.
+        recovered: u32,
+    },
 }
 
 /// What can happen to a process.
@@ -58,7 +61,7 @@ pub enum Cue {
     Overdue,
     /// It is gone.
     Exited,
-    /// What it never received is back.
+    /// What it had not claimed is back.
     Buried,
 }
 
@@ -75,7 +78,7 @@ pub enum Effect {
     SendTerm,
     /// Send SIGKILL.
     SendKill,
-    /// Read back what it never received.
+    /// Take back what it has not claimed.
     Recall,
 }
 
@@ -120,8 +123,8 @@ impl State {
                 | Self::Terminating { .. }
                 | Self::Killing,
                 Cue::Exited,
-            ) => Some((Self::Reclaiming, Effect::Recall)),
-            (Self::Reclaiming, Cue::Buried) => Some((Self::Vacant, Effect::Nothing)),
+            ) => Some((Self::Reclaiming { recovered: 0 }, Effect::Recall)),
+            (Self::Reclaiming { .. }, Cue::Buried) => Some((Self::Vacant, Effect::Nothing)),
             (Self::Vacant, _)
             | (Self::Starting { .. }, Cue::Spawn | Cue::Buried)
             | (Self::Ready, Cue::Spawn | Cue::Hello | Cue::Overdue | Cue::Buried)
@@ -141,7 +144,7 @@ impl State {
                 | Cue::Buried,
             )
             | (
-                Self::Reclaiming,
+                Self::Reclaiming { .. },
                 Cue::Spawn
                 | Cue::Hello
                 | Cue::Drain
@@ -159,7 +162,7 @@ impl State {
             Self::Starting { until } | Self::Draining { until } | Self::Terminating { until } => {
                 Some(until)
             }
-            Self::Vacant | Self::Ready | Self::Killing | Self::Reclaiming => None,
+            Self::Vacant | Self::Ready | Self::Killing | Self::Reclaiming { .. } => None,
         }
     }
 
@@ -172,7 +175,7 @@ impl State {
             Self::Draining { .. } => "draining",
             Self::Terminating { .. } => "terminating",
             Self::Killing => "killing",
-            Self::Reclaiming => "reclaiming",
+            Self::Reclaiming { .. } => "reclaiming",
         }
     }
 }
@@ -187,16 +190,8 @@ pub enum Attention {
         /// Deadline.
         until: Mono,
     },
-    /// What it has not received is being read back.
-    Recalling {
-        /// Offers that came back so far.
-        recalled: u32,
-    },
-    /// It left an offer unclaimed; it is tried again when it says anything, or then.
-    Overdue {
-        /// Deadline.
-        until: Mono,
-    },
+    /// Offers were taken back from it; it is tried again when it says anything.
+    Overdue,
 }
 
 /// One berth in the table of processes, and its tenant.
@@ -212,23 +207,21 @@ pub struct Worker {
     pub generation: Generation,
     /// What it can take.
     pub terms: Terms,
-    /// Offers that it has not been seen to receive.
+    /// Offers that it has not claimed.
     pub offered: u32,
-    /// When it was last offered something, and how many offers were made to it then.
+    /// When it was last offered something.
     pub offered_at: Mono,
-    /// See [`Worker::offered_at`].
-    pub offered_now: u32,
     /// Requests of its connections that hold a credit.
     pub running: u32,
-    /// Connections that it has received and not claimed.
-    pub unclaimed: u32,
+    /// Offers taken back that it has not come upon, as far as it said.
+    pub recalled: u32,
     /// Its own account, as last read.
     pub load: Load,
     /// Whether offers reach it.
     pub attention: Attention,
     /// Whether it is stopped by a signal.
     pub stopped: bool,
-    /// Since when it has been overdue without saying anything.
+    /// When offers were last taken back from it, if it has said nothing since.
     pub silent_since: Option<Mono>,
     /// When it became ready.
     pub ready_since: Option<Mono>,
@@ -248,9 +241,8 @@ impl Worker {
         terms: Terms { concurrency: 1, connections_max: 0 },
         offered: 0,
         offered_at: Mono::ZERO,
-        offered_now: 0,
         running: 0,
-        unclaimed: 0,
+        recalled: 0,
         load: Load { in_flight: 0, connections: 0 },
         attention: Attention::Prompt,
         stopped: false,
@@ -265,9 +257,9 @@ impl Worker {
         Self { epoch: self.epoch.wrapping_add(1), seat, generation, ..Self::VACANT }
     }
 
-    /// When it is given up, if it says nothing before: it has received what it does not claim.
+    /// When it is given up, if it says nothing before: it left lying what it was offered.
     pub fn gives_up_at(&self, stall_timeout: Span) -> Option<Mono> {
-        let since = self.silent_since.filter(|_| 0 < self.unclaimed && self.is_alive())?;
+        let since = self.silent_since.filter(|_| self.is_alive() && !self.stopped)?;
         Some(since.after(stall_timeout))
     }
 
@@ -285,7 +277,7 @@ impl Worker {
     /// Whether there is a process.
     pub fn is_alive(&self) -> bool {
         match self.state {
-            State::Vacant | State::Reclaiming => false,
+            State::Vacant | State::Reclaiming { .. } => false,
             State::Starting { .. }
             | State::Ready
             | State::Draining { .. }

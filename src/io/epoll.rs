@@ -12,12 +12,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::io::slots::{Key, Slots};
-use crate::io::{
-    Backend, Completion, Custody, Kind, Op, Outcome, Parcel, Role, Source, Tag, Token,
-};
+use crate::io::{Backend, Completion, Kind, Op, Outcome, Parcel, Role, Source, Tag, Token};
 use crate::sys::clock::monotonic;
 use crate::sys::epoll::{EpollFlags, Events, Set};
-use crate::sys::scm::{Incoming, Patience, recv_parcel, send_parcel};
+use crate::sys::scm::send_parcel;
 use crate::sys::socket;
 use crate::units::{Errno, Span};
 
@@ -66,7 +64,7 @@ struct Operation {
     work: Work,
 }
 
-/// What waits, with what goes back to the submitter. Hand-offs, reclaims and closes never wait.
+/// What waits, with what goes back to the submitter. Hand-offs and closes never wait.
 enum Work {
     Accept { listener: Source },
     Readable { fd: OwnedFd },
@@ -103,15 +101,10 @@ impl Backend for Epoll {
             Op::Accept { listener } => self.submit_accept(listener, tag),
             Op::Readable { fd } => self.submit_readable(fd, tag),
             Op::Ring { bell } => self.submit_ring(bell, tag),
-            Op::Handoff { channel, parcel, custody } => {
-                let result = self.hand_off(channel, parcel, custody);
+            Op::Handoff { channel, parcel } => {
+                let result = self.hand_off(channel, &parcel);
                 self.quiet += usize::from(result.is_ok());
-                let outcome = Outcome::HandedOff(result);
-                self.done(Kind::Handoff, tag, outcome)
-            }
-            Op::Reclaim { kept } => {
-                let outcome = Outcome::Reclaimed(self.reclaim(kept));
-                self.done(Kind::Reclaim, tag, outcome)
+                self.done(Kind::Handoff, tag, Outcome::HandedOff(parcel, result))
             }
             Op::Recv { stream, buffer } => {
                 let token = self.begin(Kind::Recv, tag, Work::Recv { stream, buffer });
@@ -291,28 +284,9 @@ impl Epoll {
         token
     }
 
-    fn hand_off(
-        &self,
-        channel: Source,
-        parcel: Parcel<OwnedFd>,
-        custody: Custody,
-    ) -> Result<Vec<OwnedFd>, (Errno, Parcel<OwnedFd>)> {
-        let Some(held) = self.sources.tenant(channel.key()) else {
-            return Err((Errno(libc::ECANCELED), parcel));
-        };
-        match (send_parcel(held.fd.as_fd(), &parcel.words, &parcel.fds), custody) {
-            (Ok(()), Custody::Transfer) => Ok(Vec::new()),
-            (Ok(()), Custody::Lend) => Ok(parcel.fds),
-            (Err(errno), Custody::Transfer | Custody::Lend) => Err((errno, parcel)),
-        }
-    }
-
-    fn reclaim(&self, kept: Source) -> Result<Option<Parcel<OwnedFd>>, Errno> {
-        let held = self.sources.tenant(kept.key()).ok_or(Errno(libc::ECANCELED))?;
-        Ok(match recv_parcel(held.fd.as_fd(), Patience::Now)? {
-            Incoming::Parcel(message) => Some(Parcel { words: message.words, fds: message.fds }),
-            Incoming::Empty | Incoming::EndOfStream => None,
-        })
+    fn hand_off(&self, channel: Source, parcel: &Parcel<OwnedFd>) -> Result<(), Errno> {
+        let held = self.sources.tenant(channel.key()).ok_or(Errno(libc::ECANCELED))?;
+        send_parcel(held.fd.as_fd(), &parcel.words, &parcel.fds)
     }
 
     /// Puts a receive or a send in its line, and attempts it when it is the first.
@@ -331,7 +305,6 @@ impl Epoll {
             | Kind::Readable
             | Kind::Ring
             | Kind::Handoff
-            | Kind::Reclaim
             | Kind::Recv
             | Kind::Close => {
                 held.inward.push_back(token);

@@ -7,8 +7,9 @@
 //! `tests/it/backend_laws.rs` holds every backend to them: io_uring, epoll and the simulator's.
 //!
 //! 1. Every submitted operation gets exactly one completion with `last`, even after a cancel.
-//! 2. A descriptor inside an operation belongs to the backend until `last`; if it was not handed
-//!    over it comes back in the outcome. An accept that lands after its cancel is still delivered.
+//! 2. A descriptor inside an operation belongs to the backend until `last`, and comes back in the
+//!    outcome, whatever became of the operation; only a close keeps it. An accept that lands after
+//!    its cancel is still delivered.
 //! 3. `submit` never completes re-entrantly and never blocks; `wait` is the only call that waits.
 //! 4. Errors are data in outcomes; `wait` fails only when the ring or the epoll set is unusable.
 //! 5. EINTR, ECONNABORTED, a full submission queue and a full completion queue are invisible; a
@@ -124,8 +125,6 @@ pub enum Kind {
     Ring,
     /// [`Op::Handoff`].
     Handoff,
-    /// [`Op::Reclaim`].
-    Reclaim,
     /// [`Op::Recv`].
     Recv,
     /// [`Op::Send`].
@@ -153,21 +152,13 @@ pub enum Op<F> {
         /// (edge-triggered).
         bell: Source,
     },
-    /// Sends one message with the parcel's descriptors, without waiting:
+    /// Sends one message with copies of the parcel's descriptors, without waiting:
     /// [`Outcome::HandedOff`]. EAGAIN and ETOOMANYREFS are answers, not waits.
     Handoff {
         /// The master's end of a worker's channel.
         channel: Source,
         /// What to send.
         parcel: Parcel<F>,
-        /// Whether our copies are closed once the message is queued.
-        custody: Custody,
-    },
-    /// Takes one unread message back from the kept end of a channel, without waiting:
-    /// [`Outcome::Reclaimed`], `None` when there is none left.
-    Reclaim {
-        /// The kept copy of the worker's end.
-        kept: Source,
     },
     /// Reads into the spare capacity of `buffer` (at least one byte): [`Outcome::Received`].
     Recv {
@@ -190,16 +181,6 @@ pub enum Op<F> {
         /// What to close; never comes back.
         fd: F,
     },
-}
-
-/// Who keeps a connection while a worker has not begun with it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Custody {
-    /// The message alone: our copy is closed with the send, and what was not received can be read
-    /// back from the kept end. For workers that receive only what they begin at once.
-    Transfer,
-    /// The master keeps its copy until the worker has claimed the connection.
-    Lend,
 }
 
 /// Up to [`PARCEL_MAX`] connections on their way to one worker. The words are the bytes of the
@@ -229,9 +210,6 @@ impl<F> Parcel<F> {
     }
 }
 
-/// What a handoff comes to: the lent descriptors, or why not and everything back.
-pub type HandoffResult<F> = Result<Vec<F>, (Errno, Parcel<F>)>;
-
 /// What became of an operation.
 #[derive(Debug)]
 pub struct Completion<F> {
@@ -254,11 +232,9 @@ pub enum Outcome<F> {
     Readable(F, Result<(), Errno>),
     /// A peer rang; or the wait ended.
     Rang(Result<(), Errno>),
-    /// The message is queued: `Ok` holds the descriptors that were lent. Or it is not, and
-    /// everything is back.
-    HandedOff(HandoffResult<F>),
-    /// One unread message, or none.
-    Reclaimed(Result<Option<Parcel<F>>, Errno>),
+    /// The parcel as it was, and whether the message is queued: then the channel has copies of the
+    /// descriptors.
+    HandedOff(Parcel<F>, Result<(), Errno>),
     /// The buffer and how many bytes were appended; 0 is the end of the stream.
     Received(Vec<u8>, Result<usize, Errno>),
     /// The buffer and how many bytes were taken from `from`.

@@ -10,9 +10,10 @@ use std::path::PathBuf;
 
 use crate::io::epoll::Epoll;
 use crate::io::uring::Uring;
-use crate::io::{Backend, Completion, Custody, Op, Outcome, Parcel, Role, Tag};
+use crate::io::{Backend, Completion, Op, Outcome, Parcel, Role, Tag};
 use crate::sys::clock::monotonic;
 use crate::sys::eventfd;
+use crate::sys::scm::{Incoming, Patience, recv_parcel};
 use crate::sys::socket::{Endpoint, ListenOptions, listen, seqpacket_pair};
 use crate::units::{Errno, Span, Ticket};
 
@@ -195,7 +196,7 @@ fn accept(backend: &mut impl Backend<Fd = OwnedFd>) -> Result<(UnixStream, Owned
     }
 }
 
-/// A descriptor sent with linked closes must arrive, and be readable when it is.
+/// A descriptor that is sent must arrive and come back, and what arrived be readable when it is.
 fn hand_over(
     backend: &mut impl Backend<Fd = OwnedFd>,
     client: &UnixStream,
@@ -203,22 +204,23 @@ fn hand_over(
 ) -> Result<(), Failure> {
     let (ours, theirs) =
         seqpacket_pair().map_err(|errno| Failure::Preparation("a channel", errno))?;
-    let (channel, kept) =
-        (backend.adopt(ours, Role::Channel), backend.adopt(theirs, Role::Channel));
+    let channel = backend.adopt(ours, Role::Channel);
     let mut parcel = Parcel::new(1);
     parcel.push(Ticket { slot: 2, generation: 3 }, connection);
-    let custody = Custody::Transfer;
-    backend.submit(Op::Handoff { channel, parcel, custody }, Tag::default());
+    let words = parcel.words.clone();
+    backend.submit(Op::Handoff { channel, parcel }, Tag::default());
     let sent = step(backend, STEP_MAX)?;
-    backend.submit(Op::Reclaim { kept }, Tag::default());
-    let reclaimed = step(backend, STEP_MAX)?;
-    drop((backend.release(channel), backend.release(kept)));
-    let (Some(Outcome::HandedOff(Ok(_))), Some(Outcome::Reclaimed(Ok(Some(mut parcel))))) =
-        (sent, reclaimed)
+    drop(backend.release(channel));
+    let received = recv_parcel(theirs.as_fd(), Patience::Now);
+    let (Some(Outcome::HandedOff(parcel, Ok(()))), Ok(Incoming::Parcel(mut message))) =
+        (sent, received)
     else {
         return Err(Failure::Step("sending a descriptor"));
     };
-    let fd = parcel.fds.pop().ok_or(Failure::Step("sending a descriptor"))?;
+    let whole = message.words == words && !message.truncated && parcel.fds.len() == 1;
+    let (true, Some(fd)) = (whole, message.fds.pop()) else {
+        return Err(Failure::Step("sending a descriptor"));
+    };
     backend.submit(Op::Readable { fd }, Tag::default());
     let early = step(backend, Span::ZERO)?;
     crate::sys::socket::send(client.as_fd(), b"x")

@@ -148,10 +148,9 @@ impl Token {
             2 => Kind::Readable,
             3 => Kind::Ring,
             4 => Kind::Handoff,
-            5 => Kind::Reclaim,
-            6 => Kind::Recv,
-            7 => Kind::Send,
-            8 => Kind::Close,
+            5 => Kind::Recv,
+            6 => Kind::Send,
+            7 => Kind::Close,
             _ => return None,
         };
         Some(Key::from_word(word).token(kind))
@@ -166,12 +165,11 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [Kind; 8] = [
+    const KINDS: [Kind; 7] = [
         Kind::Accept,
         Kind::Readable,
         Kind::Ring,
         Kind::Handoff,
-        Kind::Reclaim,
         Kind::Recv,
         Kind::Send,
         Kind::Close,
@@ -213,7 +211,7 @@ mod tests {
             }
         }
         assert_eq!(Token::from_word(0), None);
-        assert_eq!(Token::from_word(9 << 56), None);
+        assert_eq!(Token::from_word(8 << 56), None);
     }
 
     proptest! {

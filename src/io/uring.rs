@@ -20,9 +20,7 @@ use io_uring::types::{self, CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode};
 
 use crate::io::slots::Slots;
-use crate::io::{
-    Backend, Completion, Custody, Kind, Op, Outcome, Parcel, Role, Source, Tag, Token,
-};
+use crate::io::{Backend, Completion, Kind, Op, Outcome, Parcel, Role, Source, Tag, Token};
 use crate::limits::{PARCEL_MAX, QUIESCE_MAX};
 use crate::sys::clock::monotonic;
 use crate::sys::fd::adopt;
@@ -32,7 +30,7 @@ use crate::units::{Errno, Span};
 
 /// Sizes of the two queues, from the wanted one down to what little locked memory allows.
 const SIZES: [(u32, u32); 3] = [(1024, 4096), (512, 2048), (256, 1024)];
-/// Marks what nobody waits for: cancels, and the closes behind a parcel. No token's word is 0.
+/// Marks what nobody waits for: cancels. No token's word is 0.
 const NOBODY: u64 = 0;
 /// Times in a row that the kernel may refuse to submit (for want of memory) before we give up.
 const REFUSALS_MAX: u32 = 1_000;
@@ -40,7 +38,6 @@ const REFUSALS_MAX: u32 = 1_000;
 const READABLE: i16 = libc::POLLIN | libc::POLLRDHUP;
 
 const _: () = assert!(PARCEL_MAX == DESCRIPTORS_MAX);
-const _: () = assert!(PARCEL_MAX < SIZES[2].0 as usize, "a chain goes in one submission");
 
 /// The backend on io_uring.
 pub struct Uring {
@@ -57,8 +54,6 @@ pub struct Uring {
     reaped: Vec<Reaped>,
     /// How accepts begin, as far as this kernel is known to allow.
     accept_first: First,
-    /// Whether closes may be on their way that nobody is told about.
-    closing: bool,
     /// How often in a row the kernel refused to submit.
     refusals: u32,
     /// The error that made the ring unusable.
@@ -96,8 +91,7 @@ enum Work {
     SharedAccept,
     Readable { fd: OwnedFd },
     Ring,
-    Handoff { envelope: usize, parcel: Parcel<OwnedFd>, custody: Custody },
-    Reclaim { envelope: usize },
+    Handoff { envelope: usize, parcel: Parcel<OwnedFd> },
     Recv { buffer: Vec<u8> },
     Send { buffer: Vec<u8>, from: usize },
     Close { raw: i32 },
@@ -147,7 +141,7 @@ impl Backend for Uring {
                 self.push_cancel(token);
             }
             // These never wait: they are over with the next submission.
-            Kind::Handoff | Kind::Reclaim | Kind::Close => {}
+            Kind::Handoff | Kind::Close => {}
         }
     }
 
@@ -161,7 +155,6 @@ impl Backend for Uring {
             | Work::SharedAccept
             | Work::Ring
             | Work::Handoff { .. }
-            | Work::Reclaim { .. }
             | Work::Close { .. } => None,
         };
         if let Some(fd) = fd {
@@ -224,7 +217,6 @@ impl Uring {
             unconfirmed: Vec::new(),
             reaped: Vec::new(),
             accept_first: First::Poll,
-            closing: false,
             refusals: 0,
             broken: None,
         })
@@ -248,13 +240,9 @@ impl Uring {
             }
             Op::Readable { fd } => (Kind::Readable, None, Work::Readable { fd }),
             Op::Ring { bell } => (Kind::Ring, Some(bell), Work::Ring),
-            Op::Handoff { channel, parcel, custody } => {
+            Op::Handoff { channel, parcel } => {
                 let envelope = self.envelopes.take();
-                (Kind::Handoff, Some(channel), Work::Handoff { envelope, parcel, custody })
-            }
-            Op::Reclaim { kept } => {
-                let envelope = self.envelopes.take();
-                (Kind::Reclaim, Some(kept), Work::Reclaim { envelope })
+                (Kind::Handoff, Some(channel), Work::Handoff { envelope, parcel })
             }
             Op::Recv { stream, buffer } => (Kind::Recv, Some(stream), Work::Recv { buffer }),
             Op::Send { stream, buffer, from } => {
@@ -281,21 +269,12 @@ impl Uring {
             }
             // A multishot poll is edge-triggered: each write to the bell wakes, without a read.
             Work::Ring => opcode::PollAdd::new(fd, poll_mask(libc::POLLIN)).multi(true).build(),
-            Work::Handoff { envelope, parcel, custody } => {
+            Work::Handoff { envelope, parcel } => {
                 let letter = self.envelopes.at(*envelope);
                 letter.fill(&parcel.words, parcel.fds.iter().map(AsRawFd::as_raw_fd));
-                let entry = opcode::SendMsg::new(fd, letter.header_to_send()).flags(SEND_BITS);
-                let mut chain = Chain::new(entry.build().user_data(token.to_word()));
-                if *custody == Custody::Transfer {
-                    parcel.fds.iter().for_each(|fd| chain.close(fd.as_raw_fd()));
-                    self.closing |= !parcel.fds.is_empty();
-                }
+                let send = opcode::SendMsg::new(fd, letter.header_to_send()).flags(SEND_BITS);
                 self.unconfirmed.push(token);
-                return self.push(chain.entries());
-            }
-            Work::Reclaim { envelope } => {
-                let header = self.envelopes.at(*envelope).header_to_receive();
-                opcode::RecvMsg::new(fd, header).flags(RECLAIM_BITS).build()
+                send.build().flags(Flags::SKIP_SUCCESS)
             }
             Work::Recv { buffer } => recv_entry(fd, buffer),
             Work::Send { buffer, from } => send_entry(fd, &buffer[*from..]),
@@ -304,29 +283,26 @@ impl Uring {
                 opcode::Close::new(types::Fd(*raw)).build().flags(Flags::SKIP_SUCCESS)
             }
         };
-        self.push(&[entry.user_data(token.to_word())]);
+        self.push(&entry.user_data(token.to_word()));
     }
 
-    /// Queues entries that belong together; what is in the queue goes to the kernel when there is
-    /// no room, so that a chain is never cut.
-    fn push(&mut self, entries: &[Entry]) {
-        let queue = self.ring.submission();
-        let room = queue.capacity() - queue.len();
-        drop(queue);
-        if room < entries.len() && !self.submit_now() {
+    /// Queues an entry; what is in the queue goes to the kernel when there is no room.
+    fn push(&mut self, entry: &Entry) {
+        let full = self.ring.submission().is_full();
+        if full && !self.submit_now() {
             return;
         }
-        // SAFETY: the pointers in the entries lead to envelopes, which do not move, and to the
-        // heap parts of vectors in the table of operations, which stay there until the kernel's
+        // SAFETY: a pointer in the entry leads to an envelope, which does not move, or to the
+        // heap part of a vector in the table of operations, which stays there until the kernel's
         // last word on the operation; the descriptors are held by the tables as long.
-        let pushed = unsafe { self.ring.submission().push_multiple(entries) };
+        let pushed = unsafe { self.ring.submission().push(entry) };
         pushed.expect("room was made above");
     }
 
     fn push_cancel(&mut self, token: Token) {
         let cancel = opcode::AsyncCancel::new(token.to_word()).build();
         // Its failure means that the operation is over by itself, which is as good.
-        self.push(&[cancel.user_data(NOBODY).flags(Flags::SKIP_SUCCESS)]);
+        self.push(&cancel.user_data(NOBODY).flags(Flags::SKIP_SUCCESS));
     }
 
     fn cancel_all_on(&mut self, source: Source) {
@@ -508,23 +484,9 @@ impl Uring {
             Work::Accept | Work::SharedAccept => Outcome::Accepted(count.map(|_| adopt(result))),
             Work::Readable { fd } => Outcome::Readable(fd, count.map(drop)),
             Work::Ring => Outcome::Rang(count.map(drop)),
-            Work::Handoff { envelope, parcel, custody } => {
+            Work::Handoff { envelope, parcel } => {
                 self.envelopes.give_back(envelope);
-                Outcome::HandedOff(match count {
-                    Ok(_) => Ok(keep_lent(parcel.fds, custody)),
-                    Err(errno) => Err((errno, parcel)),
-                })
-            }
-            Work::Reclaim { envelope } => {
-                let received = count.map(|bytes| self.envelopes.at(envelope).take(bytes));
-                self.envelopes.give_back(envelope);
-                Outcome::Reclaimed(match received {
-                    Ok(message) => {
-                        Ok(message.map(|message| Parcel { words: message.words, fds: message.fds }))
-                    }
-                    Err(Errno(libc::EAGAIN)) => Ok(None),
-                    Err(errno) => Err(errno),
-                })
+                Outcome::HandedOff(parcel, count.map(drop))
             }
             Work::Recv { mut buffer } => {
                 let length = buffer.len() + count.unwrap_or(0);
@@ -544,12 +506,11 @@ impl Uring {
         for (_, operation) in self.operations.iter_mut() {
             operation.cancelled = true;
         }
-        while self.operations.count() != 0 || self.closing {
+        while self.operations.count() != 0 {
             let cancel = opcode::AsyncCancel2::new(CancelBuilder::any().all()).build();
-            self.push(&[cancel.user_data(NOBODY).flags(Flags::SKIP_SUCCESS)]);
-            self.closing = false;
-            // Asking for more completions than can come runs all that the kernel has put off, the
-            // closes behind a parcel among it, before the wait begins.
+            self.push(&cancel.user_data(NOBODY).flags(Flags::SKIP_SUCCESS));
+            // Asking for more completions than can come runs all that the kernel has put off
+            // before the wait begins.
             match self.enter_for(self.sizes().1 as usize, Span::from_us(200)) {
                 Ok(_) => self.refusals = 0,
                 Err(error) => self.excuse(&error),
@@ -595,39 +556,10 @@ impl Work {
             Self::Readable { .. } => Kind::Readable,
             Self::Ring => Kind::Ring,
             Self::Handoff { .. } => Kind::Handoff,
-            Self::Reclaim { .. } => Kind::Reclaim,
             Self::Recv { .. } => Kind::Recv,
             Self::Send { .. } => Kind::Send,
             Self::Close { .. } => Kind::Close,
         }
-    }
-}
-
-/// A send, and the closes that follow when it has succeeded. None of them posts a completion but
-/// the first one that fails, which is the send.
-struct Chain {
-    entries: [Entry; 1 + PARCEL_MAX],
-    length: usize,
-}
-
-impl Chain {
-    fn new(head: Entry) -> Self {
-        let nothing = opcode::Nop::new().build();
-        let mut entries = [const { None }; 1 + PARCEL_MAX].map(|_: Option<()>| nothing.clone());
-        entries[0] = head.flags(Flags::SKIP_SUCCESS);
-        Self { entries, length: 1 }
-    }
-
-    fn close(&mut self, raw: i32) {
-        let last = &mut self.entries[self.length - 1];
-        *last = last.clone().flags(Flags::IO_LINK);
-        let close = opcode::Close::new(types::Fd(raw)).build();
-        self.entries[self.length] = close.user_data(NOBODY).flags(Flags::SKIP_SUCCESS);
-        self.length += 1;
-    }
-
-    fn entries(&self) -> &[Entry] {
-        &self.entries[..self.length]
     }
 }
 
@@ -671,7 +603,6 @@ impl Drop for Envelopes {
 }
 
 const SEND_BITS: u32 = SEND_FLAGS.cast_unsigned();
-const RECLAIM_BITS: u32 = (libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC).cast_unsigned();
 
 fn poll_mask(events: i16) -> u32 {
     u32::from(events.cast_unsigned())
@@ -703,19 +634,6 @@ fn recv_entry(fd: types::Fd, buffer: &mut Vec<u8>) -> Entry {
 fn send_entry(fd: types::Fd, bytes: &[u8]) -> Entry {
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     opcode::Send::new(fd, bytes.as_ptr(), length).flags(libc::MSG_NOSIGNAL).build()
-}
-
-/// What comes back from a message that was sent: in a transfer the kernel closes our copies.
-fn keep_lent(fds: Vec<OwnedFd>, custody: Custody) -> Vec<OwnedFd> {
-    match custody {
-        Custody::Lend => fds,
-        Custody::Transfer => {
-            for fd in fds {
-                let _closed_by_the_ring = fd.into_raw_fd();
-            }
-            Vec::new()
-        }
-    }
 }
 
 fn build_ring() -> io::Result<IoUring> {

@@ -1,42 +1,16 @@
-//! The shell's side of each worker process: its channel, the parcel being packed for it, and how
-//! far a recall has got.
+//! The shell's side of each worker process: its channel, and the parcel being packed for it.
 
 use crate::io::{Parcel, Source, Token};
-use crate::units::{Ticket, WorkerId};
-
-/// Attempts to take a message back that run at once.
-pub(super) const RECLAIM_BATCH: u32 = 16;
+use crate::units::WorkerId;
 
 /// Everything about one worker that the engine need not know.
 #[derive(Debug)]
 pub(super) struct Hand<F> {
     pub(super) worker: WorkerId,
     pub(super) channel: Source,
-    pub(super) kept: Source,
     pub(super) output: Option<Token>,
-    /// Lent connections that travel together; sent when full or at the end of the turn.
+    /// Offers that travel together; sent when full or at the end of the turn.
     pub(super) packed: Option<Parcel<F>>,
-    /// Parcels whose outcome is not known: what they carry is neither here nor surely there, so a
-    /// recall waits for them.
-    pub(super) unanswered: u32,
-    /// Lent parcels on their way, whose descriptors come back.
-    pub(super) lent: Vec<(Token, Vec<Ticket>)>,
-    pub(super) recall: Option<Recall>,
-    /// Whether the process has been seen to end.
-    pub(super) gone: bool,
-}
-
-/// A recall under way.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Recall {
-    /// Attempts that have not answered.
-    pub(super) pending: u32,
-    /// An attempt found nothing more.
-    pub(super) emptied: bool,
-    /// It was asked for again meanwhile: once more when it is through.
-    pub(super) again: bool,
-    /// A wake-up came back with the rest: a live worker gets it once more.
-    pub(super) look: bool,
 }
 
 /// All workers, by berth.

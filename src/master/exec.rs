@@ -1,16 +1,15 @@
 //! From actions to operations. Descriptors leave and return here.
 
 use super::Master;
-use super::crew::{Hand, RECLAIM_BATCH, Recall};
-use super::host::{CardNote, Hire, Hired, Host};
+use super::crew::Hand;
+use super::host::{CardNote, Hire, Hired, Host, Recall};
 use super::tags::Purpose;
-use crate::engine::action::Custody;
 use crate::engine::input::Input;
-use crate::io::{self, Backend, Op, Parcel, Role};
+use crate::io::{Backend, Op, Parcel, Role};
 use crate::limits::PARCEL_MAX;
 use crate::shm::layout::Order;
 use crate::units::{Generation, PoolId, SeatId, Ticket, WorkerId};
-use crate::wire::parcel::{Header, Kind, tickets};
+use crate::wire::parcel::{Header, Kind};
 
 /// There is one pool today.
 const POOL: PoolId = PoolId(0);
@@ -29,26 +28,15 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
     }
 
-    pub(super) fn offer(&mut self, ticket: Ticket, to: WorkerId, custody: Custody) {
+    /// Packs the connection for its worker: what goes to one worker in one turn travels together.
+    pub(super) fn offer(&mut self, ticket: Ticket, to: WorkerId) {
         let Some(hand) = self.crew.hand(to) else { return };
-        let Some(fd) = self.tickets.take(ticket) else { return };
+        let Some(fd) = self.tickets.send(ticket) else { return };
         self.host.card(ticket, CardNote::Offered(to, self.now));
-        match custody {
-            Custody::Transfer => {
-                let mut parcel = Parcel::new(header(Kind::Transfer));
-                parcel.push(ticket, fd);
-                let (channel, custody) = (hand.channel, io::Custody::Transfer);
-                let op = Op::Handoff { channel, parcel, custody };
-                hand.unanswered += 1;
-                self.backend.submit(op, Purpose::Parcel(to).tag());
-            }
-            Custody::Lend => {
-                let packed = hand.packed.get_or_insert_with(|| Parcel::new(header(Kind::Lend)));
-                packed.push(ticket, fd);
-                if packed.fds.len() == PARCEL_MAX {
-                    self.send_packed_to(to);
-                }
-            }
+        let packed = hand.packed.get_or_insert_with(|| Parcel::new(header(Kind::Offer)));
+        packed.push(ticket, fd);
+        if packed.fds.len() == PARCEL_MAX {
+            self.send_packed_to(to);
         }
     }
 
@@ -64,57 +52,31 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     fn send_packed_to(&mut self, worker: WorkerId) {
         let Some(hand) = self.crew.hand(worker) else { return };
         let Some(parcel) = hand.packed.take() else { return };
-        let lent: Vec<Ticket> = tickets(&parcel.words[1..]).collect();
-        let op = Op::Handoff { channel: hand.channel, parcel, custody: io::Custody::Lend };
-        hand.unanswered += 1;
-        let token = self.backend.submit(op, Purpose::Parcel(worker).tag());
-        hand.lent.push((token, lent));
+        let op = Op::Handoff { channel: hand.channel, parcel };
+        self.backend.submit(op, Purpose::Parcel(worker).tag());
     }
 
-    pub(super) fn recall(&mut self, worker: WorkerId) {
-        // What is still being packed goes first, so that it comes back as well.
-        self.send_packed_to(worker);
-        let Some(hand) = self.crew.hand(worker) else {
-            // Its process never started: there is no channel, and nothing in it.
-            return self.step_after(Input::RecallEnded(worker));
-        };
-        match &mut hand.recall {
-            Some(recall) => recall.again = true,
-            None => {
-                hand.recall = Some(Recall::default());
-                self.continue_recall(worker);
+    /// Takes an offer back, if its worker has not claimed it. While its descriptor is on its way,
+    /// nothing could be done with it: then the answer comes when it is back.
+    pub(super) fn recall(&mut self, ticket: Ticket, from: WorkerId) {
+        // It may have come back by itself between the asking and the doing.
+        let asked = self.engine.ledger().is_recalled_from(ticket, from);
+        if asked && !self.tickets.recall_when_back(ticket) {
+            self.settle_claim(ticket, from, Input::Recalled(ticket));
+        }
+    }
+
+    /// Settles whose an offered connection is: `back` happens if it is ours.
+    pub(super) fn settle_claim(&mut self, ticket: Ticket, worker: WorkerId, back: Input) {
+        let answer = match self.host.recall(worker, ticket) {
+            Recall::Back => back,
+            Recall::Late => Input::TooLate(ticket),
+            Recall::Forged => {
+                self.ensuing.push(Input::Violation(worker));
+                back
             }
-        }
-    }
-
-    /// The next batch, or the end, once every answer is in.
-    pub(super) fn continue_recall(&mut self, worker: WorkerId) {
-        let Some(hand) = self.crew.hand(worker) else { return };
-        let Some(recall) = hand.recall else { return };
-        if 0 < recall.pending || 0 < hand.unanswered {
-            return;
-        }
-        if !recall.emptied || recall.again {
-            let (emptied, again) = (false, false);
-            hand.recall = Some(Recall { emptied, again, ..recall });
-            return self.reclaim(worker);
-        }
-        hand.recall = None;
-        let gone = hand.gone;
-        self.step(Input::RecallEnded(worker));
-        if recall.look && !gone {
-            self.wake(worker);
-        }
-    }
-
-    fn reclaim(&mut self, worker: WorkerId) {
-        let Some(hand) = self.crew.hand(worker) else { return };
-        let Some(recall) = &mut hand.recall else { return };
-        recall.pending = RECLAIM_BATCH;
-        for _ in 0..RECLAIM_BATCH {
-            let op = Op::Reclaim { kept: hand.kept };
-            self.backend.submit(op, Purpose::Reclaim(worker).tag());
-        }
+        };
+        self.ensuing.push(answer);
     }
 
     pub(super) fn release(&mut self, ticket: Ticket) {
@@ -132,31 +94,20 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     pub(super) fn spawn(&mut self, worker: WorkerId, seat: SeatId, generation: Generation) {
         match self.host.spawn(Hire { worker, seat, generation }) {
             Ok(hired) => self.enlist(worker, hired),
-            Err(_) => self.step_after(Input::SpawnFailed(worker)),
+            Err(_) => self.ensuing.push(Input::SpawnFailed(worker)),
         }
     }
 
     fn enlist(&mut self, worker: WorkerId, hired: Hired<B::Fd>) {
-        let Hired { channel, kept, process, output, listeners } = hired;
+        let Hired { channel, process, output, listeners } = hired;
         for opened in listeners {
             self.listeners.add(opened, &mut self.backend);
         }
         let channel = self.backend.adopt(channel, Role::Channel);
-        let kept = self.backend.adopt(kept, Role::Channel);
         self.backend.submit(Op::Readable { fd: process }, Purpose::Process(worker).tag());
         let output =
             self.backend.submit(Op::Readable { fd: output }, Purpose::Output(worker).tag());
-        self.crew.enlist(Hand {
-            worker,
-            channel,
-            kept,
-            output: Some(output),
-            packed: None,
-            unanswered: 0,
-            lent: Vec::new(),
-            recall: None,
-            gone: false,
-        });
+        self.crew.enlist(Hand { worker, channel, output: Some(output), packed: None });
     }
 
     pub(super) fn drain(&mut self, worker: WorkerId) {
@@ -168,11 +119,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     /// anyway.
     fn wake(&mut self, worker: WorkerId) {
         let Some(hand) = self.crew.hand(worker) else { return };
-        hand.unanswered += 1;
-        let parcel = Parcel::new(header(Kind::Look));
-        let (channel, custody) = (hand.channel, io::Custody::Transfer);
-        self.backend
-            .submit(Op::Handoff { channel, parcel, custody }, Purpose::Parcel(worker).tag());
+        let op = Op::Handoff { channel: hand.channel, parcel: Parcel::new(header(Kind::Look)) };
+        self.backend.submit(op, Purpose::Parcel(worker).tag());
     }
 
     pub(super) fn bury(&mut self, worker: WorkerId) {
@@ -182,13 +130,6 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             self.backend.cancel(output);
         }
         drop(self.backend.release(hand.channel));
-        drop(self.backend.release(hand.kept));
-    }
-
-    /// An input that an action brings about by itself: taken in at once, its actions carried out
-    /// behind those under way.
-    fn step_after(&mut self, input: Input) {
-        self.ensuing.push(input);
     }
 }
 

@@ -5,6 +5,7 @@ use super::Opened;
 use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::input::{Load, Terms};
+pub use crate::shm::claim::Recall;
 pub use crate::shm::layout::{Doze, Order};
 pub use crate::shm::ring::{Overrun, Words};
 pub use crate::sys::pidfd::{Change, Signal};
@@ -68,8 +69,11 @@ pub trait Host {
     /// Writes what a worker shall do on its line of the master's page.
     fn order(&mut self, worker: WorkerId, order: Order);
 
-    /// Writes a connection's card.
+    /// Writes a connection's card; of an offered one also that it may be claimed.
     fn card(&mut self, ticket: Ticket, note: CardNote);
+
+    /// Takes an offer back, if its worker has not claimed it.
+    fn recall(&mut self, worker: WorkerId, ticket: Ticket) -> Recall;
 
     /// Reads what a control client wants, and answers it.
     fn control(&mut self, client: &Self::Fd, engine: &Engine) -> ControlStep;
@@ -98,8 +102,6 @@ pub struct Hire {
 pub struct Hired<F> {
     /// The master's end of its channel.
     pub channel: F,
-    /// A copy of the worker's end: what it never received is read back from here.
-    pub kept: F,
     /// Readable when the process has ended.
     pub process: F,
     /// Readable when it has written something.

@@ -10,7 +10,7 @@ use crate::limits::{ACCEPT_PAUSE, TOKENS_PER_TURN};
 use crate::sys::pidfd::Change;
 use crate::sys::signal::Notice;
 use crate::units::{Errno, ListenerId, Ticket, WorkerId};
-use crate::wire::parcel::{Header, tickets};
+use crate::wire::parcel::tickets;
 use crate::wire::token::{Say, Token};
 
 /// Completions by class; what is feared most comes first and is not stored.
@@ -35,7 +35,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         for completion in self.completions.drain(..) {
             match Purpose::of(completion.tag) {
                 Purpose::Process(worker) => ended.push(worker),
-                Purpose::Parcel(_) | Purpose::Reclaim(_) => sorted.handoffs.push(completion),
+                Purpose::Parcel(_) => sorted.handoffs.push(completion),
                 Purpose::Accept(_) | Purpose::Watch(_) => sorted.arrivals.push(completion),
                 Purpose::Output(_)
                 | Purpose::Bell
@@ -71,11 +71,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             (Purpose::Watch(ticket), Outcome::Readable(fd, result)) => {
                 self.watch_ended(ticket, fd, result);
             }
-            (Purpose::Parcel(worker), Outcome::HandedOff(result)) => {
-                self.handed_off(worker, token, result);
-            }
-            (Purpose::Reclaim(worker), Outcome::Reclaimed(result)) => {
-                self.reclaimed(worker, result.ok().flatten());
+            (Purpose::Parcel(worker), Outcome::HandedOff(parcel, result)) => {
+                self.handed_off(worker, parcel, result);
             }
             (Purpose::Output(worker), Outcome::Readable(fd, _)) => self.output(worker, fd),
             (Purpose::Bell, Outcome::Rang(_)) | (Purpose::Close, Outcome::Closed) => {}
@@ -96,8 +93,6 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
                 Reaped::Clean => Exit::Clean,
                 Reaped::Failed => Exit::Failed,
             };
-            let Some(hand) = self.crew.hand(worker) else { continue };
-            hand.gone = true;
             self.host.read_output(worker);
             self.words_of(worker);
             self.step(Input::Exited { worker, exit });
@@ -140,6 +135,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Say::Resumed(ticket) => (ticket, Word::Resumed),
             Say::Pinned(ticket) => (ticket, Word::Pinned),
             Say::Closed(ticket) => (ticket, Word::Closed),
+            Say::Missed(ticket) => (ticket, Word::Missed),
         };
         self.step(Input::Word { worker, ticket, word });
     }
@@ -180,7 +176,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     fn watch_ended(&mut self, ticket: Ticket, fd: B::Fd, result: Result<(), Errno>) {
-        drop(self.tickets.put(ticket, fd));
+        self.put_back(ticket, fd);
         match result {
             Ok(()) => {
                 self.host.card(ticket, CardNote::Readable(self.now));
@@ -190,59 +186,31 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
     }
 
-    fn handed_off(&mut self, worker: WorkerId, token: io::Token, result: io::HandoffResult<B::Fd>) {
-        let lent = self.crew.hand(worker).and_then(|hand| {
-            hand.unanswered -= 1;
-            let position = hand.lent.iter().position(|(sent, _)| *sent == token)?;
-            Some(hand.lent.swap_remove(position).1)
-        });
-        match result {
-            Ok(fds) => {
-                for (ticket, fd) in lent.unwrap_or_default().into_iter().zip(fds) {
-                    drop(self.tickets.put(ticket, fd));
-                    // The claim may have been faster than this answer.
-                    if self.engine.ledger().is_claimed(ticket) {
-                        self.release(ticket);
-                    }
-                }
-            }
-            Err((errno, parcel)) => {
-                let why = match errno.0 {
-                    libc::ETOOMANYREFS => Refusal::TooManyInFlight,
-                    libc::EPIPE | libc::ECONNRESET => Refusal::Gone,
-                    _ => Refusal::Full,
-                };
-                for (ticket, fd) in tickets(&parcel.words[1..]).zip(parcel.fds) {
-                    drop(self.tickets.put(ticket, fd));
-                    self.step(Input::Refused { ticket, why });
+    /// A parcel's descriptors are back, whether or not it went out.
+    fn handed_off(&mut self, worker: WorkerId, parcel: Parcel<B::Fd>, result: Result<(), Errno>) {
+        for (ticket, fd) in tickets(&parcel.words[1..]).zip(parcel.fds) {
+            let recalled = self.put_back(ticket, fd);
+            match result {
+                // The claim was faster than this answer.
+                _ if self.engine.ledger().is_claimed(ticket) => self.release(ticket),
+                Ok(()) if recalled => self.settle_claim(ticket, worker, Input::Recalled(ticket)),
+                Ok(()) => {}
+                // One that was offered to it before may have been claimed by an older message.
+                Err(errno) => {
+                    let why = refusal(errno);
+                    self.settle_claim(ticket, worker, Input::Refused { ticket, why });
                 }
             }
         }
-        self.continue_recall(worker);
+        self.take_in_ensuing();
     }
 
-    fn reclaimed(&mut self, worker: WorkerId, parcel: Option<Parcel<B::Fd>>) {
-        let Some(recall) = self.crew.hand(worker).and_then(|hand| hand.recall.as_mut()) else {
-            return;
-        };
-        recall.pending -= 1;
-        match parcel {
-            None => recall.emptied = true,
-            Some(Parcel { words, fds }) => match Header::decode(&words, fds.len()) {
-                Ok((_, [])) => recall.look = true,
-                Ok((_, back)) => {
-                    for (ticket, fd) in tickets(back).zip(fds) {
-                        // A lent one is here already; then this copy is dropped.
-                        drop(self.tickets.put(ticket, fd));
-                        self.step(Input::Recalled(ticket));
-                    }
-                }
-                // The worker can write to its end, but not to what we sent there: this is its
-                // own doing.
-                Err(_) => self.step(Input::Violation(worker)),
-            },
-        }
-        self.continue_recall(worker);
+    /// Returns whether a recall waited for the descriptor.
+    fn put_back(&mut self, ticket: Ticket, fd: B::Fd) -> bool {
+        self.tickets.put(ticket, fd).unwrap_or_else(|fd| {
+            self.backend.submit(Op::Close { fd }, Purpose::Close.tag());
+            false
+        })
     }
 
     fn output(&mut self, worker: WorkerId, fd: B::Fd) {
@@ -325,6 +293,14 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         let position = u32::try_from(index).expect("control clients are limited");
         let tag = Purpose::ControlClient(position).tag();
         self.control_clients[index] = Some(self.backend.submit(Op::Readable { fd }, tag));
+    }
+}
+
+const fn refusal(errno: Errno) -> Refusal {
+    match errno.0 {
+        libc::ETOOMANYREFS => Refusal::TooManyInFlight,
+        libc::EPIPE | libc::ECONNRESET => Refusal::Gone,
+        _ => Refusal::Full,
     }
 }
 

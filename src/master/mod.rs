@@ -195,19 +195,28 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         self.engine.step(self.now, input, &mut self.actions);
     }
 
+    /// Carries out what the engine asked for. What that brings about by itself is taken in
+    /// afterwards, and what came back thereby is placed in the same turn.
     fn carry_out(&mut self) {
-        while !self.actions.is_empty() {
+        loop {
             let mut actions = std::mem::take(&mut self.actions);
             for action in actions.drain() {
                 self.execute(action);
             }
             debug_assert!(self.actions.is_empty(), "what an action brings about is put off");
             self.actions = actions;
-            for input in std::mem::take(&mut self.ensuing) {
-                self.step(input);
+            if self.ensuing.is_empty() {
+                return self.send_packed();
             }
+            self.take_in_ensuing();
+            self.step(Input::Tick);
         }
-        self.send_packed();
+    }
+
+    fn take_in_ensuing(&mut self) {
+        for input in std::mem::take(&mut self.ensuing) {
+            self.step(input);
+        }
     }
 
     fn execute(&mut self, action: Action) {
@@ -215,8 +224,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Action::CloseListeners => self.close_listeners(),
             Action::Watch(ticket) => self.watch(ticket),
             Action::Expire(ticket) => self.expire(ticket),
-            Action::Offer { ticket, to, custody } => self.offer(ticket, to, custody),
-            Action::Recall(worker) => self.recall(worker),
+            Action::Offer { ticket, to } => self.offer(ticket, to),
+            Action::Recall { ticket, from } => self.recall(ticket, from),
             Action::Release(ticket) => self.release(ticket),
             Action::Retire(ticket) => self.retire(ticket),
             Action::Spawn { worker, seat, generation } => self.spawn(worker, seat, generation),

@@ -12,8 +12,6 @@ pub(super) enum Purpose {
     Watch(Ticket),
     /// A parcel for a worker.
     Parcel(WorkerId),
-    /// An attempt to take back what a worker has not received.
-    Reclaim(WorkerId),
     /// A worker's end.
     Process(WorkerId),
     /// A worker's output.
@@ -43,14 +41,13 @@ impl Purpose {
                 (2, u64::from(ticket.generation) << SLOT_BITS | u64::from(ticket.slot))
             }
             Self::Parcel(worker) => (3, pack(worker)),
-            Self::Reclaim(worker) => (4, pack(worker)),
-            Self::Process(worker) => (5, pack(worker)),
-            Self::Output(worker) => (6, pack(worker)),
-            Self::Bell => (7, 0),
-            Self::Signals => (8, 0),
-            Self::ControlAccept => (9, 0),
-            Self::ControlClient(index) => (10, u64::from(index)),
-            Self::Close => (11, 0),
+            Self::Process(worker) => (4, pack(worker)),
+            Self::Output(worker) => (5, pack(worker)),
+            Self::Bell => (6, 0),
+            Self::Signals => (7, 0),
+            Self::ControlAccept => (8, 0),
+            Self::ControlClient(index) => (9, u64::from(index)),
+            Self::Close => (10, 0),
         };
         Tag(kind << PAYLOAD_BITS | payload)
     }
@@ -71,14 +68,13 @@ impl Purpose {
             1 => Self::Accept(payload as u32),
             2 => Self::Watch(ticket),
             3 => Self::Parcel(worker),
-            4 => Self::Reclaim(worker),
-            5 => Self::Process(worker),
-            6 => Self::Output(worker),
-            7 => Self::Bell,
-            8 => Self::Signals,
-            9 => Self::ControlAccept,
-            10 => Self::ControlClient(payload as u32),
-            11 => Self::Close,
+            4 => Self::Process(worker),
+            5 => Self::Output(worker),
+            6 => Self::Bell,
+            7 => Self::Signals,
+            8 => Self::ControlAccept,
+            9 => Self::ControlClient(payload as u32),
+            10 => Self::Close,
             kind => unreachable!("the master made no tag of kind {kind}"),
         }
     }
@@ -102,7 +98,6 @@ mod tests {
             Purpose::Accept(63),
             Purpose::Watch(ticket),
             Purpose::Parcel(worker),
-            Purpose::Reclaim(worker),
             Purpose::Process(worker),
             Purpose::Output(worker),
             Purpose::Bell,

@@ -28,7 +28,12 @@ enum Keeping<F> {
     Here(F),
     /// In the watch under this token.
     Watched(Token),
-    /// On its way to a worker, or there.
+    /// In a parcel of which the outcome is to come; a copy goes to the worker.
+    Sending {
+        /// Whether a recall waits for it.
+        recalled: bool,
+    },
+    /// Its worker's alone.
     Away,
 }
 
@@ -58,28 +63,38 @@ impl<F> Tickets<F> {
 
     /// Takes the descriptor out, if it is here.
     pub(super) fn take(&mut self, ticket: Ticket) -> Option<F> {
-        let slot = self.slot(ticket)?;
-        match std::mem::replace(&mut slot.keeping, Keeping::Away) {
-            Keeping::Here(fd) => Some(fd),
-            other @ (Keeping::Free | Keeping::Watched(_) | Keeping::Away) => {
-                slot.keeping = other;
-                None
+        self.swap(ticket, Keeping::Away)
+    }
+
+    /// Takes the descriptor out for a parcel, if it is here.
+    pub(super) fn send(&mut self, ticket: Ticket) -> Option<F> {
+        self.swap(ticket, Keeping::Sending { recalled: false })
+    }
+
+    /// Remembers a recall of the ticket while its descriptor is in a parcel; false when it is not.
+    pub(super) fn recall_when_back(&mut self, ticket: Ticket) -> bool {
+        match self.slot(ticket).map(|slot| &mut slot.keeping) {
+            Some(Keeping::Sending { recalled }) => {
+                *recalled = true;
+                true
+            }
+            Some(Keeping::Free | Keeping::Here(_) | Keeping::Watched(_) | Keeping::Away) | None => {
+                false
             }
         }
     }
 
-    /// Puts the descriptor back; gives it up again when the ticket is stale or has one already.
-    pub(super) fn put(&mut self, ticket: Ticket, fd: F) -> Option<F> {
-        match self.slot(ticket) {
-            Some(slot) => match slot.keeping {
-                Keeping::Watched(_) | Keeping::Away => {
-                    slot.keeping = Keeping::Here(fd);
-                    None
-                }
-                Keeping::Free | Keeping::Here(_) => Some(fd),
-            },
-            None => Some(fd),
-        }
+    /// Puts the descriptor back, out of a parcel or a watch. Tells whether a recall waited for it;
+    /// gives it up again when the ticket has ended meanwhile.
+    pub(super) fn put(&mut self, ticket: Ticket, fd: F) -> Result<bool, F> {
+        let Some(slot) = self.slot(ticket) else { return Err(fd) };
+        let recalled = match slot.keeping {
+            Keeping::Sending { recalled } => recalled,
+            Keeping::Watched(_) => false,
+            Keeping::Free | Keeping::Here(_) | Keeping::Away => return Err(fd),
+        };
+        slot.keeping = Keeping::Here(fd);
+        Ok(recalled)
     }
 
     /// Remembers the watch that the descriptor is in.
@@ -93,7 +108,7 @@ impl<F> Tickets<F> {
     pub(super) fn watch_of(&mut self, ticket: Ticket) -> Option<Token> {
         match self.slot(ticket)?.keeping {
             Keeping::Watched(token) => Some(token),
-            Keeping::Free | Keeping::Here(_) | Keeping::Away => None,
+            Keeping::Free | Keeping::Here(_) | Keeping::Sending { .. } | Keeping::Away => None,
         }
     }
 
@@ -104,7 +119,21 @@ impl<F> Tickets<F> {
         self.free.push(ticket.slot);
         match keeping {
             Keeping::Here(fd) => Some(fd),
-            Keeping::Free | Keeping::Watched(_) | Keeping::Away => None,
+            Keeping::Free | Keeping::Watched(_) | Keeping::Sending { .. } | Keeping::Away => None,
+        }
+    }
+
+    fn swap(&mut self, ticket: Ticket, keeping: Keeping<F>) -> Option<F> {
+        let slot = self.slot(ticket)?;
+        match std::mem::replace(&mut slot.keeping, keeping) {
+            Keeping::Here(fd) => Some(fd),
+            other @ (Keeping::Free
+            | Keeping::Watched(_)
+            | Keeping::Sending { .. }
+            | Keeping::Away) => {
+                slot.keeping = other;
+                None
+            }
         }
     }
 
@@ -123,17 +152,29 @@ mod tests {
     fn a_descriptor_is_in_one_place_and_a_stale_ticket_reaches_none() {
         let mut tickets = Tickets::new();
         let first = tickets.issue("a").unwrap();
-        assert_eq!(tickets.take(first), Some("a"));
-        assert_eq!(tickets.take(first), None, "it is away");
-        assert_eq!(tickets.put(first, "a"), None);
-        assert_eq!(tickets.put(first, "copy"), Some("copy"), "it is here already");
+        assert_eq!(tickets.send(first), Some("a"));
+        assert_eq!(tickets.take(first), None, "it is in a parcel");
+        assert_eq!(tickets.put(first, "a"), Ok(false));
+        assert_eq!(tickets.put(first, "copy"), Err("copy"), "it is here already");
         assert_eq!(tickets.retire(first), Some("a"));
         let second = tickets.issue("b").unwrap();
         assert_eq!(second.slot, first.slot);
         assert_ne!(second, first);
         assert_eq!(tickets.take(first), None);
-        assert_eq!(tickets.put(first, "late"), Some("late"));
+        assert_eq!(tickets.put(first, "late"), Err("late"));
         assert_eq!(tickets.retire(first), None);
         assert_eq!(tickets.take(second), Some("b"));
+    }
+
+    #[test]
+    fn a_recall_waits_for_a_descriptor_that_is_on_its_way() {
+        let mut tickets = Tickets::new();
+        let ticket = tickets.issue("a").unwrap();
+        assert!(!tickets.recall_when_back(ticket), "it is here");
+        assert_eq!(tickets.send(ticket), Some("a"));
+        assert!(tickets.recall_when_back(ticket));
+        assert_eq!(tickets.put(ticket, "a"), Ok(true));
+        assert_eq!(tickets.send(ticket), Some("a"));
+        assert_eq!(tickets.put(ticket, "a"), Ok(false), "that recall is over");
     }
 }

@@ -14,8 +14,9 @@ use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::input::{Begins, Load, Terms};
 use crate::limits::{BERTHS_MAX, STDERR_TAIL};
+use crate::shm::claim::{self, Recall};
 use crate::shm::layout::{Doze, LAYOUT, MAGIC, MasterPage, Order, WorkerPage};
-use crate::shm::map::{MapError, Mapped, ReadOnly, Writable};
+use crate::shm::map::{MapError, Mapped, Writable};
 use crate::shm::ring::{self, Overrun, Words};
 use crate::sys::log_sink::LogSink;
 use crate::sys::pidfd::{self, Change, Ending, Signal};
@@ -77,7 +78,7 @@ pub(super) struct Member {
     seat: SeatId,
     process: OwnedFd,
     output: OwnedFd,
-    page: Mapped<WorkerPage, ReadOnly>,
+    page: Mapped<WorkerPage, Writable>,
     ending: Option<Ending>,
     /// The signal that the master sent, if any: its own SIGKILL needs no explanation.
     sent: Option<Signal>,
@@ -128,7 +129,7 @@ impl World {
         let (channel, theirs) = socket::seqpacket_pair()?;
         let memory = memfd::create(c"dispatchd-worker", size_of::<WorkerPage>())?;
         memfd::seal_seals(&memory)?;
-        let page = Mapped::<WorkerPage, ReadOnly>::open(&memory).map_err(|error| match error {
+        let page = Mapped::<WorkerPage, Writable>::open(&memory).map_err(|error| match error {
             MapError::Kernel(errno) => errno,
             MapError::Size { .. } => Errno(libc::EINVAL),
         })?;
@@ -164,7 +165,6 @@ impl World {
         })?;
         let hired = Hired {
             channel,
-            kept: theirs,
             process: fd::duplicate(&child.pidfd)?,
             output: fd::duplicate(&child.output)?,
             listeners: opened,
@@ -194,7 +194,7 @@ impl World {
         Ok(opened)
     }
 
-    fn enlist(&mut self, hire: Hire, child: spawn::Child, page: Mapped<WorkerPage, ReadOnly>) {
+    fn enlist(&mut self, hire: Hire, child: spawn::Child, page: Mapped<WorkerPage, Writable>) {
         let berth = hire.worker.index();
         if self.staff.len() <= berth {
             self.staff.resize_with(berth + 1, || None);
@@ -375,8 +375,16 @@ impl Host for World {
                 card.owner.store(u32::from(worker.berth), Relaxed);
                 card.offers.store(card.offers.load(Relaxed).wrapping_add(1), Relaxed);
                 card.offered_at_ns.store(at.as_ns(), Relaxed);
+                if let Some(member) = self.member(worker) {
+                    claim::offer(&member.page, ticket);
+                }
             }
         }
+    }
+
+    fn recall(&mut self, worker: WorkerId, ticket: Ticket) -> Recall {
+        // Nobody can claim anything by a page that is gone.
+        self.member(worker).map_or(Recall::Back, |member| claim::recall(&member.page, ticket))
     }
 
     fn control(&mut self, client: &OwnedFd, engine: &Engine) -> ControlStep {

@@ -11,8 +11,6 @@ use crate::io::{Source, Token};
 pub(super) struct Conn {
     /// The socket, in the backend's keeping.
     pub(super) source: Source,
-    /// Whether the master has a copy of the socket, so that a close alone tells the client nothing.
-    pub(super) lent: bool,
     pub(super) standing: Standing,
     pub(super) dialogue: Dialogue,
     pub(super) phase: Phase,
@@ -55,10 +53,9 @@ pub(super) enum Phase {
 
 impl Conn {
     /// A connection of which nothing has been read.
-    pub(super) fn new(source: Source, standing: Standing, lent: bool) -> Self {
+    pub(super) fn new(source: Source, standing: Standing) -> Self {
         Self {
             source,
-            lent,
             standing,
             dialogue: Dialogue::new(),
             phase: Phase::Serving,

@@ -154,7 +154,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         match result {
             Ok(socket) => {
                 self.link.opened();
-                let key = self.open(socket, Standing::Own, false);
+                let key = self.open(socket, Standing::Own);
                 self.intake.newcomers.push(key);
             }
             Err(Errno(libc::ECANCELED)) => {}
@@ -165,12 +165,13 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
 
     fn open_mail(&mut self, now: Mono) -> Result<(), ServeError> {
         match self.link.receive(Patience::Now)? {
-            Delivery::Offer(offer) => {
-                self.link.claim(offer.ticket, now);
+            Delivery::Offer(offer) if self.link.claim(offer.ticket, now) => {
                 let standing = Standing::claimed(offer.ticket, now);
-                let key = self.open(offer.socket, standing, offer.lent);
+                let key = self.open(offer.socket, standing);
                 self.intake.newcomers.push(key);
             }
+            // It was taken back, and is another's by now.
+            Delivery::Offer(_) => {}
             // The order is read in every turn.
             Delivery::Look => {}
             Delivery::Nothing => self.intake.has_mail = false,

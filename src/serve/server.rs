@@ -185,10 +185,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
             Outcome::Rang(result) => self.intake.rang(result)?,
             Outcome::Accepted(result) => self.accepted(tag, result, now),
             // None of these is ever submitted here.
-            Outcome::Readable(..)
-            | Outcome::HandedOff(_)
-            | Outcome::Reclaimed(_)
-            | Outcome::Closed => {}
+            Outcome::Readable(..) | Outcome::HandedOff(..) | Outcome::Closed => {}
         }
         Ok(())
     }

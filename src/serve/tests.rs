@@ -53,7 +53,8 @@ on_both_backends! {
     draining_answers_what_comes_and_ends
     draining_takes_what_the_channel_holds
     a_dead_master_ends_the_worker_after_its_work
-    a_lent_connection_ends_for_the_client_too
+    a_connection_ends_for_the_client_though_the_master_has_a_copy
+    what_was_taken_back_is_not_touched
     own_listeners_are_accepted_from_until_the_drain
 }
 
@@ -104,7 +105,7 @@ impl<B: Backend<Fd = OwnedFd>> Rig<B> {
         let (client, connection) = UnixStream::pair().unwrap();
         client.set_nonblocking(true).unwrap();
         let ticket = self.next_ticket();
-        self.master().offer(ticket, connection.into());
+        self.master().offer(ticket, &connection.into());
         (client, ticket)
     }
 
@@ -514,16 +515,35 @@ fn a_dead_master_ends_the_worker_after_its_work(backend: impl Backend<Fd = Owned
     rig.end();
 }
 
-fn a_lent_connection_ends_for_the_client_too(backend: impl Backend<Fd = OwnedFd>) {
+fn a_connection_ends_for_the_client_though_the_master_has_a_copy(
+    backend: impl Backend<Fd = OwnedFd>,
+) {
     let mut rig = Rig::new(backend);
     let (mut client, connection) = UnixStream::pair().unwrap();
     client.set_nonblocking(true).unwrap();
     let kept = OwnedFd::from(connection);
     let ticket = rig.next_ticket();
-    rig.master().lend(ticket, &kept);
+    rig.master().offer(ticket, &kept);
     client.write_all(CLOSE).unwrap();
     assert_eq!(greetings(&rig.read_to_end(&mut client)), 1);
     assert!(socket::poll_readable_now(kept.as_fd()));
+}
+
+fn what_was_taken_back_is_not_touched(backend: impl Backend<Fd = OwnedFd>) {
+    let mut rig = Rig::new(backend);
+    let (mut client, connection) = UnixStream::pair().unwrap();
+    let kept = OwnedFd::from(connection);
+    let ticket = rig.next_ticket();
+    client.write_all(GET).unwrap();
+    rig.master().offer(ticket, &kept);
+    assert!(rig.master().recall(ticket));
+    rig.settle();
+    assert_eq!(rig.heard(), vec![Say::Missed(ticket)]);
+    assert_eq!(rig.master().board(), (0, 0, 0));
+    // Whoever is offered it next finds it whole.
+    let mut bytes = vec![0; GET.len()];
+    UnixStream::from(kept).read_exact(&mut bytes).unwrap();
+    assert_eq!(bytes, GET);
 }
 
 fn own_listeners_are_accepted_from_until_the_drain(backend: impl Backend<Fd = OwnedFd>) {

@@ -17,9 +17,9 @@ use crate::units::{Errno, Mono};
 
 impl<B: Backend<Fd = OwnedFd>> Server<B> {
     /// Takes a connection up and begins to receive. Returns where it is.
-    pub(super) fn open(&mut self, socket: OwnedFd, standing: Standing, lent: bool) -> Key {
+    pub(super) fn open(&mut self, socket: OwnedFd, standing: Standing) -> Key {
         let source = self.backend.adopt(socket, Role::Stream);
-        let key = self.conns.insert(Conn::new(source, standing, lent));
+        let key = self.conns.insert(Conn::new(source, standing));
         self.receive(key);
         key
     }
@@ -290,14 +290,15 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         let Some(conn) = self.conns.remove(key) else { return };
         self.timers.clear(key);
         let fd = self.backend.release(conn.source);
-        if conn.lent {
+        let closes = conn.standing.closes();
+        if closes.is_some() {
             // Without it our close sends no end while the master still has a copy.
             let _client_is_gone = socket::shutdown(fd.as_fd());
         }
         // A call of its own costs no more than a completion, and the client sees the end at once.
         drop(fd);
         self.link.closed();
-        self.says.extend(conn.standing.closes());
+        self.says.extend(closes);
         conn.dialogue.dissolve(&mut self.buffers);
     }
 }

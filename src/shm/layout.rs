@@ -27,7 +27,7 @@ pub struct MasterPage {
     pub cards: [Card; TICKETS_MAX as usize],
 }
 
-/// What a worker writes.
+/// What a worker writes, and, to settle claims, the master.
 #[repr(C)]
 #[derive(Debug)]
 pub struct WorkerPage {
@@ -39,6 +39,9 @@ pub struct WorkerPage {
     pub produced: CachePadded<AtomicU64>,
     /// The tokens, by number modulo the ring's size.
     pub tokens: [[AtomicU64; 2]; TOKEN_RING],
+    /// Whose each offered connection is, by the slot of its ticket: the one part that the master
+    /// writes too. What no offer ever touched takes no memory.
+    pub claims: [AtomicU64; TICKETS_MAX as usize],
 }
 
 /// How a page begins.
@@ -169,6 +172,7 @@ const fn layout_hash() -> u64 {
         std::mem::offset_of!(WorkerPage, board),
         std::mem::offset_of!(WorkerPage, produced),
         std::mem::offset_of!(WorkerPage, tokens),
+        std::mem::offset_of!(WorkerPage, claims),
         std::mem::offset_of!(Card, offered_at_ns),
         std::mem::offset_of!(Board, busy_since_ns),
         TOKEN_RING,

@@ -1,6 +1,6 @@
 //! The pages that master and workers share. Who writes what is fixed: the master one memory that
 //! all workers read, each worker one that only the master reads besides it; every cache line has
-//! one writer.
+//! one writer, but for the words that settle whose an offered connection is.
 //!
 //! ```text
 //! master's memory (sealed against writing)      a worker's memory (its size is sealed)
@@ -9,9 +9,11 @@
 //! | state: is the master asleep?  |             | board: what it does           |
 //! | berths: consumed, order, ...    |<-- reads ---| produced                      |
 //! | cards: one per connection     |             | ring of tokens                |
+//! |                               |             | claims: both swap them        |
 //! +-------------------------------+             +-------------------------------+
 //! ```
 
+pub mod claim;
 pub mod layout;
 pub mod map;
 pub mod ring;

@@ -10,9 +10,7 @@ use super::trace::Who;
 use super::worker::{Letter, ProcessId};
 use super::world::{Holder, Object, Shared, SimFd, World};
 use crate::io::slots::Slots;
-use crate::io::{
-    Backend, Completion, Custody, Kind, Op, Outcome, Parcel, Role, Source, Tag, Token,
-};
+use crate::io::{Backend, Completion, Kind, Op, Outcome, Parcel, Role, Source, Tag, Token};
 use crate::units::{Errno, Mono, Span};
 
 /// Waits in a row without any result and without time to speak of: whoever does that spins.
@@ -236,18 +234,9 @@ impl SimBackend {
                 }
                 _ => self.finish(token, Outcome::Rang(Err(errno::ECANCELED))),
             },
-            Op::Handoff { channel, parcel, custody } => {
-                let outcome = Outcome::HandedOff(self.hand_off(channel, parcel, custody));
-                self.finish(token, outcome);
-            }
-            Op::Reclaim { kept } => {
-                let outcome = self.reclaim(kept);
-                let forget = self.plants(Sabotage::ForgetRecallEnd)
-                    && matches!(outcome, Ok(None))
-                    && strikes(&mut self.world.borrow_mut().rng, 20);
-                if !forget {
-                    self.finish(token, Outcome::Reclaimed(outcome));
-                }
+            Op::Handoff { channel, parcel } => {
+                let result = self.hand_off(channel, &parcel);
+                self.finish(token, Outcome::HandedOff(parcel, result));
             }
             Op::Recv { buffer, .. } => {
                 self.finish(token, Outcome::Received(buffer, Err(errno::ECANCELED)));
@@ -318,7 +307,7 @@ impl SimBackend {
                 Object::Connection(_) | Object::Ending(_) | Object::Output(_) | Object::Signals => {
                     self.tell_readable(object);
                 }
-                Object::Channel(_) | Object::Kept(_) => {}
+                Object::Channel(_) => {}
             }
         }
     }
@@ -473,50 +462,20 @@ impl SimBackend {
         delivered
     }
 
-    fn hand_off(
-        &self,
-        channel: Source,
-        parcel: Parcel<SimFd>,
-        custody: Custody,
-    ) -> Result<Vec<SimFd>, (Errno, Parcel<SimFd>)> {
+    fn hand_off(&self, channel: Source, parcel: &Parcel<SimFd>) -> Result<(), Errno> {
         let Some(Object::Channel(process)) = self.object_of(channel) else {
-            return Err((errno::ECANCELED, parcel));
+            return Err(errno::ECANCELED);
         };
         let mut world = self.world.borrow_mut();
-        world.saw_parcel(process, &parcel);
+        world.saw_parcel(process, parcel);
         if let Some(errno) = world.refusal(process) {
             let number = u64::try_from(errno.0).unwrap_or(0);
             let at = world.now;
             world.trace.did(at, Who::Kernel, "refuses a parcel", number);
-            if world.sabotage == Some(Sabotage::DuplicateRefused) {
-                world.post_letter(process, &parcel);
-            }
-            return Err((errno, parcel));
+            return Err(errno);
         }
-        world.post_letter(process, &parcel);
-        drop(world);
-        match custody {
-            Custody::Transfer => Ok(Vec::new()),
-            Custody::Lend => Ok(parcel.fds),
-        }
-    }
-
-    fn reclaim(&self, kept: Source) -> Result<Option<Parcel<SimFd>>, Errno> {
-        let Some(Object::Kept(process)) = self.object_of(kept) else {
-            return Err(errno::ECANCELED);
-        };
-        let mut world = self.world.borrow_mut();
-        let Some(letter) = world.processes[process].channel.pop_front() else { return Ok(None) };
-        let count = letter.copies.len() as u64;
-        let at = world.now;
-        world.trace.did(at, Who::Kernel, "gives back a parcel of", count);
-        let fds: Vec<SimFd> =
-            letter.copies.into_iter().map(|copy| world.descriptor(copy)).collect();
-        drop(world);
-        if self.plants(Sabotage::DropReclaimed) {
-            return Ok(None);
-        }
-        Ok(Some(Parcel { words: letter.words, fds }))
+        world.post_letter(process, parcel);
+        Ok(())
     }
 }
 
@@ -537,7 +496,7 @@ impl World {
     fn post_letter(&mut self, process: ProcessId, parcel: &Parcel<SimFd>) {
         let copies = parcel.fds.iter().map(|fd| self.copy(fd.object, Holder::Channel(process)));
         let copies = copies.collect();
-        let letter = Letter { words: parcel.words.clone(), copies, at: self.now };
+        let letter = Letter { words: parcel.words.clone(), copies };
         self.processes[process].channel.push_back(letter);
         self.look_soon(process);
     }
@@ -545,7 +504,7 @@ impl World {
 
 /// Whether this ends a wait only if nothing else is pending.
 const fn is_quiet(completion: &Completion<SimFd>) -> bool {
-    matches!(completion.outcome, Outcome::HandedOff(Ok(_)) | Outcome::Closed)
+    matches!(completion.outcome, Outcome::HandedOff(_, Ok(())) | Outcome::Closed)
 }
 
 const fn source_of(op: &Op<SimFd>) -> Option<Source> {
@@ -553,7 +512,6 @@ const fn source_of(op: &Op<SimFd>) -> Option<Source> {
         Op::Accept { listener: source }
         | Op::Ring { bell: source }
         | Op::Handoff { channel: source, .. }
-        | Op::Reclaim { kept: source }
         | Op::Recv { stream: source, .. }
         | Op::Send { stream: source, .. } => Some(*source),
         Op::Readable { .. } | Op::Close { .. } => None,
@@ -566,7 +524,6 @@ const fn kind_of(op: &Op<SimFd>) -> Kind {
         Op::Readable { .. } => Kind::Readable,
         Op::Ring { .. } => Kind::Ring,
         Op::Handoff { .. } => Kind::Handoff,
-        Op::Reclaim { .. } => Kind::Reclaim,
         Op::Recv { .. } => Kind::Recv,
         Op::Send { .. } => Kind::Send,
         Op::Close { .. } => Kind::Close,
@@ -609,24 +566,19 @@ mod tests {
         };
         let mut host = SimHost::new(Rc::clone(&world));
         let hired = (0..100).find_map(|_| host.spawn(hire).ok()).expect("one of them starts");
-        let (channel, kept) =
-            (backend.adopt(hired.channel, Role::Channel), backend.adopt(hired.kept, Role::Channel));
+        let channel = backend.adopt(hired.channel, Role::Channel);
         let socket = world.borrow_mut().open(Object::Post(0));
         let listener = backend.adopt(socket, Role::Listener);
         let (mut pending, mut connections, mut out) = (Vec::new(), Vec::new(), Vec::new());
         for turn in 0..300_u32 {
             let tag = Tag(u64::from(turn));
-            let op = match (rng.below(5), connections.pop()) {
+            let op = match (rng.below(4), connections.pop()) {
                 (0, Some(fd)) => Op::Readable { fd },
                 (1, Some(fd)) => Op::Close { fd },
                 (2, Some(fd)) => {
                     let mut parcel = Parcel::new(0);
                     parcel.push(Ticket { slot: turn, generation: 1 }, fd);
-                    Op::Handoff { channel, parcel, custody: Custody::Lend }
-                }
-                (3, held) => {
-                    connections.extend(held);
-                    Op::Reclaim { kept }
+                    Op::Handoff { channel, parcel }
                 }
                 (_, held) => {
                     connections.extend(held);
@@ -660,10 +612,7 @@ mod tests {
             pending.swap_remove(position.expect("it was submitted, and has not ended before"));
             match outcome {
                 Outcome::Accepted(Ok(fd)) | Outcome::Readable(fd, _) => connections.push(fd),
-                Outcome::HandedOff(Ok(fds)) => connections.extend(fds),
-                Outcome::HandedOff(Err((_, parcel))) | Outcome::Reclaimed(Ok(Some(parcel))) => {
-                    connections.extend(parcel.fds);
-                }
+                Outcome::HandedOff(parcel, _) => connections.extend(parcel.fds),
                 _ => {}
             }
         }

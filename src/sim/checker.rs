@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::trace::Who;
-use super::worker::ProcessId;
+use super::worker::{Claim, ProcessId};
 use super::world::{Holder, Object, SimFd, World};
 use crate::engine::event::Event;
 use crate::engine::policy::{Binder, Depth, Rebinds};
@@ -12,17 +12,18 @@ use crate::engine::worker::State;
 use crate::engine::{Engine, Overload};
 use crate::io::{Outcome, Parcel};
 use crate::limits::{
-    BACKOFF_FORGET, CONCURRENCY_MAX, JBSQ_AUTO_DEPTH_MAX, SILENT_AFTER, SILENT_AFTER_FULL,
-    TERM_TIMEOUT, VIOLATIONS_MAX,
+    BACKOFF_FORGET, CONCURRENCY_MAX, JBSQ_AUTO_DEPTH_MAX, RECALL_AFTER, RECALL_DOUBLINGS_MAX,
+    SILENT_AFTER, SILENT_AFTER_FULL, TERM_TIMEOUT, VIOLATIONS_MAX,
 };
 use crate::master::host::{Notice, Words};
 use crate::units::{Mono, SeatId, Span, Ticket, WorkerId};
-use crate::wire::parcel::{Header, Kind, tickets};
+use crate::wire::parcel::tickets;
 use crate::wire::token::{Say, Token};
 
-/// An unread offer may lie so long at one worker, beyond the lateness of completions.
-const UNREAD_MAX: Span = Span::from_ms(30);
-/// Time to read back what a dead worker left.
+/// An offer may lie so long at one worker, beyond the time after which it is recalled and the
+/// lateness of completions.
+const UNCLAIMED_MAX: Span = Span::from_ms(20);
+/// Time to take back what a dead worker left.
 const RECLAIM_MAX: Span = Span::from_ms(500);
 /// Time after which a claimed connection's copy must have left the master.
 const COPY_MAX: Span = Span::from_ms(20);
@@ -41,6 +42,8 @@ pub(super) struct Ledger {
     ready: BTreeMap<SeatId, Mono>,
     reclaiming: BTreeMap<WorkerId, Mono>,
     ever_ready: bool,
+    /// Offers that workers came too late for since one came in time.
+    late: u32,
     /// Connections that wait in the master: those of its last turn, and those accepted since.
     waiting: u32,
     stop_at: Option<Mono>,
@@ -54,7 +57,7 @@ pub(super) struct Ledger {
 struct Entry {
     connection: Option<usize>,
     with: Option<WorkerId>,
-    lent: bool,
+    offered_at: Mono,
     claimed_at: Option<Mono>,
     /// It holds a credit, once claimed.
     holds: bool,
@@ -157,7 +160,7 @@ impl World {
             self.verdict
                 .get_or_insert_with(|| format!("{ticket} is offered to {worker}: {other} has it"));
         }
-        entry.with = Some(worker);
+        (entry.with, entry.offered_at) = (Some(worker), now);
         if let (true, Some(connection)) = (lied, entry.connection) {
             self.connections[connection].tainted = true;
         }
@@ -166,8 +169,6 @@ impl World {
     /// A parcel goes out: which ticket is which connection.
     pub(super) fn saw_parcel(&mut self, process: ProcessId, parcel: &Parcel<SimFd>) {
         let worker = self.processes[process].id;
-        let header = Header::decode(&parcel.words, parcel.fds.len());
-        let lent = header.is_ok_and(|(header, _)| header.kind == Kind::Lend);
         for (ticket, fd) in tickets(&parcel.words[1..]).zip(&parcel.fds) {
             let Object::Connection(connection) = fd.object else {
                 self.fail(format!("{fd:?} is handed over"));
@@ -175,7 +176,7 @@ impl World {
             };
             let lied = self.ledger.lies.contains(&(ticket, worker));
             if let Some(entry) = self.ledger.entries.get_mut(&ticket) {
-                (entry.connection, entry.lent) = (Some(connection), lent);
+                entry.connection = Some(connection);
             }
             self.connections[connection].offers += 1;
             self.connections[connection].tainted |= lied;
@@ -192,17 +193,11 @@ impl World {
             Outcome::Readable(SimFd { object: Object::Connection(index), .. }, _) => {
                 self.connections[*index].told = true;
             }
-            Outcome::HandedOff(Err((_, parcel))) | Outcome::Reclaimed(Ok(Some(parcel))) => {
-                for ticket in tickets(&parcel.words[1..]) {
-                    self.ledger.back(ticket);
-                }
-            }
             Outcome::Accepted(Ok(_)) => self.ledger.waiting += 1,
             Outcome::Accepted(Err(_))
             | Outcome::Readable(..)
             | Outcome::Rang(_)
-            | Outcome::HandedOff(Ok(_))
-            | Outcome::Reclaimed(Ok(None) | Err(_))
+            | Outcome::HandedOff(..)
             | Outcome::Received(..)
             | Outcome::Sent(..)
             | Outcome::Closed => {}
@@ -223,9 +218,13 @@ impl World {
                 let known = nature.lie != Some(super::faults::Lie::OtherLayout);
                 self.processes[process].seen.ready |= sane && known;
             }
+            (Say::Missed(_), _) => {
+                self.ledger.late = RECALL_DOUBLINGS_MAX.min(self.ledger.late + 1);
+            }
             (_, None) => {}
             (Say::Claimed { .. }, Some(entry)) if entry.claimed_at.is_none() => {
                 (entry.claimed_at, entry.holds) = (Some(now), true);
+                self.ledger.late = 0;
             }
             (_, Some(entry)) if entry.claimed_at.is_none() => {}
             (Say::Claimed { .. }, Some(_)) => {}
@@ -245,14 +244,21 @@ impl World {
         if let Some(process) = self.process_of(worker) {
             self.processes[process].seen.buried = true;
         }
-        self.ledger.entries.retain(|_, entry| {
-            entry.with != Some(worker) || entry.lent && entry.claimed_at.is_none()
-        });
-        for entry in self.ledger.entries.values_mut() {
-            if entry.with == Some(worker) {
-                (entry.with, entry.returned) = (None, true);
-            }
+        self.ledger.entries.retain(|_, entry| entry.with != Some(worker));
+    }
+
+    /// An offer is taken back.
+    pub(super) fn saw_recall(&mut self, ticket: Ticket) {
+        self.ledger.back(ticket);
+    }
+
+    /// A worker has forged the word that settles whose an offer is: it may have begun with it.
+    pub(super) fn saw_forgery(&mut self, ticket: Ticket) {
+        let entry = self.ledger.entries.get(&ticket);
+        if let Some(connection) = entry.and_then(|entry| entry.connection) {
+            self.connections[connection].tainted = true;
         }
+        self.ledger.back(ticket);
     }
 
     pub(super) fn saw_notice(&mut self, notice: Notice) {
@@ -320,26 +326,12 @@ impl World {
 
 // What becomes of each socket.
 impl World {
-    /// A process has read a message with this connection in it.
-    pub(super) fn receives(&mut self, process: ProcessId, ticket: Ticket, copy: usize) {
+    /// A process has read a message with this connection in it. That says nothing of whose it is.
+    pub(super) fn receives(&mut self, process: ProcessId, copy: usize) {
         self.move_copy(copy, Holder::Process(process));
         let index = self.connection_of(copy);
         let id = self.processes[process].id;
         self.trace.did(self.now, Who::Worker(id), "receives", index as u64);
-        let connection = &mut self.connections[index];
-        let before = connection.received_by.replace(process);
-        let begun = connection.begun_by;
-        if connection.tainted {
-            return;
-        }
-        if let Some(other) = before.filter(|other| self.processes[*other].ended.is_none()) {
-            let other = self.processes[other].id;
-            self.fail(format!("connection {index} ({ticket}) has two owners: {other} and {id}"));
-        }
-        if let Some(other) = begun {
-            let other = self.processes[other].id;
-            self.fail(format!("connection {index} goes to {id}, though {other} began with it"));
-        }
     }
 
     /// A process is about to read a connection's first byte.
@@ -360,15 +352,15 @@ impl World {
         let connection = &self.connections[index];
         let excused = connection.hung_up || connection.tainted;
         let rightly = match by {
-            Holder::Process(process) => match self.processes[process].ended {
-                None => Ok("is closed by its worker"),
-                Some(_) if connection.begun_by == Some(process) => Ok("dies with its worker"),
-                Some(_) if self.processes[process].nature.terms.concurrency == 1 => {
-                    Ok("dies with the worker that had received it")
+            Holder::Process(process) if connection.begun_by == Some(process) => {
+                match self.processes[process].ended {
+                    None => Ok("is closed by its worker"),
+                    Some(_) => Ok("dies with its worker"),
                 }
-                Some(_) => Err("was lent to a worker that died, and the master had let go of it"),
-            },
-            Holder::Channel(_) => Err("was lost in a channel"),
+            }
+            // What was taken back lies on where it had been sent.
+            Holder::Process(_) => self.may_close(index).ok_or("was lost at a worker"),
+            Holder::Channel(_) => self.may_close(index).ok_or("was lost in a channel"),
             Holder::Master => self.may_close(index).ok_or("was dropped by the master"),
             Holder::Nobody => Err("was closed by nobody"),
         };
@@ -452,7 +444,7 @@ impl World {
         engine.check_invariants();
         self.check_deadlines(engine);
         self.check_hold(engine);
-        self.check_unread();
+        self.check_unclaimed();
         self.check_copies();
     }
 
@@ -475,11 +467,11 @@ impl World {
         let mut reclaiming = BTreeMap::new();
         for (id, worker) in engine.workers() {
             if worker.violations >= VIOLATIONS_MAX
-                && !matches!(worker.state, State::Killing | State::Reclaiming)
+                && !matches!(worker.state, State::Killing | State::Reclaiming { .. })
             {
                 self.fail(format!("{id} lied {} times and lives", worker.violations));
             }
-            if worker.state == State::Reclaiming {
+            if matches!(worker.state, State::Reclaiming { .. }) {
                 let since = self.ledger.reclaiming.get(&id).copied().unwrap_or(self.now);
                 reclaiming.insert(id, since);
                 if RECLAIM_MAX < self.now.since(since.max(self.jumped_at)) {
@@ -507,22 +499,22 @@ impl World {
         }
     }
 
-    /// Under policies that bind again, nothing lies unread for long, stopped worker or not.
-    fn check_unread(&mut self) {
+    /// Under policies that bind again, no offer lies about for long, stopped worker or not.
+    fn check_unclaimed(&mut self) {
         if self.scenario.setup.policy.rebinds() != Rebinds::Always {
             return;
         }
-        let limit = UNREAD_MAX.as_ns() + 3 * self.scenario.faults.late_max.as_ns();
-        for process in 0..self.processes.len() {
-            let super::worker::Process { id, channel, seen, .. } = &self.processes[process];
-            let Some(letter) = channel.iter().find(|letter| !letter.copies.is_empty()) else {
-                continue;
-            };
-            let waited = self.now.since(letter.at.max(self.jumped_at));
-            if limit < waited.as_ns() && !seen.is_buried() {
-                let text = format!("an offer lies unread at {id} for {waited}");
-                return self.fail(text);
-            }
+        let patience = RECALL_AFTER.times(1 << self.ledger.late).plus(UNCLAIMED_MAX);
+        let limit = patience.as_ns() + 3 * self.scenario.faults.late_max.as_ns();
+        let lying = self.ledger.entries.iter().find_map(|(ticket, entry)| {
+            let worker = entry.with.filter(|_| entry.claimed_at.is_none())?;
+            let process = &self.processes[self.process_of(worker)?];
+            let waited = self.now.since(entry.offered_at.max(self.jumped_at));
+            let open = process.claims.get(ticket) == Some(&Claim::Open);
+            (open && limit < waited.as_ns()).then_some((*ticket, worker, waited))
+        });
+        if let Some((ticket, worker, waited)) = lying {
+            self.fail(format!("the offer of {ticket} lies unclaimed at {worker} for {waited}"));
         }
     }
 
@@ -572,13 +564,17 @@ impl World {
 
     /// What the engine believes to be with workers is there.
     fn check_accounts(&mut self, engine: &Engine) {
-        let unread = |process: &super::worker::Process| {
-            let closed = process.tokens.iter().filter(|words| {
-                matches!(Token::decode(**words), Ok(Token { say: Say::Closed(_), .. }))
-            });
-            closed.count()
+        let unread = |kind: fn(Say) -> bool| {
+            let tokens = self.processes.iter().flat_map(|process| &process.tokens);
+            tokens
+                .filter_map(|words| Token::decode(*words).ok())
+                .filter(|each| kind(each.say))
+                .count()
         };
-        let there: usize = self.processes.iter().map(|each| each.has() + unread(each)).sum();
+        let begun: usize = self.processes.iter().map(super::worker::Process::has).sum();
+        let closed = unread(|say| matches!(say, Say::Closed(_)));
+        let claimed = unread(|say| matches!(say, Say::Claimed { .. }));
+        let there = (begun + closed).saturating_sub(claimed);
         let believed = engine.ledger().delivered() as usize;
         if believed != there {
             self.fail(format!("{believed} connections are believed with workers, {there} are"));
@@ -614,6 +610,7 @@ const fn ticket_of(say: Say) -> Option<Ticket> {
         | Say::Waiting(ticket)
         | Say::Resumed(ticket)
         | Say::Pinned(ticket)
-        | Say::Closed(ticket) => Some(ticket),
+        | Say::Closed(ticket)
+        | Say::Missed(ticket) => Some(ticket),
     }
 }

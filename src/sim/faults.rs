@@ -22,12 +22,12 @@ pub(super) mod errno {
 /// A bug planted in the kernel or in the world, which the checker must find.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Sabotage {
-    /// What was read back from a worker's channel is dropped.
-    DropReclaimed,
-    /// A parcel is delivered, and said to have been refused.
-    DuplicateRefused,
-    /// The last attempt of a recall never answers.
-    ForgetRecallEnd,
+    /// A recall says that it was too late, and was not.
+    RecallTooLate,
+    /// What a worker has claimed can be taken back all the same.
+    RecallClaimed,
+    /// What was taken back can be claimed all the same.
+    ClaimRecalled,
     /// A watch on a connection never ends.
     SwallowReadable,
     /// A worker's death is never told.
@@ -81,6 +81,8 @@ pub(super) enum Crash {
     Unread,
     /// Between receiving and claiming.
     Received,
+    /// Between claiming and saying so.
+    Unsaid,
     Claimed,
     InService,
     Draining,
@@ -95,6 +97,8 @@ pub(super) enum Lie {
     OthersTicket,
     DoubleClaim,
     NeverClaims,
+    /// It writes nonsense over the words that settle claims.
+    ForgesClaims,
     ImpossibleTerms,
     OtherLayout,
     DoubleHello,
@@ -163,22 +167,24 @@ pub(super) fn exhaustion(rng: &mut Rng) -> Errno {
     pick(rng, &[errno::EMFILE, errno::ENFILE, errno::ENOBUFS, errno::ENOMEM])
 }
 
-pub(super) const CRASHES: [Crash; 6] = [
+pub(super) const CRASHES: [Crash; 7] = [
     Crash::BeforeHello,
     Crash::Unread,
     Crash::Received,
+    Crash::Unsaid,
     Crash::Claimed,
     Crash::InService,
     Crash::Draining,
 ];
 
-pub(super) const LIES: [Lie; 9] = [
+pub(super) const LIES: [Lie; 10] = [
     Lie::BadToken,
     Lie::Overrun,
     Lie::StaleTicket,
     Lie::OthersTicket,
     Lie::DoubleClaim,
     Lie::NeverClaims,
+    Lie::ForgesClaims,
     Lie::ImpossibleTerms,
     Lie::OtherLayout,
     Lie::DoubleHello,

@@ -2,13 +2,14 @@
 
 use super::faults::{Lie, Sabotage, strikes};
 use super::trace::Who;
+use super::worker::Claim;
 use super::world::{Object, Shared, SimFd};
 use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::input::{Load, Terms};
 use crate::master::host::{
-    CardNote, Change, ControlStep, Doze, Hire, Hired, Host, Notice, Order, Overrun, Reaped, Signal,
-    SpawnFailed, Words,
+    CardNote, Change, ControlStep, Doze, Hire, Hired, Host, Notice, Order, Overrun, Reaped, Recall,
+    Signal, SpawnFailed, Words,
 };
 use crate::units::{Mono, Span, Ticket, WorkerId};
 use crate::wire::token::{Say, Token};
@@ -37,7 +38,6 @@ impl Host for SimHost {
         let process = world.start(hire).ok_or(SpawnFailed)?;
         Ok(Hired {
             channel: world.open(Object::Channel(process)),
-            kept: world.open(Object::Kept(process)),
             process: world.open(Object::Ending(process)),
             output: world.open(Object::Output(process)),
             listeners: Vec::new(),
@@ -165,8 +165,37 @@ impl Host for SimHost {
         match note {
             CardNote::Accepted(..) => world.ledger.opened(ticket),
             CardNote::Readable(_) => {}
-            CardNote::Offered(worker, _) => world.saw_offer(ticket, worker),
+            CardNote::Offered(worker, _) => {
+                world.saw_offer(ticket, worker);
+                if let Some(process) = world.process_of(worker) {
+                    world.processes[process].claims.insert(ticket, Claim::Open);
+                }
+            }
         }
+    }
+
+    fn recall(&mut self, worker: WorkerId, ticket: Ticket) -> Recall {
+        let mut world = self.world.borrow_mut();
+        let Some(process) = world.process_of(worker) else { return Recall::Back };
+        let answer = match world.processes[process].claims.get(&ticket) {
+            Some(Claim::Open) => Recall::Back,
+            Some(Claim::Claimed) => Recall::Late,
+            None => Recall::Forged,
+        };
+        let answer = match (answer, world.sabotage) {
+            (Recall::Back, Some(Sabotage::RecallTooLate)) => Recall::Late,
+            (Recall::Late, Some(Sabotage::RecallClaimed)) => Recall::Back,
+            (answer, _) => answer,
+        };
+        match answer {
+            Recall::Late => {}
+            Recall::Back => world.saw_recall(ticket),
+            Recall::Forged => world.saw_forgery(ticket),
+        }
+        if answer != Recall::Late {
+            world.processes[process].claims.remove(&ticket);
+        }
+        answer
     }
 
     fn control(&mut self, _client: &SimFd, _engine: &Engine) -> ControlStep {

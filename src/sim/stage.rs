@@ -133,7 +133,6 @@ impl Stage {
             Object::Connection(connection) => Some(Client(connection)),
             Object::Post(_)
             | Object::Channel(_)
-            | Object::Kept(_)
             | Object::Ending(_)
             | Object::Output(_)
             | Object::Bell(_)
@@ -172,11 +171,6 @@ impl Stage {
         (world.open(Object::Channel(process)), FarEnd(process))
     }
 
-    /// A copy of a channel's far end, by which unread messages can be taken back.
-    pub fn kept(&self, far: &FarEnd) -> SimFd {
-        self.world.borrow_mut().open(Object::Kept(far.0))
-    }
-
     /// Receives one message at a channel's far end, if there is one.
     pub fn receive(&self, far: &FarEnd) -> Option<Message> {
         let mut world = self.world.borrow_mut();
@@ -185,7 +179,7 @@ impl Stage {
         Some(Message { words: letter.words, fds })
     }
 
-    /// Closes a channel's far end. Unless a copy of it is kept, nobody can read the channel then.
+    /// Closes a channel's far end. Nobody can read the channel then.
     pub fn close(&self, far: FarEnd) {
         let FarEnd(process) = far;
         self.world.borrow_mut().settle();

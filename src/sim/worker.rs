@@ -1,10 +1,10 @@
 //! Workers as small state machines behind a fake channel, with the faults that real ones have:
 //! they are slow, stop, crash anywhere, lie, and do not listen.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::checker::Seen;
-use super::faults::{CRASHES, Crash, LIES, Lie, between, pick};
+use super::faults::{CRASHES, Crash, LIES, Lie, Sabotage, between, pick};
 use super::trace::Who;
 use super::workload::Concurrency;
 use super::world::{Happening, Holder, Object, World};
@@ -37,6 +37,8 @@ pub(super) struct Process {
     pub(super) channel: VecDeque<Letter>,
     /// Received, not claimed.
     inbox: VecDeque<Item>,
+    /// What its page says of offers: none that were taken back.
+    pub(super) claims: BTreeMap<Ticket, Claim>,
     jobs: Vec<Job>,
     /// Its ring.
     pub(super) tokens: VecDeque<Words>,
@@ -69,14 +71,20 @@ pub(super) struct Nature {
 pub(super) struct Letter {
     pub(super) words: Vec<u64>,
     pub(super) copies: Vec<usize>,
-    pub(super) at: Mono,
+}
+
+/// What a word of the page says of an offer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Claim {
+    /// It may be claimed.
+    Open,
+    Claimed,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Item {
     ticket: Ticket,
     copy: usize,
-    lent: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +93,6 @@ struct Job {
     copy: usize,
     /// `None`: the process accepted it itself.
     ticket: Option<Ticket>,
-    lent: bool,
     since: Mono,
     stage: Stage,
 }
@@ -242,15 +249,27 @@ impl World {
         }
         let Some(item) = self.processes[process].inbox.pop_front() else { return false };
         let connection = self.connection_of(item.copy);
+        let open = self.processes[process].claims.get(&item.ticket) == Some(&Claim::Open);
+        if !open && self.sabotage != Some(Sabotage::ClaimRecalled) {
+            self.did(process, "misses", connection as u64);
+            self.close(item.copy);
+            self.says(process, Say::Missed(item.ticket));
+            return true;
+        }
+        self.processes[process].claims.insert(item.ticket, Claim::Claimed);
         self.did(process, "claims", connection as u64);
         self.begins(process, connection);
+        if self.processes[process].nature.crash == Some(Crash::Unsaid) {
+            self.close(item.copy);
+            self.dies(process, false);
+            return true;
+        }
         let transit_us = u32::try_from(self.rng.below(200)).unwrap_or(0);
         self.says(process, Say::Claimed { ticket: item.ticket, transit_us });
         let job = Job {
             connection,
             copy: item.copy,
             ticket: Some(item.ticket),
-            lent: item.lent,
             since: self.now,
             stage: Stage::First,
         };
@@ -302,14 +321,13 @@ impl World {
             self.fail(format!("worker {} was sent {:?}", self.processes[process].id, letter.words));
             return false;
         };
-        let lent = match kind {
+        match kind {
             Kind::Look => return true,
-            Kind::Lend => true,
-            Kind::Transfer => false,
-        };
+            Kind::Offer => {}
+        }
         for (ticket, copy) in tickets(words).zip(letter.copies) {
-            self.receives(process, ticket, copy);
-            self.processes[process].inbox.push_back(Item { ticket, copy, lent });
+            self.receives(process, copy);
+            self.processes[process].inbox.push_back(Item { ticket, copy });
         }
         if self.processes[process].nature.crash == Some(Crash::Received) {
             self.dies(process, false);
@@ -331,14 +349,8 @@ impl World {
         self.did(process, "accepts", connection as u64);
         let copy = self.copy(Object::Connection(connection), Holder::Process(process));
         self.begins(process, connection);
-        let job = Job {
-            connection,
-            copy,
-            ticket: None,
-            lent: false,
-            since: self.now,
-            stage: Stage::First,
-        };
+        let since = self.now;
+        let job = Job { connection, copy, ticket: None, since, stage: Stage::First };
         self.works_on(process, job);
         true
     }
@@ -459,7 +471,7 @@ impl World {
         let this = &mut self.processes[process];
         this.load.connections -= 1;
         self.says_of(process, job.ticket, Say::Closed);
-        if job.lent {
+        if job.ticket.is_some() {
             self.connections[job.connection].shut = true;
         }
         self.close(job.copy);
@@ -519,6 +531,7 @@ impl World {
                 let Some(Some(ticket)) = jobs.first().map(|job| job.ticket) else { return };
                 self.says(process, Say::Claimed { ticket, transit_us: 1 });
             }
+            Lie::ForgesClaims => self.processes[process].claims.clear(),
             Lie::NeverClaims | Lie::ImpossibleTerms | Lie::OtherLayout | Lie::Overrun => {}
         }
         self.did(process, "lies", lie as u64);
@@ -639,11 +652,8 @@ impl World {
         }
     }
 
-    /// What is in a channel that nobody can read any more is lost.
-    pub(super) fn lose_unread(&mut self, process: ProcessId) {
-        if !self.has_no_reader(process) {
-            return;
-        }
+    /// What is in the channel of a process that has ended is closed with it.
+    fn lose_unread(&mut self, process: ProcessId) {
         for letter in std::mem::take(&mut self.processes[process].channel) {
             for copy in letter.copies {
                 self.close(copy);
@@ -666,6 +676,7 @@ impl Process {
             order: Order::Serve,
             channel: VecDeque::new(),
             inbox: VecDeque::new(),
+            claims: BTreeMap::new(),
             jobs: Vec::new(),
             tokens: VecDeque::new(),
             wrote: false,
@@ -680,8 +691,8 @@ impl Process {
         self.running < self.nature.terms.concurrency
     }
 
-    /// Connections that it has from the master, begun or not.
+    /// Connections from the master that it has begun with.
     pub(super) fn has(&self) -> usize {
-        self.inbox.len() + self.jobs.iter().filter(|job| job.ticket.is_some()).count()
+        self.jobs.iter().filter(|job| job.ticket.is_some()).count()
     }
 }

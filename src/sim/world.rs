@@ -56,8 +56,6 @@ pub(super) enum Object {
     Post(usize),
     /// The master's end of a process's channel.
     Channel(ProcessId),
-    /// The copy of the process's end that the master keeps.
-    Kept(ProcessId),
     Ending(ProcessId),
     Output(ProcessId),
     /// The master's is bell 0.
@@ -106,8 +104,6 @@ pub(super) struct Connection {
     pub(super) ticket: Option<Ticket>,
     /// The master has been told that it is readable.
     pub(super) told: bool,
-    /// The last process that received it.
-    pub(super) received_by: Option<ProcessId>,
     /// The process that began with it.
     pub(super) begun_by: Option<ProcessId>,
     pub(super) served: bool,
@@ -359,7 +355,7 @@ impl World {
             Object::Signals => !self.notices.is_empty(),
             Object::Post(post) => !self.posts[post].backlog.is_empty(),
             Object::Bell(bell) => self.bells[bell],
-            Object::Channel(_) | Object::Kept(_) => false,
+            Object::Channel(_) => false,
         }
     }
 
@@ -430,14 +426,13 @@ impl World {
             Object::Post(_) if self.is_open(object) => {}
             Object::Post(post) => self.post_closes(post),
             Object::Channel(process) => self.channel_closes(process),
-            Object::Kept(process) => self.lose_unread(process),
             Object::Ending(_) | Object::Output(_) | Object::Bell(_) | Object::Signals => {}
         }
     }
 
-    /// Whether nobody can read a process's channel any more: then what is in it is lost.
+    /// Whether nobody can read a process's channel any more.
     pub(super) fn has_no_reader(&self, process: ProcessId) -> bool {
-        self.processes[process].ended.is_some() && !self.is_open(Object::Kept(process))
+        self.processes[process].ended.is_some()
     }
 
     /// Whether anybody has it open; what is dropped and not settled yet is closed.
@@ -480,7 +475,6 @@ impl Connection {
             accepted: None,
             ticket: None,
             told: false,
-            received_by: None,
             begun_by: None,
             served: false,
             tainted: false,

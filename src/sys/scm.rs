@@ -20,8 +20,8 @@ pub const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 const WORD: usize = size_of::<u64>();
 const DESCRIPTOR: usize = size_of::<i32>();
 const HEAD: usize = size_of::<libc::cmsghdr>();
-/// Room for the descriptors, and for credentials that a hostile peer may have switched on: it
-/// shares the socket whose unread messages we take back.
+/// Room for the descriptors, and for credentials, which other code of the receiving process may
+/// have switched on.
 const CONTROL_WORDS: usize = (HEAD + DESCRIPTORS_MAX * DESCRIPTOR) / WORD + 32;
 /// Writes a process' own descriptor into a message; `libc` does not name it everywhere.
 const SCM_PIDFD: i32 = 4;
@@ -174,7 +174,7 @@ impl Envelope {
     }
 
     /// A header with all the room there is; valid until the envelope moves or changes.
-    pub(crate) fn header_to_receive(&mut self) -> *mut libc::msghdr {
+    fn header_to_receive(&mut self) -> *mut libc::msghdr {
         self.payload.iov_len = WORDS_MAX * WORD;
         self.header.msg_controllen = CONTROL_WORDS * WORD;
         self.header.msg_flags = 0;
@@ -184,7 +184,7 @@ impl Envelope {
 
     /// What a receive of `bytes` bytes put here, or `None` at the end of the stream. To be called
     /// once per receive: it takes ownership of the descriptors.
-    pub(crate) fn take(&mut self, bytes: usize) -> Option<Received> {
+    fn take(&mut self, bytes: usize) -> Option<Received> {
         let lost = self.header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0;
         let fds = self.take_descriptors();
         if bytes == 0 && fds.is_empty() && !lost {

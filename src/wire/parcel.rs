@@ -16,10 +16,9 @@ pub struct Header {
 /// What is in a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
-    /// Connections that nobody else holds.
-    Transfer,
-    /// Connections of which the master keeps a copy until they are claimed.
-    Lend,
+    /// Connections, each of which the worker has when it has claimed it: the master keeps a copy
+    /// until then.
+    Offer,
     /// Nothing: the master's page has changed.
     Look,
 }
@@ -47,9 +46,8 @@ impl Header {
     /// The header as it is sent: kind in bits 0 to 7, pool in 8 to 15, below a magic number.
     pub const fn encode(self) -> u64 {
         let kind = match self.kind {
-            Kind::Transfer => 1,
-            Kind::Lend => 2,
-            Kind::Look => 3,
+            Kind::Offer => 1,
+            Kind::Look => 2,
         };
         MAGIC | (self.pool.0 as u64) << 8 | kind
     }
@@ -62,9 +60,8 @@ impl Header {
         let (&word, tickets) = words.split_first().ok_or(BadParcel::Header(0))?;
         let [kind, pool, ..] = word.to_le_bytes();
         let kind = match kind {
-            1 => Kind::Transfer,
-            2 => Kind::Lend,
-            3 => Kind::Look,
+            1 => Kind::Offer,
+            2 => Kind::Look,
             _ => return Err(BadParcel::Header(word)),
         };
         if word & MAGIC_MASK != MAGIC {
@@ -88,11 +85,11 @@ mod tests {
 
     #[test]
     fn headers_survive_and_strangers_are_refused() {
-        for kind in [Kind::Transfer, Kind::Lend, Kind::Look] {
+        for kind in [Kind::Offer, Kind::Look] {
             let header = Header { pool: PoolId(3), kind };
             assert_eq!(Header::decode(&[header.encode()], 0), Ok((header, [].as_slice())));
         }
-        let header = Header { pool: PoolId(0), kind: Kind::Transfer }.encode();
+        let header = Header { pool: PoolId(0), kind: Kind::Offer }.encode();
         assert_eq!(Header::decode(&[], 0), Err(BadParcel::Header(0)));
         assert_eq!(
             Header::decode(&[header ^ 1 << 40, 1], 1),

@@ -42,6 +42,8 @@ pub enum Say {
     Pinned(Ticket),
     /// It is closed.
     Closed(Ticket),
+    /// It was taken back before I could claim it; I would take another.
+    Missed(Ticket),
 }
 
 const HELLO: u8 = 1;
@@ -51,6 +53,7 @@ const WAITING: u8 = 4;
 const RESUMED: u8 = 5;
 const PINNED: u8 = 6;
 const CLOSED: u8 = 7;
+const MISSED: u8 = 8;
 
 /// Words that no honest worker writes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -69,6 +72,7 @@ impl Token {
             Say::Resumed(ticket) => (RESUMED, ticket, 0),
             Say::Pinned(ticket) => (PINNED, ticket, 0),
             Say::Closed(ticket) => (CLOSED, ticket, 0),
+            Say::Missed(ticket) => (MISSED, ticket, 0),
         };
         let head = kind as u64 | (self.pool.0 as u64) << 8 | (number as u64) << 32;
         [head, ticket.to_word()]
@@ -92,6 +96,7 @@ impl Token {
             (RESUMED, 0) => Say::Resumed(ticket),
             (PINNED, 0) => Say::Pinned(ticket),
             (CLOSED, 0) => Say::Closed(ticket),
+            (MISSED, 0) => Say::Missed(ticket),
             _ => return Err(bad),
         };
         Ok(Self { pool: PoolId(pool), say })
@@ -115,6 +120,7 @@ mod tests {
             Say::Resumed(ticket),
             Say::Pinned(ticket),
             Say::Closed(ticket),
+            Say::Missed(ticket),
         ] {
             let token = Token { pool: PoolId(9), say };
             assert_eq!(Token::decode(token.encode()), Ok(token));

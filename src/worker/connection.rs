@@ -22,18 +22,17 @@ pub struct Connection<'worker> {
 
 #[derive(Clone, Copy, Debug)]
 enum Origin {
-    /// The master offered it.
-    Master { ticket: Ticket, lent: bool },
+    /// The master offered it, and may still have a copy.
+    Master(Ticket),
     /// This worker accepted it itself.
     Listener,
 }
 
 impl<'worker> Connection<'worker> {
+    /// A connection that is claimed already.
     pub(super) fn claimed(link: &'worker mut Link, offer: Offer) -> Self {
-        let now = clock::monotonic();
-        link.claim(offer.ticket, now);
-        let origin = Origin::Master { ticket: offer.ticket, lent: offer.lent };
-        Self::new(link, offer.socket, origin, offer.listener, now)
+        let origin = Origin::Master(offer.ticket);
+        Self::new(link, offer.socket, origin, offer.listener, clock::monotonic())
     }
 
     pub(super) fn accepted(link: &'worker mut Link, socket: OwnedFd, listener: ListenerId) -> Self {
@@ -75,12 +74,10 @@ impl Drop for Connection<'_> {
         self.link.ended(now);
         self.link.closed();
         match self.origin {
-            Origin::Master { ticket, lent } => {
-                if lent {
-                    // Without it our close sends no FIN while the master still has a copy.
-                    // It fails when the client is gone, and then there is nobody to tell.
-                    socket::shutdown(self.stream.as_fd()).unwrap_or_default();
-                }
+            Origin::Master(ticket) => {
+                // Without it our close sends no FIN while the master still has a copy. It fails
+                // when the client is gone, and then there is nobody to tell.
+                socket::shutdown(self.stream.as_fd()).unwrap_or_default();
                 let service_us = micros(now.since(self.began_at));
                 self.link.say_all(&[Say::Done { ticket, service_us }, Say::Closed(ticket)]);
             }

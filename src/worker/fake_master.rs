@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::link::Link;
 use crate::limits::TOKEN_RING;
+use crate::shm::claim::{self, Recall};
 use crate::shm::layout::{MasterPage, Order, WorkerPage};
 use crate::shm::map::{Mapped, ReadOnly, Writable};
 use crate::shm::ring;
@@ -50,14 +51,15 @@ impl FakeMaster {
         (Self { channel, page, theirs }, link)
     }
 
-    /// Offers a connection of which no copy is kept.
-    pub(crate) fn offer(&self, ticket: Ticket, connection: OwnedFd) {
-        self.send(Kind::Transfer, &[ticket], &[connection]);
+    /// Offers a connection, of which the caller keeps a copy.
+    pub(crate) fn offer(&self, ticket: Ticket, connection: &OwnedFd) {
+        claim::offer(&self.theirs, ticket);
+        self.send(Kind::Offer, &[ticket], &[connection.as_fd()]);
     }
 
-    /// Offers a connection and keeps a copy.
-    pub(crate) fn lend(&self, ticket: Ticket, connection: &OwnedFd) {
-        self.send(Kind::Lend, &[ticket], &[connection.as_fd()]);
+    /// Takes an offer back; false when it is claimed.
+    pub(crate) fn recall(&self, ticket: Ticket) -> bool {
+        claim::recall(&self.theirs, ticket) == Recall::Back
     }
 
     /// Tells the worker to leave.

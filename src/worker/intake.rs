@@ -7,14 +7,14 @@ use super::link::{Delivery, Link, Offer};
 use crate::shm::layout::Order;
 use crate::sys::epoll::{EpollFlags, Events, Set};
 use crate::sys::scm::Patience;
-use crate::sys::{fd, socket};
+use crate::sys::{clock, fd, socket};
 use crate::units::{Errno, ListenerId};
 use crate::wire::link::Sharing;
 
 /// A connection to serve.
 #[derive(Debug)]
 pub(super) enum Arrival {
-    /// The master offers it.
+    /// The master offered it, and it is claimed.
     Offered(Offer),
     /// This worker accepted it.
     Accepted(OwnedFd, ListenerId),
@@ -78,7 +78,11 @@ impl Intake {
                 Self::Channel | Self::Listeners(_) => Patience::Now,
             };
             match link.receive(patience)? {
-                Delivery::Offer(offer) => return Ok(Some(Arrival::Offered(offer))),
+                Delivery::Offer(offer) if link.claim(offer.ticket, clock::monotonic()) => {
+                    return Ok(Some(Arrival::Offered(offer)));
+                }
+                // It was taken back.
+                Delivery::Offer(_) => continue,
                 Delivery::Look => continue,
                 Delivery::Gone => return Ok(None),
                 Delivery::Nothing if draining => return Ok(None),

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::limits::{CONCURRENCY_MAX, WORKER_SPARE_DESCRIPTORS};
+use crate::shm::claim;
 use crate::shm::layout::{Berth, LAYOUT, MAGIC, MasterPage, Order, WorkerPage};
 use crate::shm::map::{MapError, Mapped, ReadOnly, Writable};
 use crate::shm::ring::{self, Bell, Words};
@@ -30,7 +31,7 @@ pub struct Link {
     master: Mapped<MasterPage, ReadOnly>,
     own: Mapped<WorkerPage, Writable>,
     listeners: Vec<OwnedFd>,
-    /// Lent connections that came together and have not been asked for.
+    /// Offers that came together and have not been asked for.
     received: VecDeque<Offer>,
     /// Tokens that found the ring full, in order; they go before any other.
     unsaid: VecDeque<Words>,
@@ -38,7 +39,9 @@ pub struct Link {
     idle_since: Mono,
 }
 
-/// A connection that the master offers. It is not ours before it is claimed.
+/// A connection that the master offers. It is not ours before it is claimed, and the master may
+/// take it back until then. It has a copy even a moment longer: `shutdown` before `close`, or the
+/// client waits for the end.
 #[derive(Debug)]
 pub struct Offer {
     /// The connection's number.
@@ -47,8 +50,6 @@ pub struct Offer {
     pub socket: OwnedFd,
     /// Where it came in.
     pub listener: ListenerId,
-    /// The master has a copy until the claim: `shutdown` before `close`, or the client waits.
-    pub lent: bool,
 }
 
 /// What was in the channel.
@@ -204,8 +205,7 @@ impl Link {
         Ok(())
     }
 
-    /// The next connection that the master offers. A worker that serves one request at a time
-    /// calls this only when it can begin with what it gets: receiving is then as good as claiming.
+    /// The next connection that the master offers, to be claimed when it can be begun with.
     ///
     /// # Errors
     /// When the channel fails, or holds what no master sends.
@@ -223,20 +223,26 @@ impl Link {
             return Err(LinkError::Truncated);
         }
         let (header, tickets) = Header::decode(&message.words, message.fds.len())?;
-        let lent = match header.kind {
+        match header.kind {
             Kind::Look => return Ok(Delivery::Look),
-            Kind::Lend => true,
-            Kind::Transfer => false,
-        };
+            Kind::Offer => {}
+        }
         for (ticket, socket) in parcel::tickets(tickets).zip(message.fds) {
             let listener = self.listener_of(ticket);
-            self.received.push_back(Offer { ticket, socket, listener, lent });
+            self.received.push_back(Offer { ticket, socket, listener });
         }
         Ok(self.received.pop_front().map_or(Delivery::Look, Delivery::Offer))
     }
 
-    /// Makes an offered connection ours. To be called before its first byte is read.
-    pub fn claim(&mut self, ticket: Ticket, now: Mono) {
+    /// Makes an offered connection ours. To be called before its first byte is read. False when the
+    /// master has taken it back: then it is another's, and not to be touched; dropping our copy
+    /// does it no harm.
+    #[must_use = "a connection that is not ours must not be touched"]
+    pub fn claim(&mut self, ticket: Ticket, now: Mono) -> bool {
+        if !claim::claim(&self.own, ticket) {
+            self.say(Say::Missed(ticket));
+            return false;
+        }
         let transit_us = if self.own.board.busy_since_ns.load(Relaxed) == 0 {
             let offered_at = self.card_time(ticket);
             // A worker that was idle before the offer was made measures the way; any other
@@ -247,6 +253,7 @@ impl Link {
         };
         self.opened();
         self.say(Say::Claimed { ticket, transit_us });
+        true
     }
 
     /// Says something about a connection, or hello.

@@ -65,12 +65,13 @@ laws! {
         watches::each_ring_wakes_without_a_read
         watches::a_bell_rung_before_anybody_listened_is_heard
         watches::nothing_is_told_after_the_last
-        parcels::a_transfer_arrives_and_leaves_no_copy
-        parcels::a_lent_parcel_arrives_and_comes_back
+        parcels::a_parcel_arrives_and_comes_back
+        parcels::a_parcel_of_any_size_leaves_no_copy_behind
         parcels::a_full_channel_is_an_answer_and_everything_is_back
         parcels::a_closed_channel_is_an_answer_and_everything_is_back
-        parcels::a_channel_lives_as_long_as_its_last_reader
-        parcels::what_was_not_received_is_taken_back_in_order
+        parcels::a_handoff_that_is_cut_short_gives_everything_back
+        parcels::a_channel_that_ends_takes_only_its_own_copies
+        parcels::unread_parcels_wait_in_order_and_need_no_copy_of_ours
         parcels::a_flood_of_parcels_is_conserved
         parcels::a_handoff_ends_a_wait_only_when_it_fails
         parcels::a_handoff_that_is_alone_ends_its_wait

@@ -156,7 +156,7 @@ fn liar(lie: &str) {
         }
         "twice" => {
             let offer = next_offer(&mut link);
-            link.claim(offer.ticket, monotonic());
+            assert!(link.claim(offer.ticket, monotonic()), "nobody recalls it");
             answer(&offer);
             link.say(Say::Done { ticket: offer.ticket, service_us: 1 });
             repeat(|| link.say(Say::Done { ticket: offer.ticket, service_us: 1 }));

@@ -292,8 +292,7 @@ impl<'a, B: Backend<Fd = OwnedFd>> Runner<'a, B> {
                 Outcome::Accepted(_)
                 | Outcome::Readable(..)
                 | Outcome::Rang(_)
-                | Outcome::HandedOff(_)
-                | Outcome::Reclaimed(_)
+                | Outcome::HandedOff(..)
                 | Outcome::Closed => {}
             }
         }

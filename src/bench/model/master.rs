@@ -57,6 +57,7 @@ enum Report {
     Claimed(u32),
     Done(u32),
     Closed,
+    Missed,
 }
 
 /// The tickets in use, and whose first request each of them stands for.
@@ -192,7 +193,7 @@ impl<'a> Master<'a> {
 
     fn execute(&mut self, action: Action) {
         match action {
-            Action::Offer { ticket, to, .. } => {
+            Action::Offer { ticket, to } => {
                 let worker = self.position(to);
                 let server = &mut self.servers[worker];
                 // A busy worker finds what was sent meanwhile without waking up.
@@ -200,13 +201,10 @@ impl<'a> Master<'a> {
                 server.send(self.now.plus(transit), ticket);
                 self.calendar.plan(self.now.plus(transit), Plan::Looks(worker));
             }
-            Action::Recall(id) => {
-                let worker = self.position(id);
-                let unread: Vec<Ticket> = self.servers[worker].take_back().collect();
-                for ticket in unread {
-                    self.step(Input::Recalled(ticket));
-                }
-                self.step(Input::RecallEnded(id));
+            Action::Recall { ticket, from } => {
+                let worker = self.position(from);
+                let back = self.servers[worker].take_back(ticket);
+                self.step(if back { Input::Recalled(ticket) } else { Input::TooLate(ticket) });
             }
             Action::Retire(ticket) => self.tickets.free.push(ticket.slot),
             Action::Watch(ticket) => self.step(Input::Readable(ticket)),
@@ -238,6 +236,9 @@ impl<'a> Master<'a> {
     }
 
     fn begin(&mut self, worker: usize) {
+        while let Some(ticket) = self.servers[worker].miss() {
+            self.say(worker, ticket, Report::Missed);
+        }
         let begun = self.servers[worker].begin(self.now, self.costs.handoff);
         let request = match begun {
             Some(Begun::Received(ticket, rest)) => self.received(worker, ticket, rest),
@@ -319,6 +320,7 @@ impl From<Report> for Word {
             Report::Claimed(transit_us) => Self::Claimed { transit_us },
             Report::Done(service_us) => Self::Done { service_us },
             Report::Closed => Self::Closed,
+            Report::Missed => Self::Missed,
         }
     }
 }

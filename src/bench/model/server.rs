@@ -10,8 +10,10 @@ use crate::units::Span;
 #[derive(Debug)]
 pub(super) struct Server<T> {
     speed: f64,
-    /// Sent to it and not received, with the time from which it can be received.
+    /// Offered and not claimed, with the time from which it can be claimed.
     channel: VecDeque<(Span, T)>,
+    /// Offers taken back that it will come upon.
+    missed: Vec<T>,
     /// Requests on its open connections, with the time since which they are there.
     waiting: VecDeque<(Span, usize)>,
     /// The request that runs.
@@ -39,11 +41,12 @@ pub(super) enum Rest {
     Idle,
 }
 
-impl<T: Copy> Server<T> {
+impl<T: Copy + PartialEq> Server<T> {
     pub(super) const fn new(speed: f64) -> Self {
         Self {
             speed,
             channel: VecDeque::new(),
+            missed: Vec::new(),
             waiting: VecDeque::new(),
             running: None,
             idle_since: Span::ZERO,
@@ -61,9 +64,18 @@ impl<T: Copy> Server<T> {
         self.waiting.push_back((now, request));
     }
 
-    /// Takes back what it has not received, in order.
-    pub(super) fn take_back(&mut self) -> impl Iterator<Item = T> + '_ {
-        self.channel.drain(..).map(|(_, what)| what)
+    /// Takes an offer back, unless it is claimed.
+    pub(super) fn take_back(&mut self, offer: T) -> bool {
+        let position = self.channel.iter().position(|(_, what)| *what == offer);
+        position.and_then(|at| self.channel.remove(at)).is_some_and(|(_, what)| {
+            self.missed.push(what);
+            true
+        })
+    }
+
+    /// What it comes upon now, if it is idle, that was taken back meanwhile.
+    pub(super) fn miss(&mut self) -> Option<T> {
+        if self.running.is_some() { None } else { self.missed.pop() }
     }
 
     /// What it begins with now, if it is idle and something is there: the oldest.

@@ -1,7 +1,7 @@
 //! The laws of waiting, letting go and coming to rest: only a wait waits, whatever names a
 //! released source ends, and nothing is left behind.
 
-use dispatchd::io::{Backend, Custody, Op, Outcome, Parcel, Role, Token};
+use dispatchd::io::{Backend, Op, Outcome, Parcel, Role, Token};
 use dispatchd::units::{Span, Ticket};
 
 use super::kernel::{Kernel, Make};
@@ -61,11 +61,9 @@ pub(crate) fn a_source_that_was_released_is_not_served<K: Kernel>(make: Make<'_,
     let (other, _far) = rig.channel();
     assert_eq!(other.slot, channel.slot, "places are used again");
     let parcel = rig.parcel(1, 7..8);
-    let token = rig.submit(Op::Handoff { channel, parcel, custody: Custody::Transfer });
+    let token = rig.submit(Op::Handoff { channel, parcel });
     let (errno, parcel) = rig.handed_off(token).unwrap_err();
     assert_eq!((errno, parcel.fds.len()), (CANCELLED, 1));
-    let token = rig.submit(Op::Reclaim { kept: channel });
-    assert_eq!(rig.reclaimed(token).unwrap_err(), CANCELLED);
     let token = rig.submit(Op::Recv { stream: channel, buffer: Vec::with_capacity(1) });
     assert_eq!(rig.received(token).1, Err(CANCELLED));
     let token = rig.submit(Op::Accept { listener: channel });
@@ -163,7 +161,7 @@ pub(crate) fn dropping_with_work_in_flight_is_harmless<K: Kernel>(make: Make<'_,
             parcel.push(Ticket { slot, generation: 0 }, rig.kernel.duplicate(&fd));
         }
         drop(fd);
-        rig.submit(Op::Handoff { channel, parcel, custody: Custody::Transfer });
+        rig.submit(Op::Handoff { channel, parcel });
         if waited {
             rig.wait(Span::ZERO);
         }
@@ -194,8 +192,7 @@ pub(crate) fn everything_pending<K: Kernel>(rig: &mut Rig<K>) -> (Vec<Token>, Ot
         rig.submit(Op::Recv { stream, buffer: Vec::with_capacity(4_096) }),
         rig.submit(Op::Ring { bell }),
         rig.submit(Op::Readable { fd: watched }),
-        rig.submit(Op::Handoff { channel, parcel, custody: Custody::Transfer }),
-        rig.submit(Op::Reclaim { kept: channel }),
+        rig.submit(Op::Handoff { channel, parcel }),
         rig.submit(Op::Close { fd: spare }),
         rig.submit(Op::Send { stream: full, buffer: vec![0; 4 << 20], from: 0 }),
         rig.submit(Op::Send { stream: full, buffer: vec![0; 4 << 20], from: 0 }),

@@ -58,8 +58,6 @@ pub(crate) trait Kernel {
     fn marked(&self, mark: u8) -> Self::Fd;
     fn mark_of(&self, fd: Self::Fd) -> u8;
     fn channel(&self) -> (Self::Fd, Self::FarEnd);
-    /// A copy of the far end.
-    fn kept(&self, far: &Self::FarEnd) -> Self::Fd;
     /// The words and the descriptors of one message, if there is one.
     fn receive(&self, far: &Self::FarEnd) -> Option<(Vec<u64>, Vec<Self::Fd>)>;
     fn close(&self, far: Self::FarEnd);
@@ -180,10 +178,6 @@ impl<B: Start> Kernel for Machine<B> {
 
     fn channel(&self) -> (OwnedFd, OwnedFd) {
         seqpacket_pair().unwrap()
-    }
-
-    fn kept(&self, far: &OwnedFd) -> OwnedFd {
-        self.duplicate(far)
     }
 
     fn receive(&self, far: &OwnedFd) -> Option<(Vec<u64>, Vec<OwnedFd>)> {

@@ -3,7 +3,7 @@
 
 use std::os::fd::AsFd;
 
-use dispatchd::io::{Custody, Op, Parcel, Role};
+use dispatchd::io::{Op, Parcel, Role};
 use dispatchd::sys::clock::thread_cpu;
 use dispatchd::sys::fd;
 use dispatchd::units::Span;
@@ -147,9 +147,8 @@ pub(crate) fn failures_beyond_the_completion_queue_are_all_told<B: Start>() {
     let mut rig = on_machine::<B>();
     let (channel, theirs) = rig.channel();
     drop(theirs);
-    let custody = Custody::Transfer;
     let tokens: Vec<_> = (0..6_000)
-        .map(|header| rig.submit(Op::Handoff { channel, parcel: Parcel::new(header), custody }))
+        .map(|header| rig.submit(Op::Handoff { channel, parcel: Parcel::new(header) }))
         .collect();
     for (token, header) in tokens.into_iter().zip(0..) {
         let (_, parcel) = rig.handed_off(token).unwrap_err();

@@ -1,8 +1,6 @@
 //! A backend under test, and what every law says about it: what comes of an operation, and when.
 
-use dispatchd::io::{
-    Backend, Completion, HandoffResult, Op, Outcome, Parcel, Role, Source, Tag, Token,
-};
+use dispatchd::io::{Backend, Completion, Op, Outcome, Parcel, Role, Source, Tag, Token};
 use dispatchd::units::{Errno, Span, Ticket};
 
 use super::kernel::Kernel;
@@ -13,6 +11,9 @@ pub(crate) const PATIENCE: Span = Span::from_s(5);
 pub(crate) const SILENCE: Span = Span::from_ms(20);
 pub(crate) const CANCELLED: Errno = Errno(libc::ECANCELED);
 pub(crate) const FULL: Errno = Errno(libc::EAGAIN);
+
+/// The descriptors of what was sent, or why it was not and everything back.
+pub(crate) type HandoffResult<F> = Result<Vec<F>, (Errno, Parcel<F>)>;
 
 /// A backend, the completions that nobody has asked for yet, and the kernel below.
 pub(crate) struct Rig<K: Kernel> {
@@ -99,15 +100,9 @@ impl<K: Kernel> Rig<K> {
 
     pub(crate) fn handed_off(&mut self, token: Token) -> HandoffResult<K::Fd> {
         match self.only(token) {
-            Outcome::HandedOff(result) => result,
+            Outcome::HandedOff(parcel, Ok(())) => Ok(parcel.fds),
+            Outcome::HandedOff(parcel, Err(errno)) => Err((errno, parcel)),
             other => panic!("not a handoff: {other:?}"),
-        }
-    }
-
-    pub(crate) fn reclaimed(&mut self, token: Token) -> Result<Option<Parcel<K::Fd>>, Errno> {
-        match self.only(token) {
-            Outcome::Reclaimed(result) => result,
-            other => panic!("not a reclaim: {other:?}"),
         }
     }
 
@@ -161,6 +156,11 @@ impl<K: Kernel> Rig<K> {
             parcel.push(ticket, self.kernel.marked(mark));
         }
         parcel
+    }
+
+    /// Which they are, whatever they are copies of.
+    pub(crate) fn numbers_of(&self, fds: &[K::Fd]) -> Vec<usize> {
+        fds.iter().map(|fd| self.kernel.number(fd)).collect()
     }
 
     /// They are open, and these.

@@ -111,10 +111,6 @@ impl Kernel for Staged {
         self.stage.channel()
     }
 
-    fn kept(&self, far: &FarEnd) -> SimFd {
-        self.stage.kept(far)
-    }
-
     fn receive(&self, far: &FarEnd) -> Option<(Vec<u64>, Vec<SimFd>)> {
         self.stage.receive(far).map(|message| (message.words, message.fds))
     }
