@@ -42,7 +42,8 @@ pub const RESUMED_BEYOND_CREDIT_MAX: u32 = 1_024;
 pub const CONCURRENCY_MAX: u32 = 65_536;
 /// Descriptors that a worker keeps for itself, below its limit of open files.
 pub const WORKER_SPARE_DESCRIPTORS: u32 = 32;
-/// Descriptors that the master keeps for itself: ring, log, control, and six per worker.
+/// Descriptors that the master keeps for itself: ring, log, control, and what starting a
+/// worker takes for a moment.
 pub const MASTER_SPARE_DESCRIPTORS: u32 = 64;
 
 /// Tokens in a worker's ring. A power of two.
@@ -54,15 +55,14 @@ pub const TOKENS_PER_TURN: usize = TOKEN_RING;
 
 /// An offer unclaimed for so long is taken back.
 pub const RECALL_AFTER: Span = Span::from_ms(10);
-
-/// How often that time doubles, while workers come for their offers and find them taken back: where
-/// all are slow, nobody would get anything otherwise.
-pub const RECALL_DOUBLINGS_MAX: u32 = 6;
-/// What waits behind a running request goes to an idle worker after the gap, and not before this.
-pub const REBALANCE_AFTER_MIN: Span = Span::from_us(50);
 /// The same under policies of fixed shares, and only from a worker that serves nothing: a hiccup
 /// must not change the shares.
 pub const RECALL_AFTER_FIXED: Span = Span::from_ms(500);
+/// How often the former doubles, while workers come for their offers and find them taken back:
+/// where all are slow, nobody would get anything otherwise.
+pub const RECALL_DOUBLINGS_MAX: u32 = 6;
+/// What waits behind a running request goes to an idle worker after the gap, and not before this.
+pub const REBALANCE_AFTER_MIN: Span = Span::from_us(50);
 /// A client that has sent nothing for so long is closed when others find no room.
 pub const SILENT_AFTER_FULL: Span = Span::from_s(1);
 /// A worker that serves nothing and leaves offers unclaimed for so long is replaced.

@@ -138,6 +138,8 @@ struct Shell {
     used: BTreeSet<Ticket>,
     /// Recalls that are not answered.
     recalls: BTreeSet<Ticket>,
+    /// What was taken back from whom, and has not been missed.
+    missable: BTreeSet<(WorkerId, Ticket)>,
     running: BTreeSet<WorkerId>,
     sweeping: bool,
 }
@@ -172,6 +174,7 @@ fn tell(policy: Policy, concurrency: u32) {
         now: Mono::from_ns(1),
         used: BTreeSet::new(),
         recalls: BTreeSet::new(),
+        missable: BTreeSet::new(),
         running: BTreeSet::new(),
         sweeping: false,
     };
@@ -209,7 +212,18 @@ impl Shell {
     fn step(&mut self, input: Input) {
         self.note(input);
         let mut actions = Actions::new();
+        let rightly = match input {
+            Input::Word { worker, ticket, word: Word::Missed } => {
+                self.missable.remove(&(worker, ticket)).then_some(worker)
+            }
+            _ => None,
+        };
+        let lies = |engine: &Engine| {
+            rightly.and_then(|worker| engine.worker(worker)).map(|worker| worker.violations)
+        };
+        let before = lies(&self.engine);
         self.engine.step(self.now, input, &mut actions);
+        assert_eq!(lies(&self.engine), before, "a worker may miss what was taken back from it");
         self.obey(&mut actions);
         self.engine.check_invariants();
         if self.engine.deadline().is_some_and(|deadline| deadline <= self.now) {
@@ -227,7 +241,13 @@ impl Shell {
             Input::Arrived { ticket, .. } => {
                 self.used.insert(ticket);
             }
-            Input::Recalled(ticket) | Input::TooLate(ticket) | Input::Refused { ticket, .. } => {
+            Input::Recalled(ticket) => {
+                self.recalls.remove(&ticket);
+                if let Some(Place::Offered { to, .. }) = self.engine.ledger().place(ticket) {
+                    self.missable.insert((to, ticket));
+                }
+            }
+            Input::TooLate(ticket) | Input::Refused { ticket, .. } => {
                 self.recalls.remove(&ticket);
             }
             Input::Exited { worker, .. } => {
@@ -290,6 +310,15 @@ impl Shell {
             let terms = Terms { concurrency: 1, connections_max: 10 };
             inputs.push(Input::Hello { worker, terms });
         }
+        inputs.extend(
+            self.missable.iter().filter(|(worker, _)| self.running.contains(worker)).map(
+                |(worker, ticket)| Input::Word {
+                    worker: *worker,
+                    ticket: *ticket,
+                    word: Word::Missed,
+                },
+            ),
+        );
         for ticket in TICKETS {
             self.possible_for(ticket, &mut inputs);
         }

@@ -18,9 +18,9 @@ pub(crate) struct Variant {
 /// The worker program.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Program {
-    /// The SDK's blocking worker: concurrency 1, offers travel alone.
+    /// The SDK's blocking worker: concurrency 1.
     OneByOne,
-    /// Concurrency 64: the master keeps copies, up to sixteen offers travel together.
+    /// Concurrency 64: up to sixteen offers travel together, whatever the policy.
     Parcels,
 }
 

@@ -4,7 +4,7 @@
 use super::action::{Action, Actions};
 use super::event::Event;
 use super::input::{Begins, Load, Refusal, Word};
-use super::ledger::{Credit, Grip, Place, Recall};
+use super::ledger::{Credit, Grip, Place, Reason, Recall};
 use super::policy::{Binder, Rebinds, Select};
 use super::worker::{Attention, State, Worker};
 use super::{Engine, Overload};
@@ -66,10 +66,18 @@ impl Engine {
                 }
             }
             Refusal::Full | Refusal::Gone => {
-                if let Some(worker) = self.worker_mut(to)
-                    && worker.attention == Attention::Prompt
-                {
-                    worker.attention = Attention::Full { until: now.after(OFFER_PAUSE) };
+                let until = now.after(OFFER_PAUSE);
+                if let Some(worker) = self.worker_mut(to) {
+                    let (attention, recalled) = (worker.attention, worker.recalled);
+                    match attention {
+                        Attention::Prompt => worker.attention = Attention::Full { until },
+                        // What it was to come upon never went there: it has nothing to say.
+                        Attention::Overdue if recalled == 0 => {
+                            worker.attention = Attention::Full { until };
+                            worker.silent_since = None;
+                        }
+                        Attention::Overdue | Attention::Full { .. } => {}
+                    }
                 }
             }
         }
@@ -79,10 +87,11 @@ impl Engine {
 
     /// An offer is back: nobody has begun with it, and nobody can but whoever is offered it next.
     pub(super) fn recalled(&mut self, now: Mono, ticket: Ticket, out: &mut Actions) {
-        let Some(Place::Offered { to, .. }) = self.ledger.place(ticket) else { return };
+        let Some(Place::Offered { to, recall, .. }) = self.ledger.place(ticket) else { return };
         self.take_back(ticket, to);
         let Some(worker) = self.worker_mut(to) else { return };
         worker.recalled += 1;
+        worker.overdue += u32::from(recall == Recall::Asked(Reason::Overdue));
         match &mut worker.state {
             State::Reclaiming { recovered } => {
                 *recovered += 1;
@@ -163,7 +172,9 @@ impl Engine {
         let Some(worker) = self.worker_mut(id) else { return };
         worker.stopped = true;
         match worker.state {
-            State::Ready | State::Draining { .. } => self.recall_all(now, id, out),
+            State::Ready | State::Draining { .. } => {
+                self.recall_all(now, id, Reason::Stuck, out);
+            }
             State::Vacant
             | State::Starting { .. }
             | State::Terminating { .. }
@@ -232,8 +243,14 @@ impl Engine {
 
     /// Asks for all that a worker has not claimed. It is offered nothing more until it says
     /// something: what it comes upon and finds gone, it says.
-    pub(super) fn recall_all(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
-        let asked = self.ask_back(now, id, out);
+    pub(super) fn recall_all(
+        &mut self,
+        now: Mono,
+        id: WorkerId,
+        reason: Reason,
+        out: &mut Actions,
+    ) {
+        let asked = self.ask_back(now, id, reason, out);
         let Some(worker) = self.worker_mut(id) else { return };
         if asked == 0 {
             return;
@@ -248,7 +265,14 @@ impl Engine {
     }
 
     /// Asks for each of a worker's offers once. Returns how many.
-    pub(super) fn ask_back(&mut self, now: Mono, id: WorkerId, out: &mut Actions) -> u32 {
+    pub(super) fn ask_back(
+        &mut self,
+        now: Mono,
+        id: WorkerId,
+        reason: Reason,
+        out: &mut Actions,
+    ) -> u32 {
+        let recall = Recall::Asked(reason);
         let mut asked = 0;
         for ticket in self.ledger.offers_of(id) {
             let Some(Place::Offered { to, recall: Recall::Unasked, .. }) =
@@ -257,7 +281,7 @@ impl Engine {
                 continue;
             };
             // At the end of the list, since it is looked at now.
-            self.ledger.move_to(ticket, Place::Offered { to, at: now, recall: Recall::Asked });
+            self.ledger.move_to(ticket, Place::Offered { to, at: now, recall });
             out.push(Action::Recall { ticket, from: id });
             asked += 1;
         }
@@ -334,14 +358,17 @@ impl Engine {
         out.push(Action::Release(ticket));
     }
 
-    /// A worker came for what had been taken back. Others get more time for a while; false when
-    /// nothing had been taken back from it.
+    /// A worker came for what had been taken back. If it was merely late, everybody gets more time
+    /// for a while. False when nothing had been taken back from it.
     fn missed(&mut self, id: WorkerId) -> bool {
         let Some(worker) = self.worker_mut(id).filter(|worker| 0 < worker.recalled) else {
             return false;
         };
         worker.recalled -= 1;
-        self.late = RECALL_DOUBLINGS_MAX.min(self.late + 1);
+        if 0 < worker.overdue {
+            worker.overdue -= 1;
+            self.late = RECALL_DOUBLINGS_MAX.min(self.late + 1);
+        }
         true
     }
 
@@ -457,7 +484,7 @@ impl Engine {
                 Rebinds::WhenStopped => worker.load.in_flight == 0,
             };
             if recall {
-                self.recall_all(now, to, out);
+                self.recall_all(now, to, Reason::Overdue, out);
             }
             // Looked at again after another while, whatever was decided now.
             if let Some(Place::Offered { recall, .. }) = self.ledger.place(ticket) {
@@ -484,7 +511,7 @@ impl Engine {
             }
             // Looked at again after another while, whatever is decided now.
             worker.silent_since = Some(now);
-            if worker.load.in_flight == 0 {
+            if !worker.is_serving() {
                 let id = self.name(berth);
                 self.replace_stalled(now, id, out);
             }

@@ -39,7 +39,7 @@ pub enum Event {
         seat: SeatId,
         /// Why, as far as the engine knows; the shell adds code, signal and last words.
         cause: Cause,
-        /// Offers that it had not received or claimed: they go to others.
+        /// Offers that it had not claimed: they go to others.
         recovered: u32,
         /// Connections that it had begun with: they are lost with it.
         lost: u32,
@@ -58,13 +58,13 @@ pub enum Event {
         /// Wanted workers.
         want: u16,
     },
-    /// A worker left an offer unclaimed; what it had not received was taken back.
+    /// A worker that serves nothing left an offer unclaimed: all its offers are taken back.
     Stalled {
         /// Who.
         worker: WorkerId,
         /// Where.
         seat: SeatId,
-        /// Offers that came back.
+        /// Offers that it had not claimed, as far as was known.
         recalled: u32,
     },
     /// A worker said what no honest worker says.

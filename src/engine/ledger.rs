@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! Watched --> Held --> Offered(w) --> Delivered(w) --> ended
-//!    |          ^          |               | w died before it began
-//!    v          +----------+---------------+
+//!    |          ^          |
+//!    v          +----------+ recalled before w claimed it
 //! Expiring --> ended
 //! ```
 
@@ -51,7 +51,16 @@ pub enum Recall {
     /// It is not.
     Unasked,
     /// It was asked for; the answer is to come.
-    Asked,
+    Asked(Reason),
+}
+
+/// Why an offer is taken back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reason {
+    /// Nobody claimed it in time.
+    Overdue,
+    /// Its worker is stopped, gone, or busy while another is idle.
+    Stuck,
 }
 
 /// How the master knows of a claim: from then on the connection may have been read, and what was
@@ -187,7 +196,7 @@ impl Ledger {
     /// Whether an offer of the connection to this worker is being taken back.
     pub fn is_recalled_from(&self, ticket: Ticket, worker: WorkerId) -> bool {
         match self.place(ticket) {
-            Some(Place::Offered { to, recall: Recall::Asked, .. }) => to == worker,
+            Some(Place::Offered { to, recall: Recall::Asked(_), .. }) => to == worker,
             Some(
                 Place::Offered { recall: Recall::Unasked, .. }
                 | Place::Watched { .. }
@@ -415,7 +424,7 @@ mod tests {
                 0 => Place::Watched { since: Mono::ZERO },
                 1 => Place::Expiring,
                 2 => Place::Held,
-                3 => Place::Offered { to: W, at: Mono::ZERO, recall: Recall::Asked },
+                3 => Place::Offered { to: W, at: Mono::ZERO, recall: Recall::Asked(Reason::Stuck) },
                 _ => Place::Delivered { to: W, grip: Grip::Claimed, credit: Credit::Holds },
             };
             let slot = u32::try_from(rng.below(40)).unwrap();

@@ -5,6 +5,7 @@
 
 use super::Engine;
 use super::action::Actions;
+use super::ledger::Reason;
 use super::policy::Binder;
 use super::worker::{Attention, State};
 use crate::limits::{REBALANCE_AFTER_MIN, RECALL_AFTER};
@@ -19,7 +20,7 @@ impl Engine {
             if now < at.after(self.rebalance_after()) {
                 break;
             }
-            self.recall_all(now, id, out);
+            self.recall_all(now, id, Reason::Stuck, out);
         }
     }
 

@@ -3,7 +3,7 @@
 use super::action::{Action, Actions, Outcome};
 use super::event::{Cause, Event};
 use super::input::{Command, Exit, Terms};
-use super::ledger::Place;
+use super::ledger::{Place, Reason};
 use super::worker::{Cue, Effect, State, Worker};
 use super::{Engine, Seat};
 use crate::limits::{
@@ -273,7 +273,7 @@ impl Engine {
             Effect::SendTerm => out.push(Action::Terminate(id)),
             Effect::SendKill => out.push(Action::Kill(id)),
             Effect::Recall => {
-                self.ask_back(now, id, out);
+                self.ask_back(now, id, Reason::Stuck, out);
             }
         }
         self.refresh(id);

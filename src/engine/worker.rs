@@ -215,6 +215,8 @@ pub struct Worker {
     pub running: u32,
     /// Offers taken back that it has not come upon, as far as it said.
     pub recalled: u32,
+    /// Of those, the ones that it had left lying.
+    pub overdue: u32,
     /// Its own account, as last read.
     pub load: Load,
     /// Whether offers reach it.
@@ -243,6 +245,7 @@ impl Worker {
         offered_at: Mono::ZERO,
         running: 0,
         recalled: 0,
+        overdue: 0,
         load: Load { in_flight: 0, connections: 0 },
         attention: Attention::Prompt,
         stopped: false,

@@ -2,7 +2,7 @@
 
 use super::Master;
 use super::crew::Hand;
-use super::host::{CardNote, Hire, Hired, Host, Recall};
+use super::host::{CardNote, Hire, Hired, Host, Settled};
 use super::tags::Purpose;
 use crate::engine::input::Input;
 use crate::io::{Backend, Op, Parcel, Role};
@@ -33,6 +33,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         let Some(hand) = self.crew.hand(to) else { return };
         let Some(fd) = self.tickets.send(ticket) else { return };
         self.host.card(ticket, CardNote::Offered(to, self.now));
+        self.host.offer(to, ticket);
         let packed = hand.packed.get_or_insert_with(|| Parcel::new(header(Kind::Offer)));
         packed.push(ticket, fd);
         if packed.fds.len() == PARCEL_MAX {
@@ -68,25 +69,36 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     /// Settles whose an offered connection is: `back` happens if it is ours.
     pub(super) fn settle_claim(&mut self, ticket: Ticket, worker: WorkerId, back: Input) {
-        let answer = match self.host.recall(worker, ticket) {
-            Recall::Back => back,
-            Recall::Late => Input::TooLate(ticket),
-            Recall::Forged => {
-                self.ensuing.push(Input::Violation(worker));
+        let settled = self.host.recall(worker, ticket);
+        if settled == Settled::Forged {
+            self.ensuing.push(Input::Violation(worker));
+        }
+        self.ensuing.push(match settled {
+            Settled::Claimed => Input::TooLate(ticket),
+            Settled::Back | Settled::Forged => {
+                self.tickets.went_astray(ticket);
                 back
             }
-        };
-        self.ensuing.push(answer);
+        });
     }
 
+    /// Our copy goes, unless another one lies about: then the client would wait for an end for as
+    /// long as that one is open, should its worker die, and ours is kept to say it.
     pub(super) fn release(&mut self, ticket: Ticket) {
+        if self.tickets.is_astray(ticket) {
+            return;
+        }
         if let Some(fd) = self.tickets.take(ticket) {
             self.backend.submit(Op::Close { fd }, Purpose::Close.tag());
         }
     }
 
     pub(super) fn retire(&mut self, ticket: Ticket) {
+        let astray = self.tickets.is_astray(ticket);
         if let Some(fd) = self.tickets.retire(ticket) {
+            if astray {
+                self.host.shut_down(&fd);
+            }
             self.backend.submit(Op::Close { fd }, Purpose::Close.tag());
         }
     }

@@ -5,7 +5,7 @@ use super::Opened;
 use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::input::{Load, Terms};
-pub use crate::shm::claim::Recall;
+pub use crate::shm::claim::Settled;
 pub use crate::shm::layout::{Doze, Order};
 pub use crate::shm::ring::{Overrun, Words};
 pub use crate::sys::pidfd::{Change, Signal};
@@ -69,11 +69,17 @@ pub trait Host {
     /// Writes what a worker shall do on its line of the master's page.
     fn order(&mut self, worker: WorkerId, order: Order);
 
-    /// Writes a connection's card; of an offered one also that it may be claimed.
+    /// Writes a connection's card.
     fn card(&mut self, ticket: Ticket, note: CardNote);
 
+    /// Lets the worker claim the connection from now on.
+    fn offer(&mut self, worker: WorkerId, ticket: Ticket);
+
     /// Takes an offer back, if its worker has not claimed it.
-    fn recall(&mut self, worker: WorkerId, ticket: Ticket) -> Recall;
+    fn recall(&mut self, worker: WorkerId, ticket: Ticket) -> Settled;
+
+    /// Ends a connection for its client, whoever has copies of it.
+    fn shut_down(&mut self, connection: &Self::Fd);
 
     /// Reads what a control client wants, and answers it.
     fn control(&mut self, client: &Self::Fd, engine: &Engine) -> ControlStep;

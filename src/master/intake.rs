@@ -189,7 +189,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     /// A parcel's descriptors are back, whether or not it went out.
     fn handed_off(&mut self, worker: WorkerId, parcel: Parcel<B::Fd>, result: Result<(), Errno>) {
         for (ticket, fd) in tickets(&parcel.words[1..]).zip(parcel.fds) {
-            let recalled = self.put_back(ticket, fd);
+            let Some(recalled) = self.put_back(ticket, fd) else { continue };
             match result {
                 // The claim was faster than this answer.
                 _ if self.engine.ledger().is_claimed(ticket) => self.release(ticket),
@@ -205,12 +205,12 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         self.take_in_ensuing();
     }
 
-    /// Returns whether a recall waited for the descriptor.
-    fn put_back(&mut self, ticket: Ticket, fd: B::Fd) -> bool {
-        self.tickets.put(ticket, fd).unwrap_or_else(|fd| {
+    /// Returns whether a recall waited for the descriptor; nothing when its ticket has ended.
+    fn put_back(&mut self, ticket: Ticket, fd: B::Fd) -> Option<bool> {
+        let put = self.tickets.put(ticket, fd).map_err(|fd| {
             self.backend.submit(Op::Close { fd }, Purpose::Close.tag());
-            false
-        })
+        });
+        put.ok()
     }
 
     fn output(&mut self, worker: WorkerId, fd: B::Fd) {

@@ -28,9 +28,8 @@ use crate::sys::{clock, eventfd, signal};
 use crate::units::{Errno, ListenerId, SeatId, Span};
 use crate::wire::link::Sharing;
 
-/// Descriptors that each worker costs the master: channel, kept end, process and output twice,
-/// page.
-const DESCRIPTORS_PER_WORKER: u64 = 8;
+/// Descriptors that each worker costs the master: its channel, and its process and output twice.
+const DESCRIPTORS_PER_WORKER: u64 = 5;
 
 /// Tries to listen on an address that is in use, and the pause between them.
 const LISTEN_TRIES: u32 = 10;

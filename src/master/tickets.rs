@@ -17,6 +17,9 @@ pub(super) struct Tickets<F> {
 struct Slot<F> {
     generation: u32,
     keeping: Keeping<F>,
+    /// An offer of it was taken back: a copy lies on where it had been sent, and keeps the socket
+    /// open for as long as its reader likes.
+    astray: bool,
 }
 
 /// Where a ticket's descriptor is.
@@ -51,13 +54,14 @@ impl<F> Tickets<F> {
                 if TICKETS_MAX <= next {
                     return Err(fd);
                 }
-                self.slots.push(Slot { generation: 0, keeping: Keeping::Free });
+                self.slots.push(Slot { generation: 0, keeping: Keeping::Free, astray: false });
                 next
             }
         };
         let entry = &mut self.slots[slot as usize];
         entry.generation = entry.generation.wrapping_add(1);
         entry.keeping = Keeping::Here(fd);
+        entry.astray = false;
         Ok(Ticket { slot, generation: entry.generation })
     }
 
@@ -110,6 +114,18 @@ impl<F> Tickets<F> {
             Keeping::Watched(token) => Some(token),
             Keeping::Free | Keeping::Here(_) | Keeping::Sending { .. } | Keeping::Away => None,
         }
+    }
+
+    /// A copy of the descriptor lies where nobody claims it.
+    pub(super) fn went_astray(&mut self, ticket: Ticket) {
+        if let Some(slot) = self.slot(ticket) {
+            slot.astray = true;
+        }
+    }
+
+    /// Whether a copy of the descriptor lies where nobody claims it.
+    pub(super) fn is_astray(&mut self, ticket: Ticket) -> bool {
+        self.slot(ticket).is_some_and(|slot| slot.astray)
     }
 
     /// Ends a ticket; its descriptor, if it is here, is the caller's to close.

@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::input::{Begins, Load, Terms};
 use crate::limits::{BERTHS_MAX, STDERR_TAIL};
-use crate::shm::claim::{self, Recall};
+use crate::shm::claim::{self, Settled};
 use crate::shm::layout::{Doze, LAYOUT, MAGIC, MasterPage, Order, WorkerPage};
 use crate::shm::map::{MapError, Mapped, Writable};
 use crate::shm::ring::{self, Overrun, Words};
@@ -375,16 +375,24 @@ impl Host for World {
                 card.owner.store(u32::from(worker.berth), Relaxed);
                 card.offers.store(card.offers.load(Relaxed).wrapping_add(1), Relaxed);
                 card.offered_at_ns.store(at.as_ns(), Relaxed);
-                if let Some(member) = self.member(worker) {
-                    claim::offer(&member.page, ticket);
-                }
             }
         }
     }
 
-    fn recall(&mut self, worker: WorkerId, ticket: Ticket) -> Recall {
+    fn offer(&mut self, worker: WorkerId, ticket: Ticket) {
+        if let Some(member) = self.member(worker) {
+            claim::offer(&member.page, ticket);
+        }
+    }
+
+    fn recall(&mut self, worker: WorkerId, ticket: Ticket) -> Settled {
         // Nobody can claim anything by a page that is gone.
-        self.member(worker).map_or(Recall::Back, |member| claim::recall(&member.page, ticket))
+        self.member(worker).map_or(Settled::Back, |member| claim::recall(&member.page, ticket))
+    }
+
+    fn shut_down(&mut self, connection: &OwnedFd) {
+        // It fails when the client is gone, and then there is nobody to tell.
+        socket::shutdown(connection.as_fd()).unwrap_or_default();
     }
 
     fn control(&mut self, client: &OwnedFd, engine: &Engine) -> ControlStep {

@@ -163,17 +163,23 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         }
     }
 
+    /// Takes up the next offer that is still ours to claim.
     fn open_mail(&mut self, now: Mono) -> Result<(), ServeError> {
-        match self.link.receive(Patience::Now)? {
-            Delivery::Offer(offer) if self.link.claim(offer.ticket, now) => {
+        let mut mail = self.link.receive(Patience::Now)?;
+        while let Delivery::Offer(offer) = mail {
+            if self.link.claim(offer.ticket, now) {
                 let standing = Standing::claimed(offer.ticket, now);
                 let key = self.open(offer.socket, standing);
                 self.intake.newcomers.push(key);
+                return Ok(());
             }
             // It was taken back, and is another's by now.
-            Delivery::Offer(_) => {}
+            drop(offer);
+            mail = self.link.receive(Patience::Now)?;
+        }
+        match mail {
             // The order is read in every turn.
-            Delivery::Look => {}
+            Delivery::Look | Delivery::Offer(_) => {}
             Delivery::Nothing => self.intake.has_mail = false,
             Delivery::Gone => {
                 self.intake.has_mail = false;

@@ -1,7 +1,7 @@
 //! The loop of the built-in worker. One turn: what the kernel has done, what has run out, then
 //! requests, one at a time, then a look for new connections. Only complete requests are executed,
-//! so that no client's slowness is another client's; and a connection is received from the channel
-//! only between requests, because receiving claims it.
+//! so that no client's slowness is another client's; and a connection is claimed only between
+//! requests, so that what it would wait for here can be served elsewhere.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};

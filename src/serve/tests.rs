@@ -540,10 +540,14 @@ fn what_was_taken_back_is_not_touched(backend: impl Backend<Fd = OwnedFd>) {
     rig.settle();
     assert_eq!(rig.heard(), vec![Say::Missed(ticket)]);
     assert_eq!(rig.master().board(), (0, 0, 0));
-    // Whoever is offered it next finds it whole.
+    // Whoever is offered it next finds it whole, and can answer.
     let mut bytes = vec![0; GET.len()];
-    UnixStream::from(kept).read_exact(&mut bytes).unwrap();
+    let mut next = UnixStream::from(kept);
+    next.read_exact(&mut bytes).unwrap();
     assert_eq!(bytes, GET);
+    next.write_all(b"yes").unwrap();
+    client.read_exact(&mut bytes[..3]).unwrap();
+    assert_eq!(bytes[..3], *b"yes");
 }
 
 fn own_listeners_are_accepted_from_until_the_drain(backend: impl Backend<Fd = OwnedFd>) {

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::trace::Who;
-use super::worker::{Claim, ProcessId};
+use super::worker::{Claim, Process, ProcessId};
 use super::world::{Holder, Object, SimFd, World};
-use crate::engine::event::Event;
+use crate::engine::event::{Cause, Event};
 use crate::engine::policy::{Binder, Depth, Rebinds};
 use crate::engine::worker::State;
 use crate::engine::{Engine, Overload};
@@ -42,7 +42,10 @@ pub(super) struct Ledger {
     ready: BTreeMap<SeatId, Mono>,
     reclaiming: BTreeMap<WorkerId, Mono>,
     ever_ready: bool,
-    /// Offers that workers came too late for since one came in time.
+    /// Connections of dead workers, that their clients have not been told of.
+    orphans: Vec<(usize, Mono)>,
+    /// How often workers came for what had been taken back since one came in time: at least as
+    /// often as they were late.
     late: u32,
     /// Connections that wait in the master: those of its last turn, and those accepted since.
     waiting: u32,
@@ -243,6 +246,9 @@ impl World {
     pub(super) fn saw_burial(&mut self, worker: WorkerId) {
         if let Some(process) = self.process_of(worker) {
             self.processes[process].seen.buried = true;
+            let begun = self.connections.iter().enumerate();
+            let begun = begun.filter(|(_, connection)| connection.begun_by == Some(process));
+            self.ledger.orphans.extend(begun.map(|(index, _)| (index, self.now)));
         }
         self.ledger.entries.retain(|_, entry| entry.with != Some(worker));
     }
@@ -306,6 +312,7 @@ impl World {
                     self.fail(format!("{worker} is honest, and called a liar"));
                 }
             }
+            Event::Gone { worker, cause: Cause::Stalled, .. } => self.judge_stall(worker),
             Event::Starting { .. }
             | Event::Draining { .. }
             | Event::Gone { .. }
@@ -326,6 +333,17 @@ impl World {
 
 // What becomes of each socket.
 impl World {
+    /// A worker was replaced because it neither claimed nor served anything.
+    fn judge_stall(&mut self, worker: WorkerId) {
+        let Some(process) = self.process_of(worker) else { return };
+        let Process { nature, stopped_since, .. } = &self.processes[process];
+        let deserved = nature.lie.is_some() || stopped_since.is_some();
+        // After a leap of the clock nobody has had a chance to say anything.
+        if !deserved && self.scenario.faults.jumps == 0 {
+            self.fail(format!("{worker} is replaced as stalled, and was well"));
+        }
+    }
+
     /// A process has read a message with this connection in it. That says nothing of whose it is.
     pub(super) fn receives(&mut self, process: ProcessId, copy: usize) {
         self.move_copy(copy, Holder::Process(process));
@@ -446,6 +464,7 @@ impl World {
         self.check_hold(engine);
         self.check_unclaimed();
         self.check_copies();
+        self.check_ends();
     }
 
     fn check_deadlines(&mut self, engine: &Engine) {
@@ -518,10 +537,29 @@ impl World {
         }
     }
 
-    /// No copy of a connection stays in the master once it is claimed.
+    /// A client whose worker has died learns of it, wherever copies of its connection lie.
+    fn check_ends(&mut self) {
+        let limit = COPY_MAX.as_ns() + 3 * self.scenario.faults.late_max.as_ns();
+        let Self { now, jumped_at, connections, ledger, .. } = self;
+        ledger.orphans.retain(|(index, _)| {
+            let connection = &connections[*index];
+            0 < connection.copies && !connection.shut
+        });
+        let forgotten = ledger
+            .orphans
+            .iter()
+            .find(|(_, since)| limit < now.since((*since).max(*jumped_at)).as_ns());
+        if let Some((index, _)) = forgotten {
+            let text = format!("the client of connection {index} waits for an end in vain");
+            self.fail(text);
+        }
+    }
+
+    /// No copy of a connection stays in the master once it is claimed, unless another one lies
+    /// where an offer of it was taken back.
     fn check_copies(&mut self) {
         let overdue = self.ledger.entries.iter().find_map(|(ticket, entry)| {
-            let claimed_at = entry.claimed_at?.max(self.jumped_at);
+            let claimed_at = entry.claimed_at.filter(|_| !entry.returned)?.max(self.jumped_at);
             let connection = entry.connection?;
             let late = COPY_MAX < self.now.since(claimed_at);
             let kept = late
@@ -571,7 +609,7 @@ impl World {
                 .filter(|each| kind(each.say))
                 .count()
         };
-        let begun: usize = self.processes.iter().map(super::worker::Process::has).sum();
+        let begun: usize = self.processes.iter().map(Process::has).sum();
         let closed = unread(|say| matches!(say, Say::Closed(_)));
         let claimed = unread(|say| matches!(say, Say::Claimed { .. }));
         let there = (begun + closed).saturating_sub(claimed);

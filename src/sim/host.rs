@@ -8,8 +8,8 @@ use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::input::{Load, Terms};
 use crate::master::host::{
-    CardNote, Change, ControlStep, Doze, Hire, Hired, Host, Notice, Order, Overrun, Reaped, Recall,
-    Signal, SpawnFailed, Words,
+    CardNote, Change, ControlStep, Doze, Hire, Hired, Host, Notice, Order, Overrun, Reaped,
+    Settled, Signal, SpawnFailed, Words,
 };
 use crate::units::{Mono, Span, Ticket, WorkerId};
 use crate::wire::token::{Say, Token};
@@ -165,37 +165,43 @@ impl Host for SimHost {
         match note {
             CardNote::Accepted(..) => world.ledger.opened(ticket),
             CardNote::Readable(_) => {}
-            CardNote::Offered(worker, _) => {
-                world.saw_offer(ticket, worker);
-                if let Some(process) = world.process_of(worker) {
-                    world.processes[process].claims.insert(ticket, Claim::Open);
-                }
-            }
+            CardNote::Offered(worker, _) => world.saw_offer(ticket, worker),
         }
     }
 
-    fn recall(&mut self, worker: WorkerId, ticket: Ticket) -> Recall {
+    fn offer(&mut self, worker: WorkerId, ticket: Ticket) {
         let mut world = self.world.borrow_mut();
-        let Some(process) = world.process_of(worker) else { return Recall::Back };
-        let answer = match world.processes[process].claims.get(&ticket) {
-            Some(Claim::Open) => Recall::Back,
-            Some(Claim::Claimed) => Recall::Late,
-            None => Recall::Forged,
-        };
-        let answer = match (answer, world.sabotage) {
-            (Recall::Back, Some(Sabotage::RecallTooLate)) => Recall::Late,
-            (Recall::Late, Some(Sabotage::RecallClaimed)) => Recall::Back,
-            (answer, _) => answer,
-        };
-        match answer {
-            Recall::Late => {}
-            Recall::Back => world.saw_recall(ticket),
-            Recall::Forged => world.saw_forgery(ticket),
+        if let Some(process) = world.process_of(worker) {
+            world.processes[process].claims.insert(ticket, Claim::Open);
         }
-        if answer != Recall::Late {
-            world.processes[process].claims.remove(&ticket);
+    }
+
+    fn recall(&mut self, worker: WorkerId, ticket: Ticket) -> Settled {
+        let mut world = self.world.borrow_mut();
+        let Some(process) = world.process_of(worker) else { return Settled::Back };
+        let settled = match world.processes[process].claims.get(&ticket) {
+            Some(Claim::Open) => Settled::Back,
+            Some(Claim::Claimed) => Settled::Claimed,
+            None => Settled::Forged,
+        };
+        let settled = match (settled, world.sabotage) {
+            (Settled::Back, Some(Sabotage::RecallTooLate)) => Settled::Claimed,
+            (Settled::Claimed, Some(Sabotage::RecallClaimed)) => Settled::Back,
+            (settled, _) => settled,
+        };
+        match settled {
+            Settled::Claimed => return settled,
+            Settled::Back => world.saw_recall(ticket),
+            Settled::Forged => world.saw_forgery(ticket),
         }
-        answer
+        world.processes[process].claims.remove(&ticket);
+        settled
+    }
+
+    fn shut_down(&mut self, connection: &SimFd) {
+        if let Object::Connection(index) = connection.object {
+            self.world.borrow_mut().connections[index].shut = true;
+        }
     }
 
     fn control(&mut self, _client: &SimFd, _engine: &Engine) -> ControlStep {

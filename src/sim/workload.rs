@@ -45,7 +45,7 @@ pub(super) struct Scenario {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Concurrency {
     Same(u32),
-    /// Each its own: custody differs from worker to worker.
+    /// Each its own.
     Mixed,
 }
 

@@ -1,6 +1,7 @@
 //! Starting a worker: always by exec, in a process group of its own (so that the terminal's ^C is
 //! the master's to interpret), with unblocked signals, with exactly the descriptors it shall have,
-//! and with a SIGTERM in store for when the master dies.
+//! and with a SIGTERM in store for when the master dies. The last can be had alone, for processes
+//! that are no workers.
 
 #![expect(unsafe_code, reason = "system calls that nix has no safe form of")]
 
@@ -100,9 +101,23 @@ fn prepare_child(
     }
     place_descriptors(sources)?;
     nix::sys::signal::SigSet::empty().thread_set_mask()?;
+    end_with(master)
+}
+
+/// Has the process that `command` will start told to end (SIGTERM) when this one does, however this
+/// one ends.
+pub fn tie(command: &mut Command) {
+    let parent = nix::unistd::getpid();
+    // SAFETY: between fork and exec the closure makes two system calls; it allocates nothing and
+    // takes no lock.
+    unsafe { command.pre_exec(move || end_with(parent).map_err(io::Error::from)) };
+}
+
+/// Runs in a child.
+fn end_with(parent: nix::unistd::Pid) -> nix::Result<()> {
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)?;
-    // The master may have died before the line above.
-    if nix::unistd::getppid() == master { Ok(()) } else { Err(nix::errno::Errno::ESRCH) }
+    // It may have died before the line above.
+    if nix::unistd::getppid() == parent { Ok(()) } else { Err(nix::errno::Errno::ESRCH) }
 }
 
 /// Puts each source under its number: all are first moved out of the way, since a source may stand

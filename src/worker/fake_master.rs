@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::link::Link;
 use crate::limits::TOKEN_RING;
-use crate::shm::claim::{self, Recall};
+use crate::shm::claim::{self, Settled};
 use crate::shm::layout::{MasterPage, Order, WorkerPage};
 use crate::shm::map::{Mapped, ReadOnly, Writable};
 use crate::shm::ring;
@@ -59,7 +59,7 @@ impl FakeMaster {
 
     /// Takes an offer back; false when it is claimed.
     pub(crate) fn recall(&self, ticket: Ticket) -> bool {
-        claim::recall(&self.theirs, ticket) == Recall::Back
+        claim::recall(&self.theirs, ticket) == Settled::Back
     }
 
     /// Tells the worker to leave.

@@ -119,3 +119,45 @@ impl Identity {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::fake_master::FakeMaster;
+    use super::*;
+    use crate::units::Ticket;
+    use crate::wire::link::Sharing;
+    use crate::wire::token::Say;
+
+    fn client() -> (UnixStream, OwnedFd) {
+        let (client, connection) = UnixStream::pair().unwrap();
+        (client, connection.into())
+    }
+
+    #[test]
+    fn a_blocking_worker_leaves_alone_what_was_taken_back() {
+        let (master, mut link) = FakeMaster::new(Sharing::None, Vec::new());
+        let intake = Intake::new(&mut link).unwrap();
+        let mut worker = Worker { link, intake };
+        let [gone, ours] = [1, 2].map(|slot| Ticket { slot, generation: 1 });
+        let ((mut another, kept), (mut served, copy)) = (client(), client());
+        master.offer(gone, &kept);
+        assert!(master.recall(gone));
+        master.offer(ours, &copy);
+        let mut connection = worker.next_connection().unwrap().unwrap();
+        connection.write_all(b"hello").unwrap();
+        drop(connection);
+        let mut heard = master.heard().into_iter();
+        assert_eq!(heard.next(), Some(Say::Missed(gone)));
+        assert!(matches!(heard.next(), Some(Say::Claimed { ticket, .. }) if ticket == ours));
+        // The end reaches the client although the master has a copy, and only this one.
+        let mut answer = String::new();
+        served.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "hello");
+        UnixStream::from(kept).write_all(b"!").unwrap();
+        another.read_exact(&mut [0]).unwrap();
+    }
+}

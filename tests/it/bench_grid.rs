@@ -3,9 +3,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+
+use crate::process;
+use crate::wait::eventually;
 
 #[test]
 fn a_simulated_grid_is_printed_kept_and_reported() {
@@ -64,6 +67,25 @@ fn a_fairness_run_is_kept_round_by_round_and_goes_on_where_it_was() {
     let ended = dispatchd(&flags(2), &[&output]);
     assert_eq!(ended.status.code(), Some(1));
     assert_one_line(&ended, "is no finished round");
+}
+
+#[test]
+fn a_bench_that_is_killed_leaves_no_server_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_dispatchd"))
+        .args("bench fairness --workers 2 --policy rr --requests 100000 -o".split(' '))
+        .arg(folder.path().join("run"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", bench.id());
+    let master: u32 = eventually("the bench starts a server", || {
+        fs::read_to_string(&children).ok()?.split_whitespace().next()?.parse().ok()
+    });
+    bench.kill().unwrap();
+    bench.wait().unwrap();
+    eventually("the server has ended", || process::started(master).is_none().then_some(()));
 }
 
 #[test]

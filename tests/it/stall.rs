@@ -35,7 +35,6 @@ fn a_stopped_worker_delays_nobody_under_shared(backend: &str) {
 }
 
 fn stop_each(backend: &str, policy: &str) {
-    // A house each: a worker that was stopped is mistrusted for a while afterwards.
     let house = || Plan::on(backend).with(&format!("--policy {policy}")).start();
     stop_an_idle_worker(&house(), 0);
     stop_an_idle_worker(&house(), 1);

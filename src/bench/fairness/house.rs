@@ -13,6 +13,7 @@ use crate::master;
 use crate::serve::SPEEDS_VARIABLE;
 use crate::sys::clock::{monotonic, sleep};
 use crate::sys::pidfd::{self, Signal};
+use crate::sys::spawn;
 use crate::units::Span;
 use crate::wire::control::{Reply, Status};
 
@@ -91,6 +92,8 @@ impl House {
             let speeds: Vec<String> = plan.speeds.iter().map(f64::to_string).collect();
             command.env(SPEEDS_VARIABLE, speeds.join(","));
         }
+        // Broken off, a bench leaves no server behind.
+        spawn::tie(&mut command);
         let child = command
             .stderr(log)
             .spawn()

@@ -49,8 +49,9 @@ fn title(report: &Report) -> String {
     match report.sources.as_slice() {
         [source] => source.results.title.clone(),
         sources => {
-            let titles: Vec<&str> =
+            let mut titles: Vec<&str> =
                 sources.iter().map(|source| source.results.title.as_str()).collect();
+            titles.dedup();
             format!("{} results: {}", sources.len(), titles.join("; "))
         }
     }
@@ -316,7 +317,7 @@ mod tests {
             "name=\"viewport\"",
             "prefers-color-scheme:dark",
             "@media print",
-            "<title>2 results: A sample; A sample</title>",
+            "<title>2 results: A sample</title>",
             "<h2>Over load</h2>",
             "<h2>Distributions</h2>",
             "scope=\"rowgroup\"",
