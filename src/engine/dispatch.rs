@@ -72,11 +72,10 @@ impl Engine {
                     match attention {
                         Attention::Prompt => worker.attention = Attention::Full { until },
                         // What it was to come upon never went there: it has nothing to say.
-                        Attention::Overdue if recalled == 0 => {
+                        Attention::Overdue { .. } if recalled == 0 => {
                             worker.attention = Attention::Full { until };
-                            worker.silent_since = None;
                         }
-                        Attention::Overdue | Attention::Full { .. } => {}
+                        Attention::Overdue { .. } | Attention::Full { .. } => {}
                     }
                 }
             }
@@ -255,11 +254,15 @@ impl Engine {
         if asked == 0 {
             return;
         }
-        worker.attention = Attention::Overdue;
+        let before = worker.attention;
+        worker.attention = Attention::Overdue { since: now };
         let (seat, serving) = (worker.seat, worker.is_serving());
         // Told once per stall; one that serves another request does not stall.
-        if worker.silent_since.replace(now).is_none() && !serving {
-            out.emit(Event::Stalled { worker: id, seat, recalled: asked });
+        match before {
+            Attention::Prompt | Attention::Full { .. } if !serving => {
+                out.emit(Event::Stalled { worker: id, seat, recalled: asked });
+            }
+            Attention::Prompt | Attention::Full { .. } | Attention::Overdue { .. } => {}
         }
         self.refresh(id);
     }
@@ -451,7 +454,6 @@ impl Engine {
 
     fn sign_of_life(&mut self, id: WorkerId) {
         let Some(worker) = self.worker_mut(id) else { return };
-        worker.silent_since = None;
         worker.attention = Attention::Prompt;
         self.offers_paused_until = None;
     }
@@ -510,7 +512,7 @@ impl Engine {
                 continue;
             }
             // Looked at again after another while, whatever is decided now.
-            worker.silent_since = Some(now);
+            worker.attention = Attention::Overdue { since: now };
             if !worker.is_serving() {
                 let id = self.name(berth);
                 self.replace_stalled(now, id, out);

@@ -265,7 +265,10 @@ impl Engine {
     pub fn reads_loads(&self, now: Mono) -> bool {
         self.setup.policy.reads_loads()
             || self.oldest_offer().is_some_and(|(_, _, at)| self.recall_after() <= now.since(at))
-            || self.workers.iter().any(|worker| worker.silent_since.is_some())
+            || self
+                .workers
+                .iter()
+                .any(|worker| matches!(worker.attention, Attention::Overdue { .. }))
     }
 
     /// Whether the pool is on its way to its end.
@@ -431,14 +434,4 @@ impl Seat {
         not_before: None,
         restarts: 0,
     };
-}
-
-impl Attention {
-    /// When a worker is tried again though it has said nothing.
-    pub const fn deadline(self) -> Option<Mono> {
-        match self {
-            Self::Prompt | Self::Overdue => None,
-            Self::Full { until } => Some(until),
-        }
-    }
 }

@@ -46,11 +46,11 @@ impl Engine {
         let (mut idle, mut recalls) = (0_usize, 0);
         for (id, worker) in self.workers() {
             match worker.attention {
-                Attention::Overdue if 0 < worker.offered => recalls += 1,
+                Attention::Overdue { .. } if 0 < worker.offered => recalls += 1,
                 Attention::Prompt if worker.in_flight() == 0 => {
                     idle += usize::from(self.may_be_offered(id, worker));
                 }
-                Attention::Prompt | Attention::Full { .. } | Attention::Overdue => {}
+                Attention::Prompt | Attention::Full { .. } | Attention::Overdue { .. } => {}
             }
         }
         idle.saturating_sub(recalls)
@@ -166,6 +166,16 @@ mod tests {
             pair
         }
 
+        /// [`Pair::busy`] for as long as a move takes, with one of the two idle by now. Returns
+        /// what waited behind the busy one, who that is, and the idle one.
+        fn lopsided() -> (Self, Ticket, WorkerId, WorkerId) {
+            let mut pair = Self::busy(Policy::Jbsq(Depth::Auto));
+            let idle = pair.other_is_done();
+            pair.later(REBALANCE_AFTER_MIN);
+            let (ticket, busy) = pair.offers[2];
+            (pair, ticket, busy, idle)
+        }
+
         /// The worker without a second offer has answered.
         fn other_is_done(&mut self) -> WorkerId {
             let free = usize::from(self.offers[2].1 == self.offers[0].1);
@@ -192,10 +202,7 @@ mod tests {
 
     #[test]
     fn nothing_more_waits_behind_a_request_from_which_something_was_taken_away() {
-        let mut pair = Pair::busy(Policy::Jbsq(Depth::Auto));
-        pair.other_is_done();
-        pair.later(REBALANCE_AFTER_MIN);
-        let (ticket, busy) = pair.offers[2];
+        let (mut pair, ticket, busy, _) = Pair::lopsided();
         pair.step(Input::Recalled(ticket));
         // The other runs that one, has one behind it, and a third one waits in the master.
         pair.says(3, Word::Claimed { transit_us: 0 });
@@ -210,10 +217,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_came_too_late_is_as_good_as_any() {
-        let mut pair = Pair::busy(Policy::Jbsq(Depth::Auto));
-        pair.other_is_done();
-        pair.later(REBALANCE_AFTER_MIN);
-        let (ticket, busy) = pair.offers[2];
+        let (mut pair, ticket, busy, _) = Pair::lopsided();
         pair.step(Input::Recalled(ticket));
         pair.step(Input::Word { worker: busy, ticket, word: Word::Missed });
         let worker = pair.engine.worker(busy).unwrap();
@@ -225,10 +229,7 @@ mod tests {
 
     #[test]
     fn what_a_recall_finds_claimed_stays() {
-        let mut pair = Pair::busy(Policy::Jbsq(Depth::Auto));
-        pair.other_is_done();
-        pair.later(REBALANCE_AFTER_MIN);
-        let (ticket, busy) = pair.offers[2];
+        let (mut pair, ticket, busy, _) = Pair::lopsided();
         pair.step(Input::TooLate(ticket));
         assert_eq!(pair.offers.len(), 3);
         for word in [Word::Claimed { transit_us: 0 }, Word::Closed] {

@@ -191,7 +191,20 @@ pub enum Attention {
         until: Mono,
     },
     /// Offers were taken back from it; it is tried again when it says anything.
-    Overdue,
+    Overdue {
+        /// When they were first taken back, or it was last looked at for its silence.
+        since: Mono,
+    },
+}
+
+impl Attention {
+    /// When a worker is tried again though it has said nothing.
+    pub const fn deadline(self) -> Option<Mono> {
+        match self {
+            Self::Prompt | Self::Overdue { .. } => None,
+            Self::Full { until } => Some(until),
+        }
+    }
 }
 
 /// One berth in the table of processes, and its tenant.
@@ -223,8 +236,6 @@ pub struct Worker {
     pub attention: Attention,
     /// Whether it is stopped by a signal.
     pub stopped: bool,
-    /// When offers were last taken back from it, if it has said nothing since.
-    pub silent_since: Option<Mono>,
     /// When it became ready.
     pub ready_since: Option<Mono>,
     /// False words so far.
@@ -249,7 +260,6 @@ impl Worker {
         load: Load { in_flight: 0, connections: 0 },
         attention: Attention::Prompt,
         stopped: false,
-        silent_since: None,
         ready_since: None,
         violations: 0,
         cause: None,
@@ -262,8 +272,12 @@ impl Worker {
 
     /// When it is given up, if it says nothing before: it left lying what it was offered.
     pub fn gives_up_at(&self, stall_timeout: Span) -> Option<Mono> {
-        let since = self.silent_since.filter(|_| self.is_alive() && !self.stopped)?;
-        Some(since.after(stall_timeout))
+        match self.attention {
+            Attention::Overdue { since } if self.is_alive() && !self.stopped => {
+                Some(since.after(stall_timeout))
+            }
+            Attention::Overdue { .. } | Attention::Prompt | Attention::Full { .. } => None,
+        }
     }
 
     /// Requests in flight: our own count of what is credited, or its account, whichever is more;

@@ -205,9 +205,11 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         self.take_in_ensuing();
     }
 
-    /// Returns whether a recall waited for the descriptor; nothing when its ticket has ended.
+    /// Returns whether a recall waited for the descriptor; nothing when its ticket has ended: then
+    /// its client is told so here, since copies may lie about for long.
     fn put_back(&mut self, ticket: Ticket, fd: B::Fd) -> Option<bool> {
         let put = self.tickets.put(ticket, fd).map_err(|fd| {
+            self.host.shut_down(&fd);
             self.backend.submit(Op::Close { fd }, Purpose::Close.tag());
         });
         put.ok()

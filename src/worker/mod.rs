@@ -125,6 +125,7 @@ mod tests {
     use std::io::{Read as _, Write as _};
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
+    use std::time::Duration;
 
     use super::fake_master::FakeMaster;
     use super::*;
@@ -134,6 +135,8 @@ mod tests {
 
     fn client() -> (UnixStream, OwnedFd) {
         let (client, connection) = UnixStream::pair().unwrap();
+        // An end that does not come fails the test.
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         (client, connection.into())
     }
 
