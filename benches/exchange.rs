@@ -14,7 +14,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use dispatchd::limits::{PARCEL_MAX, TOKEN_RING};
 use dispatchd::shm::layout::{Card, MasterPage, WorkerPage};
 use dispatchd::shm::map::{Mapped, ReadOnly, Writable};
-use dispatchd::shm::ring;
+use dispatchd::shm::ring::{Ring, Urgency, after_push};
 use dispatchd::sys::scm::{self, Incoming, Patience};
 use dispatchd::sys::socket::seqpacket_pair;
 use dispatchd::units::{Cpu, Generation, PoolId, SeatId, Ticket, WorkerId};
@@ -56,18 +56,18 @@ fn token_ring(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("ring");
     let (_, master) = Mapped::<MasterPage, Writable>::create(c"master").expect("there is memory");
     let (_, own) = Mapped::<WorkerPage, Writable>::create(c"worker").expect("there is memory");
-    let berth = &master.berths[0];
+    let ring = Ring::to_master(&own, &master.berths[0]);
     let words = Token { pool: PoolId(0), say: Say::Closed(ticket(7)) }.encode();
     let push = |tokens: u64| {
         for _ in 0..tokens {
-            ring::push(&own, berth, black_box(words)).expect("it is emptied every time");
+            ring.push(black_box(words)).expect("it is emptied every time");
         }
-        black_box(ring::after_push(&own, berth, &master));
+        black_box(after_push(ring, &master, Urgency::Whenever, &mut None));
     };
     let mut read = Vec::with_capacity(TOKEN_RING);
     let mut pop = || {
         read.clear();
-        ring::drain(&own, berth, TOKEN_RING, &mut read).expect("nobody wrote nonsense");
+        ring.drain(TOKEN_RING, &mut read).expect("nobody wrote nonsense");
         black_box(read.len())
     };
     group.throughput(Throughput::Elements(TOKENS));

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use dispatchd::engine::action::{Action, Actions};
+use dispatchd::engine::giveback::Dispatch;
 use dispatchd::engine::input::{Begins, Input, Terms, Word};
 use dispatchd::engine::policy::{Depth, Field, Policy, Select};
 use dispatchd::engine::worker::Patience;
@@ -41,7 +42,7 @@ fn pick(criterion: &mut Criterion) {
             let mut turn = 0_u32;
             group.bench_function(BenchmarkId::new(name, format!("{workers} workers")), |bencher| {
                 bencher.iter(|| {
-                    let seat = selector.pick(black_box(&mut field));
+                    let seat = selector.pick(black_box(&mut field), None);
                     turn = turn.wrapping_add(37);
                     if let Some(seat) = seat {
                         field.admit(seat, turn % 64, 1);
@@ -97,6 +98,8 @@ impl Pool {
         let setup = Setup {
             policy,
             weights: vec![1; workers],
+            dispatch: Dispatch::Auto,
+            copies_max: HOLD_DEFAULT,
             hold_max: HOLD_DEFAULT,
             overload: Overload::Hold,
             patience: Patience { start: Span::from_s(30), drain: Span::from_s(30) },

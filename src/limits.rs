@@ -9,10 +9,12 @@ pub const SEATS_MAX: usize = 256;
 pub const BERTHS_MAX: usize = 2 * SEATS_MAX;
 /// Listeners of a pool, inherited ones included.
 pub const LISTENERS_MAX: usize = 64;
-/// Connections in the ledger (watched, held, offered and open together).
-pub const TICKETS_MAX: u32 = 65_536;
+/// Connections in the ledger (watched, held, offered, open and parked together).
+pub const TICKETS_MAX: u32 = 131_072;
 /// Connections that wait in the master, watched or held, unless `--hold` says otherwise.
 pub const HOLD_DEFAULT: u32 = 8_192;
+/// Greatest `--hold`.
+pub const HOLD_MAX: u32 = 65_536;
 /// Connections that wait in the kernel, per listener, unless `--backlog` says otherwise; the kernel
 /// cuts it to net.core.somaxconn.
 pub const BACKLOG_DEFAULT: u32 = 4_096;
@@ -48,6 +50,8 @@ pub const MASTER_SPARE_DESCRIPTORS: u32 = 64;
 
 /// Tokens in a worker's ring. A power of two.
 pub const TOKEN_RING: usize = 4_096;
+/// Tokens in the ring towards a worker. A power of two; what finds it full waits in the master.
+pub const ERRAND_RING: usize = 1_024;
 /// Unread tokens at which a worker wakes even a master that has nothing to place.
 pub const TOKEN_RING_BELL: usize = TOKEN_RING / 2;
 /// Tokens taken from one worker in one turn, so that a flood starves nobody.
@@ -67,6 +71,17 @@ pub const REBALANCE_AFTER_MIN: Span = Span::from_us(50);
 pub const SILENT_AFTER_FULL: Span = Span::from_s(1);
 /// A worker that serves nothing and leaves offers unclaimed for so long is replaced.
 pub const STALL_TIMEOUT: Span = Span::from_s(30);
+/// A connection that was given back and asks for nothing for so long is closed by the master.
+pub const PARKED_AFTER: Span = Span::from_s(75);
+/// How often the master looks at what requests cost, in order to decide whether to spread them.
+pub const SPREAD_EVERY: Span = Span::from_ms(50);
+/// The same while no request ends.
+pub const SPREAD_EVERY_IDLE: Span = Span::from_ms(500);
+/// Requests that take as long as this on average are worth a way through the master each: that
+/// costs some 5 us, 5 % of this.
+pub const SPREAD_ABOVE: Span = Span::from_us(100);
+/// Requests shorter than this are not; between the two it stays as it was.
+pub const SPREAD_BELOW: Span = Span::from_us(50);
 /// False words (bad token, stale ticket) after which a worker is replaced.
 pub const VIOLATIONS_MAX: u32 = 8;
 /// A client that has sent nothing for so long is closed by the master.
@@ -174,14 +189,21 @@ pub const HTTP_WRITE_TIMEOUT: Span = Span::from_s(30);
 pub const HTTP_LINGER: Span = Span::from_s(1);
 /// Time for the next request of an idle connection while its worker drains.
 pub const HTTP_DRAIN_IDLE: Span = Span::from_s(5);
+/// Offers that a worker takes up at once while its requests are quick.
+pub const CLAIMS_PER_TURN: usize = 16;
+/// Quick requests in a row after which they count as such: of those that were taken up together
+/// with a slow one, and wait behind it, there are then fewer than one in 200.
+pub const QUICK_STREAK: u32 = 4_096;
 /// Requests that a worker serves on open connections before it looks for a new one.
 pub const REQUESTS_PER_TURN: usize = 64;
 /// Time that a worker serves open connections before it looks for a new one.
 pub const TURN_MAX: Span = Span::from_ms(10);
 
 const _: () = assert!(TOKEN_RING.is_power_of_two());
+const _: () = assert!(ERRAND_RING.is_power_of_two());
 const _: () = assert!(TOKEN_RING_BELL < TOKEN_RING);
 const _: () = assert!(PARCEL_MAX <= 253, "SCM_MAX_FD");
-const _: () = assert!(HOLD_DEFAULT <= TICKETS_MAX);
+const _: () = assert!(HOLD_DEFAULT <= HOLD_MAX && HOLD_MAX <= TICKETS_MAX);
 const _: () = assert!(BERTHS_MAX <= u16::MAX as usize);
+const _: () = assert!(SPREAD_BELOW.as_ns() < SPREAD_ABOVE.as_ns());
 const _: () = assert!(BACKOFF_MIN.as_ns() < BACKOFF_MAX.as_ns());

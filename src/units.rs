@@ -33,6 +33,31 @@ impl Mono {
     }
 }
 
+/// What a worker does with a connection when it has answered all that was asked, and nothing more
+/// has come.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[repr(u32)]
+pub enum GiveBack {
+    /// It keeps it until it ends: the master has no copy.
+    #[default]
+    Never = 0,
+    /// It keeps it, but gives it back when it is to leave.
+    WhenLeaving = 1,
+    /// It gives it back: the next request may be another's.
+    Always = 2,
+}
+
+impl GiveBack {
+    /// The meaning of a word of shared memory.
+    pub const fn from_word(word: u32) -> Self {
+        match word {
+            1 => Self::WhenLeaving,
+            2 => Self::Always,
+            _ => Self::Never,
+        }
+    }
+}
+
 /// A length of time in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Span(u64);
@@ -79,6 +104,11 @@ impl Span {
     /// This length and `other`.
     pub const fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
+    }
+
+    /// What is left of it without the other; nothing when that is longer.
+    pub const fn less(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
     }
 
     /// This length `factor` times.

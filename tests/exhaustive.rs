@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use dispatchd::engine::action::{Action, Actions};
+use dispatchd::engine::giveback::Dispatch;
 use dispatchd::engine::input::{Begins, Command, Exit, Input, Refusal, Terms, Word};
 use dispatchd::engine::ledger::Place;
 use dispatchd::engine::policy::{Depth, Policy};
@@ -119,11 +120,12 @@ fn check_cue(state: State, life: Life, cue: Cue, now: Mono) -> (State, Life) {
 
 const TICKETS: [Ticket; 2] = [Ticket { slot: 0, generation: 1 }, Ticket { slot: 1, generation: 1 }];
 
-const WORDS: [Word; 7] = [
+const WORDS: [Word; 8] = [
     Word::Closed,
     Word::Claimed { transit_us: 5 },
     Word::Done { service_us: 9 },
     Word::Waiting,
+    Word::Idle { service_us: 9 },
     Word::Resumed,
     Word::Pinned,
     Word::Missed,
@@ -163,6 +165,8 @@ fn tell(policy: Policy, concurrency: u32) {
     let setup = Setup {
         policy,
         weights: vec![1, 1],
+        dispatch: Dispatch::Auto,
+        copies_max: 10,
         hold_max: 2,
         overload: Overload::Hold,
         patience: PATIENCE,
@@ -287,7 +291,11 @@ impl Shell {
                 Action::Exit(_) => {
                     assert!(self.running.is_empty(), "{:?} are left behind", self.running);
                 }
-                Action::Watch(_) | Action::Expire(_) | Action::Release(_) | Action::Emit(_) => {}
+                Action::Watch(_)
+                | Action::Expire(_)
+                | Action::Release(_)
+                | Action::GiveBack(_)
+                | Action::Emit(_) => {}
             }
         }
     }
@@ -339,7 +347,7 @@ impl Shell {
                 }
             }
             None | Some(Place::Held) => {}
-            Some(Place::Watched { .. } | Place::Expiring) => {
+            Some(Place::Watched { .. } | Place::Parked { .. } | Place::Expiring) => {
                 inputs.extend([Input::Readable(ticket), Input::HungUp(ticket)]);
             }
             Some(Place::Offered { .. }) => {
@@ -362,7 +370,8 @@ impl Shell {
     fn has(&self, worker: WorkerId, ticket: Ticket) -> bool {
         match self.engine.ledger().place(ticket) {
             Some(Place::Offered { to, .. } | Place::Delivered { to, .. }) => to == worker,
-            Some(Place::Watched { .. } | Place::Expiring | Place::Held) | None => false,
+            Some(Place::Watched { .. } | Place::Parked { .. } | Place::Expiring | Place::Held)
+            | None => false,
         }
     }
 }

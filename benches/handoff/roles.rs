@@ -9,9 +9,9 @@ use std::os::fd::AsFd;
 use anyhow::{Context as _, Result};
 use dispatchd::sys::scm::Patience;
 use dispatchd::sys::{clock, socket};
-use dispatchd::units::Span;
+use dispatchd::units::{Span, Ticket};
 use dispatchd::wire::token::Say;
-use dispatchd::worker::{Delivery, Link, Offer, Order, Worker};
+use dispatchd::worker::{Delivery, Link, Order, Worker};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 
@@ -36,7 +36,7 @@ pub(crate) fn serve_parcels() -> Result<()> {
     link.hello(CONCURRENCY)?;
     loop {
         match link.receive(Patience::Wait)? {
-            Delivery::Offer(offer) => serve_offer(&mut link, offer),
+            Delivery::Offer(ticket) => serve_offer(&mut link, ticket),
             Delivery::Look if link.order() == Order::Drain => return Ok(()),
             Delivery::Look | Delivery::Nothing => {}
             Delivery::Gone => return Ok(()),
@@ -45,14 +45,11 @@ pub(crate) fn serve_parcels() -> Result<()> {
     }
 }
 
-fn serve_offer(link: &mut Link, offer: Offer) {
-    let Offer { ticket, socket, .. } = offer;
+fn serve_offer(link: &mut Link, ticket: Ticket) {
     let began_at = clock::monotonic();
-    if !link.claim(ticket, began_at) {
-        return;
-    }
+    let Some(claimed) = link.claim(ticket, began_at) else { return };
     link.began(began_at);
-    let mut stream = File::from(socket);
+    let mut stream = File::from(claimed.socket);
     answer(&mut stream);
     let now = clock::monotonic();
     link.ended(now);

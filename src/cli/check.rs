@@ -55,6 +55,7 @@ fn rows(config: &Config) -> Vec<(&'static str, String)> {
         ("backend", words::word_of(config.backend, &words::BACKENDS).to_owned()),
         ("policy", policy::name(config.policy)),
         ("weight", words::weights_text(&config.weights)),
+        ("dispatch", words::word_of(config.dispatch, &words::DISPATCHES).to_owned()),
         ("hold", config.hold_max.to_string()),
         ("overload", words::word_of(config.overload, &words::OVERLOADS).to_owned()),
         ("start-timeout", time(config.start_timeout)),
@@ -111,6 +112,7 @@ fn to_json(effective: &Effective) -> Value {
         "backend": words::word_of(config.backend, &words::BACKENDS),
         "policy": policy::name(config.policy),
         "weight": words::weights_text(&config.weights),
+        "dispatch": words::word_of(config.dispatch, &words::DISPATCHES),
         "hold": config.hold_max,
         "overload": words::word_of(config.overload, &words::OVERLOADS),
         "start_timeout_ms": config.start_timeout.as_ms_ceil(),
@@ -151,6 +153,7 @@ pin            auto
 backend        auto
 policy         wrr
 weight         3,1
+dispatch       auto
 hold           8192
 overload       hold
 start-timeout  30s

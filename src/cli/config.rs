@@ -12,6 +12,7 @@ use crate::config::{
     Pin, Program, Weights, WorkerCount, Wrong, listen, policy, words,
 };
 use crate::engine::Overload;
+use crate::engine::giveback::Dispatch;
 use crate::engine::policy::{Depth, Policy};
 use crate::limits::{DRAIN_TIMEOUT, HOLD_DEFAULT, START_TIMEOUT, TIMEOUT_MAX};
 use crate::sys::cpus;
@@ -104,6 +105,9 @@ fn config(given: &RunArgs, around: &Surroundings) -> Result<Config, ConfigError>
         )?,
         policy: policy(given, around, flags)?,
         weights: flags.read("weight", given.weight.as_deref(), Weights::Equal, words::weights)?,
+        dispatch: flags.read("dispatch", given.dispatch.as_deref(), Dispatch::Auto, |word| {
+            words::one_of(word, &words::DISPATCHES)
+        })?,
         backend: flags.read("backend", given.backend.as_deref(), BackendChoice::Auto, |word| {
             words::one_of(word, &words::BACKENDS)
         })?,
@@ -281,8 +285,8 @@ mod tests {
     fn every_flag_is_taken_over() {
         let line = "--name n --listen :1 --listen unix:/s,readable --dispatch-on connect \
                     --workers 3 --policy least --weight 3,1 --backend epoll --pin 1,0 \
-                    --overload reject --hold 7 --start-timeout 1m30s --drain-timeout 0s \
-                    --backlog 9 --log-level debug --log-format json -- prog a";
+                    --dispatch request --overload reject --hold 7 --start-timeout 1m30s \
+                    --drain-timeout 0s --backlog 9 --log-level debug --log-format json -- prog a";
         let Effective { config, placement } = read(line).unwrap();
         let expected = Config {
             name: "n".to_owned(),
@@ -298,6 +302,7 @@ mod tests {
             workers: WorkerCount::Exactly(3),
             policy: Policy::Least,
             weights: Weights::Given(vec![3, 1]),
+            dispatch: Dispatch::Request,
             backend: BackendChoice::Epoll,
             pin: Pin::List(vec![Cpu(1), Cpu(0)]),
             overload: Overload::Reject,
@@ -314,7 +319,7 @@ mod tests {
     }
 
     /// Flag, value, what follows "--flag 'value' is not valid; allowed: ".
-    const WRONG: [(&str, &str, &str); 20] = [
+    const WRONG: [(&str, &str, &str); 21] = [
         (
             "listen",
             "8000",
@@ -345,6 +350,7 @@ mod tests {
         ("dispatch-on", "accept", "readable, connect"),
         ("dispatch-on", "conect", "readable, connect; did you mean connect?"),
         ("name", "a/b", "1 to 64 of a-z, 0-9, _ and -"),
+        ("dispatch", "requests", "auto, request, connection; did you mean request?"),
         ("overload", "drop", "hold, reject"),
         ("hold", "0", "a number from 1 to 65536"),
         ("start-timeout", "0s", "a time from 1ms to 1day, such as 500ms, 30s or 2m"),

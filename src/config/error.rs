@@ -62,6 +62,15 @@ pub enum ConfigError {
         /// The policy.
         policy: String,
     },
+    /// Requests dispatched each for itself, and a policy that cannot.
+    #[error(
+        "--dispatch request has no use under --policy '{policy}': spread by it, requests wait \
+         longer than on a connection of their own; choose jbsq or least, or leave out --dispatch"
+    )]
+    RequestsUnderPolicy {
+        /// The policy.
+        policy: String,
+    },
     /// More weights than workers.
     #[error(
         "--weight names {weights} workers, and there are {workers} (--workers); give at most \

@@ -11,6 +11,7 @@ pub mod words;
 use std::ffi::OsString;
 
 use crate::engine::Overload;
+use crate::engine::giveback::Dispatch;
 use crate::engine::policy::Policy;
 use crate::limits::LISTENERS_MAX;
 use crate::units::{Cpu, Span};
@@ -33,6 +34,8 @@ pub struct Config {
     pub workers: WorkerCount,
     /// Who gets a connection, and when.
     pub policy: Policy,
+    /// What is dispatched: connections, or each of their requests.
+    pub dispatch: Dispatch,
     /// The workers' shares.
     pub weights: Weights,
     /// How the master talks to the kernel.
@@ -41,7 +44,7 @@ pub struct Config {
     pub pin: Pin,
     /// What happens to a connection for which there is no room.
     pub overload: Overload,
-    /// Connections that may wait in the master, 1 to `TICKETS_MAX`.
+    /// Connections that may wait in the master, 1 to `HOLD_MAX`.
     pub hold_max: u32,
     /// Time for a worker to become ready.
     pub start_timeout: Span,
@@ -64,6 +67,9 @@ impl Config {
     pub fn checked(self) -> Result<Self, ConfigError> {
         self.check_weights()?;
         self.check_reuseport()?;
+        if self.dispatch == Dispatch::Request && !self.policy.spreads() {
+            return Err(ConfigError::RequestsUnderPolicy { policy: policy::name(self.policy) });
+        }
         let count = self.listeners.len() + usize::from(self.inherited);
         if count > LISTENERS_MAX {
             return Err(ConfigError::TooManyListeners { count });
@@ -220,6 +226,7 @@ mod tests {
             weights,
             backend: BackendChoice::Auto,
             pin: Pin::Auto,
+            dispatch: Dispatch::Auto,
             overload: Overload::Hold,
             hold_max: HOLD_DEFAULT,
             start_timeout: START_TIMEOUT,

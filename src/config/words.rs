@@ -5,7 +5,8 @@ use crate::config::error::Wrong;
 use crate::config::listen::DispatchOn;
 use crate::config::{BackendChoice, LogFormat, LogLevel, Pin, Weights, WorkerCount};
 use crate::engine::Overload;
-use crate::limits::{BACKLOG_MAX, CPUS_MAX, NAME_MAX, SEATS_MAX, TICKETS_MAX, WEIGHT_MAX};
+use crate::engine::giveback::Dispatch;
+use crate::limits::{BACKLOG_MAX, CPUS_MAX, HOLD_MAX, NAME_MAX, SEATS_MAX, WEIGHT_MAX};
 use crate::units::Cpu;
 
 /// The words of `--backend`.
@@ -17,6 +18,12 @@ pub const BACKENDS: [(&str, BackendChoice); 3] = [
 /// The words of `--dispatch-on`.
 pub const DISPATCH_ON: [(&str, DispatchOn); 2] =
     [("readable", DispatchOn::Readable), ("connect", DispatchOn::Connect)];
+/// The words of `--dispatch`.
+pub const DISPATCHES: [(&str, Dispatch); 3] = [
+    ("auto", Dispatch::Auto),
+    ("request", Dispatch::Request),
+    ("connection", Dispatch::Connection),
+];
 /// The words of `--overload`.
 pub const OVERLOADS: [(&str, Overload); 2] =
     [("hold", Overload::Hold), ("reject", Overload::Reject)];
@@ -124,7 +131,7 @@ pub fn pin(given: &str) -> Result<Pin, Wrong> {
 /// # Errors
 /// The range.
 pub fn hold(given: &str) -> Result<u32, Wrong> {
-    ranged(given, 1, TICKETS_MAX)
+    ranged(given, 1, HOLD_MAX)
 }
 
 /// Reads `--backlog`.

@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 
 use super::event::Event;
-use crate::units::{Generation, SeatId, Ticket, WorkerId};
+use crate::units::{Generation, GiveBack, SeatId, Ticket, WorkerId};
 
 /// One thing to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,8 +29,10 @@ pub enum Action {
         /// From whom.
         from: WorkerId,
     },
-    /// The connection is claimed: our copy may go.
+    /// The connection is claimed, and will not come back: our copy may go.
     Release(Ticket),
+    /// Tell the workers what to do with connections that they have answered.
+    GiveBack(GiveBack),
     /// The ticket has ended: free it, and close the descriptor if we still have it.
     Retire(Ticket),
     /// Start a process.

@@ -43,6 +43,7 @@ impl Engine {
     pub(super) fn readable(&mut self, ticket: Ticket, out: &mut Actions) {
         match self.ledger.place(ticket) {
             Some(Place::Watched { .. }) => self.ledger.move_to(ticket, Place::Held),
+            Some(Place::Parked { .. }) => self.asks_again(ticket),
             Some(Place::Expiring) => self.reject(ticket, out),
             Some(Place::Held | Place::Offered { .. } | Place::Delivered { .. }) | None => {}
         }
@@ -51,6 +52,7 @@ impl Engine {
     pub(super) fn hung_up(&mut self, ticket: Ticket, out: &mut Actions) {
         match self.ledger.place(ticket) {
             Some(Place::Watched { .. } | Place::Expiring) => self.reject(ticket, out),
+            Some(Place::Parked { .. }) => self.left(ticket, out),
             Some(Place::Held | Place::Offered { .. } | Place::Delivered { .. }) | None => {}
         }
     }
@@ -145,11 +147,12 @@ impl Engine {
                 true
             }
             (Some(Place::Delivered { to, grip: Grip::Claimed, credit }), word) if to == id => {
-                self.claimed_word(id, ticket, credit, word, out)
+                self.claimed_word(now, id, ticket, credit, word, out)
             }
             (
                 Some(
                     Place::Watched { .. }
+                    | Place::Parked { .. }
                     | Place::Expiring
                     | Place::Held
                     | Place::Offered { .. }
@@ -163,6 +166,8 @@ impl Engine {
             self.violation(now, id, out);
         }
         self.refresh(id);
+        // It may have been a dead one's last.
+        self.bury_if_settled(now, id, out);
     }
 
     /// A stopped worker claims nothing: what it has not claimed goes to others at once, and no
@@ -194,8 +199,8 @@ impl Engine {
 
     pub(super) fn load(&mut self, id: WorkerId, load: Load) {
         let Some(worker) = self.worker_mut(id) else { return };
-        if worker.load != load {
-            worker.load = load;
+        let before = core::mem::replace(&mut worker.load, load);
+        if (before.in_flight, before.connections) != (load.in_flight, load.connections) {
             self.refresh(id);
         }
     }
@@ -205,8 +210,13 @@ impl Engine {
         if self.accept_paused_until.is_some_and(|until| until <= now) {
             self.accept_paused_until = None;
         }
-        if self.accepts_fail.is_over(now) {
-            out.emit(Event::AcceptResumed);
+        let told = if self.is_full() {
+            self.accepts_fail.is_felt(now).then_some(Event::AcceptPaused)
+        } else {
+            self.accepts_fail.is_over(now).then_some(Event::AcceptResumed)
+        };
+        if let Some(event) = told {
+            out.emit(event);
         }
         if self.offers_paused_until.is_some_and(|until| until <= now) {
             self.offers_paused_until = None;
@@ -215,6 +225,8 @@ impl Engine {
             out.emit(Event::OffersResumed);
         }
         self.expire_silent(now, out);
+        self.expire_parked(now, out);
+        self.decide_on_spreading(now);
         self.recall_unclaimed(now, out);
         self.give_up_on_silence(now, out);
         for berth in 0..self.workers.len() {
@@ -232,7 +244,9 @@ impl Engine {
     pub(super) fn place_held(&mut self, now: Mono, out: &mut Actions) {
         if self.offers_paused_until.is_none() {
             while let Some(ticket) = self.ledger.oldest_held() {
-                let Some(seat) = self.selector.pick(&mut self.field) else { break };
+                let favourite = self.ledger.served_by(ticket).and_then(|id| self.worker(id));
+                let favourite = favourite.map(|worker| worker.seat);
+                let Some(seat) = self.selector.pick(&mut self.field, favourite) else { break };
                 let to = self.seats[seat.index()].holder.expect("an eligible seat has a holder");
                 self.offer(now, ticket, to, out);
             }
@@ -351,14 +365,17 @@ impl Engine {
         self.refresh(to);
     }
 
-    /// An offer is claimed: its request holds a credit, and our copy may go.
+    /// An offer is claimed: its request holds a credit, and our copy may go unless the connection
+    /// can come back.
     fn deliver(&mut self, ticket: Ticket, to: WorkerId, grip: Grip, out: &mut Actions) {
         self.ledger.move_to(ticket, Place::Delivered { to, grip, credit: Credit::Holds });
         if let Some(worker) = self.worker_mut(to) {
             worker.offered -= 1;
             worker.running += 1;
         }
-        out.push(Action::Release(ticket));
+        if !self.lends() {
+            out.push(Action::Release(ticket));
+        }
     }
 
     /// A worker came for what had been taken back. If it was merely late, everybody gets more time
@@ -386,6 +403,7 @@ impl Engine {
     /// A word about a connection that the worker has claimed; false when it makes no sense.
     fn claimed_word(
         &mut self,
+        now: Mono,
         id: WorkerId,
         ticket: Ticket,
         credit: Credit,
@@ -396,6 +414,15 @@ impl Engine {
             (Word::Done { service_us }, Credit::Holds | Credit::Lent) => {
                 self.gauge.served(service_us);
                 self.set_credit(id, ticket, credit, Credit::Spent);
+                self.measure_depth();
+                true
+            }
+            (Word::Idle { service_us }, _) if self.lends() => {
+                if 0 < service_us {
+                    self.gauge.served(service_us);
+                }
+                self.set_credit(id, ticket, credit, Credit::Spent);
+                self.idle(now, id, ticket, out);
                 self.measure_depth();
                 true
             }
@@ -421,7 +448,7 @@ impl Engine {
                 out.push(Action::Retire(ticket));
                 true
             }
-            (Word::Claimed { .. } | Word::Missed, _)
+            (Word::Claimed { .. } | Word::Missed | Word::Idle { .. }, _)
             | (Word::Done { .. }, Credit::Spent)
             | (Word::Waiting, Credit::Lent | Credit::Spent)
             | (Word::Resumed, Credit::Holds | Credit::Spent) => false,

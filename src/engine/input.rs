@@ -1,7 +1,7 @@
 //! All that can happen to the engine: the first of its three vocabularies. The shell translates
 //! completions, tokens and signals into these; the simulator makes them up.
 
-use crate::units::{ListenerId, Ticket, WorkerId};
+use crate::units::{ListenerId, Span, Ticket, WorkerId};
 
 /// One thing that happened.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -120,6 +120,12 @@ pub enum Word {
         /// Microseconds from the claim, or from the last `Resumed`, to here.
         service_us: u32,
     },
+    /// All that was asked is answered, and nothing more has come: it is the master's again.
+    Idle {
+        /// Microseconds from the claim, or from the last `Resumed`, to the last answer's end; 0
+        /// when that has been told.
+        service_us: u32,
+    },
     /// The client owes bytes: nothing runs.
     Waiting,
     /// The bytes came: the request runs.
@@ -139,6 +145,15 @@ pub struct Load {
     pub in_flight: u32,
     /// Connections open.
     pub connections: u32,
+    /// Requests answered so far.
+    pub finished: u64,
+    /// Time spent on requests so far, the running one included.
+    pub busy: Span,
+}
+
+impl Load {
+    /// Nothing at all.
+    pub const NONE: Self = Self { in_flight: 0, connections: 0, finished: 0, busy: Span::ZERO };
 }
 
 /// How a process ended.

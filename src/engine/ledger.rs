@@ -3,9 +3,13 @@
 //!
 //! ```text
 //! Watched --> Held --> Offered(w) --> Delivered(w) --> ended
-//!    |          ^          |
-//!    v          +----------+ recalled before w claimed it
-//! Expiring --> ended
+//!    |         ^ ^          |             |
+//!    |         | +----------+ recalled before w claimed it
+//!    v         |                          |
+//! Expiring <-- Parked <-------------------+ given back between two requests
+//!    |
+//!    v
+//!  ended
 //! ```
 
 use alloc::vec::Vec;
@@ -18,6 +22,11 @@ use crate::units::{Mono, Ticket, WorkerId};
 pub enum Place {
     /// The master waits for its first byte.
     Watched {
+        /// Since when.
+        since: Mono,
+    },
+    /// A worker gave it back; the master waits for the next request.
+    Parked {
         /// Since when.
         since: Mono,
     },
@@ -89,6 +98,7 @@ pub enum Credit {
 pub struct Ledger {
     entries: Vec<Entry>,
     watched: List,
+    parked: List,
     expiring: List,
     held: List,
     offered: List,
@@ -101,6 +111,8 @@ struct Entry {
     generation: u32,
     /// Order of arrival: a connection that comes back to the hold queue goes before later ones.
     arrival: u64,
+    /// Who gave it back last.
+    served_by: Option<WorkerId>,
     place: Option<Place>,
     previous: u32,
     next: u32,
@@ -115,6 +127,11 @@ struct List {
 
 const NIL: u32 = u32::MAX;
 
+impl Entry {
+    const FREE: Self =
+        Self { generation: 0, arrival: 0, served_by: None, place: None, previous: NIL, next: NIL };
+}
+
 impl List {
     const EMPTY: Self = Self { head: NIL, tail: NIL, len: 0 };
 }
@@ -124,6 +141,7 @@ impl Default for Ledger {
         Self {
             entries: Vec::new(),
             watched: List::EMPTY,
+            parked: List::EMPTY,
             expiring: List::EMPTY,
             held: List::EMPTY,
             offered: List::EMPTY,
@@ -141,7 +159,7 @@ impl Ledger {
     pub fn enter(&mut self, ticket: Ticket, place: Place) {
         assert!(ticket.slot < TICKETS_MAX, "ticket {ticket} beyond the ledger");
         if self.entries.len() <= ticket.index() {
-            let free = Entry { generation: 0, arrival: 0, place: None, previous: NIL, next: NIL };
+            let free = Entry::FREE;
             self.entries.resize(ticket.index() + 1, free);
         }
         self.arrivals += 1;
@@ -149,7 +167,27 @@ impl Ledger {
         assert!(entry.place.is_none(), "ticket {ticket} entered twice");
         entry.generation = ticket.generation;
         entry.arrival = self.arrivals;
+        entry.served_by = None;
         self.link(ticket.slot, place);
+    }
+
+    /// Parks a connection that `from` gives back.
+    ///
+    /// # Panics
+    /// When the ticket is not live.
+    pub fn give_back(&mut self, ticket: Ticket, from: WorkerId, since: Mono) {
+        self.move_to(ticket, Place::Parked { since });
+        self.entries[ticket.index()].served_by = Some(from);
+    }
+
+    /// Moves a parked connection to the end of the hold queue: its next request arrives now.
+    ///
+    /// # Panics
+    /// When the ticket is not live.
+    pub fn asks_again(&mut self, ticket: Ticket) {
+        self.arrivals += 1;
+        self.entries[ticket.index()].arrival = self.arrivals;
+        self.move_to(ticket, Place::Held);
     }
 
     /// Moves a ticket; back into the hold queue it goes before all that arrived later.
@@ -188,6 +226,12 @@ impl Ledger {
         if entry.generation == ticket.generation { entry.place } else { None }
     }
 
+    /// Who gave the connection back last.
+    pub fn served_by(&self, ticket: Ticket) -> Option<WorkerId> {
+        let entry = self.entries.get(ticket.index())?;
+        entry.served_by.filter(|_| entry.generation == ticket.generation)
+    }
+
     /// Whether a worker has claimed the connection.
     pub fn is_claimed(&self, ticket: Ticket) -> bool {
         matches!(self.place(ticket), Some(Place::Delivered { .. }))
@@ -200,6 +244,7 @@ impl Ledger {
             Some(
                 Place::Offered { recall: Recall::Unasked, .. }
                 | Place::Watched { .. }
+                | Place::Parked { .. }
                 | Place::Expiring
                 | Place::Held
                 | Place::Delivered { .. },
@@ -211,6 +256,11 @@ impl Ledger {
     /// Connections watched for their first byte.
     pub fn watched(&self) -> u32 {
         self.watched.len
+    }
+
+    /// Connections that wait for their next request.
+    pub fn parked(&self) -> u32 {
+        self.parked.len
     }
 
     /// Connections that are being shut down.
@@ -243,6 +293,11 @@ impl Ledger {
         self.ticket(self.watched.head)
     }
 
+    /// The connection that has been parked longest.
+    pub fn oldest_parked(&self) -> Option<Ticket> {
+        self.ticket(self.parked.head)
+    }
+
     /// The connection at the head of the hold queue.
     pub fn oldest_held(&self) -> Option<Ticket> {
         self.ticket(self.held.head)
@@ -259,7 +314,11 @@ impl Ledger {
             .filter(|ticket| match self.place(*ticket) {
                 Some(Place::Offered { to, .. }) => to == worker,
                 Some(
-                    Place::Watched { .. } | Place::Expiring | Place::Held | Place::Delivered { .. },
+                    Place::Watched { .. }
+                    | Place::Parked { .. }
+                    | Place::Expiring
+                    | Place::Held
+                    | Place::Delivered { .. },
                 )
                 | None => false,
             })
@@ -278,7 +337,7 @@ impl Ledger {
     pub fn check(&self) {
         let live = self.entries.iter().filter(|entry| entry.place.is_some()).count();
         let mut listed = 0;
-        for list in [self.watched, self.expiring, self.held, self.offered]
+        for list in [self.watched, self.parked, self.expiring, self.held, self.offered]
             .iter()
             .chain(self.delivered.iter())
         {
@@ -306,6 +365,7 @@ impl Ledger {
     fn list(&mut self, place: Place) -> &mut List {
         match place {
             Place::Watched { .. } => &mut self.watched,
+            Place::Parked { .. } => &mut self.parked,
             Place::Expiring => &mut self.expiring,
             Place::Held => &mut self.held,
             Place::Offered { .. } => &mut self.offered,
@@ -323,6 +383,7 @@ impl Ledger {
         let before = match place {
             Place::Held => self.first_later(self.entries[slot as usize].arrival),
             Place::Watched { .. }
+            | Place::Parked { .. }
             | Place::Expiring
             | Place::Offered { .. }
             | Place::Delivered { .. } => NIL,
@@ -405,6 +466,23 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_again_stands_behind_those_that_wait() {
+        let mut ledger = Ledger::default();
+        ledger.enter(ticket(0), Place::Held);
+        ledger.give_back(ticket(0), W, Mono::ZERO);
+        ledger.enter(ticket(1), Place::Held);
+        assert_eq!((ledger.parked(), ledger.oldest_parked()), (1, Some(ticket(0))));
+        ledger.asks_again(ticket(0));
+        ledger.check();
+        assert_eq!(ledger.oldest_held(), Some(ticket(1)));
+        assert_eq!((ledger.served_by(ticket(0)), ledger.served_by(ticket(1))), (Some(W), None));
+        ledger.strike(ticket(0));
+        ledger.enter(Ticket { slot: 0, generation: 8 }, Place::Held);
+        assert_eq!(ledger.served_by(ticket(0)), None, "that one has ended");
+        assert_eq!(ledger.served_by(Ticket { slot: 0, generation: 8 }), None);
+    }
+
+    #[test]
     fn a_stale_ticket_is_nowhere() {
         let mut ledger = Ledger::default();
         ledger.enter(ticket(2), Place::Held);
@@ -420,7 +498,8 @@ mod tests {
         let mut ledger = Ledger::default();
         let mut live: Vec<u32> = Vec::new();
         for _ in 0..5_000 {
-            let place = match rng.below(5) {
+            let place = match rng.below(6) {
+                5 => Place::Parked { since: Mono::ZERO },
                 0 => Place::Watched { since: Mono::ZERO },
                 1 => Place::Expiring,
                 2 => Place::Held,

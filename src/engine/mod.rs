@@ -10,6 +10,7 @@ pub mod backoff;
 pub mod depth;
 mod dispatch;
 pub mod event;
+pub mod giveback;
 pub mod input;
 pub mod ledger;
 pub mod policy;
@@ -25,7 +26,8 @@ use alloc::vec::Vec;
 use self::action::Actions;
 use self::backoff::Backoff;
 use self::depth::Gauge;
-use self::input::Input;
+use self::giveback::{Dispatch, Spread};
+use self::input::{Input, Load};
 use self::ledger::{Ledger, Place};
 use self::policy::{Field, Policy, Selector};
 use self::rng::Rng;
@@ -42,8 +44,12 @@ pub struct Setup {
     pub policy: Policy,
     /// One weight per seat; a grown seat has weight 1.
     pub weights: Vec<u32>,
+    /// What is dispatched.
+    pub dispatch: Dispatch,
     /// Connections that may wait in the master.
     pub hold_max: u32,
+    /// Connections that the master may have a descriptor of.
+    pub copies_max: u32,
     /// What happens beyond that.
     pub overload: Overload,
     /// How long a worker may take to become ready, and to finish.
@@ -78,6 +84,7 @@ pub struct Engine {
     late: u32,
     /// Derived from gauge and strength: requests beyond a worker's concurrency less one.
     depth: u32,
+    spread: Spread,
     phase: Phase,
     rollout: Option<Rollout>,
     generation: Generation,
@@ -115,7 +122,7 @@ struct Seat {
 pub struct Counters {
     /// Connections that came in.
     pub arrived: u64,
-    /// Connections that workers closed, or died with.
+    /// Connections that workers closed or died with, or that ended between two requests.
     pub closed: u64,
     /// Connections that the master closed: silent, beyond the limit, or at the end.
     pub rejected: u64,
@@ -127,6 +134,8 @@ pub struct Counters {
     pub recalled: u64,
     /// Offers made.
     pub offered: u64,
+    /// Connections that workers gave back between two requests.
+    pub given_back: u64,
 }
 
 /// The engine's whole state as plain data, from which it can be built again.
@@ -150,6 +159,7 @@ impl Engine {
             gauge: Gauge::default(),
             late: 0,
             depth: 0,
+            spread: Spread::default(),
             phase: Phase::Opening { deaths: 0 },
             rollout: None,
             generation: Generation(1),
@@ -197,6 +207,7 @@ impl Engine {
             }
         }
         self.advance(now, out);
+        self.tell_give_back(out);
         debug_assert!(self.custody_holds(), "custody: {:?} {:?}", self.counters, self.ledger);
     }
 
@@ -205,7 +216,7 @@ impl Engine {
         let silent =
             self.ledger.oldest_watched().and_then(|ticket| match self.ledger.place(ticket) {
                 Some(Place::Watched { since }) => Some(since.after(self.silent_after())),
-                Some(Place::Expiring | Place::Held) => None,
+                Some(Place::Parked { .. } | Place::Expiring | Place::Held) => None,
                 Some(Place::Offered { .. } | Place::Delivered { .. }) | None => None,
             });
         let unclaimed = self.oldest_offer().map(|(_, _, at)| at.after(self.recall_after()));
@@ -216,13 +227,16 @@ impl Engine {
         let seats = self.seats.iter().filter_map(|seat| seat.not_before);
         let rest = [
             silent,
+            self.parked_deadline(),
+            self.spread_deadline(),
             unclaimed,
             self.accept_paused_until,
             self.offers_paused_until,
             self.rebalance_deadline(),
-            self.accepts_fail.deadline(),
+            // Descriptors that are all in use stay so until something happens.
+            self.accepts_fail.deadline().filter(|_| !self.is_full()),
             self.offers_fail.deadline(),
-            // A queue that is full stays so until something happens.
+            // So does a queue that is full.
             self.hold_full.deadline().filter(|_| !self.is_hold_full()),
             self.phase.deadline(),
             self.rollout.and_then(|rollout| rollout.not_before),
@@ -235,14 +249,12 @@ impl Engine {
         if self.accept_paused_until.is_some() || !self.phase.accepts() {
             return 0;
         }
-        let ledger = &self.ledger;
-        let waiting = ledger.watched() + ledger.expiring() + ledger.held();
-        let live = waiting + ledger.offered() + ledger.delivered();
         let hold_room = match self.setup.overload {
-            Overload::Hold => self.setup.hold_max.saturating_sub(waiting),
+            Overload::Hold => self.setup.hold_max.saturating_sub(self.waiting()),
             Overload::Reject => u32::MAX,
         };
-        hold_room.min(TICKETS_MAX.saturating_sub(live))
+        let room = TICKETS_MAX.saturating_sub(self.live());
+        hold_room.min(room).min(self.setup.copies_max.saturating_sub(self.copies()))
     }
 
     /// Whether a worker's word may change what the master does next: whether a worker must wake
@@ -250,6 +262,9 @@ impl Engine {
     pub fn awaits_words(&self) -> bool {
         0 < self.ledger.held()
             || !self.phase.accepts()
+            // Only an end makes room for another beginning.
+            || self.is_full()
+            || TICKETS_MAX <= self.live()
             || self.workers.iter().any(|worker| match worker.state {
                 WorkerState::Starting { .. } => true,
                 WorkerState::Vacant
@@ -388,13 +403,10 @@ impl Engine {
         assert!(restored.field.agrees_with(&self.field), "the field lags behind the workers");
     }
 
-    /// arrived = watched + expiring + held + offered + delivered + closed + rejected
+    /// arrived = watched + parked + expiring + held + offered + delivered + closed + rejected
     fn custody_holds(&self) -> bool {
-        let ledger = &self.ledger;
-        let live = ledger.watched() + ledger.expiring() + ledger.held() + ledger.offered();
         let counters = &self.counters;
-        let ended = counters.closed + counters.rejected;
-        counters.arrived == u64::from(live + ledger.delivered()) + ended
+        counters.arrived == u64::from(self.live()) + counters.closed + counters.rejected
     }
 
     /// The offer that has been unclaimed longest: its ticket, its worker, and since when.
@@ -402,13 +414,38 @@ impl Engine {
         let ticket = self.ledger.oldest_offered()?;
         match self.ledger.place(ticket)? {
             Place::Offered { to, at, .. } => Some((ticket, to, at)),
-            Place::Watched { .. } | Place::Expiring | Place::Held | Place::Delivered { .. } => None,
+            Place::Watched { .. }
+            | Place::Parked { .. }
+            | Place::Expiring
+            | Place::Held
+            | Place::Delivered { .. } => None,
         }
+    }
+
+    /// Connections that wait in the master for a client's first word, or for a worker.
+    fn waiting(&self) -> u32 {
+        self.ledger.watched() + self.ledger.expiring() + self.ledger.held()
+    }
+
+    /// Connections that have not ended.
+    fn live(&self) -> u32 {
+        let ledger = &self.ledger;
+        self.waiting() + ledger.parked() + ledger.offered() + ledger.delivered()
+    }
+
+    /// Connections that the master has a descriptor of, as a rule.
+    fn copies(&self) -> u32 {
+        if self.lends() { self.live() } else { self.live() - self.ledger.delivered() }
+    }
+
+    /// Whether there are descriptors for no more.
+    fn is_full(&self) -> bool {
+        self.setup.copies_max <= self.copies()
     }
 
     /// How long a client may say nothing.
     fn silent_after(&self) -> Span {
-        match (self.phase.accepts(), self.is_hold_full()) {
+        match (self.phase.accepts(), self.is_hold_full() || self.is_full()) {
             (false, _) => Phase::SILENT_AFTER_STOP,
             (true, true) => SILENT_AFTER_FULL,
             (true, false) => SILENT_AFTER,
@@ -417,7 +454,7 @@ impl Engine {
 
     /// Whether no more may wait.
     fn is_hold_full(&self) -> bool {
-        self.setup.hold_max <= self.ledger.watched() + self.ledger.expiring() + self.ledger.held()
+        self.setup.hold_max <= self.waiting()
     }
 
     fn worker_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {

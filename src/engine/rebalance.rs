@@ -80,6 +80,7 @@ mod tests {
     use alloc::vec::Vec;
 
     use super::super::action::Action;
+    use super::super::giveback::Dispatch;
     use super::super::input::{Begins, Input, Terms, Word};
     use super::super::policy::{Depth, Policy};
     use super::super::worker::Patience;
@@ -101,6 +102,8 @@ mod tests {
             let setup = Setup {
                 policy,
                 weights: vec![1, 1],
+                dispatch: Dispatch::Connection,
+                copies_max: 100,
                 hold_max: 100,
                 overload: Overload::Hold,
                 patience: Patience { start: Span::from_s(9), drain: Span::from_s(9) },

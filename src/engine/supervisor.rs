@@ -164,11 +164,9 @@ impl Engine {
     /// Once it is known of each of a dead worker's offers whether it had claimed it: what it had is
     /// lost with it, its berth is free, and its seat is to be filled again.
     pub(super) fn bury_if_settled(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
-        let Some(worker) = self.worker(id).cloned() else { return };
+        let Some(worker) = self.worker(id).filter(|worker| worker.offered == 0) else { return };
         let State::Reclaiming { recovered } = worker.state else { return };
-        if 0 < worker.offered {
-            return;
-        }
+        let worker = worker.clone();
         let lost = self.lose_all(id, out);
         self.counters.lost += u64::from(lost);
         let cause = worker.cause.unwrap_or(Cause::Died);
@@ -224,9 +222,8 @@ impl Engine {
         self.advance_rollout(now, out);
         match self.phase {
             Phase::Stopping { until, stage: Stage::Placing } => {
-                let ledger = &self.ledger;
-                let waiting = ledger.watched() + ledger.expiring() + ledger.held();
-                if waiting + ledger.offered() == 0 {
+                let given_back = self.ledger.parked();
+                if self.waiting() + given_back + self.ledger.offered() == 0 {
                     self.phase = Phase::Stopping { until, stage: Stage::Draining };
                     self.cue_all(now, Cue::Drain, out);
                 }
@@ -590,9 +587,7 @@ impl Engine {
             self.reject(ticket, out);
         }
         let vacant = self.workers.iter().all(|worker| worker.state == State::Vacant);
-        let ledger = &self.ledger;
-        let waiting = ledger.watched() + ledger.expiring() + ledger.held();
-        if vacant && waiting == 0 {
+        if vacant && self.waiting() + self.ledger.parked() == 0 {
             self.phase = Phase::Over;
             out.push(Action::Exit(outcome));
         }

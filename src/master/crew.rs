@@ -1,7 +1,12 @@
-//! The shell's side of each worker process: its channel, and the parcel being packed for it.
+//! The shell's side of each worker process: its channel, the parcel being packed for it, and the
+//! copies that it has.
 
+use std::collections::VecDeque;
+
+use super::copies::Copies;
 use crate::io::{Parcel, Source, Token};
 use crate::units::WorkerId;
+use crate::wire::errand::Words;
 
 /// Everything about one worker that the engine need not know.
 #[derive(Debug)]
@@ -11,6 +16,29 @@ pub(super) struct Hand<F> {
     pub(super) output: Option<Token>,
     /// Offers that travel together; sent when full or at the end of the turn.
     pub(super) packed: Option<Parcel<F>>,
+    pub(super) copies: Copies,
+    /// Errands that found the ring full, in order; they go before any other, and nothing is offered
+    /// meanwhile. No more than there were copies.
+    pub(super) unsent: VecDeque<Words>,
+    /// Errands were written that it may not have been woken for.
+    pub(super) wants_bell: bool,
+    /// The nap that it was last woken from.
+    pub(super) woken: Option<u64>,
+}
+
+impl<F> Hand<F> {
+    pub(super) fn new(worker: WorkerId, channel: Source, output: Token) -> Self {
+        Self {
+            worker,
+            channel,
+            output: Some(output),
+            packed: None,
+            copies: Copies::default(),
+            unsent: VecDeque::new(),
+            wants_bell: false,
+            woken: None,
+        }
+    }
 }
 
 /// All workers, by berth.
@@ -30,6 +58,11 @@ impl<F> Crew<F> {
     /// The name of a berth's worker.
     pub(super) fn name(&self, berth: usize) -> Option<WorkerId> {
         self.0.get(berth)?.as_ref().map(|hand| hand.worker)
+    }
+
+    /// All workers.
+    pub(super) fn hands(&mut self) -> impl Iterator<Item = &mut Hand<F>> {
+        self.0.iter_mut().flatten()
     }
 
     pub(super) fn enlist(&mut self, hand: Hand<F>) {

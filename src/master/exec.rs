@@ -4,7 +4,7 @@ use super::Master;
 use super::crew::Hand;
 use super::host::{CardNote, Hire, Hired, Host, Settled};
 use super::tags::Purpose;
-use crate::engine::input::Input;
+use crate::engine::input::{Input, Refusal};
 use crate::io::{Backend, Op, Parcel, Role};
 use crate::limits::PARCEL_MAX;
 use crate::shm::layout::Order;
@@ -28,17 +28,41 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
     }
 
-    /// Packs the connection for its worker: what goes to one worker in one turn travels together.
+    /// Tells a worker that has been given the connection before, or packs it for one that has not:
+    /// what goes to one worker in one turn travels together.
     pub(super) fn offer(&mut self, ticket: Ticket, to: WorkerId) {
         let Some(hand) = self.crew.hand(to) else { return };
-        let Some(fd) = self.tickets.send(ticket) else { return };
+        let known = hand.copies.has(ticket);
+        if !known {
+            self.make_room(to);
+        }
         self.host.card(ticket, CardNote::Offered(to, self.now));
         self.host.offer(to, ticket);
+        match known {
+            true if self.tell_of_offer(to, ticket) => {}
+            false if self.pack(to, ticket) => {}
+            // It has not read for long what it was told.
+            true | false => {
+                let why = Refusal::Full;
+                self.settle_claim(ticket, to, Input::Refused { ticket, why });
+            }
+        }
+    }
+
+    /// Packs a connection for a worker; false while the worker has not read what it was told.
+    fn pack(&mut self, to: WorkerId, ticket: Ticket) -> bool {
+        let Some(hand) = self.crew.hand(to) else { return false };
+        if !hand.unsent.is_empty() {
+            return false;
+        }
+        let Some(fd) = self.tickets.send(ticket) else { return false };
+        hand.copies.add(ticket);
         let packed = hand.packed.get_or_insert_with(|| Parcel::new(header(Kind::Offer)));
         packed.push(ticket, fd);
         if packed.fds.len() == PARCEL_MAX {
             self.send_packed_to(to);
         }
+        true
     }
 
     /// Sends what has been packed this turn.
@@ -53,6 +77,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     fn send_packed_to(&mut self, worker: WorkerId) {
         let Some(hand) = self.crew.hand(worker) else { return };
         let Some(parcel) = hand.packed.take() else { return };
+        // It wakes by itself, and what comes with it is read before it.
+        hand.wants_bell = false;
         let op = Op::Handoff { channel: hand.channel, parcel };
         self.backend.submit(op, Purpose::Parcel(worker).tag());
     }
@@ -95,8 +121,9 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     pub(super) fn retire(&mut self, ticket: Ticket) {
         let astray = self.tickets.is_astray(ticket);
+        let copied = self.forget(ticket);
         if let Some(fd) = self.tickets.retire(ticket) {
-            if astray {
+            if astray || copied {
                 self.host.shut_down(&fd);
             }
             self.backend.submit(Op::Close { fd }, Purpose::Close.tag());
@@ -119,7 +146,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         self.backend.submit(Op::Readable { fd: process }, Purpose::Process(worker).tag());
         let output =
             self.backend.submit(Op::Readable { fd: output }, Purpose::Output(worker).tag());
-        self.crew.enlist(Hand { worker, channel, output: Some(output), packed: None });
+        self.crew.enlist(Hand::new(worker, channel, output));
     }
 
     pub(super) fn drain(&mut self, worker: WorkerId) {
@@ -129,7 +156,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     /// A message without descriptors. If the channel is full, the worker is on its way to look
     /// anyway.
-    fn wake(&mut self, worker: WorkerId) {
+    pub(super) fn wake(&mut self, worker: WorkerId) {
         let Some(hand) = self.crew.hand(worker) else { return };
         let op = Op::Handoff { channel: hand.channel, parcel: Parcel::new(header(Kind::Look)) };
         self.backend.submit(op, Purpose::Parcel(worker).tag());

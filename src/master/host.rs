@@ -7,10 +7,10 @@ use crate::engine::event::Event;
 use crate::engine::input::{Load, Terms};
 pub use crate::shm::claim::Settled;
 pub use crate::shm::layout::{Doze, Order};
-pub use crate::shm::ring::{Overrun, Words};
+pub use crate::shm::ring::{Full, Overrun, Words};
 pub use crate::sys::pidfd::{Change, Signal};
 pub use crate::sys::signal::Notice;
-use crate::units::{Generation, ListenerId, Mono, SeatId, Span, Ticket, WorkerId};
+use crate::units::{Generation, GiveBack, ListenerId, Mono, SeatId, Span, Ticket, WorkerId};
 
 /// The world around a master.
 pub trait Host {
@@ -71,6 +71,19 @@ pub trait Host {
 
     /// Writes a connection's card.
     fn card(&mut self, ticket: Ticket, note: CardNote);
+
+    /// Writes what workers shall do with connections that they have answered.
+    fn give_back(&mut self, give_back: GiveBack);
+
+    /// Writes an errand for a worker.
+    ///
+    /// # Errors
+    /// When it has not read those before.
+    fn errand(&mut self, worker: WorkerId, errand: Words) -> Result<(), Full>;
+
+    /// Which of its naps a worker takes, if it sleeps: then it must be woken for errands. To be
+    /// asked after writing them.
+    fn nap(&mut self, worker: WorkerId) -> Option<u64>;
 
     /// Lets the worker claim the connection from now on.
     fn offer(&mut self, worker: WorkerId, ticket: Ticket);

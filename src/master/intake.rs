@@ -5,6 +5,7 @@ use super::Master;
 use super::host::{CardNote, ControlStep, Host, Reaped};
 use super::tags::Purpose;
 use crate::engine::input::{Begins, Command, Exit, Input, Refusal, Word};
+use crate::engine::ledger::Place;
 use crate::io::{self, Backend, Completion, Op, Outcome, Parcel};
 use crate::limits::{ACCEPT_PAUSE, TOKENS_PER_TURN};
 use crate::sys::pidfd::Change;
@@ -131,10 +132,16 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             }
             Say::Claimed { ticket, transit_us } => (ticket, Word::Claimed { transit_us }),
             Say::Done { ticket, service_us } => (ticket, Word::Done { service_us }),
+            Say::Idle { ticket, service_us } => (ticket, Word::Idle { service_us }),
             Say::Waiting(ticket) => (ticket, Word::Waiting),
             Say::Resumed(ticket) => (ticket, Word::Resumed),
             Say::Pinned(ticket) => (ticket, Word::Pinned),
-            Say::Closed(ticket) => (ticket, Word::Closed),
+            Say::Closed(ticket) => {
+                if let Some(hand) = self.crew.hand(worker) {
+                    hand.copies.remove(ticket);
+                }
+                (ticket, Word::Closed)
+            }
             Say::Missed(ticket) => (ticket, Word::Missed),
         };
         self.step(Input::Word { worker, ticket, word });
@@ -188,15 +195,26 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     /// A parcel's descriptors are back, whether or not it went out.
     fn handed_off(&mut self, worker: WorkerId, parcel: Parcel<B::Fd>, result: Result<(), Errno>) {
+        if let (Err(_), Some(hand)) = (result, self.crew.hand(worker)) {
+            // It was to wake the worker for what was written too.
+            hand.wants_bell = true;
+        }
         for (ticket, fd) in tickets(&parcel.words[1..]).zip(parcel.fds) {
+            if let (Err(_), Some(hand)) = (result, self.crew.hand(worker)) {
+                hand.copies.remove(ticket);
+            }
             let Some(recalled) = self.put_back(ticket, fd) else { continue };
-            match result {
+            match (self.engine.ledger().place(ticket), result) {
                 // The claim was faster than this answer.
-                _ if self.engine.ledger().is_claimed(ticket) => self.release(ticket),
-                Ok(()) if recalled => self.settle_claim(ticket, worker, Input::Recalled(ticket)),
-                Ok(()) => {}
+                (Some(Place::Delivered { .. }), _) if self.engine.lends() => {}
+                (Some(Place::Delivered { .. }), _) => self.release(ticket),
+                (Some(Place::Parked { .. }), _) => self.watch(ticket),
+                (_, Ok(())) if recalled => {
+                    self.settle_claim(ticket, worker, Input::Recalled(ticket));
+                }
+                (_, Ok(())) => {}
                 // One that was offered to it before may have been claimed by an older message.
-                Err(errno) => {
+                (_, Err(errno)) => {
                     let why = refusal(errno);
                     self.settle_claim(ticket, worker, Input::Refused { ticket, why });
                 }

@@ -6,7 +6,9 @@
 //! once per turn, and nothing runs inside a completion.
 
 mod control;
+mod copies;
 mod crew;
+mod errands;
 mod exec;
 pub mod host;
 mod intake;
@@ -183,7 +185,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     fn fall_asleep(&mut self, at_most: Option<Span>) -> Option<Span> {
         let awaits = self.engine.awaits_words();
         self.host.doze(if awaits { Doze::Waiting } else { Doze::Content });
-        if awaits && self.host.has_tokens() {
+        // What is given back is urgent, whether it was awaited or not.
+        if (awaits || self.engine.lends()) && self.host.has_tokens() {
             return Some(Span::ZERO);
         }
         let deadlines = [self.engine.deadline(), self.control_again_at].into_iter().flatten();
@@ -206,7 +209,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             debug_assert!(self.actions.is_empty(), "what an action brings about is put off");
             self.actions = actions;
             if self.ensuing.is_empty() {
-                return self.send_packed();
+                self.send_packed();
+                return self.send_errands();
             }
             self.take_in_ensuing();
             self.step(Input::Tick);
@@ -227,6 +231,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Action::Offer { ticket, to } => self.offer(ticket, to),
             Action::Recall { ticket, from } => self.recall(ticket, from),
             Action::Release(ticket) => self.release(ticket),
+            Action::GiveBack(give_back) => self.host.give_back(give_back),
             Action::Retire(ticket) => self.retire(ticket),
             Action::Spawn { worker, seat, generation } => self.spawn(worker, seat, generation),
             Action::Drain(worker) => self.drain(worker),

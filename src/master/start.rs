@@ -134,7 +134,7 @@ pub fn run(
         started_at: clock::monotonic(),
     };
     say_hello(config, &placement, &about, open_files);
-    let setup = setup(config, &placement);
+    let setup = setup(config, &placement, open_files);
     let recipe = recipe(config, &choice, surroundings.built_in, placement, &sockets)?;
     let bell = kernel("make an eventfd", eventfd::create())?;
     let posts = Posts {
@@ -169,8 +169,16 @@ fn check_open_files(workers: usize) -> Result<u64, StartError> {
     Ok(open_files)
 }
 
-fn setup(config: &Config, placement: &Placement) -> Setup {
+/// Descriptors that are left for connections; while workers are replaced there are twice as many.
+fn copies_max(open_files: u64, workers: usize) -> u32 {
+    let others = u64::from(MASTER_SPARE_DESCRIPTORS) + 2 * DESCRIPTORS_PER_WORKER * workers as u64;
+    u32::try_from(open_files.saturating_sub(others)).unwrap_or(u32::MAX).max(1)
+}
+
+fn setup(config: &Config, placement: &Placement, open_files: u64) -> Setup {
     Setup {
+        dispatch: config.dispatch,
+        copies_max: copies_max(open_files, placement.seats.len()),
         policy: config.policy,
         weights: placement.seats.iter().map(|seat| seat.weight).collect(),
         hold_max: config.hold_max,

@@ -59,7 +59,8 @@ impl<F> Tickets<F> {
             }
         };
         let entry = &mut self.slots[slot as usize];
-        entry.generation = entry.generation.wrapping_add(1);
+        // No ticket has generation 0: that is nobody's.
+        entry.generation = entry.generation.wrapping_add(1).max(1);
         entry.keeping = Keeping::Here(fd);
         entry.astray = false;
         Ok(Ticket { slot, generation: entry.generation })

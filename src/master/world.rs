@@ -17,7 +17,7 @@ use crate::limits::{BERTHS_MAX, STDERR_TAIL};
 use crate::shm::claim::{self, Settled};
 use crate::shm::layout::{Doze, LAYOUT, MAGIC, MasterPage, Order, WorkerPage};
 use crate::shm::map::{MapError, Mapped, Writable};
-use crate::shm::ring::{self, Overrun, Words};
+use crate::shm::ring::{self, Full, Overrun, Ring, Words};
 use crate::sys::log_sink::LogSink;
 use crate::sys::pidfd::{self, Change, Ending, Signal};
 use crate::sys::process::Class;
@@ -25,7 +25,7 @@ use crate::sys::scm;
 use crate::sys::signal::{self, Notice};
 use crate::sys::socket::{Endpoint, ListenOptions};
 use crate::sys::{clock, fd, memfd, socket, spawn};
-use crate::units::{Errno, ListenerId, Mono, PoolId, SeatId, Span, Ticket, WorkerId};
+use crate::units::{Errno, GiveBack, ListenerId, Mono, PoolId, SeatId, Span, Ticket, WorkerId};
 use crate::wire::link::{self, Note, Sharing};
 
 /// Time after which a log that could not be written is tried again.
@@ -68,6 +68,8 @@ pub(super) struct World {
     last_exits: Vec<Option<String>>,
     clients: Clients,
     sink: Option<LogSink>,
+    /// The time of this turn.
+    now: Mono,
 }
 
 /// One worker process.
@@ -103,7 +105,8 @@ impl World {
         page.head.layout.store(LAYOUT, Relaxed);
         let sink = LogSink::stderr().ok();
         let (staff, last_exits) = (Vec::new(), Vec::new());
-        Ok(Self { recipe, page, memory, bell, signals, staff, last_exits, clients, sink })
+        let now = Mono::ZERO;
+        Ok(Self { recipe, page, memory, bell, signals, staff, last_exits, clients, sink, now })
     }
 
     /// The process of a worker.
@@ -153,8 +156,10 @@ impl World {
         fds.extend(listeners.iter().map(AsFd::as_fd));
         let mut env = self.recipe.env.clone();
         env.push((link::VARIABLE, note.to_string()));
-        self.page.berths[hire.worker.index()].consumed.store(0, Relaxed);
-        self.page.berths[hire.worker.index()].order.store(Order::Serve as u32, Relaxed);
+        let berth = &self.page.berths[hire.worker.index()];
+        berth.consumed.store(0, Relaxed);
+        berth.produced.store(0, Relaxed);
+        berth.order.store(Order::Serve as u32, Relaxed);
         let child = spawn::spawn(&spawn::Order {
             program: &self.recipe.program,
             args: &self.recipe.args,
@@ -245,7 +250,8 @@ impl Host for World {
     type Fd = OwnedFd;
 
     fn now(&mut self) -> Mono {
-        clock::monotonic()
+        self.now = clock::monotonic();
+        self.now
     }
 
     fn spawn(&mut self, hire: Hire) -> Result<Hired<OwnedFd>, SpawnFailed> {
@@ -321,14 +327,14 @@ impl Host for World {
         out: &mut Vec<Words>,
     ) -> Result<(), Overrun> {
         let Some(member) = self.member(worker) else { return Ok(()) };
-        ring::drain(&member.page, &self.page.berths[worker.index()], max, out)
+        Ring::to_master(&member.page, &self.page.berths[worker.index()]).drain(max, out)
     }
 
     fn has_tokens(&mut self) -> bool {
-        self.staff
-            .iter()
-            .flatten()
-            .any(|member| ring::has_tokens(&member.page, &self.page.berths[member.worker.index()]))
+        self.staff.iter().flatten().any(|member| {
+            let berth = &self.page.berths[member.worker.index()];
+            Ring::to_master(&member.page, berth).has_tokens()
+        })
     }
 
     fn doze(&mut self, doze: Doze) {
@@ -348,12 +354,18 @@ impl Host for World {
         let Some(member) = self.member(worker) else { return Load::default() };
         let board = &member.page.board;
         let started = board.started.load(Relaxed);
-        let in_flight = started.wrapping_sub(board.finished.load(Relaxed));
+        let finished = board.finished.load(Relaxed);
+        let running = match board.busy_since_ns.load(Relaxed) {
+            0 => Span::ZERO,
+            since => self.now.since(Mono::from_ns(since)),
+        };
         Load {
             // A worker between two stores shows one more finished than started; a lying one
             // anything.
-            in_flight: u32::try_from(in_flight).unwrap_or(0),
+            in_flight: u32::try_from(started.wrapping_sub(finished)).unwrap_or(0),
             connections: board.connections.load(Relaxed),
+            finished,
+            busy: Span::from_ns(board.busy_ns.load(Relaxed)).plus(running),
         }
     }
 
@@ -377,6 +389,20 @@ impl Host for World {
                 card.offered_at_ns.store(at.as_ns(), Relaxed);
             }
         }
+    }
+
+    fn give_back(&mut self, give_back: GiveBack) {
+        self.page.give_back.store(give_back as u32, Relaxed);
+    }
+
+    fn errand(&mut self, worker: WorkerId, errand: Words) -> Result<(), Full> {
+        let Some(member) = self.member(worker) else { return Ok(()) };
+        let ring = Ring::to_worker(&self.page, worker.index(), &member.page);
+        ring.map_or(Ok(()), |ring| ring.push(errand))
+    }
+
+    fn nap(&mut self, worker: WorkerId) -> Option<u64> {
+        ring::napping(&self.member(worker)?.page)
     }
 
     fn offer(&mut self, worker: WorkerId, ticket: Ticket) {

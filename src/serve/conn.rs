@@ -66,6 +66,13 @@ impl Conn {
         }
     }
 
+    /// Whether nothing of a request has come, nothing is being received, and of an answer nothing
+    /// is left but what is leaving.
+    pub(super) fn is_between_requests(&self) -> bool {
+        let open = matches!(self.phase, Phase::Serving | Phase::Retiring);
+        open && self.recv.is_none() && self.dialogue.wants_input() && self.dialogue.is_idle()
+    }
+
     /// Whether requests can be taken out of the input and answered.
     pub(super) const fn is_at_rest(&self) -> bool {
         matches!(self.phase, Phase::Serving) && self.recv.is_none() && self.send.is_none()

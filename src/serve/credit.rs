@@ -78,14 +78,19 @@ impl Standing {
         }
     }
 
-    /// The connection is closed.
-    pub(super) const fn closes(self) -> Option<Say> {
+    /// Whose it is to give back: the ticket, if it came from the master.
+    pub(super) const fn ticket(self) -> Option<Ticket> {
         match self {
             Self::Own => None,
             Self::Begun { ticket, .. } | Self::Waiting(ticket) | Self::Answered(ticket) => {
-                Some(Say::Closed(ticket))
+                Some(ticket)
             }
         }
+    }
+
+    /// The connection is closed.
+    pub(super) fn closes(self) -> Option<Say> {
+        self.ticket().map(Say::Closed)
     }
 }
 

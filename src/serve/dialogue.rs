@@ -124,7 +124,12 @@ impl Dialogue {
         let Advance { consumed, step } = self.http.advance(rest, &mut self.output);
         self.consumed += consumed;
         match step {
-            Step::Request(request) => Next::Request(request),
+            Step::Request(request) => {
+                if self.consumed == self.input.len() {
+                    self.appetite = Appetite::Hungry;
+                }
+                Next::Request(request)
+            }
             Step::Refuse(refusal) => Next::Refuse(refusal),
             Step::NeedBytes => {
                 self.appetite = Appetite::Hungry;

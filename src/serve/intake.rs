@@ -1,6 +1,8 @@
 //! Where connections come from: the channel to the master, and under a kernel policy the listeners.
 //! One arrival is taken at a time, between requests, and the next only when the first has had the
-//! chance to deliver its request: what a stopped or busy worker has not taken, others can.
+//! chance to deliver its request: what a stopped or busy worker has not taken, others can. Where
+//! all requests are quick nobody would wait for long, and a call for each costs more than serving
+//! it: then some are taken together.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -10,7 +12,7 @@ use super::credit::Standing;
 use super::server::{Mode, Server};
 use crate::io::slots::Key;
 use crate::io::{Backend, Op, Role, Source, Tag, Token};
-use crate::limits::{ACCEPT_PAUSE, REQUESTS_PER_TURN, TURN_MAX};
+use crate::limits::{ACCEPT_PAUSE, CLAIMS_PER_TURN, REQUESTS_PER_TURN, TURN_MAX};
 use crate::sys::fd;
 use crate::sys::scm::Patience;
 use crate::units::{Errno, Mono};
@@ -93,6 +95,11 @@ impl Intake {
         self.served += requests;
     }
 
+    /// The master has written something.
+    pub(super) const fn has_errands(&mut self) {
+        self.has_mail = true;
+    }
+
     /// Whether there is something to do that no completion announces.
     pub(super) const fn wants_another_turn(&self) -> bool {
         self.has_mail || !self.newcomers.is_empty()
@@ -136,7 +143,8 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         }
         self.intake.served = 0;
         self.intake.looked_at = now;
-        if self.intake.has_mail {
+        let claims = if self.is_quick() { CLAIMS_PER_TURN } else { 1 };
+        while self.intake.has_mail && self.intake.newcomers.len() < claims {
             self.open_mail(now)?;
         }
         if self.intake.newcomers.is_empty() && self.mode == Mode::Serve {
@@ -166,15 +174,13 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
     /// Takes up the next offer that is still ours to claim.
     fn open_mail(&mut self, now: Mono) -> Result<(), ServeError> {
         let mut mail = self.link.receive(Patience::Now)?;
-        while let Delivery::Offer(offer) = mail {
-            if self.link.claim(offer.ticket, now) {
-                let standing = Standing::claimed(offer.ticket, now);
-                let key = self.open(offer.socket, standing);
+        while let Delivery::Offer(ticket) = mail {
+            if let Some(claimed) = self.link.claim(ticket, now) {
+                let key = self.open(claimed.socket, Standing::claimed(ticket, now));
                 self.intake.newcomers.push(key);
                 return Ok(());
             }
             // It was taken back, and is another's by now.
-            drop(offer);
             mail = self.link.receive(Patience::Now)?;
         }
         match mail {

@@ -15,11 +15,11 @@ use super::dialogue::Next;
 use super::http::{Identity, Request, Responder};
 use super::intake::Intake;
 use super::strength::Strength;
-use super::timers::Timers;
+use super::timers::{Limit, Timers};
 use super::work::Work;
 use crate::io::slots::{Key, Slots};
 use crate::io::{Backend, Completion, Outcome};
-use crate::limits::REQUESTS_PER_TURN;
+use crate::limits::{QUICK_STREAK, REQUESTS_PER_TURN};
 use crate::sys::clock;
 use crate::units::{Mono, Span};
 use crate::wire::token::Say;
@@ -49,6 +49,8 @@ pub(super) struct Server<B> {
     newcomers: Vec<Key>,
     /// A request has begun and its end is not counted.
     running: bool,
+    /// Requests since the last that took its time.
+    quick: u32,
     date_due: Mono,
 }
 
@@ -118,6 +120,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
             completions: Vec::new(),
             newcomers: Vec::new(),
             running: false,
+            quick: 0,
             date_due: Mono::ZERO,
         })
     }
@@ -143,6 +146,9 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
             self.date_due = now.after(DATE_SLACK);
             self.responder.set_date(clock::unix_seconds());
         }
+        if self.link.has_errands() {
+            self.intake.has_errands();
+        }
         if self.mode == Mode::Serve && self.link.order() == Order::Drain {
             self.drain(now);
         }
@@ -158,7 +164,11 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
     pub(super) fn wait(&mut self, now: Mono) -> Result<(), ServeError> {
         let timeout = self.timeout(now);
         self.unsubmitted = false;
-        self.backend.wait(timeout, &mut self.completions).map_err(ServeError::Wait)
+        let sleeps = timeout != Some(Span::ZERO) && self.link.nap();
+        let timeout = if sleeps { timeout } else { Some(Span::ZERO) };
+        self.backend.wait(timeout, &mut self.completions).map_err(ServeError::Wait)?;
+        self.link.wake();
+        Ok(())
     }
 
     /// Takes up what the kernel has done since the last turn.
@@ -194,6 +204,12 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
     pub(super) fn drain(&mut self, now: Mono) {
         self.mode = Mode::Drain;
         self.intake.drain(&mut self.backend);
+        if self.link.gives_back(true) {
+            // Others serve them: nobody has to leave with us.
+            while let Some(key) = self.timers.take_idle() {
+                self.expire_one(key, Limit::Idle, now);
+            }
+        }
         self.timers.drain(now);
         self.unsubmitted = true;
     }
@@ -226,6 +242,10 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
             let (count, pace) = self.serve(key, now)?;
             self.settle(key, now);
             served += count;
+            self.quick = match pace {
+                Pace::Quick => self.quick.saturating_add(u32::try_from(count).unwrap_or(0)),
+                Pace::Slow => 0,
+            };
             if pace == Pace::Slow || REQUESTS_PER_TURN <= served {
                 break;
             }
@@ -238,6 +258,11 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         let end = clock::monotonic();
         self.link.ended(end);
         Ok(end)
+    }
+
+    /// Whether requests are quick here, as far as can be told.
+    pub(super) const fn is_quick(&self) -> bool {
+        QUICK_STREAK <= self.quick
     }
 
     /// Serves the complete requests of one connection.
@@ -290,7 +315,8 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
 
     fn answer(&mut self, key: Key, request: &Request) {
         let Some(conn) = self.conns.tenant_mut(key) else { return };
-        let keep_alive = self.mode == Mode::Serve;
+        let keep_alive = self.mode == Mode::Serve
+            || conn.standing.ticket().is_some() && self.link.gives_back(true);
         conn.dialogue.answer(request, keep_alive, &self.responder, &mut self.buffers);
         conn.standing.answers(conn.dialogue.unsent());
     }

@@ -12,11 +12,13 @@ use crate::io::Backend;
 use crate::io::epoll::Epoll;
 use crate::io::uring::Uring;
 use crate::limits::{
-    HTTP_BODY_MAX, HTTP_DRAIN_IDLE, HTTP_IDLE_TIMEOUT, HTTP_REQUEST_TIMEOUT, HTTP_WRITE_TIMEOUT,
+    CLAIMS_PER_TURN, HTTP_BODY_MAX, HTTP_DRAIN_IDLE, HTTP_IDLE_TIMEOUT, HTTP_REQUEST_TIMEOUT,
+    HTTP_WRITE_TIMEOUT, QUICK_STREAK,
 };
 use crate::sys::clock;
 use crate::sys::socket::{self, Endpoint, ListenOptions};
-use crate::units::{Mono, Span, Ticket};
+use crate::units::{GiveBack, Mono, Span, Ticket};
+use crate::wire::errand::Errand;
 use crate::wire::link::Sharing;
 use crate::wire::token::Say;
 use crate::worker::fake_master::FakeMaster;
@@ -56,6 +58,12 @@ on_both_backends! {
     a_connection_ends_for_the_client_though_the_master_has_a_copy
     what_was_taken_back_is_not_touched
     own_listeners_are_accepted_from_until_the_drain
+    a_connection_goes_back_after_each_answer_and_comes_again_by_its_name
+    what_is_half_read_or_still_leaving_does_not_go_back
+    what_is_given_back_belongs_to_another_until_it_is_claimed_again
+    a_worker_that_leaves_gives_its_idle_connections_back
+    quick_requests_are_taken_up_together
+    a_forgotten_connection_is_closed_here_and_nowhere_else
 }
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -548,6 +556,154 @@ fn what_was_taken_back_is_not_touched(backend: impl Backend<Fd = OwnedFd>) {
     next.write_all(b"yes").unwrap();
     client.read_exact(&mut bytes[..3]).unwrap();
     assert_eq!(bytes[..3], *b"yes");
+}
+
+/// The master keeps a copy of what it may offer again.
+fn lent<B: Backend<Fd = OwnedFd>>(rig: &mut Rig<B>) -> (UnixStream, OwnedFd, Ticket) {
+    let (client, connection) = UnixStream::pair().unwrap();
+    client.set_nonblocking(true).unwrap();
+    let (kept, ticket) = (OwnedFd::from(connection), rig.next_ticket());
+    rig.master().offer(ticket, &kept);
+    (client, kept, ticket)
+}
+
+fn a_connection_goes_back_after_each_answer_and_comes_again_by_its_name(
+    backend: impl Backend<Fd = OwnedFd>,
+) {
+    let mut rig = Rig::new(backend);
+    rig.master().wants_back(GiveBack::Always);
+    let (mut client, _kept, ticket) = lent(&mut rig);
+    for round in 1..=3 {
+        client.write_all(GET).unwrap();
+        if 1 < round {
+            rig.settle();
+            assert_eq!(rig.heard(), [], "it is not ours to read");
+            rig.master().offer_again(ticket);
+        }
+        assert_eq!(greetings(&rig.read_until(&mut client, b")\n")), 1);
+        rig.settle();
+        let says = rig.heard();
+        let [Say::Claimed { .. }, Say::Idle { ticket: idle, service_us }] = says[..] else {
+            panic!("{says:?}");
+        };
+        assert_eq!((idle, 0 < service_us), (ticket, true));
+        assert_eq!(rig.master().board(), (round, round, 0));
+    }
+    // Once the master wants to keep connections where they are, this one stays.
+    rig.master().wants_back(GiveBack::WhenLeaving);
+    client.write_all(GET).unwrap();
+    rig.master().offer_again(ticket);
+    rig.read_until(&mut client, b")\n");
+    client.write_all(GET).unwrap();
+    rig.read_until(&mut client, b")\n");
+    rig.settle();
+    assert!(matches!(rig.heard()[..], [Say::Claimed { .. }, Say::Done { .. }]));
+}
+
+fn what_is_half_read_or_still_leaving_does_not_go_back(backend: impl Backend<Fd = OwnedFd>) {
+    let mut rig = Rig::new(backend);
+    rig.master().wants_back(GiveBack::Always);
+    let (mut client, _kept, ticket) = lent(&mut rig);
+    // The beginning of a second request came with the first: its rest belongs here.
+    client.write_all(&[GET, &GET[..9]].concat()).unwrap();
+    rig.read_until(&mut client, b")\n");
+    rig.settle();
+    assert!(matches!(rig.heard()[..], [Say::Claimed { .. }, Say::Done { .. }]));
+    client.write_all(&GET[9..]).unwrap();
+    rig.read_until(&mut client, b")\n");
+    rig.settle();
+    assert_eq!(rig.heard(), [Say::Idle { ticket, service_us: 0 }]);
+
+    let (mut slow, _kept, _) = lent(&mut rig);
+    slow.write_all(b"GET /bytes?n=9000000 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    rig.settle();
+    assert!(matches!(rig.heard()[..], [Say::Claimed { .. }]), "most of it is not out");
+    let mut got = Vec::new();
+    rig.until("the whole answer", |_| {
+        read_some(&mut slow, &mut got);
+        9_000_000 < got.len()
+    });
+    rig.settle();
+    let says = rig.heard();
+    assert!(matches!(says[..], [Say::Idle { .. }]), "{says:?}");
+}
+
+fn what_is_given_back_belongs_to_another_until_it_is_claimed_again(
+    backend: impl Backend<Fd = OwnedFd>,
+) {
+    let mut rig = Rig::new(backend);
+    rig.master().wants_back(GiveBack::Always);
+    let (mut client, kept, ticket) = lent(&mut rig);
+    client.write_all(GET).unwrap();
+    rig.read_until(&mut client, b")\n");
+    rig.settle();
+    rig.heard();
+    // An errand that is late is no claim.
+    rig.master().errand(Errand::Offer(ticket));
+    client.write_all(b"for another").unwrap();
+    rig.settle();
+    assert_eq!(rig.heard(), [Say::Missed(ticket)]);
+    let mut bytes = [0; 11];
+    UnixStream::from(kept).read_exact(&mut bytes).unwrap();
+    assert_eq!(bytes, *b"for another");
+}
+
+fn a_worker_that_leaves_gives_its_idle_connections_back(backend: impl Backend<Fd = OwnedFd>) {
+    let mut rig = Rig::new(backend);
+    rig.master().wants_back(GiveBack::WhenLeaving);
+    let (mut idle, _kept, ticket) = lent(&mut rig);
+    idle.write_all(GET).unwrap();
+    rig.read_until(&mut idle, b")\n");
+    let (mut waiting, _kept, other) = lent(&mut rig);
+    waiting.write_all(b"GET /wait?ms=20 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    rig.settle();
+    rig.heard();
+    rig.master().drain();
+    let text = rig.read_until(&mut waiting, b"}\n");
+    assert!(!text.contains("Connection: close"), "another goes on with it: {text}");
+    rig.end();
+    let says = rig.heard();
+    assert!(matches!(says[..], [Say::Idle { .. }, Say::Idle { .. }]), "{says:?}");
+    assert!(says.contains(&Say::Idle { ticket, service_us: 0 }));
+    assert!(says.iter().any(|say| matches!(say, Say::Idle { ticket, .. } if *ticket == other)));
+    let mut got = Vec::new();
+    assert!(!read_some(&mut idle, &mut got), "the master has it still");
+}
+
+fn quick_requests_are_taken_up_together(backend: impl Backend<Fd = OwnedFd>) {
+    let mut rig = Rig::new(backend);
+    let (mut busy, _) = rig.client_that_sent(b"");
+    for _ in 0..QUICK_STREAK.div_ceil(64) {
+        busy.write_all(&GET.repeat(64)).unwrap();
+        let mut got = Vec::new();
+        rig.until("sixty-four answers", |_| {
+            read_some(&mut busy, &mut got);
+            greetings(&String::from_utf8_lossy(&got)) == 64
+        });
+    }
+    rig.settle();
+    rig.heard();
+    let clients: Vec<_> = (0..CLAIMS_PER_TURN + 4).map(|_| rig.client()).collect();
+    rig.one_turn_with(1);
+    assert_eq!(rig.heard().len(), CLAIMS_PER_TURN, "of {}", clients.len());
+}
+
+fn a_forgotten_connection_is_closed_here_and_nowhere_else(backend: impl Backend<Fd = OwnedFd>) {
+    let mut rig = Rig::new(backend);
+    rig.master().wants_back(GiveBack::Always);
+    let (mut client, kept, ticket) = lent(&mut rig);
+    client.write_all(GET).unwrap();
+    rig.read_until(&mut client, b")\n");
+    rig.settle();
+    rig.heard();
+    rig.master().errand(Errand::Forget(ticket));
+    rig.settle();
+    client.write_all(GET).unwrap();
+    assert!(!read_some(&mut client, &mut Vec::new()), "the master has a copy");
+    // The only copy is the master's now: its end is the end.
+    drop(kept);
+    assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
+    assert_eq!(rig.heard(), []);
 }
 
 fn own_listeners_are_accepted_from_until_the_drain(backend: impl Backend<Fd = OwnedFd>) {

@@ -123,6 +123,13 @@ impl Timers {
         LIMITS.iter().filter_map(|&limit| self.first(limit)).map(|(_, deadline)| deadline).min()
     }
 
+    /// Frees an idle connection of its limit, whether or not it has run out.
+    pub(super) fn take_idle(&mut self) -> Option<Key> {
+        let (key, _) = self.first(Limit::Idle)?;
+        self.clear(key);
+        Some(key)
+    }
+
     /// Puts the idle connections under the limit that they have while the worker drains.
     pub(super) fn drain(&mut self, now: Mono) {
         while let Some((key, _)) = self.first(Limit::Idle) {

@@ -13,7 +13,8 @@ use crate::io::slots::Key;
 use crate::io::{Backend, Op, Role, Tag};
 use crate::limits::HTTP_LINGER_BYTES;
 use crate::sys::socket;
-use crate::units::{Errno, Mono};
+use crate::units::{Errno, Mono, Ticket};
+use crate::wire::token::Say;
 
 impl<B: Backend<Fd = OwnedFd>> Server<B> {
     /// Takes a connection up and begins to receive. Returns where it is.
@@ -91,15 +92,44 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
             }
             (_, Ok(bytes)) => bytes,
         };
-        self.says.extend(conn.standing.sent(bytes, now));
+        let done = conn.standing.sent(bytes, now);
         if from + bytes < buffer.len() {
+            self.says.extend(done);
             self.transmit(key, buffer, from + bytes, now);
         } else if conn.dialogue.said(buffer, &mut self.buffers) {
+            self.says.extend(done);
             let more = conn.dialogue.lend_output();
             self.transmit(key, more, 0, now);
+        } else if let Some(ticket) = self.goes_back(key) {
+            self.give_back(key, ticket, done);
         } else {
+            self.says.extend(done);
             self.written(key, now);
         }
+    }
+
+    /// The ticket of a connection that is to go back to the master now: nothing of a request has
+    /// come, nothing of an answer is left, and the master wants it.
+    fn goes_back(&mut self, key: Key) -> Option<Ticket> {
+        let leaving = self.mode == Mode::Drain;
+        let conn = self.conns.tenant_mut(key)?;
+        let ticket = conn.standing.ticket()?;
+        let ready = conn.is_between_requests() && self.link.gives_back(leaving);
+        ready.then_some(ticket)
+    }
+
+    /// Gives a connection back: our copy stays here, whoever is offered the next request. `done`
+    /// is what would be said of the answer otherwise.
+    fn give_back(&mut self, key: Key, ticket: Ticket, done: Option<Say>) {
+        let Some(conn) = self.conns.remove(key) else { return };
+        self.timers.clear(key);
+        let service_us = match done {
+            Some(Say::Done { service_us, .. }) => service_us.max(1),
+            Some(_) | None => 0,
+        };
+        self.link.keep_copy(ticket, self.backend.release(conn.source));
+        self.says.push(Say::Idle { ticket, service_us });
+        conn.dialogue.dissolve(&mut self.buffers);
     }
 
     /// Submits what is to be submitted for a connection after it was served.
@@ -121,10 +151,18 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
             self.says.extend(conn.standing.waits());
         }
         let leaves = conn.dialogue.has_output();
+        let back = self.goes_back(key);
+        let Some(conn) = self.conns.tenant_mut(key) else { return };
         if leaves {
             // Before the receive: on epoll both are tried at once, and the answer comes first.
             let output = conn.dialogue.lend_output();
             self.transmit(key, output, 0, now);
+        }
+        match back {
+            // It goes as soon as the answer has left: nothing more is to be read of it here.
+            Some(_) if leaves => return,
+            Some(ticket) => return self.give_back(key, ticket, None),
+            None => {}
         }
         if wants_input {
             self.receive(key);
@@ -246,6 +284,11 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
 
     /// Closes an idle connection, unless a request has come in the last moment.
     fn retire(&mut self, key: Key, now: Mono) {
+        if self.mode == Mode::Drain
+            && let Some(ticket) = self.goes_back(key)
+        {
+            return self.give_back(key, ticket, None);
+        }
         let Some(conn) = self.conns.tenant_mut(key) else { return };
         let fd = self.backend.release(conn.source);
         let has_news = socket::poll_readable_now(fd.as_fd());

@@ -5,7 +5,7 @@
 //! A word names the connection's generation, so that an offer which was recalled and still lies in
 //! the worker's channel claims nothing of the slot's next tenant. One that was recalled and is
 //! offered again to the same worker may well be claimed by the older message: it is the same
-//! connection.
+//! connection. What a worker has given back it must claim again, like any other.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 

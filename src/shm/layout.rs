@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use crossbeam_utils::CachePadded;
 
-use crate::limits::{BERTHS_MAX, TICKETS_MAX, TOKEN_RING};
+use crate::limits::{BERTHS_MAX, ERRAND_RING, TICKETS_MAX, TOKEN_RING};
 
 /// First word of every page.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"dispatch");
@@ -19,10 +19,16 @@ pub const LAYOUT: u64 = layout_hash();
 pub struct MasterPage {
     /// Written once.
     pub head: CachePadded<Head>,
-    /// Whether workers must ring.
+    /// Whether workers must ring, a [`Doze`], in the two lowest bits; above them which of the
+    /// master's sleeps it is: one ring per sleep is enough.
     pub doze: CachePadded<AtomicU32>,
+    /// A [`crate::units::GiveBack`].
+    pub give_back: CachePadded<AtomicU32>,
     /// One line per process.
     pub berths: [CachePadded<Berth>; BERTHS_MAX],
+    /// What each process is told, by number modulo the ring's size. What is never used takes no
+    /// memory.
+    pub errands: [[[AtomicU64; 2]; ERRAND_RING]; BERTHS_MAX],
     /// One card per connection.
     pub cards: [Card; TICKETS_MAX as usize],
 }
@@ -35,6 +41,8 @@ pub struct WorkerPage {
     pub head: CachePadded<WorkerHead>,
     /// What it does.
     pub board: CachePadded<Board>,
+    /// How far it has listened.
+    pub ear: CachePadded<Ear>,
     /// Tokens ever written.
     pub produced: CachePadded<AtomicU64>,
     /// The tokens, by number modulo the ring's size.
@@ -76,6 +84,18 @@ pub struct Berth {
     pub consumed: AtomicU64,
     /// An [`Order`].
     pub order: AtomicU32,
+    /// Errands ever written for it.
+    pub produced: AtomicU64,
+}
+
+/// What a worker shows of its listening to the master.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Ear {
+    /// Errands that have been read.
+    pub consumed: AtomicU64,
+    /// How often it has gone to sleep and woken up, together: odd while it sleeps.
+    pub naps: AtomicU64,
 }
 
 /// One connection. The master alone writes it; the worker that was offered it reads it.
@@ -115,6 +135,8 @@ pub struct Board {
     pub cpu: AtomicU32,
     /// Since when a request runs, in nanoseconds of the monotonic clock; 0 when none does.
     pub busy_since_ns: AtomicU64,
+    /// Time spent on requests that are answered, in nanoseconds.
+    pub busy_ns: AtomicU64,
 }
 
 /// Whether a worker's token must be followed by a ring of the bell.
@@ -132,7 +154,7 @@ pub enum Doze {
 impl Doze {
     /// The state that a page shows; what is unknown wakes.
     pub const fn from_word(word: u32) -> Self {
-        match word {
+        match word & 3 {
             0 => Self::Awake,
             1 => Self::Content,
             _ => Self::Waiting,
@@ -168,14 +190,19 @@ const fn layout_hash() -> u64 {
         size_of::<WorkerPage>(),
         std::mem::offset_of!(MasterPage, doze),
         std::mem::offset_of!(MasterPage, berths),
+        std::mem::offset_of!(MasterPage, give_back),
+        std::mem::offset_of!(MasterPage, errands),
         std::mem::offset_of!(MasterPage, cards),
         std::mem::offset_of!(WorkerPage, board),
         std::mem::offset_of!(WorkerPage, produced),
         std::mem::offset_of!(WorkerPage, tokens),
         std::mem::offset_of!(WorkerPage, claims),
         std::mem::offset_of!(Card, offered_at_ns),
+        std::mem::offset_of!(WorkerPage, ear),
         std::mem::offset_of!(Board, busy_since_ns),
+        std::mem::offset_of!(Board, busy_ns),
         TOKEN_RING,
+        ERRAND_RING,
     ];
     // FNV-1a over the facts.
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;

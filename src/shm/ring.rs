@@ -1,14 +1,23 @@
-//! The ring of tokens from a worker to the master: one writer, one reader, release and acquire,
-//! and a bell that is rung only when the reader sleeps. The writer's position lies in the worker's
-//! memory, the reader's in the master's, so that each line has one writer.
+//! The rings of tokens between the master and a worker, one in each direction: one writer, one
+//! reader, release and acquire, and a bell that is rung only when the reader sleeps. The writer's
+//! position lies in the writer's memory, the reader's in the reader's, so that each line has one
+//! writer.
 
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::layout::{Berth, Doze, MasterPage, WorkerPage};
-use crate::limits::{TOKEN_RING, TOKEN_RING_BELL};
+use crate::limits::TOKEN_RING_BELL;
 
 /// A token's two words.
 pub type Words = [u64; 2];
+
+/// One direction: where it is written, and how far both sides are.
+#[derive(Clone, Copy, Debug)]
+pub struct Ring<'a> {
+    produced: &'a AtomicU64,
+    consumed: &'a AtomicU64,
+    tokens: &'a [[AtomicU64; 2]],
+}
 
 /// What a worker has to do after it wrote tokens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,13 +28,22 @@ pub enum Bell {
     Ring,
 }
 
-/// The ring is full: the master has read none of it for long.
+/// Whether the master must act on a token.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Urgency {
+    /// When it looks, unless it waits for one.
+    Whenever,
+    /// At once: somebody waits for what the master does then.
+    Now,
+}
+
+/// The ring is full: the reader has read none of it for long.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Full;
 
-/// The worker claims to have written more than the ring holds.
+/// The writer claims to have written more than the ring holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("a worker's ring claims {written} tokens of which {read} are read")]
+#[error("a ring claims {written} tokens of which {read} are read")]
 pub struct Overrun {
     /// Tokens ever written, as it says.
     pub written: u64,
@@ -33,84 +51,138 @@ pub struct Overrun {
     pub read: u64,
 }
 
-/// Writes one token. Nobody else may write to this worker's page.
-///
-/// # Errors
-/// When there is no room; nothing is written then.
-pub fn push(own: &WorkerPage, berth: &Berth, words: Words) -> Result<(), Full> {
-    let produced = own.produced.load(Ordering::Relaxed);
-    let consumed = berth.consumed.load(Ordering::Acquire);
-    if TOKEN_RING as u64 <= produced.wrapping_sub(consumed) {
-        return Err(Full);
+/// Bits of the doze word below the number of the sleep.
+const DOZE_BITS: u32 = 2;
+
+impl<'a> Ring<'a> {
+    /// What a worker says to the master.
+    pub fn to_master(own: &'a WorkerPage, berth: &'a Berth) -> Self {
+        Self { produced: &own.produced, consumed: &berth.consumed, tokens: &own.tokens }
     }
-    for (word, place) in words.iter().zip(&own.tokens[index(produced)]) {
-        place.store(*word, Ordering::Relaxed);
+
+    /// What the master tells the worker of a berth; `None` for a berth that there is not.
+    pub fn to_worker(master: &'a MasterPage, berth: usize, own: &'a WorkerPage) -> Option<Self> {
+        Some(Self {
+            produced: &master.berths.get(berth)?.produced,
+            consumed: &own.ear.consumed,
+            tokens: master.errands.get(berth)?,
+        })
     }
-    own.produced.store(produced.wrapping_add(1), Ordering::Release);
-    Ok(())
+
+    /// Writes one token. Nobody else may write to this ring.
+    ///
+    /// # Errors
+    /// When there is no room; nothing is written then.
+    pub fn push(&self, words: Words) -> Result<(), Full> {
+        let produced = self.produced.load(Ordering::Relaxed);
+        let consumed = self.consumed.load(Ordering::Acquire);
+        if self.tokens.len() as u64 <= produced.wrapping_sub(consumed) {
+            return Err(Full);
+        }
+        for (word, place) in words.iter().zip(&self.tokens[self.index(produced)]) {
+            place.store(*word, Ordering::Relaxed);
+        }
+        self.produced.store(produced.wrapping_add(1), Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether there is something to read.
+    pub fn has_tokens(&self) -> bool {
+        0 < self.unread()
+    }
+
+    /// Reads up to `max` tokens into `out`, each word once: what is checked later is what was read.
+    ///
+    /// # Errors
+    /// When the position is impossible; nothing is read then.
+    pub fn drain(&self, max: usize, out: &mut impl Extend<Words>) -> Result<(), Overrun> {
+        let read = self.consumed.load(Ordering::Relaxed);
+        let written = self.produced.load(Ordering::Acquire);
+        let unread = written.wrapping_sub(read);
+        if (self.tokens.len() as u64) < unread {
+            return Err(Overrun { written, read });
+        }
+        let count = unread.min(max as u64);
+        out.extend((0..count).map(|position| {
+            let [first, second] = &self.tokens[self.index(read.wrapping_add(position))];
+            [first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)]
+        }));
+        if 0 < count {
+            self.consumed.store(read.wrapping_add(count), Ordering::Release);
+        }
+        Ok(())
+    }
+
+    fn unread(&self) -> u64 {
+        let produced = self.produced.load(Ordering::Relaxed);
+        produced.wrapping_sub(self.consumed.load(Ordering::Relaxed))
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the remainder is below the ring's size")]
+    const fn index(&self, position: u64) -> usize {
+        (position % self.tokens.len() as u64) as usize
+    }
 }
 
 /// Whether the master must be woken for what was pushed. Between the push and this question lies
-/// the fence that pairs with [`doze`]: either the master sees the token or we see it asleep.
-pub fn after_push(own: &WorkerPage, berth: &Berth, master: &MasterPage) -> Bell {
+/// the fence that pairs with [`doze`]: either the master sees the token or we see it asleep. `rung`
+/// is the sleep that this worker last rang for: who has been woken need not be woken again.
+pub fn after_push(
+    ring: Ring<'_>,
+    master: &MasterPage,
+    urgency: Urgency,
+    rung: &mut Option<u32>,
+) -> Bell {
     fence(Ordering::SeqCst);
-    let unread =
-        own.produced.load(Ordering::Relaxed).wrapping_sub(berth.consumed.load(Ordering::Relaxed));
-    match Doze::from_word(master.doze.load(Ordering::Relaxed)) {
-        Doze::Awake => Bell::Silent,
-        Doze::Content if unread < TOKEN_RING_BELL as u64 => Bell::Silent,
-        Doze::Content | Doze::Waiting => Bell::Ring,
-    }
+    let word = master.doze.load(Ordering::Relaxed);
+    let wants = match (Doze::from_word(word), urgency) {
+        (Doze::Awake, _) => false,
+        (Doze::Content, Urgency::Whenever) => TOKEN_RING_BELL as u64 <= ring.unread(),
+        (Doze::Content, Urgency::Now) | (Doze::Waiting, _) => true,
+    };
+    let sleep = Some(word >> DOZE_BITS);
+    if wants && rung.replace(word >> DOZE_BITS) != sleep { Bell::Ring } else { Bell::Silent }
 }
 
 /// The master is about to sleep, or awake again. After it said so it must look at the rings once
 /// more before it sleeps.
 pub fn doze(master: &MasterPage, doze: Doze) {
-    master.doze.store(doze as u32, Ordering::Relaxed);
+    let before = master.doze.load(Ordering::Relaxed) >> DOZE_BITS;
+    let sleep = match doze {
+        Doze::Awake => before,
+        Doze::Content | Doze::Waiting => before.wrapping_add(1),
+    };
+    master.doze.store(sleep << DOZE_BITS | doze as u32, Ordering::Relaxed);
     fence(Ordering::SeqCst);
 }
 
-/// Whether there is something to read.
-pub fn has_tokens(own: &WorkerPage, berth: &Berth) -> bool {
-    own.produced.load(Ordering::Relaxed) != berth.consumed.load(Ordering::Relaxed)
+/// The worker is about to sleep. It must look at its ring once more before it does, and say
+/// [`wake`] afterwards.
+pub fn nap(own: &WorkerPage) {
+    let naps = own.ear.naps.load(Ordering::Relaxed);
+    own.ear.naps.store(naps | 1, Ordering::Relaxed);
+    fence(Ordering::SeqCst);
 }
 
-/// Reads up to `max` tokens into `out`, each word once: what is checked later is what was read.
-///
-/// # Errors
-/// When the position is impossible; nothing is read then.
-pub fn drain(
-    own: &WorkerPage,
-    berth: &Berth,
-    max: usize,
-    out: &mut Vec<Words>,
-) -> Result<(), Overrun> {
-    let read = berth.consumed.load(Ordering::Relaxed);
-    let written = own.produced.load(Ordering::Acquire);
-    let unread = written.wrapping_sub(read);
-    if (TOKEN_RING as u64) < unread {
-        return Err(Overrun { written, read });
-    }
-    let count = unread.min(max as u64);
-    for position in 0..count {
-        let [first, second] = &own.tokens[index(read.wrapping_add(position))];
-        out.push([first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)]);
-    }
-    if 0 < count {
-        berth.consumed.store(read.wrapping_add(count), Ordering::Release);
-    }
-    Ok(())
+/// The worker is awake.
+pub fn wake(own: &WorkerPage) {
+    let naps = own.ear.naps.load(Ordering::Relaxed);
+    own.ear.naps.store(naps.wrapping_add(naps & 1), Ordering::Relaxed);
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the remainder is below the ring's size")]
-fn index(position: u64) -> usize {
-    (position % TOKEN_RING as u64) as usize
+/// Which of its naps a worker takes, if it sleeps. To be asked after the push: between the two lies
+/// the fence that pairs with [`nap`].
+pub fn napping(worker: &WorkerPage) -> Option<u64> {
+    fence(Ordering::SeqCst);
+    let naps = worker.ear.naps.load(Ordering::Relaxed);
+    (naps & 1 == 1).then_some(naps)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::map::{Mapped, Writable};
     use super::*;
+    use crate::limits::{ERRAND_RING, TOKEN_RING};
 
     fn pages() -> (Mapped<MasterPage, Writable>, Mapped<WorkerPage, Writable>) {
         let (_, master) = Mapped::create(c"master").unwrap();
@@ -121,42 +193,88 @@ mod tests {
     #[test]
     fn tokens_come_out_in_order_and_a_full_ring_takes_no_more() {
         let (master, own) = pages();
-        let berth = &master.berths[3];
-        let mut out = Vec::new();
-        for round in 0..3_u64 {
-            for number in 0..TOKEN_RING as u64 {
-                push(&own, berth, [round, number]).unwrap();
+        let up = Ring::to_master(&own, &master.berths[3]);
+        let down = Ring::to_worker(&master, 3, &own).unwrap();
+        for (ring, size) in [(up, TOKEN_RING), (down, ERRAND_RING)] {
+            let mut out = Vec::new();
+            for round in 0..3_u64 {
+                for number in 0..size as u64 {
+                    ring.push([round, number]).unwrap();
+                }
+                assert_eq!(ring.push([9, 9]), Err(Full));
+                ring.drain(size, &mut out).unwrap();
+                assert!((0..).zip(&out).all(|(number, words)| *words == [round, number]));
+                assert_eq!(out.len(), size);
+                out.clear();
             }
-            assert_eq!(push(&own, berth, [9, 9]), Err(Full));
-            drain(&own, berth, TOKEN_RING, &mut out).unwrap();
-            assert!((0..).zip(&out).all(|(number, words)| *words == [round, number]));
-            assert_eq!(out.len(), TOKEN_RING);
-            out.clear();
+            assert!(!ring.has_tokens());
         }
-        assert!(!has_tokens(&own, berth));
+        assert!(Ring::to_worker(&master, usize::MAX, &own).is_none());
     }
 
     #[test]
     fn the_bell_is_rung_only_for_a_sleeper_who_cares() {
         let (master, own) = pages();
-        let berth = &master.berths[0];
-        push(&own, berth, [1, 1]).unwrap();
-        assert_eq!(after_push(&own, berth, &master), Bell::Silent);
+        let ring = Ring::to_master(&own, &master.berths[0]);
+        // Another worker each time: it has not rung yet.
+        let bell = |urgency| after_push(ring, &master, urgency, &mut None);
+        ring.push([1, 1]).unwrap();
+        assert_eq!(bell(Urgency::Now), Bell::Silent);
         doze(&master, Doze::Waiting);
-        assert_eq!(after_push(&own, berth, &master), Bell::Ring);
+        assert_eq!(bell(Urgency::Whenever), Bell::Ring);
         doze(&master, Doze::Content);
-        assert_eq!(after_push(&own, berth, &master), Bell::Silent);
+        assert_eq!(bell(Urgency::Whenever), Bell::Silent);
+        assert_eq!(bell(Urgency::Now), Bell::Ring);
         for _ in 1..TOKEN_RING_BELL {
-            push(&own, berth, [1, 1]).unwrap();
+            ring.push([1, 1]).unwrap();
         }
-        assert_eq!(after_push(&own, berth, &master), Bell::Ring);
+        assert_eq!(bell(Urgency::Whenever), Bell::Ring);
+    }
+
+    #[test]
+    fn one_ring_per_sleep_is_enough() {
+        let (master, own) = pages();
+        let ring = Ring::to_master(&own, &master.berths[0]);
+        let mut rung = None;
+        ring.push([1, 1]).unwrap();
+        for _ in 0..3 {
+            doze(&master, Doze::Waiting);
+            assert_eq!(after_push(ring, &master, Urgency::Now, &mut rung), Bell::Ring);
+            assert_eq!(after_push(ring, &master, Urgency::Now, &mut rung), Bell::Silent);
+            doze(&master, Doze::Awake);
+            assert_eq!(after_push(ring, &master, Urgency::Now, &mut rung), Bell::Silent);
+        }
+        // What it did not ring for does not count as rung.
+        doze(&master, Doze::Content);
+        assert_eq!(after_push(ring, &master, Urgency::Whenever, &mut rung), Bell::Silent);
+        assert_eq!(after_push(ring, &master, Urgency::Now, &mut rung), Bell::Ring);
+    }
+
+    #[test]
+    fn each_nap_has_a_number() {
+        let (_, own) = pages();
+        assert_eq!(napping(&own), None);
+        let mut naps = Vec::new();
+        for _ in 0..2 {
+            nap(&own);
+            nap(&own);
+            naps.extend(napping(&own));
+            wake(&own);
+            wake(&own);
+            assert_eq!(napping(&own), None);
+        }
+        assert_eq!(naps, [1, 3]);
     }
 
     #[test]
     fn an_impossible_position_is_refused() {
         let (master, own) = pages();
         own.produced.store(TOKEN_RING as u64 + 1, Ordering::Relaxed);
-        let refused = drain(&own, &master.berths[0], 8, &mut Vec::new()).unwrap_err();
+        let ring = Ring::to_master(&own, &master.berths[0]);
+        let refused = ring.drain(8, &mut Vec::new()).unwrap_err();
         assert_eq!(refused.written, TOKEN_RING as u64 + 1);
+        // A reader that claims to have read what was never written gets nothing more.
+        own.ear.consumed.store(9, Ordering::Relaxed);
+        assert_eq!(Ring::to_worker(&master, 0, &own).unwrap().push([1, 1]), Err(Full));
     }
 }

@@ -389,7 +389,7 @@ impl SimBackend {
         match object {
             Object::Connection(index) => {
                 let connection = &mut world.connections[index];
-                let gone = !connection.sent && (connection.hung_up || connection.shut);
+                let gone = !connection.has_input() && (connection.hung_up || connection.shut);
                 if gone && world.rng.chance(1, 2) { Err(errno::ECONNRESET) } else { Ok(()) }
             }
             _ => Ok(()),
@@ -468,7 +468,7 @@ impl SimBackend {
         };
         let mut world = self.world.borrow_mut();
         world.saw_parcel(process, parcel);
-        if let Some(errno) = world.refusal(process) {
+        if let Some(errno) = world.refusal(process, parcel) {
             let number = u64::try_from(errno.0).unwrap_or(0);
             let at = world.now;
             world.trace.did(at, Who::Kernel, "refuses a parcel", number);
@@ -481,14 +481,17 @@ impl SimBackend {
 
 impl World {
     /// Why a message does not go out.
-    fn refusal(&mut self, process: ProcessId) -> Option<Errno> {
+    fn refusal(&mut self, process: ProcessId, parcel: &Parcel<SimFd>) -> Option<Errno> {
         if self.has_no_reader(process) {
             return Some(errno::EPIPE);
+        }
+        let full = self.scenario.channel <= self.processes[process].channel.len();
+        if parcel.fds.is_empty() {
+            return full.then_some(errno::EAGAIN);
         }
         if self.strikes(self.scenario.faults.too_many_refs) {
             return Some(errno::ETOOMANYREFS);
         }
-        let full = self.scenario.channel <= self.processes[process].channel.len();
         (full || self.strikes(self.scenario.faults.again)).then_some(errno::EAGAIN)
     }
 

@@ -12,11 +12,12 @@ use crate::engine::worker::State;
 use crate::engine::{Engine, Overload};
 use crate::io::{Outcome, Parcel};
 use crate::limits::{
-    BACKOFF_FORGET, CONCURRENCY_MAX, JBSQ_AUTO_DEPTH_MAX, RECALL_AFTER, RECALL_DOUBLINGS_MAX,
-    SILENT_AFTER, SILENT_AFTER_FULL, TERM_TIMEOUT, VIOLATIONS_MAX,
+    BACKOFF_FORGET, CONCURRENCY_MAX, JBSQ_AUTO_DEPTH_MAX, PARKED_AFTER, RECALL_AFTER,
+    RECALL_DOUBLINGS_MAX, SILENT_AFTER, SILENT_AFTER_FULL, TERM_TIMEOUT, VIOLATIONS_MAX,
 };
 use crate::master::host::{Notice, Words};
 use crate::units::{Mono, SeatId, Span, Ticket, WorkerId};
+use crate::wire::errand::Errand;
 use crate::wire::parcel::tickets;
 use crate::wire::token::{Say, Token};
 
@@ -27,6 +28,8 @@ const UNCLAIMED_MAX: Span = Span::from_ms(20);
 const RECLAIM_MAX: Span = Span::from_ms(500);
 /// Time after which a claimed connection's copy must have left the master.
 const COPY_MAX: Span = Span::from_ms(20);
+/// Time to wake a worker for an errand.
+const WAKING_MAX: Span = Span::from_ms(1);
 /// How late a stop may end beyond its patience.
 const STOP_SLACK: Span = Span::from_s(3);
 /// Time in which an undisturbed pool serves a client.
@@ -75,6 +78,8 @@ pub(super) struct Seen {
     ready: bool,
     /// Told to go.
     leaving: bool,
+    /// It was stopped when it was killed.
+    was_stopped: bool,
     /// Since when it has been seen to be gone.
     ended: Option<Mono>,
     buried: bool,
@@ -83,6 +88,10 @@ pub(super) struct Seen {
 impl Seen {
     pub(super) const fn signalled(&mut self) {
         self.leaving = true;
+    }
+
+    pub(super) const fn killed_while_stopped(&mut self) {
+        self.was_stopped = true;
     }
 
     pub(super) const fn ended(&mut self, now: Mono) {
@@ -126,6 +135,7 @@ impl Ledger {
         {
             entry.with = None;
             entry.returned = true;
+            self.waiting += 1;
         }
     }
 }
@@ -194,7 +204,9 @@ impl World {
     pub(super) fn saw_completion(&mut self, outcome: &Outcome<SimFd>) {
         match outcome {
             Outcome::Readable(SimFd { object: Object::Connection(index), .. }, _) => {
-                self.connections[*index].told = true;
+                let connection = &mut self.connections[*index];
+                connection.told = true;
+                self.ledger.waiting += u32::from(std::mem::take(&mut connection.parked));
             }
             Outcome::Accepted(Ok(_)) => self.ledger.waiting += 1,
             Outcome::Accepted(Err(_))
@@ -237,6 +249,15 @@ impl World {
             (Say::Resumed(_), Some(entry)) => {
                 (entry.holds, entry.resumed_at) = (true, Some(now));
             }
+            (Say::Idle { .. }, Some(entry)) => {
+                (entry.with, entry.claimed_at, entry.holds) = (None, None, false);
+                entry.returned = true;
+                if let Some(connection) = entry.connection {
+                    let connection = &mut self.connections[connection];
+                    (connection.watched_since, connection.parked) = (now, true);
+                    connection.told = false;
+                }
+            }
             (Say::Closed(_), Some(_)) => {
                 ticket.map(|ticket| self.ledger.entries.remove(&ticket));
             }
@@ -247,7 +268,7 @@ impl World {
         if let Some(process) = self.process_of(worker) {
             self.processes[process].seen.buried = true;
             let begun = self.connections.iter().enumerate();
-            let begun = begun.filter(|(_, connection)| connection.begun_by == Some(process));
+            let begun = begun.filter(|(_, each)| each.owner == Some(process) && !each.tainted);
             self.ledger.orphans.extend(begun.map(|(index, _)| (index, self.now)));
         }
         self.ledger.entries.retain(|_, entry| entry.with != Some(worker));
@@ -336,8 +357,8 @@ impl World {
     /// A worker was replaced because it neither claimed nor served anything.
     fn judge_stall(&mut self, worker: WorkerId) {
         let Some(process) = self.process_of(worker) else { return };
-        let Process { nature, stopped_since, .. } = &self.processes[process];
-        let deserved = nature.lie.is_some() || stopped_since.is_some();
+        let Process { nature, stopped_since, seen, .. } = &self.processes[process];
+        let deserved = nature.lie.is_some() || stopped_since.is_some() || seen.was_stopped;
         // After a leap of the clock nobody has had a chance to say anything.
         if !deserved && self.scenario.faults.jumps == 0 {
             self.fail(format!("{worker} is replaced as stalled, and was well"));
@@ -352,14 +373,26 @@ impl World {
         self.trace.did(self.now, Who::Worker(id), "receives", index as u64);
     }
 
-    /// A process is about to read a connection's first byte.
-    pub(super) fn begins(&mut self, process: ProcessId, index: usize) {
+    /// A process is about to read what has come on a connection. Returns how many requests.
+    pub(super) fn begins(&mut self, process: ProcessId, index: usize) -> u32 {
         let connection = &mut self.connections[index];
-        if let Some(other) = connection.begun_by.replace(process)
+        let requests = connection.take_input();
+        if let Some(other) = connection.owner.replace(process)
             && !connection.tainted
         {
             self.fail(format!("connection {index} is begun by processes {other} and {process}"));
         }
+        requests
+    }
+
+    /// A process answers requests: its own, and each once.
+    pub(super) fn judge_answer(&mut self, process: ProcessId, index: usize, answers: u32) {
+        let connection = &self.connections[index];
+        let known = connection.answered + answers <= connection.taken;
+        if !connection.tainted && (connection.owner != Some(process) || !known) {
+            self.fail(format!("process {process} answers {index}: {connection:?}"));
+        }
+        self.is_answered(index, answers);
     }
 
     /// The last copy of a connection is closed.
@@ -370,7 +403,7 @@ impl World {
         let connection = &self.connections[index];
         let excused = connection.hung_up || connection.tainted;
         let rightly = match by {
-            Holder::Process(process) if connection.begun_by == Some(process) => {
+            Holder::Process(process) if connection.owner == Some(process) => {
                 match self.processes[process].ended {
                     None => Ok("is closed by its worker"),
                     Some(_) => Ok("dies with its worker"),
@@ -399,7 +432,7 @@ impl World {
             && connection.offers == 0
             && !connection.told
             && self.scenario.setup.hold_max as usize <= self.in_masters_hands();
-        if connection.begun_by.is_some() {
+        if connection.owner.is_some() {
             Some("has had its service")
         } else if connection.let_go {
             Some("is let go: it said nothing")
@@ -415,7 +448,7 @@ impl World {
     /// Connections that have not been begun with, wherever they are.
     fn in_masters_hands(&self) -> usize {
         let waits = |connection: &&super::world::Connection| {
-            connection.accepted.is_some() && connection.begun_by.is_none()
+            connection.accepted.is_some() && connection.owner.is_none()
         };
         self.connections.iter().filter(waits).filter(|each| each.ended.is_none()).count()
     }
@@ -432,9 +465,16 @@ impl World {
     /// The master shuts a connection down for its silence.
     pub(super) fn judge_expiry(&mut self, index: usize) {
         let connection = &self.connections[index];
-        let silence = connection.accepted.map_or(Span::ZERO, |at| self.now.since(at));
-        let full = self.scenario.setup.hold_max <= self.ledger.waiting;
-        let patience = if full { SILENT_AFTER_FULL } else { SILENT_AFTER };
+        let silence = self.now.since(connection.watched_since);
+        let is_connection = |object: &Object| matches!(object, Object::Connection(_));
+        let copies = self.open_in_master().filter(is_connection).count();
+        let full = self.scenario.setup.copies_max as usize <= copies
+            || !connection.parked && self.scenario.setup.hold_max <= self.ledger.waiting;
+        let patience = match (full, connection.parked) {
+            (true, _) => SILENT_AFTER_FULL,
+            (false, true) => PARKED_AFTER,
+            (false, false) => SILENT_AFTER,
+        };
         let long = patience <= silence || self.ledger.stop_at.is_some();
         if connection.told || !long {
             self.fail(format!("connection {index} is let go after {silence}"));
@@ -465,6 +505,33 @@ impl World {
         self.check_unclaimed();
         self.check_copies();
         self.check_ends();
+        self.check_sleepers();
+    }
+
+    /// Nobody sleeps over an offer that it was told of and not woken for, and nobody has more
+    /// descriptors than it has room for.
+    fn check_sleepers(&mut self) {
+        let patience = WAKING_MAX.as_ns() + 3 * self.scenario.faults.late_max.as_ns();
+        let awake = |process: &&Process| process.ended.is_none() && process.stopped_since.is_none();
+        let fault = self.processes.iter().filter(awake).find_map(|process| {
+            let id = process.id;
+            let offer = |words| matches!(Errand::decode(words), Ok(Errand::Offer(_)));
+            let told = process.errands.iter().copied().any(offer);
+            let asleep = process.naps & 1 == 1 && process.channel.is_empty();
+            let told_at = process.told_at.max(self.jumped_at);
+            let sleeps = asleep && patience < self.now.since(told_at).as_ns();
+            let room = process.nature.terms.connections_max as usize;
+            if told && sleeps && !process.looking {
+                Some(format!("{id} sleeps over an offer"))
+            } else if room < process.descriptors() && process.nature.lie.is_none() {
+                Some(format!("{id} has {} descriptors, and room for {room}", process.descriptors()))
+            } else {
+                None
+            }
+        });
+        if let Some(text) = fault {
+            self.fail(text);
+        }
     }
 
     fn check_deadlines(&mut self, engine: &Engine) {
@@ -558,6 +625,9 @@ impl World {
     /// No copy of a connection stays in the master once it is claimed, unless another one lies
     /// where an offer of it was taken back.
     fn check_copies(&mut self) {
+        if self.scenario.lends() {
+            return;
+        }
         let overdue = self.ledger.entries.iter().find_map(|(ticket, entry)| {
             let claimed_at = entry.claimed_at.filter(|_| !entry.returned)?.max(self.jumped_at);
             let connection = entry.connection?;
@@ -590,10 +660,12 @@ impl World {
         }
         for index in 0..self.connections.len() {
             let connection = &self.connections[index];
-            let asked = connection.sent && !connection.hung_up && connection.ended.is_none();
-            let connects = self.scenario.clients[index].sends;
-            let long = connects.is_some_and(|at| SERVICE_MAX < self.now.since(at));
-            if asked && long && !connection.served {
+            let asks = connection.answered < connection.asked && !connection.hung_up;
+            let long = SERVICE_MAX < self.now.since(connection.asked_at);
+            // What a liar gave back unanswered is its own fault.
+            let stolen = connection.tainted && connection.parked;
+            let over = connection.ended.is_some() || connection.shut || stolen;
+            if asks && long && !over {
                 self.fail(format!("connection {index} is not served: {connection:?}"));
             }
         }
@@ -611,8 +683,9 @@ impl World {
         };
         let begun: usize = self.processes.iter().map(Process::has).sum();
         let closed = unread(|say| matches!(say, Say::Closed(_)));
+        let idle = unread(|say| matches!(say, Say::Idle { .. }));
         let claimed = unread(|say| matches!(say, Say::Claimed { .. }));
-        let there = (begun + closed).saturating_sub(claimed);
+        let there = (begun + closed + idle).saturating_sub(claimed);
         let believed = engine.ledger().delivered() as usize;
         if believed != there {
             self.fail(format!("{believed} connections are believed with workers, {there} are"));
@@ -645,6 +718,7 @@ const fn ticket_of(say: Say) -> Option<Ticket> {
         Say::Hello => None,
         Say::Claimed { ticket, .. }
         | Say::Done { ticket, .. }
+        | Say::Idle { ticket, .. }
         | Say::Waiting(ticket)
         | Say::Resumed(ticket)
         | Say::Pinned(ticket)

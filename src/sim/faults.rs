@@ -38,6 +38,12 @@ pub enum Sabotage {
     LeakClose,
     /// A worker's word is read twice.
     RepeatWord,
+    /// An errand is lost on its way to a worker.
+    LoseErrand,
+    /// The master thinks that all workers are awake.
+    LetSleep,
+    /// A worker answers once more after it has given a connection back.
+    AnswerLate,
 }
 
 /// How often what goes wrong, in thousandths unless said otherwise.
@@ -85,6 +91,10 @@ pub(super) enum Crash {
     Unsaid,
     Claimed,
     InService,
+    /// Between an answer and giving the connection back.
+    Answered,
+    /// With copies of connections that it has given back.
+    GivenBack,
     Draining,
 }
 
@@ -96,6 +106,8 @@ pub(super) enum Lie {
     StaleTicket,
     OthersTicket,
     DoubleClaim,
+    /// It gives back what it has not answered, and goes on with it.
+    GivesAway,
     NeverClaims,
     /// It writes nonsense over the words that settle claims.
     ForgesClaims,
@@ -167,22 +179,25 @@ pub(super) fn exhaustion(rng: &mut Rng) -> Errno {
     pick(rng, &[errno::EMFILE, errno::ENFILE, errno::ENOBUFS, errno::ENOMEM])
 }
 
-pub(super) const CRASHES: [Crash; 7] = [
+pub(super) const CRASHES: [Crash; 9] = [
     Crash::BeforeHello,
     Crash::Unread,
     Crash::Received,
     Crash::Unsaid,
     Crash::Claimed,
     Crash::InService,
+    Crash::Answered,
+    Crash::GivenBack,
     Crash::Draining,
 ];
 
-pub(super) const LIES: [Lie; 10] = [
+pub(super) const LIES: [Lie; 11] = [
     Lie::BadToken,
     Lie::Overrun,
     Lie::StaleTicket,
     Lie::OthersTicket,
     Lie::DoubleClaim,
+    Lie::GivesAway,
     Lie::NeverClaims,
     Lie::ForgesClaims,
     Lie::ImpossibleTerms,

@@ -8,10 +8,10 @@ use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::input::{Load, Terms};
 use crate::master::host::{
-    CardNote, Change, ControlStep, Doze, Hire, Hired, Host, Notice, Order, Overrun, Reaped,
+    CardNote, Change, ControlStep, Doze, Full, Hire, Hired, Host, Notice, Order, Overrun, Reaped,
     Settled, Signal, SpawnFailed, Words,
 };
-use crate::units::{Mono, Span, Ticket, WorkerId};
+use crate::units::{GiveBack, Mono, Span, Ticket, WorkerId};
 use crate::wire::token::{Say, Token};
 
 /// The fake world around the master.
@@ -167,6 +167,34 @@ impl Host for SimHost {
             CardNote::Readable(_) => {}
             CardNote::Offered(worker, _) => world.saw_offer(ticket, worker),
         }
+    }
+
+    fn give_back(&mut self, give_back: GiveBack) {
+        self.world.borrow_mut().give_back = give_back;
+    }
+
+    fn errand(&mut self, worker: WorkerId, errand: Words) -> Result<(), Full> {
+        let mut world = self.world.borrow_mut();
+        let (room, at) = (world.scenario.errands, world.process_of(worker));
+        let Some(process) = at else { return Ok(()) };
+        let lost = world.sabotage == Some(Sabotage::LoseErrand);
+        if lost && strikes(&mut world.rng, 100) {
+            return Ok(());
+        }
+        let now = world.now;
+        let process = &mut world.processes[process];
+        if room <= process.errands.len() {
+            return Err(Full);
+        }
+        process.errands.push_back(errand);
+        process.told_at = now;
+        Ok(())
+    }
+
+    fn nap(&mut self, worker: WorkerId) -> Option<u64> {
+        let world = self.world.borrow();
+        let naps = world.processes[world.process_of(worker)?].naps;
+        (naps & 1 == 1 && world.sabotage != Some(Sabotage::LetSleep)).then_some(naps)
     }
 
     fn offer(&mut self, worker: WorkerId, ticket: Ticket) {

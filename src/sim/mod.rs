@@ -9,6 +9,7 @@ mod backend;
 mod checker;
 mod faults;
 mod host;
+mod service;
 pub mod stage;
 mod trace;
 mod worker;

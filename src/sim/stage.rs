@@ -123,7 +123,7 @@ impl Stage {
     /// more.
     pub fn read(&self, fd: &SimFd) {
         if let Some(Client(connection)) = Self::client_of(fd) {
-            self.world.borrow_mut().connections[connection].sent = false;
+            self.world.borrow_mut().connections[connection].take_input();
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::checker::Seen;
 use super::faults::{CRASHES, Crash, LIES, Lie, Sabotage, between, pick};
+use super::service::{Job, Stage};
 use super::trace::Who;
 use super::workload::Concurrency;
 use super::world::{Happening, Holder, Object, World};
@@ -12,6 +13,7 @@ use crate::engine::input::{Load, Terms};
 use crate::limits::TOKEN_RING_BELL;
 use crate::master::host::{Change, Doze, Hire, Notice, Order, Signal, Words};
 use crate::units::{Mono, PoolId, Span, Ticket, WorkerId};
+use crate::wire::errand::Errand;
 use crate::wire::parcel::{Header, Kind, tickets};
 use crate::wire::token::{Say, Token};
 
@@ -35,17 +37,25 @@ pub(super) struct Process {
     pub(super) order: Order,
     /// What was sent to it and nobody has read.
     pub(super) channel: VecDeque<Letter>,
-    /// Received, not claimed.
-    inbox: VecDeque<Item>,
+    /// What it was told, and has not read.
+    pub(super) errands: VecDeque<Words>,
+    /// When it was last told something.
+    pub(super) told_at: Mono,
+    /// How often it has gone to sleep and woken up, together.
+    pub(super) naps: u64,
+    /// Offered, not claimed.
+    inbox: VecDeque<Ticket>,
+    /// Copies of connections that are not its own at the moment.
+    pub(super) copies: BTreeMap<Ticket, usize>,
     /// What its page says of offers: none that were taken back.
     pub(super) claims: BTreeMap<Ticket, Claim>,
-    jobs: Vec<Job>,
+    pub(super) jobs: Vec<Job>,
     /// Its ring.
     pub(super) tokens: VecDeque<Words>,
     pub(super) wrote: bool,
-    looking: bool,
+    pub(super) looking: bool,
     /// Requests that hold its slots.
-    running: u32,
+    pub(super) running: u32,
     /// What its page says.
     pub(super) load: Load,
     /// What the checker knows that the master knows of it.
@@ -58,8 +68,8 @@ pub(super) struct Nature {
     pub(super) terms: Terms,
     /// How long it takes to look at its channel.
     latency: Span,
-    service: Span,
-    crash: Option<Crash>,
+    pub(super) service: Span,
+    pub(super) crash: Option<Crash>,
     pub(super) lie: Option<Lie>,
     mute: bool,
     obeys_drain: bool,
@@ -79,35 +89,6 @@ pub(super) enum Claim {
     /// It may be claimed.
     Open,
     Claimed,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Item {
-    ticket: Ticket,
-    copy: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Job {
-    connection: usize,
-    copy: usize,
-    /// `None`: the process accepted it itself.
-    ticket: Option<Ticket>,
-    since: Mono,
-    stage: Stage,
-}
-
-/// How far a connection's service got.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Stage {
-    /// The first request runs.
-    First,
-    /// Its client owes bytes.
-    Owing,
-    /// It was answered and lives on.
-    Idle,
-    /// A later request runs.
-    Later,
 }
 
 impl World {
@@ -167,13 +148,13 @@ impl World {
         }
     }
 
-    fn did(&mut self, process: ProcessId, verb: &'static str, number: u64) {
+    pub(super) fn did(&mut self, process: ProcessId, verb: &'static str, number: u64) {
         let id = self.processes[process].id;
         self.trace.did(self.now, Who::Worker(id), verb, number);
     }
 
     /// Whether it can do anything at the moment.
-    fn runs(&self, process: ProcessId) -> bool {
+    pub(super) fn runs(&self, process: ProcessId) -> bool {
         let process = &self.processes[process];
         process.ended.is_none() && process.stopped_since.is_none()
     }
@@ -230,13 +211,43 @@ impl World {
 
     /// Takes in what there is, as far as it goes.
     pub(super) fn looks(&mut self, process: ProcessId) {
-        self.processes[process].looking = false;
+        let this = &mut self.processes[process];
+        this.looking = false;
+        this.naps += this.naps & 1;
         while self.runs(process) && self.processes[process].up {
+            self.runs_errands(process);
             if self.claims_next(process) || self.receives_next(process) {
                 continue;
             }
             if self.leaves_if_told(process) || !self.accepts_next(process) {
-                return;
+                break;
+            }
+        }
+        // One that is stopped goes to sleep when it goes on.
+        self.processes[process].naps |= 1;
+    }
+
+    /// Does what the master has written.
+    fn runs_errands(&mut self, process: ProcessId) {
+        while let Some(words) = self.processes[process].errands.pop_front() {
+            let Ok(errand) = Errand::decode(words) else {
+                let id = self.processes[process].id;
+                return self.fail(format!("worker {id} was told {words:?}"));
+            };
+            let (Errand::Offer(ticket) | Errand::Forget(ticket)) = errand;
+            // The message with the descriptor may not have been read.
+            while !self.processes[process].copies.contains_key(&ticket) {
+                if !self.opens_letter(process) {
+                    break;
+                }
+            }
+            match errand {
+                Errand::Offer(ticket) => self.processes[process].inbox.push_back(ticket),
+                Errand::Forget(ticket) => {
+                    if let Some(copy) = self.processes[process].copies.remove(&ticket) {
+                        self.close(copy);
+                    }
+                }
             }
         }
     }
@@ -247,33 +258,27 @@ impl World {
         if this.nature.lie == Some(Lie::NeverClaims) || !this.has_slot() {
             return false;
         }
-        let Some(item) = self.processes[process].inbox.pop_front() else { return false };
-        let connection = self.connection_of(item.copy);
-        let open = self.processes[process].claims.get(&item.ticket) == Some(&Claim::Open);
-        if !open && self.sabotage != Some(Sabotage::ClaimRecalled) {
-            self.did(process, "misses", connection as u64);
-            self.close(item.copy);
-            self.says(process, Say::Missed(item.ticket));
+        let Some(ticket) = self.processes[process].inbox.pop_front() else { return false };
+        let this = &mut self.processes[process];
+        let open = this.claims.get(&ticket) == Some(&Claim::Open)
+            || self.sabotage == Some(Sabotage::ClaimRecalled);
+        let Some(copy) = (if open { this.copies.remove(&ticket) } else { None }) else {
+            self.did(process, "misses slot", u64::from(ticket.slot));
+            self.says(process, Say::Missed(ticket));
             return true;
-        }
-        self.processes[process].claims.insert(item.ticket, Claim::Claimed);
+        };
+        let connection = self.connection_of(copy);
+        self.processes[process].claims.insert(ticket, Claim::Claimed);
         self.did(process, "claims", connection as u64);
-        self.begins(process, connection);
+        let requests = self.begins(process, connection);
         if self.processes[process].nature.crash == Some(Crash::Unsaid) {
-            self.close(item.copy);
+            self.close(copy);
             self.dies(process, false);
             return true;
         }
         let transit_us = u32::try_from(self.rng.below(200)).unwrap_or(0);
-        self.says(process, Say::Claimed { ticket: item.ticket, transit_us });
-        let job = Job {
-            connection,
-            copy: item.copy,
-            ticket: Some(item.ticket),
-            since: self.now,
-            stage: Stage::First,
-        };
-        self.works_on(process, job);
+        self.says(process, Say::Claimed { ticket, transit_us });
+        self.works_on(process, Job::new(connection, copy, Some(ticket), self.now, requests));
         if self.processes[process].nature.crash == Some(Crash::Claimed) {
             self.dies(process, false);
         }
@@ -315,6 +320,11 @@ impl World {
             }
             Some(_) => {}
         }
+        self.opens_letter(process)
+    }
+
+    /// Takes in one message, if there is any.
+    fn opens_letter(&mut self, process: ProcessId) -> bool {
         let Some(letter) = self.processes[process].channel.pop_front() else { return false };
         let opened = Header::decode(&letter.words, letter.copies.len());
         let Ok((Header { kind, .. }, words)) = opened else {
@@ -327,7 +337,11 @@ impl World {
         }
         for (ticket, copy) in tickets(words).zip(letter.copies) {
             self.receives(process, copy);
-            self.processes[process].inbox.push_back(Item { ticket, copy });
+            let this = &mut self.processes[process];
+            this.inbox.push_back(ticket);
+            if let Some(old) = this.copies.insert(ticket, copy) {
+                self.close(old);
+            }
         }
         if self.processes[process].nature.crash == Some(Crash::Received) {
             self.dies(process, false);
@@ -348,10 +362,8 @@ impl World {
         let Some(connection) = self.accept(post) else { return false };
         self.did(process, "accepts", connection as u64);
         let copy = self.copy(Object::Connection(connection), Holder::Process(process));
-        self.begins(process, connection);
-        let since = self.now;
-        let job = Job { connection, copy, ticket: None, since, stage: Stage::First };
-        self.works_on(process, job);
+        let requests = self.begins(process, connection);
+        self.works_on(process, Job::new(connection, copy, None, self.now, requests));
         true
     }
 
@@ -369,126 +381,18 @@ impl World {
             return true;
         }
         while let Some(job) = self.processes[process].jobs.pop() {
-            self.closes(process, job);
+            match job.ticket {
+                Some(ticket) if self.is_to_go_back(process, &job) => {
+                    self.gives_back(process, job, ticket, 0);
+                }
+                Some(_) | None => self.closes(process, job),
+            }
         }
         self.dies(process, true);
         true
     }
 
-    /// The next step of a connection's service.
-    pub(super) fn works(&mut self, process: ProcessId, connection: usize) {
-        if !self.runs(process) {
-            if self.processes[process].ended.is_none() {
-                // It is stopped: later.
-                self.plan_in(Span::from_ms(2), Happening::Works(process, connection));
-            }
-            return;
-        }
-        let jobs = &self.processes[process].jobs;
-        let Some(at) = jobs.iter().position(|job| job.connection == connection) else { return };
-        match jobs[at].stage {
-            Stage::First => self.first_ends(process, at),
-            Stage::Owing => self.client_pays(process, at),
-            Stage::Idle if self.rng.chance(1, 2) && !self.connections[connection].hung_up => {
-                let this = &mut self.processes[process];
-                this.jobs[at].stage = Stage::Later;
-                this.load.in_flight += 1;
-                self.works_later(process, connection);
-            }
-            Stage::Later => {
-                let this = &mut self.processes[process];
-                this.jobs[at].stage = Stage::Idle;
-                this.load.in_flight -= 1;
-                self.works_later(process, connection);
-            }
-            Stage::Idle => {
-                let job = self.processes[process].jobs.swap_remove(at);
-                self.closes(process, job);
-            }
-        }
-        self.look_soon(process);
-    }
-
-    fn works_later(&mut self, process: ProcessId, connection: usize) {
-        let most = self.processes[process].nature.service;
-        let after = between(&mut self.rng, Span::from_us(50), most);
-        self.plan_in(after, Happening::Works(process, connection));
-    }
-
-    fn first_ends(&mut self, process: ProcessId, at: usize) {
-        let Job { connection, ticket, since, .. } = self.processes[process].jobs[at];
-        let silent = !self.connections[connection].sent;
-        let owes = self.rng.chance(1, 6) || silent && !self.connections[connection].hung_up;
-        let this = &mut self.processes[process];
-        this.running -= 1;
-        this.load.in_flight -= 1;
-        if owes {
-            this.jobs[at].stage = Stage::Owing;
-            self.says_of(process, ticket, Say::Waiting);
-            let after = between(&mut self.rng, Span::from_us(100), Span::from_ms(20));
-            return self.plan_in(after, Happening::Works(process, connection));
-        }
-        self.connections[connection].served |= self.connections[connection].sent;
-        self.did(process, "answers", connection as u64);
-        let keeps = self.scenario.keep_alive && self.rng.chance(2, 3);
-        if keeps && self.rng.chance(1, 4) {
-            self.says_of(process, ticket, Say::Pinned);
-        } else {
-            let service_us = u32::try_from(self.now.since(since).as_us()).unwrap_or(u32::MAX);
-            self.says_of(process, ticket, |ticket| Say::Done { ticket, service_us });
-        }
-        if keeps {
-            self.processes[process].jobs[at].stage = Stage::Idle;
-            self.works_later(process, connection);
-        } else {
-            let job = self.processes[process].jobs.swap_remove(at);
-            self.closes(process, job);
-        }
-    }
-
-    /// The bytes that were owed have come, or never will.
-    fn client_pays(&mut self, process: ProcessId, at: usize) {
-        let Job { connection, ticket, .. } = self.processes[process].jobs[at];
-        let Self { connections, scenario, .. } = self;
-        let gives_up = connections[connection].hung_up
-            || !connections[connection].sent && scenario.calm_from < self.now;
-        if gives_up {
-            let job = self.processes[process].jobs.swap_remove(at);
-            return self.closes(process, job);
-        }
-        if self.connections[connection].sent {
-            let this = &mut self.processes[process];
-            this.jobs[at].stage = Stage::First;
-            this.running += 1;
-            this.load.in_flight += 1;
-            self.says_of(process, ticket, Say::Resumed);
-        }
-        self.works_later(process, connection);
-    }
-
-    fn closes(&mut self, process: ProcessId, job: Job) {
-        self.did(process, "closes", job.connection as u64);
-        let this = &mut self.processes[process];
-        this.load.connections -= 1;
-        self.says_of(process, job.ticket, Say::Closed);
-        if job.ticket.is_some() {
-            self.connections[job.connection].shut = true;
-        }
-        self.close(job.copy);
-    }
-
-    fn says_of(
-        &mut self,
-        process: ProcessId,
-        ticket: Option<Ticket>,
-        say: impl FnOnce(Ticket) -> Say,
-    ) {
-        if let Some(ticket) = ticket {
-            self.says(process, say(ticket));
-        }
-    }
-
-    fn says(&mut self, process: ProcessId, say: Say) {
+    pub(super) fn says(&mut self, process: ProcessId, say: Say) {
         let words = Token { pool: PoolId(0), say }.encode();
         self.pushes(process, words);
     }
@@ -496,9 +400,10 @@ impl World {
     fn pushes(&mut self, process: ProcessId, words: Words) {
         let this = &mut self.processes[process];
         this.tokens.push_back(words);
+        let urgent = matches!(Token::decode(words), Ok(Token { say: Say::Idle { .. }, .. }));
         let rings = match self.doze {
             Doze::Awake => false,
-            Doze::Content => TOKEN_RING_BELL <= this.tokens.len(),
+            Doze::Content => urgent || TOKEN_RING_BELL <= this.tokens.len(),
             Doze::Waiting => true,
         };
         if rings {
@@ -531,6 +436,15 @@ impl World {
                 let Some(Some(ticket)) = jobs.first().map(|job| job.ticket) else { return };
                 self.says(process, Say::Claimed { ticket, transit_us: 1 });
             }
+            Lie::GivesAway => {
+                let jobs = &self.processes[process].jobs;
+                let Some(Job { ticket: Some(ticket), connection, .. }) = jobs.first().copied()
+                else {
+                    return;
+                };
+                self.connections[connection].tainted = true;
+                self.says(process, Say::Idle { ticket, service_us: 1 });
+            }
             Lie::ForgesClaims => self.processes[process].claims.clear(),
             Lie::NeverClaims | Lie::ImpossibleTerms | Lie::OtherLayout | Lie::Overrun => {}
         }
@@ -550,7 +464,8 @@ impl World {
             return;
         }
         let ticket = pick(&mut self.rng, &strangers);
-        let say = match self.rng.below(4) {
+        let say = match self.rng.below(5) {
+            4 => Say::Idle { ticket, service_us: 3 },
             0 => Say::Claimed { ticket, transit_us: 3 },
             1 => Say::Done { ticket, service_us: 3 },
             2 => Say::Closed(ticket),
@@ -616,6 +531,9 @@ impl World {
         let soon = between(&mut self.rng, Span::from_us(10), Span::from_ms(2));
         let this = &mut self.processes[process];
         this.seen.signalled();
+        if signal == Signal::Kill && this.stopped_since.is_some() {
+            this.seen.killed_while_stopped();
+        }
         match signal {
             Signal::Kill => self.plan_in(soon, Happening::Dies(process, false)),
             Signal::Terminate if this.stopped_since.is_some() => this.term_pending = true,
@@ -633,8 +551,8 @@ impl World {
         }
         self.did(process, if clean { "leaves" } else { "dies" }, 0);
         self.processes[process].ended = Some(clean);
-        for item in std::mem::take(&mut self.processes[process].inbox) {
-            self.close(item.copy);
+        for copy in std::mem::take(&mut self.processes[process].copies).into_values() {
+            self.close(copy);
         }
         for job in std::mem::take(&mut self.processes[process].jobs) {
             self.close(job.copy);
@@ -675,7 +593,11 @@ impl Process {
             term_pending: false,
             order: Order::Serve,
             channel: VecDeque::new(),
+            errands: VecDeque::new(),
+            told_at: Mono::ZERO,
+            naps: 0,
             inbox: VecDeque::new(),
+            copies: BTreeMap::new(),
             claims: BTreeMap::new(),
             jobs: Vec::new(),
             tokens: VecDeque::new(),
@@ -689,6 +611,11 @@ impl Process {
 
     const fn has_slot(&self) -> bool {
         self.running < self.nature.terms.concurrency
+    }
+
+    /// Descriptors of connections that came from the master.
+    pub(super) fn descriptors(&self) -> usize {
+        self.copies.len() + self.has()
     }
 
     /// Connections from the master that it has begun with.

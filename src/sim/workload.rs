@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::faults::{Faults, between, pick};
+use crate::engine::giveback::Dispatch;
 use crate::engine::input::Begins;
 use crate::engine::policy::{Binder, Depth, Policy};
 use crate::engine::rng::Rng;
@@ -31,6 +32,8 @@ pub(super) struct Scenario {
     pub(super) connections_max: u32,
     /// Messages that fit into a channel.
     pub(super) channel: usize,
+    /// Errands that fit into a worker's ring.
+    pub(super) errands: usize,
     /// Longest service.
     pub(super) service: Span,
     /// Whether workers receive more than they begin with; only those of concurrency above one.
@@ -57,6 +60,10 @@ pub(super) struct Client {
     pub(super) sends: Option<Mono>,
     /// `None`: it waits for its answer.
     pub(super) hangs_up: Option<Mono>,
+    /// How much it has to ask, if its connection is kept for so long.
+    pub(super) requests: u32,
+    /// How long it thinks at most before it asks again.
+    pub(super) thinks: Span,
 }
 
 /// Time for a pool to become whole again after the last fault: the longest back-off with its
@@ -102,6 +109,7 @@ impl Scenario {
             },
             connections_max: pick(rng, &[1_000, 1_000, 6]),
             channel: pick(rng, &[1, 2, 8, 64]),
+            errands: pick(rng, &[1, 3, 64, 64]),
             service: pick(rng, &[Span::from_us(200), Span::from_ms(3), Span::from_ms(30)]),
             greedy: rng.chance(1, 2),
             keep_alive: rng.chance(1, 2),
@@ -114,6 +122,11 @@ impl Scenario {
             clients,
             listeners,
         }
+    }
+
+    /// Whether connections can come back from workers.
+    pub(super) fn lends(&self) -> bool {
+        self.setup.policy.spreads() && self.setup.dispatch != Dispatch::Connection
     }
 
     /// Whether workers accept for themselves.
@@ -147,8 +160,12 @@ fn draw_setup(rng: &mut Rng) -> Setup {
         ],
     );
     let seats = 1 + rng.below(4);
+    let dispatch =
+        pick(rng, &[Dispatch::Auto, Dispatch::Request, Dispatch::Request, Dispatch::Connection]);
     Setup {
         policy,
+        dispatch,
+        copies_max: pick(rng, &[1_000, 1_000, 1_000, 30]),
         weights: (0..seats).map(|_| pick(rng, &[1, 1, 2, 5])).collect(),
         hold_max: pick(rng, &[1, 2, 5, 20, 1_000]),
         overload: pick(rng, &[Overload::Hold, Overload::Hold, Overload::Reject]),
@@ -171,7 +188,11 @@ fn draw_clients(rng: &mut Rng, least: u64, stay: bool, from: Mono, to: Mono) -> 
         let sends = (!rng.chance(silent, 1_000)).then(|| connects.after(soon));
         let leaves = rng.chance(leaving, 1_000) || sends.is_none() && !stay;
         let after = Span::from_us(rng.below(60_000));
-        Client { connects, sends, hangs_up: leaves.then(|| connects.after(after)) }
+        let requests =
+            if rng.chance(1, 2) { 1 } else { 1 + u32::try_from(rng.below(9)).unwrap_or(0) };
+        let thinks = pick(rng, &[Span::ZERO, Span::from_ms(1), Span::from_ms(40)]);
+        let hangs_up = leaves.then(|| connects.after(after));
+        Client { connects, sends, hangs_up, requests, thinks }
     };
     (0..count).map(one).collect()
 }

@@ -13,7 +13,7 @@ use super::worker::{Process, ProcessId};
 use super::workload::Scenario;
 use crate::engine::rng::Rng;
 use crate::master::host::{Doze, Notice};
-use crate::units::{Mono, Span, Ticket, WorkerId};
+use crate::units::{GiveBack, Mono, Span, Ticket, WorkerId};
 
 /// A world that backend and host share.
 pub(super) type Shared = Rc<RefCell<World>>;
@@ -37,6 +37,8 @@ pub(super) struct World {
     pub(super) posts: Vec<Post>,
     pub(super) notices: VecDeque<Notice>,
     pub(super) doze: Doze,
+    /// What the master's page says of connections that have been answered.
+    pub(super) give_back: GiveBack,
     /// Those that were rung, and nobody has been told of it. The master's is the first.
     pub(super) bells: Vec<bool>,
     /// Objects that may have become ready since the backend last looked.
@@ -93,7 +95,13 @@ struct Replica {
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
     pub(super) post: usize,
-    pub(super) sent: bool,
+    /// Requests that the client has sent.
+    pub(super) asked: u32,
+    /// Those of them that a process has read.
+    pub(super) taken: u32,
+    pub(super) answered: u32,
+    /// When the last request was sent.
+    pub(super) asked_at: Mono,
     pub(super) hung_up: bool,
     /// One side has shut it down.
     pub(super) shut: bool,
@@ -101,12 +109,15 @@ pub(super) struct Connection {
     pub(super) let_go: bool,
     pub(super) copies: u32,
     pub(super) accepted: Option<Mono>,
+    /// Since when the master has been watching it: since it was accepted, or given back.
+    pub(super) watched_since: Mono,
+    /// The master watches it for its next request.
+    pub(super) parked: bool,
     pub(super) ticket: Option<Ticket>,
     /// The master has been told that it is readable.
     pub(super) told: bool,
-    /// The process that began with it.
-    pub(super) begun_by: Option<ProcessId>,
-    pub(super) served: bool,
+    /// The process that has begun with it, and not given it back.
+    pub(super) owner: Option<ProcessId>,
     /// A liar had to do with it: it may be lost.
     pub(super) tainted: bool,
     pub(super) offers: u32,
@@ -163,6 +174,7 @@ impl World {
             posts,
             notices: VecDeque::new(),
             doze: Doze::Awake,
+            give_back: GiveBack::Never,
             bells: vec![false],
             stirred: Vec::new(),
             ledger: Ledger::default(),
@@ -312,10 +324,22 @@ impl World {
 
     fn sends(&mut self, index: usize) {
         let connection = &mut self.connections[index];
-        if connection.ended.is_none() && !connection.hung_up {
-            connection.sent = true;
+        let over = connection.ended.is_some() || connection.shut;
+        if !over && !connection.hung_up {
+            connection.asked += 1;
+            connection.asked_at = self.now;
             self.trace.did(self.now, Who::Client, "sends", index as u64);
             self.stir(Object::Connection(index));
+        }
+    }
+
+    /// A client has its answers. It may have more to ask.
+    pub(super) fn is_answered(&mut self, index: usize, answers: u32) {
+        self.connections[index].answered += answers;
+        let Some(client) = self.scenario.clients.get(index).copied() else { return };
+        if self.connections[index].asked < client.requests {
+            let pause = between(&mut self.rng, Span::ZERO, client.thinks);
+            self.plan_in(pause, Happening::Sends(index));
         }
     }
 
@@ -339,6 +363,7 @@ impl World {
     pub(super) fn accept(&mut self, post: usize) -> Option<usize> {
         let index = self.posts[post].backlog.pop_front()?;
         self.connections[index].accepted = Some(self.now);
+        self.connections[index].watched_since = self.now;
         Some(index)
     }
 
@@ -346,7 +371,7 @@ impl World {
         match object {
             Object::Connection(index) => {
                 let connection = &self.connections[index];
-                connection.sent || connection.hung_up || connection.shut
+                connection.has_input() || connection.hung_up || connection.shut
             }
             Object::Ending(process) => self.processes[process].ended.is_some(),
             Object::Output(process) => {
@@ -464,19 +489,35 @@ impl Post {
 }
 
 impl Connection {
+    /// Whether there is something to read.
+    pub(super) const fn has_input(&self) -> bool {
+        self.taken < self.asked
+    }
+
+    /// Reads all that is there. Returns how many requests.
+    pub(super) fn take_input(&mut self) -> u32 {
+        let requests = self.asked - self.taken;
+        self.taken = self.asked;
+        requests
+    }
+
     const fn new(post: usize) -> Self {
         Self {
             post,
-            sent: false,
+            asked: 0,
+            taken: 0,
+            answered: 0,
+            asked_at: Mono::ZERO,
             hung_up: false,
             shut: false,
             let_go: false,
             copies: 0,
             accepted: None,
+            watched_since: Mono::ZERO,
+            parked: false,
             ticket: None,
             told: false,
-            begun_by: None,
-            served: false,
+            owner: None,
             tainted: false,
             offers: 0,
             ended: None,

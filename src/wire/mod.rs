@@ -3,6 +3,7 @@
 
 #[cfg(feature = "master")]
 pub mod control;
+pub mod errand;
 pub mod link;
 pub mod parcel;
 pub mod token;

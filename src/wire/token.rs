@@ -34,6 +34,14 @@ pub enum Say {
         /// Microseconds from the claim, or from the last `Resumed`, to here.
         service_us: u32,
     },
+    /// All that was asked is answered, and nothing more has come: it is yours again.
+    Idle {
+        /// Which connection.
+        ticket: Ticket,
+        /// Microseconds from the claim, or from the last `Resumed`, to the last answer's end; 0
+        /// when a `Done` has told.
+        service_us: u32,
+    },
     /// Its client owes bytes; nothing runs.
     Waiting(Ticket),
     /// The bytes came; its request runs.
@@ -54,6 +62,7 @@ const RESUMED: u8 = 5;
 const PINNED: u8 = 6;
 const CLOSED: u8 = 7;
 const MISSED: u8 = 8;
+const IDLE: u8 = 9;
 
 /// Words that no honest worker writes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -68,6 +77,7 @@ impl Token {
             Say::Hello => (HELLO, Ticket { slot: 0, generation: 0 }, 0),
             Say::Claimed { ticket, transit_us } => (CLAIMED, ticket, transit_us),
             Say::Done { ticket, service_us } => (DONE, ticket, service_us),
+            Say::Idle { ticket, service_us } => (IDLE, ticket, service_us),
             Say::Waiting(ticket) => (WAITING, ticket, 0),
             Say::Resumed(ticket) => (RESUMED, ticket, 0),
             Say::Pinned(ticket) => (PINNED, ticket, 0),
@@ -92,6 +102,7 @@ impl Token {
             (HELLO, 0) if ticket_word == 0 => Say::Hello,
             (CLAIMED, transit_us) => Say::Claimed { ticket, transit_us },
             (DONE, service_us) => Say::Done { ticket, service_us },
+            (IDLE, service_us) => Say::Idle { ticket, service_us },
             (WAITING, 0) => Say::Waiting(ticket),
             (RESUMED, 0) => Say::Resumed(ticket),
             (PINNED, 0) => Say::Pinned(ticket),
@@ -116,6 +127,7 @@ mod tests {
             Say::Hello,
             Say::Claimed { ticket, transit_us: 7 },
             Say::Done { ticket, service_us: u32::MAX },
+            Say::Idle { ticket, service_us: 1 },
             Say::Waiting(ticket),
             Say::Resumed(ticket),
             Say::Pinned(ticket),
@@ -129,7 +141,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_decodes_is_written_no_other_way(head: u64, ticket: u64, kind in 0_u64..10) {
+        fn whatever_decodes_is_written_no_other_way(head: u64, ticket: u64, kind in 0_u64..11) {
             for words in [[head, ticket], [head & !0xffff_ff00 & !0xff | kind, ticket]] {
                 if let Ok(token) = Token::decode(words) {
                     prop_assert_eq!(token.encode(), words);

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use super::link::{Link, Offer, micros};
+use super::link::{Claimed, Link, micros};
 use crate::sys::{clock, socket};
 use crate::units::{Errno, ListenerId, Mono, Span, Ticket};
 use crate::wire::token::Say;
@@ -30,9 +30,9 @@ enum Origin {
 
 impl<'worker> Connection<'worker> {
     /// A connection that is claimed already.
-    pub(super) fn claimed(link: &'worker mut Link, offer: Offer) -> Self {
-        let origin = Origin::Master(offer.ticket);
-        Self::new(link, offer.socket, origin, offer.listener, clock::monotonic())
+    pub(super) fn claimed(link: &'worker mut Link, claimed: Claimed) -> Self {
+        let origin = Origin::Master(claimed.ticket);
+        Self::new(link, claimed.socket, origin, claimed.listener, clock::monotonic())
     }
 
     pub(super) fn accepted(link: &'worker mut Link, socket: OwnedFd, listener: ListenerId) -> Self {

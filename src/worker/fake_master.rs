@@ -9,9 +9,10 @@ use crate::limits::TOKEN_RING;
 use crate::shm::claim::{self, Settled};
 use crate::shm::layout::{MasterPage, Order, WorkerPage};
 use crate::shm::map::{Mapped, ReadOnly, Writable};
-use crate::shm::ring;
+use crate::shm::ring::{self, Ring};
 use crate::sys::{eventfd, scm, socket};
-use crate::units::{Generation, PoolId, SeatId, Ticket, WorkerId};
+use crate::units::{Generation, GiveBack, PoolId, SeatId, Ticket, WorkerId};
+use crate::wire::errand::Errand;
 use crate::wire::link::{Note, Sharing};
 use crate::wire::parcel::{Header, Kind};
 use crate::wire::token::{Say, Token};
@@ -57,6 +58,26 @@ impl FakeMaster {
         self.send(Kind::Offer, &[ticket], &[connection.as_fd()]);
     }
 
+    /// Offers a connection that the worker has a copy of.
+    pub(crate) fn offer_again(&self, ticket: Ticket) {
+        claim::offer(&self.theirs, ticket);
+        self.errand(Errand::Offer(ticket));
+    }
+
+    /// Writes an errand, and wakes the worker if it sleeps.
+    pub(crate) fn errand(&self, errand: Errand) {
+        let ring = Ring::to_worker(&self.page, 5, &self.theirs).unwrap();
+        ring.push(errand.encode()).unwrap();
+        if ring::napping(&self.theirs).is_some() {
+            self.send(Kind::Look, &[], &[] as &[OwnedFd]);
+        }
+    }
+
+    /// Tells the worker what to do with connections that it has answered.
+    pub(crate) fn wants_back(&self, give_back: GiveBack) {
+        self.page.give_back.store(give_back as u32, Relaxed);
+    }
+
     /// Takes an offer back; false when it is claimed.
     pub(crate) fn recall(&self, ticket: Ticket) -> bool {
         claim::recall(&self.theirs, ticket) == Settled::Back
@@ -71,7 +92,8 @@ impl FakeMaster {
     /// What the worker has said since the last call.
     pub(crate) fn heard(&self) -> Vec<Say> {
         let mut words = Vec::new();
-        ring::drain(&self.theirs, &self.page.berths[5], TOKEN_RING, &mut words).unwrap();
+        let ring = Ring::to_master(&self.theirs, &self.page.berths[5]);
+        ring.drain(TOKEN_RING, &mut words).unwrap();
         words.into_iter().map(|words| Token::decode(words).unwrap().say).collect()
     }
 

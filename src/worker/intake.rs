@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::WorkerError;
-use super::link::{Delivery, Link, Offer};
+use super::link::{Claimed, Delivery, Link};
 use crate::shm::layout::Order;
 use crate::sys::epoll::{EpollFlags, Events, Set};
 use crate::sys::scm::Patience;
@@ -14,8 +14,8 @@ use crate::wire::link::Sharing;
 /// A connection to serve.
 #[derive(Debug)]
 pub(super) enum Arrival {
-    /// The master offered it, and it is claimed.
-    Offered(Offer),
+    /// The master offered it.
+    Claimed(Claimed),
     /// This worker accepted it.
     Accepted(OwnedFd, ListenerId),
 }
@@ -78,18 +78,18 @@ impl Intake {
                 Self::Channel | Self::Listeners(_) => Patience::Now,
             };
             match link.receive(patience)? {
-                Delivery::Offer(offer) if link.claim(offer.ticket, clock::monotonic()) => {
-                    return Ok(Some(Arrival::Offered(offer)));
-                }
-                // It was taken back.
-                Delivery::Offer(_) => continue,
+                Delivery::Offer(ticket) => match link.claim(ticket, clock::monotonic()) {
+                    Some(claimed) => return Ok(Some(Arrival::Claimed(claimed))),
+                    // It was taken back.
+                    None => continue,
+                },
                 Delivery::Look => continue,
                 Delivery::Gone => return Ok(None),
                 Delivery::Nothing if draining => return Ok(None),
                 Delivery::Nothing => {}
             }
             if let Self::Listeners(listeners) = self
-                && let Some(arrival) = listeners.next()?
+                && let Some(arrival) = listeners.next(link)?
             {
                 return Ok(Some(arrival));
             }
@@ -99,7 +99,7 @@ impl Intake {
 
 impl Listeners {
     /// A connection of a listener, or nothing when the channel wants attention.
-    fn next(&mut self) -> Result<Option<Arrival>, WorkerError> {
+    fn next(&mut self, link: &Link) -> Result<Option<Arrival>, WorkerError> {
         for _ in 0..self.sockets.len() {
             let index = self.next % self.sockets.len();
             self.next = index + 1;
@@ -109,7 +109,12 @@ impl Listeners {
                 return Ok(Some(Arrival::Accepted(socket, listener)));
             }
         }
-        match self.set.wait(None, &mut self.events) {
+        if !link.nap() {
+            return Ok(None);
+        }
+        let woken = self.set.wait(None, &mut self.events);
+        link.wake();
+        match woken {
             Ok(()) | Err(Errno(libc::EINTR)) => Ok(None),
             Err(errno) => Err(WorkerError::Wait(errno)),
         }

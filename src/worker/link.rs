@@ -1,23 +1,29 @@
 //! The worker's end of everything that it shares with its master: the channel that descriptors
 //! come through, the pages, the bell. It keeps the order that makes a connection safe: claim
-//! before the first read, done after the last byte of the answer, closed at the end.
+//! before the first read, done or idle after the last byte of the answer, closed at the end.
+//!
+//! A descriptor comes once; here it stays, whosever the connection is, until it ends. What is
+//! offered afterwards is only named, in the errands that the master writes.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::limits::{CONCURRENCY_MAX, WORKER_SPARE_DESCRIPTORS};
+use super::copies::Copies;
+use crate::limits::{CONCURRENCY_MAX, ERRAND_RING, TICKETS_MAX, WORKER_SPARE_DESCRIPTORS};
 use crate::shm::claim;
 use crate::shm::layout::{Berth, LAYOUT, MAGIC, MasterPage, Order, WorkerPage};
 use crate::shm::map::{MapError, Mapped, ReadOnly, Writable};
-use crate::shm::ring::{self, Bell, Words};
+use crate::shm::ring::{self, Bell, Overrun, Ring, Urgency, Words};
 use crate::sys::affinity::{self, PinError};
 use crate::sys::eventfd;
 use crate::sys::fd::{self, io_error};
 use crate::sys::rlimit::{self, Resource};
 use crate::sys::scm::{self, Incoming, Patience};
 use crate::sys::spawn::FIRST_FD;
-use crate::units::{Errno, ListenerId, Mono, Span, Ticket};
+use crate::units::{Errno, GiveBack, ListenerId, Mono, Span, Ticket};
+use crate::wire::errand::{BadErrand, Errand};
 use crate::wire::link::{BadNote, Note, VARIABLE, position};
 use crate::wire::parcel::{self, BadParcel, Header, Kind};
 use crate::wire::token::{Say, Token};
@@ -31,19 +37,25 @@ pub struct Link {
     master: Mapped<MasterPage, ReadOnly>,
     own: Mapped<WorkerPage, Writable>,
     listeners: Vec<OwnedFd>,
-    /// Offers that came together and have not been asked for.
-    received: VecDeque<Offer>,
+    /// Connections that the master may offer without sending them, and those on offer.
+    copies: Copies,
+    /// Offers that have not been asked for.
+    offers: VecDeque<Ticket>,
+    /// Errands that were read together and have not been run.
+    errands: VecDeque<Words>,
     /// Tokens that found the ring full, in order; they go before any other.
     unsaid: VecDeque<Words>,
+    /// The master's sleep that this worker last rang for.
+    rung: Option<u32>,
     connections: u32,
+    busy_since: Mono,
     idle_since: Mono,
 }
 
-/// A connection that the master offers. It is not ours before it is claimed, and the master may
-/// take it back until then. It has a copy even a moment longer: `shutdown` before `close`, or the
-/// client waits for the end.
+/// A connection that is ours. Others have copies of it: `shutdown` before `close`, or the client
+/// waits for the end.
 #[derive(Debug)]
-pub struct Offer {
+pub struct Claimed {
     /// The connection's number.
     pub ticket: Ticket,
     /// The connection: blocking, close-on-exec.
@@ -55,13 +67,22 @@ pub struct Offer {
 /// What was in the channel.
 #[derive(Debug)]
 pub enum Delivery {
-    /// A connection.
-    Offer(Offer),
+    /// A connection, to be claimed when it can be begun with.
+    Offer(Ticket),
     /// Only a wake-up: look at [`Link::order`].
     Look,
     /// Nothing at the moment.
     Nothing,
     /// The master is gone.
+    Gone,
+}
+
+/// What a message was.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Letter {
+    Offers,
+    Look,
+    Nothing,
     Gone,
 }
 
@@ -104,6 +125,15 @@ pub enum LinkError {
     /// The channel had what no master sends.
     #[error(transparent)]
     Parcel(#[from] BadParcel),
+    /// A ticket is beyond the table.
+    #[error("ticket {0} is beyond the table: build dispatchd and this program from one version")]
+    Ticket(Ticket),
+    /// The ring had what no master writes.
+    #[error(transparent)]
+    Errand(#[from] BadErrand),
+    /// The ring is impossible.
+    #[error(transparent)]
+    Overrun(#[from] Overrun),
     /// Descriptors were lost on the way.
     #[error("connections were lost on their way here: the limit of open files was reached")]
     Truncated,
@@ -140,16 +170,20 @@ impl Link {
             own,
             listeners,
             note,
-            received: VecDeque::new(),
+            copies: Copies::default(),
+            offers: VecDeque::new(),
+            errands: VecDeque::new(),
             unsaid: VecDeque::new(),
+            rung: None,
             connections: 0,
+            busy_since: Mono::ZERO,
             idle_since: Mono::ZERO,
         })
     }
 
     /// A link to a master that is part of the test.
     #[cfg(test)]
-    pub(super) const fn for_test(
+    pub(super) fn for_test(
         note: Note,
         channel: OwnedFd,
         bell: OwnedFd,
@@ -164,9 +198,13 @@ impl Link {
             master,
             own,
             listeners,
-            received: VecDeque::new(),
+            copies: Copies::default(),
+            offers: VecDeque::new(),
+            errands: VecDeque::new(),
             unsaid: VecDeque::new(),
+            rung: None,
             connections: 0,
+            busy_since: Mono::ZERO,
             idle_since: Mono::ZERO,
         }
     }
@@ -208,15 +246,118 @@ impl Link {
     /// The next connection that the master offers, to be claimed when it can be begun with.
     ///
     /// # Errors
-    /// When the channel fails, or holds what no master sends.
+    /// When the channel fails, or it or the ring holds what no master sends.
     pub fn receive(&mut self, patience: Patience) -> Result<Delivery, LinkError> {
-        if let Some(offer) = self.received.pop_front() {
-            return Ok(Delivery::Offer(offer));
+        self.run_errands()?;
+        if let Some(ticket) = self.offers.pop_front() {
+            return Ok(Delivery::Offer(ticket));
         }
+        let letter = match patience {
+            Patience::Wait if !self.nap() => return Ok(Delivery::Look),
+            Patience::Wait | Patience::Now => self.open_letter(patience),
+        };
+        self.wake();
+        Ok(match letter? {
+            Letter::Offers => self.offers.pop_front().map_or(Delivery::Look, Delivery::Offer),
+            Letter::Look => Delivery::Look,
+            Letter::Nothing => Delivery::Nothing,
+            Letter::Gone => Delivery::Gone,
+        })
+    }
+
+    /// Makes an offered connection ours. To be called before its first byte is read. `None` when
+    /// the master has taken it back: then it is another's.
+    pub fn claim(&mut self, ticket: Ticket, now: Mono) -> Option<Claimed> {
+        if !self.copies.has(ticket) || !claim::claim(&self.own, ticket) {
+            self.say(Say::Missed(ticket));
+            return None;
+        }
+        let socket = self.copies.take(ticket)?;
+        self.opened();
+        let transit_us = self.transit_us(ticket, now);
+        self.say(Say::Claimed { ticket, transit_us });
+        Some(Claimed { ticket, socket, listener: self.listener_of(ticket) })
+    }
+
+    /// Whether a connection that has been answered goes back to the master now, which
+    /// [`Link::keep_copy`] and [`Say::Idle`] do. `leaving` is whether this worker is to end.
+    pub fn gives_back(&self, leaving: bool) -> bool {
+        match GiveBack::from_word(self.master.give_back.load(Relaxed)) {
+            GiveBack::Never => false,
+            GiveBack::WhenLeaving => leaving,
+            GiveBack::Always => true,
+        }
+    }
+
+    /// Keeps our copy of a connection that is not ours any more: all that was asked is answered,
+    /// the answer's last byte is in the kernel, and nothing that came after it has been read.
+    /// [`Say::Idle`] is to follow, and without a claim it is not to be touched again.
+    pub fn keep_copy(&mut self, ticket: Ticket, socket: OwnedFd) {
+        self.copies.put(ticket, socket);
+        self.closed();
+    }
+
+    /// Whether the master has written anything that [`Link::receive`] has not taken in.
+    pub fn has_errands(&self) -> bool {
+        !self.errands.is_empty() || self.ring().is_some_and(|ring| ring.has_tokens())
+    }
+
+    /// Says that this worker is about to sleep, until [`Link::wake`]. False when it must not, since
+    /// the master has written something meanwhile.
+    #[must_use = "whoever sleeps over errands is not woken for them"]
+    pub fn nap(&self) -> bool {
+        ring::nap(&self.own);
+        let free = !self.has_errands();
+        if !free {
+            self.wake();
+        }
+        free
+    }
+
+    /// Says that this worker is awake.
+    pub fn wake(&self) {
+        ring::wake(&self.own);
+    }
+
+    /// Runs what the master has written.
+    fn run_errands(&mut self) -> Result<(), LinkError> {
+        let Self { own, master, errands, note, .. } = self;
+        if let Some(ring) = Ring::to_worker(master, note.worker.index(), own) {
+            ring.drain(ERRAND_RING, errands)?;
+        }
+        while let Some(words) = self.errands.pop_front() {
+            match Errand::decode(words)? {
+                Errand::Offer(ticket) => {
+                    self.fetch(ticket)?;
+                    self.offers.push_back(ticket);
+                }
+                Errand::Forget(ticket) => {
+                    self.fetch(ticket)?;
+                    drop(self.copies.take(ticket));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An errand may be read before the message that brought its connection. What was sent after
+    /// the errand may be newer than it: no more is read than is needed.
+    fn fetch(&mut self, ticket: Ticket) -> Result<(), LinkError> {
+        while !self.copies.has(ticket) {
+            match self.open_letter(Patience::Now)? {
+                Letter::Offers | Letter::Look => {}
+                Letter::Nothing | Letter::Gone => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads one message: what is in it joins the copies and the offers.
+    fn open_letter(&mut self, patience: Patience) -> Result<Letter, LinkError> {
         let message = match scm::recv_parcel(self.channel.as_fd(), patience) {
             Ok(Incoming::Parcel(message)) => message,
-            Ok(Incoming::Empty) => return Ok(Delivery::Nothing),
-            Ok(Incoming::EndOfStream) | Err(Errno(libc::ECONNRESET)) => return Ok(Delivery::Gone),
+            Ok(Incoming::Empty) => return Ok(Letter::Nothing),
+            Ok(Incoming::EndOfStream) | Err(Errno(libc::ECONNRESET)) => return Ok(Letter::Gone),
             Err(errno) => return Err(LinkError::Receive(errno)),
         };
         if message.truncated {
@@ -224,50 +365,43 @@ impl Link {
         }
         let (header, tickets) = Header::decode(&message.words, message.fds.len())?;
         match header.kind {
-            Kind::Look => return Ok(Delivery::Look),
+            Kind::Look => return Ok(Letter::Look),
             Kind::Offer => {}
         }
         for (ticket, socket) in parcel::tickets(tickets).zip(message.fds) {
-            let listener = self.listener_of(ticket);
-            self.received.push_back(Offer { ticket, socket, listener });
+            if TICKETS_MAX <= ticket.slot {
+                return Err(LinkError::Ticket(ticket));
+            }
+            self.copies.put(ticket, socket);
+            self.offers.push_back(ticket);
         }
-        Ok(self.received.pop_front().map_or(Delivery::Look, Delivery::Offer))
+        Ok(Letter::Offers)
     }
 
-    /// Makes an offered connection ours. To be called before its first byte is read. False when the
-    /// master has taken it back: then it is another's, and not to be touched; dropping our copy
-    /// does it no harm.
-    #[must_use = "a connection that is not ours must not be touched"]
-    pub fn claim(&mut self, ticket: Ticket, now: Mono) -> bool {
-        if !claim::claim(&self.own, ticket) {
-            self.say(Say::Missed(ticket));
-            return false;
-        }
-        let transit_us = if self.own.board.busy_since_ns.load(Relaxed) == 0 {
-            let offered_at = self.card_time(ticket);
-            // A worker that was idle before the offer was made measures the way; any other
-            // measures itself.
-            if self.idle_since <= offered_at { micros(now.since(offered_at)).max(1) } else { 0 }
-        } else {
-            0
-        };
-        self.opened();
-        self.say(Say::Claimed { ticket, transit_us });
-        true
+    /// Microseconds since the offer, if that is what it took to come here: a worker that was idle
+    /// before the offer was made measures the way; any other measures itself.
+    fn transit_us(&self, ticket: Ticket, now: Mono) -> u32 {
+        let offered_at = self.card_time(ticket);
+        let idle = self.own.board.busy_since_ns.load(Relaxed) == 0;
+        if idle && self.idle_since <= offered_at { micros(now.since(offered_at)).max(1) } else { 0 }
     }
 
     /// Says something about a connection, or hello.
     pub fn say(&mut self, say: Say) {
-        self.note_token(say);
-        self.ring_if_needed();
+        self.say_all(&[say]);
     }
 
     /// Says several things, with one look at the bell.
     pub fn say_all(&mut self, says: &[Say]) {
+        let mut urgency = Urgency::Whenever;
         for say in says {
             self.note_token(*say);
+            // Somebody has to watch for the next request.
+            if let Say::Idle { .. } = say {
+                urgency = Urgency::Now;
+            }
         }
-        self.ring_if_needed();
+        self.ring_if_needed(urgency);
     }
 
     /// What the master wants of this worker.
@@ -307,21 +441,24 @@ impl Link {
     /// A request begins.
     pub fn began(&mut self, now: Mono) {
         self.own.board.busy_since_ns.store(now.as_ns().max(1), Relaxed);
+        self.busy_since = now;
         add_one(&self.own.board.started);
     }
 
     /// A request has been answered.
     pub fn ended(&mut self, now: Mono) {
-        add_one(&self.own.board.finished);
-        self.own.board.busy_since_ns.store(0, Relaxed);
+        let board = &self.own.board;
+        add_one(&board.finished);
+        add(&board.busy_ns, now.since(self.busy_since).as_ns());
+        board.busy_since_ns.store(0, Relaxed);
         self.idle_since = now;
     }
 
     /// Pushes what found the ring full before; true when nothing is left.
     pub fn flush(&mut self) -> bool {
-        let berth = &self.master.berths[self.note.worker.index()];
+        let ring = Ring::to_master(&self.own, &self.master.berths[self.note.worker.index()]);
         while let Some(words) = self.unsaid.front() {
-            if ring::push(&self.own, berth, *words).is_err() {
+            if ring.push(*words).is_err() {
                 return false;
             }
             self.unsaid.pop_front();
@@ -331,17 +468,23 @@ impl Link {
 
     fn note_token(&mut self, say: Say) {
         let words = Token { pool: self.note.pool, say }.encode();
-        if !self.flush() || ring::push(&self.own, self.berth(), words).is_err() {
+        if !self.flush() || Ring::to_master(&self.own, self.berth()).push(words).is_err() {
             self.unsaid.push_back(words);
         }
     }
 
-    fn ring_if_needed(&self) {
-        match ring::after_push(&self.own, self.berth(), &self.master) {
+    fn ring_if_needed(&mut self, urgency: Urgency) {
+        let Self { own, master, rung, note, .. } = self;
+        let ring = Ring::to_master(own, &master.berths[note.worker.index()]);
+        match ring::after_push(ring, master, urgency, rung) {
             Bell::Silent => {}
             // It fails only when the master is gone, which the channel tells.
             Bell::Ring => eventfd::ring(&self.bell.as_fd()).unwrap_or_default(),
         }
+    }
+
+    fn ring(&self) -> Option<Ring<'_>> {
+        Ring::to_worker(&self.master, self.note.worker.index(), &self.own)
     }
 
     fn berth(&self) -> &Berth {
@@ -365,6 +508,11 @@ pub(super) fn micros(span: Span) -> u32 {
     u32::try_from(span.as_us()).unwrap_or(u32::MAX)
 }
 
-fn add_one(counter: &std::sync::atomic::AtomicU64) {
-    counter.store(counter.load(Relaxed).wrapping_add(1), Relaxed);
+fn add_one(counter: &AtomicU64) {
+    add(counter, 1);
+}
+
+/// Nobody else writes it: no atomic addition is needed.
+fn add(counter: &AtomicU64, number: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(number), Relaxed);
 }

@@ -15,6 +15,7 @@
 //! A program with a loop of its own uses [`Link`] instead, as the built-in server does.
 
 mod connection;
+mod copies;
 #[cfg(test)]
 pub(crate) mod fake_master;
 mod intake;
@@ -24,7 +25,7 @@ use std::fmt;
 
 pub use self::connection::Connection;
 use self::intake::{Arrival, Intake};
-pub use self::link::{Delivery, Link, LinkError, Offer};
+pub use self::link::{Claimed, Delivery, Link, LinkError};
 pub use crate::shm::layout::Order;
 use crate::sys::affinity::PinError;
 use crate::sys::fd::io_error;
@@ -81,7 +82,9 @@ impl Worker {
     /// When the link breaks.
     pub fn next_connection(&mut self) -> Result<Option<Connection<'_>>, WorkerError> {
         match self.intake.next(&mut self.link)? {
-            Some(Arrival::Offered(offer)) => Ok(Some(Connection::claimed(&mut self.link, offer))),
+            Some(Arrival::Claimed(claimed)) => {
+                Ok(Some(Connection::claimed(&mut self.link, claimed)))
+            }
             Some(Arrival::Accepted(socket, listener)) => {
                 Ok(Some(Connection::accepted(&mut self.link, socket, listener)))
             }

@@ -14,14 +14,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use dispatchd::limits::VIOLATIONS_MAX;
 use dispatchd::shm::layout::{MasterPage, WorkerPage};
 use dispatchd::shm::map::{Mapped, ReadOnly, Writable};
-use dispatchd::shm::ring;
+use dispatchd::shm::ring::{self, Ring};
 use dispatchd::sys::clock::monotonic;
 use dispatchd::sys::scm::Patience;
 use dispatchd::sys::socket;
 use dispatchd::units::{SeatId, Ticket};
 use dispatchd::wire::link::{Note, VARIABLE};
 use dispatchd::wire::token::Say;
-use dispatchd::worker::{Delivery, Link, Offer, Worker};
+use dispatchd::worker::{Claimed, Delivery, Link, Worker};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::confine::{forbid_io_uring, obey_limits};
@@ -148,18 +148,17 @@ fn liar(lie: &str) {
             repeat(|| link.say(Say::Done { ticket, service_us: 1 }));
         }
         "stale" => {
-            let offer = next_offer(&mut link);
-            let Ticket { slot, generation } = offer.ticket;
+            let Ticket { slot, generation } = next_offer(&mut link);
             let ticket = Ticket { slot, generation: generation.wrapping_add(1) };
             repeat(|| link.say(Say::Claimed { ticket, transit_us: 1 }));
             wait_for_the_end();
         }
         "twice" => {
-            let offer = next_offer(&mut link);
-            assert!(link.claim(offer.ticket, monotonic()), "nobody recalls it");
-            answer(&offer);
-            link.say(Say::Done { ticket: offer.ticket, service_us: 1 });
-            repeat(|| link.say(Say::Done { ticket: offer.ticket, service_us: 1 }));
+            let ticket = next_offer(&mut link);
+            let claimed = link.claim(ticket, monotonic()).expect("nobody recalls it");
+            answer(&claimed);
+            link.say(Say::Done { ticket, service_us: 1 });
+            repeat(|| link.say(Say::Done { ticket, service_us: 1 }));
             wait_for_the_end();
         }
         "deaf" => {}
@@ -194,7 +193,8 @@ impl Pages {
     }
 
     fn push(&self, words: ring::Words) {
-        ring::push(&self.own, &self.master.berths[self.note.worker.index()], words).unwrap();
+        let berth = &self.master.berths[self.note.worker.index()];
+        Ring::to_master(&self.own, berth).push(words).unwrap();
     }
 }
 
@@ -204,18 +204,18 @@ fn wait_for_an_offer(link: &Link) {
     poll(&mut [PollFd::new(link.channel(), PollFlags::POLLIN)], PollTimeout::NONE).unwrap();
 }
 
-fn next_offer(link: &mut Link) -> Offer {
+fn next_offer(link: &mut Link) -> Ticket {
     loop {
         match link.receive(Patience::Wait).unwrap() {
-            Delivery::Offer(offer) => return offer,
+            Delivery::Offer(ticket) => return ticket,
             Delivery::Look | Delivery::Nothing => {}
             Delivery::Gone => wait_for_the_end(),
         }
     }
 }
 
-fn answer(offer: &Offer) {
-    let mut stream = std::fs::File::from(offer.socket.try_clone().unwrap());
+fn answer(claimed: &Claimed) {
+    let mut stream = std::fs::File::from(claimed.socket.try_clone().unwrap());
     drop(stream.read(&mut [0; 1024]));
     let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     stream.write_all(answer).unwrap();

@@ -8,6 +8,7 @@ use super::calendar::Calendar;
 use super::server::{Begun, Rest, Server};
 use super::{Costs, Pool};
 use crate::engine::action::{Action, Actions};
+use crate::engine::giveback::Dispatch;
 use crate::engine::input::{Begins, Input, Load, Terms, Word};
 use crate::engine::worker::Patience;
 use crate::engine::{Engine, Overload, Setup};
@@ -75,6 +76,8 @@ impl<'a> Master<'a> {
     pub(super) fn new(trace: &'a Trace, pool: &Pool) -> Self {
         let setup = Setup {
             policy: pool.policy,
+            dispatch: Dispatch::Connection,
+            copies_max: u32::MAX,
             weights: pool.weights.clone(),
             hold_max: u32::MAX,
             overload: Overload::Hold,
@@ -186,7 +189,8 @@ impl<'a> Master<'a> {
     fn tell_loads(&mut self) {
         for at in std::mem::take(&mut self.stirred) {
             let server = &self.servers[at];
-            let load = Load { in_flight: server.in_flight(), connections: server.connections };
+            let (in_flight, connections) = (server.in_flight(), server.connections);
+            let load = Load { in_flight, connections, ..Load::NONE };
             self.step(Input::Load { worker: self.names[at], load });
         }
     }
@@ -211,6 +215,7 @@ impl<'a> Master<'a> {
             Action::CloseListeners
             | Action::Expire(_)
             | Action::Release(_)
+            | Action::GiveBack(_)
             | Action::Spawn { .. }
             | Action::Drain(_)
             | Action::Terminate(_)

@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use super::{Field, Select};
 use crate::units::SeatId;
 
-/// Picks the cheapest seat; among equals the one that was picked longest ago, so that equals take
-/// turns.
+/// Picks the cheapest seat; among equals the favourite, else the one that was picked longest ago,
+/// so that equals take turns.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Least {
     /// Winners by match: the final is at 1, the matches before match `m` at `2m` and `2m + 1`; the
@@ -20,16 +20,22 @@ pub struct Least {
 }
 
 impl Select for Least {
-    fn pick(&mut self, field: &mut Field) -> Option<SeatId> {
+    fn pick(&mut self, field: &mut Field, favourite: Option<SeatId>) -> Option<SeatId> {
         if self.picked_at.len() != field.len() {
             self.draw_up(field);
         }
         while let Some(seat) = field.take_changed() {
             self.replay(field, seat.0);
         }
-        let winner = *self.winners.get(1)?;
-        if field.costs()[usize::from(winner)] == Field::BARRED {
+        let mut winner = *self.winners.get(1)?;
+        let least = field.costs()[usize::from(winner)];
+        if least == Field::BARRED {
             return None;
+        }
+        if let Some(SeatId(favourite)) = favourite
+            && field.costs().get(usize::from(favourite)) == Some(&least)
+        {
+            winner = favourite;
         }
         self.picks += 1;
         self.picked_at[usize::from(winner)] = self.picks;
@@ -87,15 +93,27 @@ mod tests {
         }
         let mut selector = Least::default();
         let picks: Vec<_> =
-            (0..4).filter_map(|_| selector.pick(&mut field)).map(|seat| seat.0).collect();
+            (0..4).filter_map(|_| selector.pick(&mut field, None)).map(|seat| seat.0).collect();
         assert_eq!(picks, [1, 2, 1, 2]);
         field.bar(SeatId(1));
         field.bar(SeatId(2));
-        assert_eq!(selector.pick(&mut field), Some(SeatId(0)));
+        assert_eq!(selector.pick(&mut field, None), Some(SeatId(0)));
         field.bar(SeatId(0));
         field.bar(SeatId(3));
-        assert_eq!(selector.pick(&mut field), None);
-        assert_eq!(Least::default().pick(&mut Field::new(0)), None);
+        assert_eq!(selector.pick(&mut field, None), None);
+        assert_eq!(Least::default().pick(&mut Field::new(0), None), None);
+    }
+
+    #[test]
+    fn among_equals_the_favourite_is_picked_and_it_costs_nobody_else_a_turn() {
+        let mut field = Field::new(3);
+        for (seat, load) in [(0, 1), (1, 1), (2, 2)] {
+            field.admit(SeatId(seat), load, 0);
+        }
+        let mut selector = Least::default();
+        for (favourite, picked) in [(1, 1), (1, 1), (2, 0), (0, 0), (9, 1)] {
+            assert_eq!(selector.pick(&mut field, Some(SeatId(favourite))), Some(SeatId(picked)));
+        }
     }
 
     #[test]
@@ -104,7 +122,7 @@ mod tests {
         field.set_weight(SeatId(0), 3);
         field.admit(SeatId(0), 2, 0);
         field.admit(SeatId(1), 1, 0);
-        assert_eq!(Least::default().pick(&mut field), Some(SeatId(0)));
+        assert_eq!(Least::default().pick(&mut field, None), Some(SeatId(0)));
     }
 
     #[test]
@@ -122,7 +140,7 @@ mod tests {
                     }
                 }
                 let least = field.costs().iter().copied().min().unwrap();
-                let picked = selector.pick(&mut field);
+                let picked = selector.pick(&mut field, None);
                 match picked {
                     Some(seat) => assert_eq!(field.costs()[seat.index()], least),
                     None => assert_eq!(least, Field::BARRED),

@@ -77,6 +77,15 @@ impl Policy {
         }
     }
 
+    /// Whether requests can be dispatched each for itself. In turn, whoever is next, that is worse
+    /// than not at all (scheduling.md, T5), and where the kernel chooses there is nobody to do it.
+    pub const fn spreads(self) -> bool {
+        match self {
+            Self::Least | Self::Jbsq(_) => true,
+            Self::RoundRobin | Self::Weighted | Self::Shared | Self::Reuseport => false,
+        }
+    }
+
     /// Whether it looks at the workers' own accounts.
     pub const fn reads_loads(self) -> bool {
         match self {
@@ -99,8 +108,9 @@ impl Policy {
 
 /// Picks one seat of the field.
 pub trait Select {
-    /// The seat that gets the next connection; `None` when nobody may be picked.
-    fn pick(&mut self, field: &mut Field) -> Option<SeatId>;
+    /// The seat that gets the next connection; `None` when nobody may be picked. Where that is all
+    /// the same to the policy, it is the `favourite`: whoever served this connection last.
+    fn pick(&mut self, field: &mut Field, favourite: Option<SeatId>) -> Option<SeatId>;
 }
 
 /// The selectors, chosen once at start: a match costs less than a call through a table.
@@ -115,11 +125,11 @@ pub enum Selector {
 }
 
 impl Select for Selector {
-    fn pick(&mut self, field: &mut Field) -> Option<SeatId> {
+    fn pick(&mut self, field: &mut Field, favourite: Option<SeatId>) -> Option<SeatId> {
         match self {
-            Self::RoundRobin(selector) => selector.pick(field),
-            Self::Smooth(selector) => selector.pick(field),
-            Self::Least(selector) => selector.pick(field),
+            Self::RoundRobin(selector) => selector.pick(field, favourite),
+            Self::Smooth(selector) => selector.pick(field, favourite),
+            Self::Least(selector) => selector.pick(field, favourite),
         }
     }
 }

@@ -10,7 +10,7 @@ pub struct RoundRobin {
 }
 
 impl Select for RoundRobin {
-    fn pick(&mut self, field: &mut Field) -> Option<SeatId> {
+    fn pick(&mut self, field: &mut Field, _: Option<SeatId>) -> Option<SeatId> {
         let seat = field.eligible_from(self.next).or_else(|| field.eligible_from(0))?;
         self.next = seat.index() + 1;
         Some(seat)
@@ -30,8 +30,9 @@ mod tests {
             field.admit(SeatId(seat), 9, 9);
         }
         let mut selector = RoundRobin::default();
-        let picks: Vec<_> = (0..6).filter_map(|_| selector.pick(&mut field)).map(|s| s.0).collect();
+        let picks: Vec<_> =
+            (0..6).filter_map(|_| selector.pick(&mut field, None)).map(|s| s.0).collect();
         assert_eq!(picks, [0, 1, 3, 0, 1, 3]);
-        assert_eq!(RoundRobin::default().pick(&mut Field::new(4)), None);
+        assert_eq!(RoundRobin::default().pick(&mut Field::new(4), None), None);
     }
 }

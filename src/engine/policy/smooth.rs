@@ -14,7 +14,7 @@ pub struct Smooth {
 }
 
 impl Select for Smooth {
-    fn pick(&mut self, field: &mut Field) -> Option<SeatId> {
+    fn pick(&mut self, field: &mut Field, _: Option<SeatId>) -> Option<SeatId> {
         self.scores.resize(field.len(), 0);
         // Two plain passes, which the compiler turns into vector code; the assertion below says
         // why nothing can overflow.
@@ -48,7 +48,7 @@ mod tests {
             field.admit(seat, 0, 0);
         }
         let mut selector = Smooth::default();
-        (0..count).filter_map(|_| selector.pick(&mut field)).map(|seat| seat.0).collect()
+        (0..count).filter_map(|_| selector.pick(&mut field, None)).map(|seat| seat.0).collect()
     }
 
     #[test]

@@ -1,0 +1,237 @@
+//! What a process does with a connection that it has begun with: it answers, waits for more, gives
+//! it back, closes it.
+
+use super::faults::{Crash, Sabotage, between, strikes};
+use super::worker::ProcessId;
+use super::world::{Happening, World};
+use crate::master::host::Order;
+use crate::units::{GiveBack, Mono, Span, Ticket};
+use crate::wire::token::Say;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Job {
+    pub(super) connection: usize,
+    pub(super) copy: usize,
+    /// `None`: the process accepted it itself.
+    pub(super) ticket: Option<Ticket>,
+    pub(super) since: Mono,
+    pub(super) stage: Stage,
+    /// Requests that it has read and not answered.
+    pub(super) requests: u32,
+    /// It will not be given back.
+    pub(super) pinned: bool,
+}
+
+/// How far a connection's service got.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stage {
+    /// The first request runs.
+    First,
+    /// Its client owes bytes.
+    Owing,
+    /// It was answered and lives on.
+    Idle,
+    /// A later request runs.
+    Later,
+}
+
+impl Job {
+    pub(super) const fn new(
+        connection: usize,
+        copy: usize,
+        ticket: Option<Ticket>,
+        since: Mono,
+        requests: u32,
+    ) -> Self {
+        let stage = Stage::First;
+        Self { connection, copy, ticket, since, stage, requests, pinned: false }
+    }
+}
+
+impl World {
+    /// The next step of a connection's service.
+    pub(super) fn works(&mut self, process: ProcessId, connection: usize) {
+        if !self.runs(process) {
+            if self.processes[process].ended.is_none() {
+                // It is stopped: later.
+                self.plan_in(Span::from_ms(2), Happening::Works(process, connection));
+            }
+            return;
+        }
+        let jobs = &self.processes[process].jobs;
+        let Some(at) = jobs.iter().position(|job| job.connection == connection) else { return };
+        match jobs[at].stage {
+            Stage::First => self.first_ends(process, at),
+            Stage::Owing => self.client_pays(process, at),
+            Stage::Idle => self.idles(process, at),
+            Stage::Later => {
+                self.processes[process].load.in_flight -= 1;
+                self.answers(process, at);
+                self.rests(process, at, 0);
+            }
+        }
+        self.look_soon(process);
+    }
+
+    /// It waits for the next request of a connection of its own.
+    fn idles(&mut self, process: ProcessId, at: usize) {
+        let connection = self.processes[process].jobs[at].connection;
+        if self.connections[connection].has_input() {
+            let requests = self.connections[connection].take_input();
+            let this = &mut self.processes[process];
+            (this.jobs[at].stage, this.jobs[at].requests) = (Stage::Later, requests);
+            this.load.in_flight += 1;
+            return self.works_later(process, connection);
+        }
+        if self.connections[connection].hung_up || self.rng.chance(1, 8) {
+            let job = self.processes[process].jobs.swap_remove(at);
+            return self.closes(process, job);
+        }
+        self.rests(process, at, 0);
+    }
+
+    /// All that was read is answered: the connection goes back, or its next request is waited for.
+    fn rests(&mut self, process: ProcessId, at: usize, service_us: u32) {
+        let job = self.processes[process].jobs[at];
+        match job.ticket {
+            Some(ticket) if self.is_to_go_back(process, &job) => {
+                if self.processes[process].nature.crash == Some(Crash::Answered) {
+                    return self.dies(process, false);
+                }
+                let job = self.processes[process].jobs.swap_remove(at);
+                self.gives_back(process, job, ticket, service_us);
+            }
+            Some(ticket) if 0 < service_us => {
+                self.processes[process].jobs[at].stage = Stage::Idle;
+                self.says(process, Say::Done { ticket, service_us });
+                self.works_later(process, job.connection);
+            }
+            Some(_) | None => {
+                self.processes[process].jobs[at].stage = Stage::Idle;
+                self.works_later(process, job.connection);
+            }
+        }
+    }
+
+    pub(super) fn is_to_go_back(&self, process: ProcessId, job: &Job) -> bool {
+        let leaving = self.processes[process].order == Order::Drain;
+        let wanted = match self.give_back {
+            GiveBack::Never => false,
+            GiveBack::WhenLeaving => leaving,
+            GiveBack::Always => true,
+        };
+        wanted && !job.pinned && job.ticket.is_some()
+    }
+
+    pub(super) fn gives_back(
+        &mut self,
+        process: ProcessId,
+        job: Job,
+        ticket: Ticket,
+        service_us: u32,
+    ) {
+        self.did(process, "gives back", job.connection as u64);
+        let this = &mut self.processes[process];
+        this.load.connections -= 1;
+        this.copies.insert(ticket, job.copy);
+        self.connections[job.connection].owner = None;
+        self.says(process, Say::Idle { ticket, service_us });
+        if self.sabotage == Some(Sabotage::AnswerLate) && strikes(&mut self.rng, 20) {
+            self.judge_answer(process, job.connection, 1);
+        }
+        if self.processes[process].nature.crash == Some(Crash::GivenBack) {
+            let soon = between(&mut self.rng, Span::ZERO, Span::from_ms(5));
+            self.plan_in(soon, Happening::Dies(process, false));
+        }
+    }
+
+    /// It answers all that it has read of a connection.
+    fn answers(&mut self, process: ProcessId, at: usize) {
+        let job = &mut self.processes[process].jobs[at];
+        let (connection, requests) = (job.connection, std::mem::take(&mut job.requests));
+        self.did(process, "answers", connection as u64);
+        self.judge_answer(process, connection, requests);
+    }
+
+    fn works_later(&mut self, process: ProcessId, connection: usize) {
+        let most = self.processes[process].nature.service;
+        let after = between(&mut self.rng, Span::from_us(50), most);
+        self.plan_in(after, Happening::Works(process, connection));
+    }
+
+    fn first_ends(&mut self, process: ProcessId, at: usize) {
+        let Job { connection, ticket, since, requests, .. } = self.processes[process].jobs[at];
+        let silent = requests == 0;
+        let owes = self.rng.chance(1, 6) || silent && !self.connections[connection].hung_up;
+        let this = &mut self.processes[process];
+        this.running -= 1;
+        this.load.in_flight -= 1;
+        if owes {
+            this.jobs[at].stage = Stage::Owing;
+            self.says_of(process, ticket, Say::Waiting);
+            let after = between(&mut self.rng, Span::from_us(100), Span::from_ms(20));
+            return self.plan_in(after, Happening::Works(process, connection));
+        }
+        self.answers(process, at);
+        let keeps = self.scenario.keep_alive && self.rng.chance(4, 5);
+        let pins = keeps && self.rng.chance(1, 6);
+        let service_us = u32::try_from(self.now.since(since).as_us()).unwrap_or(u32::MAX);
+        if pins {
+            self.says_of(process, ticket, Say::Pinned);
+            self.processes[process].jobs[at].pinned = true;
+            self.rests(process, at, 0);
+        } else if keeps {
+            self.rests(process, at, service_us.max(1));
+        } else {
+            self.says_of(process, ticket, |ticket| Say::Done { ticket, service_us });
+            let job = self.processes[process].jobs.swap_remove(at);
+            self.closes(process, job);
+        }
+    }
+
+    /// The bytes that were owed have come, or never will.
+    fn client_pays(&mut self, process: ProcessId, at: usize) {
+        let Job { connection, ticket, .. } = self.processes[process].jobs[at];
+        let Self { connections, scenario, .. } = self;
+        let gives_up = connections[connection].hung_up
+            || connections[connection].asked == 0 && scenario.calm_from < self.now;
+        if gives_up {
+            let job = self.processes[process].jobs.swap_remove(at);
+            return self.closes(process, job);
+        }
+        if self.connections[connection].has_input() {
+            let more = self.connections[connection].take_input();
+            self.processes[process].jobs[at].requests += more;
+        }
+        if 0 < self.processes[process].jobs[at].requests {
+            let this = &mut self.processes[process];
+            this.jobs[at].stage = Stage::First;
+            this.running += 1;
+            this.load.in_flight += 1;
+            self.says_of(process, ticket, Say::Resumed);
+        }
+        self.works_later(process, connection);
+    }
+
+    pub(super) fn closes(&mut self, process: ProcessId, job: Job) {
+        self.did(process, "closes", job.connection as u64);
+        let this = &mut self.processes[process];
+        this.load.connections -= 1;
+        self.says_of(process, job.ticket, Say::Closed);
+        if job.ticket.is_some() {
+            self.connections[job.connection].shut = true;
+        }
+        self.close(job.copy);
+    }
+
+    fn says_of(
+        &mut self,
+        process: ProcessId,
+        ticket: Option<Ticket>,
+        say: impl FnOnce(Ticket) -> Say,
+    ) {
+        if let Some(ticket) = ticket {
+            self.says(process, say(ticket));
+        }
+    }
+}
