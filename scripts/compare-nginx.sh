@@ -4,7 +4,8 @@
 # is compared with nginx's of the same round; the medians count. Errors make the run invalid.
 # Installs nothing, listens on loopback only, and ends only what it started.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source-path=SCRIPTDIR source=common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$root"
 
 usage() {
@@ -16,11 +17,6 @@ usage: scripts/compare-nginx.sh [--rounds N] [--seconds N] [--cpus A,B] [--binar
   --binary PATH  the dispatchd to measure (default: builds target/release/dispatchd)
   --save         write bench-results/DATE-COMMIT-nginx/
 TEXT
-}
-
-die() {
-  printf 'compare-nginx: %s\n' "$1" >&2
-  exit "${2:-1}"
 }
 
 rounds=5 seconds=5 cpus="" binary="" save=no
@@ -74,21 +70,7 @@ check_tools() {
 }
 
 build() {
-  [[ -z $binary ]] || return 0
-  cargo build --release --locked --quiet --bin dispatchd
-  binary=${CARGO_TARGET_DIR:-target}/release/dispatchd
-}
-
-started=()
-stop_all() {
-  local pid
-  for pid in "${started[@]}"; do
-    kill -TERM "$pid" 2>/dev/null || true
-  done
-  for pid in "${started[@]}"; do
-    wait "$pid" 2>/dev/null || true
-  done
-  rm -rf "$scratch"
+  [[ -n $binary ]] || binary=$(build_release)
 }
 
 # dispatchd with a runtime folder of its own and none of the user's settings.
@@ -172,14 +154,6 @@ start_nginx() {
   done
   url[nginx]=http://127.0.0.1:$port/
   pids[nginx]="$pid $(pgrep -P "$pid" | paste -sd' ')"
-}
-
-# CPU time of processes so far, in nanoseconds; exact while they sleep.
-cpu_ns() {
-  local pid
-  for pid in "$@"; do
-    cat /proc/"$pid"/task/*/schedstat
-  done | awk '{ sum += $1 } END { printf "%.0f\n", sum }'
 }
 
 # Busy time of the two CPUs so far, in nanoseconds.
@@ -300,18 +274,9 @@ report() {
   summarize
 }
 
-# A string for JSON.
-quoted() {
-  printf '"%s"' "$(sed 's/[\\"]/\\&/g' <<<"$1")"
-}
-
 save_results() {
-  local folder commit changed
-  commit=$(git rev-parse --short HEAD 2>/dev/null || echo nocommit)
-  changed=$(git status --porcelain -- src Cargo.lock 2>/dev/null | head -1 || true)
-  folder=bench-results/$(date +%F)-$commit-nginx
-  mkdir "$folder" || die "results are never overwritten"
-  cp "$scratch/summary.txt" "$folder/summary.txt"
+  local folder
+  make_results_folder nginx
   awk -F, 'BEGIN { print "[" }
     {
       printf "%s  {\"round\": %d, \"mode\": \"%s\", \"contestant\": \"%s\", \"requests\": %d, " \
@@ -322,13 +287,7 @@ save_results() {
     END { print "\n]" }' "$scratch/samples.csv" >"$folder/results.json"
   cat >"$folder/env.json" <<JSON
 {
-  "date": $(quoted "$(date +%F)"),
-  "commit": $(quoted "$commit"),
-  "uncommitted_changes": $([[ -n $changed ]] && echo true || echo false),
-  "command": $(quoted "$command_line"),
-  "kernel": $(quoted "$(uname -r)"),
-  "host": $(quoted "$(uname -n)"),
-  "cpu_model": $(quoted "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)"),
+$(environment "$command_line")
   "cpus": $(quoted "$cpus"),
   "nginx": $(quoted "$(nginx -v 2>&1)"),
   "wrk": $(quoted "$(wrk -v 2>&1 | head -1)"),
@@ -342,9 +301,7 @@ read_arguments "$@"
 check_tools
 build
 [[ -x $binary ]] || die "--binary $binary: no such program" 2
-scratch=$(mktemp -d)
-trap stop_all EXIT
-trap 'exit 130' INT TERM
+make_scratch
 start_dispatchd rr
 start_dispatchd jbsq
 start_nginx

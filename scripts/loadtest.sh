@@ -4,7 +4,8 @@
 # cannot claim. Installs and builds no generator, listens on loopback only, and ends only what it
 # started.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source-path=SCRIPTDIR source=common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 # The two classes: the share of the long one, and the service times in milliseconds.
 readonly long_share=0.01 short_ms=1 long_ms=100
@@ -30,11 +31,6 @@ usage: scripts/loadtest.sh [--workers N] [--policy LIST]... [--load X] [--durati
 99 % of the requests are /sleep?ms=1, 1 % are /sleep?ms=100. The rate is what gives the load.
 $WRK2 names a wrk2, $DISPATCHD the dispatchd to measure (default: builds target/release/dispatchd).
 TEXT
-}
-
-die() {
-  printf 'loadtest: %s\n' "$1" >&2
-  exit "${2:-1}"
 }
 
 workers=2 policies=() load=0.8 duration=30 connections=close tool="" tool_path="" save=no
@@ -175,24 +171,9 @@ TEXT
   esac
 }
 
-started=()
-stop_all() {
-  local pid
-  for pid in "${started[@]}"; do
-    kill -TERM "$pid" 2>/dev/null || true
-  done
-  for pid in "${started[@]}"; do
-    wait "$pid" 2>/dev/null || true
-  done
-  rm -rf "$scratch"
-}
-
 build() {
   dispatchd=${DISPATCHD:-}
-  if [[ -z $dispatchd ]]; then
-    (cd "$root" && cargo build --release --locked --quiet --bin dispatchd)
-    dispatchd=${CARGO_TARGET_DIR:-$root/target}/release/dispatchd
-  fi
+  [[ -n $dispatchd ]] || dispatchd=$(build_release)
   dispatchd=$(command -v "$dispatchd") || die "\$DISPATCHD is '${DISPATCHD:-}': no such program" 2
 }
 
@@ -459,14 +440,6 @@ counts() {
   esac
 }
 
-# CPU time of processes so far, in nanoseconds; exact while they sleep.
-cpu_ns() {
-  local pid
-  for pid in "$@"; do
-    cat /proc/"$pid"/task/*/schedstat
-  done | awk '{ sum += $1 } END { printf "%.0f\n", sum }'
-}
-
 # Busy time of all CPUs, and CPU time of this script and of what it has waited for, in clock ticks.
 ticks() {
   awk 'FNR == NR { if ($1 == "cpu") busy = $2 + $3 + $4 + $7 + $8 + $9; next }
@@ -579,12 +552,6 @@ report() {
   claims
 }
 
-# A string for JSON.
-quoted() {
-  local text=${1//\\/\\\\}
-  printf '"%s"' "${text//\"/\\\"}"
-}
-
 tool_version() {
   case $tool in
     dispatchd) "$tool_path" --version ;;
@@ -594,13 +561,8 @@ tool_version() {
 }
 
 save_results() {
-  local folder commit changed
-  cd "$root"
-  commit=$(git rev-parse --short HEAD 2>/dev/null || echo nocommit)
-  changed=$(git status --porcelain -- src Cargo.lock 2>/dev/null | head -1 || true)
-  folder=bench-results/$(date +%F)-$commit-loadtest
-  mkdir "$folder" || die "results are never overwritten"
-  cp "$scratch/summary.txt" "$folder/summary.txt"
+  local folder
+  make_results_folder loadtest
   cp -r "$scratch/raw" "$folder/raw"
   find "$folder/raw" \( -name '*.err' -o -name '*.lua' \) -size 0 -delete
   awk -F, 'BEGIN { print "[" }
@@ -615,13 +577,7 @@ save_results() {
     END { print "\n]" }' "$scratch/samples.csv" >"$folder/results.json"
   cat >"$folder/env.json" <<JSON
 {
-  "date": $(quoted "$(date +%F)"),
-  "commit": $(quoted "$commit"),
-  "uncommitted_changes": $([[ -n $changed ]] && echo true || echo false),
-  "command": $(quoted "$command_line"),
-  "kernel": $(quoted "$(uname -r)"),
-  "host": $(quoted "$(uname -n)"),
-  "cpu_model": $(quoted "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)"),
+$(environment "$command_line")
   "cpus": $(getconf _NPROCESSORS_ONLN),
   "dispatchd": $(quoted "$("$dispatchd" --version)"),
   "tool": $(quoted "$tool"),
@@ -639,9 +595,7 @@ done
 build
 choose_tool
 plan
-scratch=$(mktemp -d)
-trap stop_all EXIT
-trap 'exit 130' INT TERM
+make_scratch
 for policy in "${policies[@]}"; do
   measure "$policy"
 done

@@ -20,7 +20,7 @@ pub struct Group {
     pub load: f64,
     /// How requests share connections.
     pub sharing: Sharing,
-    /// Who is compared, as `--policy` takes them.
+    /// Who is compared, as `--policy` takes them; what follows a slash, `--dispatch` takes.
     pub policies: Vec<String>,
 }
 
@@ -123,6 +123,11 @@ impl Group {
             Sharing::Close => "close",
             Sharing::KeepAlive => "keep-alive",
         }
+    }
+
+    /// What `--policy` takes of one that is compared, and what `--dispatch` does.
+    pub fn flags_of(policy: &str) -> (&str, Option<&str>) {
+        policy.split_once('/').map_or((policy, None), |(policy, word)| (policy, Some(word)))
     }
 
     /// The cell of one policy, without rounds yet.

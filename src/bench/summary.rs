@@ -308,16 +308,26 @@ mod tests {
                 sample.fate = Fate::TimedOut;
                 sample.done = Span::from_s(10);
             }
+            25..30 => sample.fate = Fate::Unsent,
+            30..36 => sample.fate = Fate::Unconnected,
+            36..43 => sample.fate = Fate::Nonsense,
             _ => {}
         });
         let round = summarise(&trace, &outcome, Span::ZERO, &QUIET);
-        assert_eq!((round.errors, round.classes[0].requests), (25, 100));
+        assert_eq!((round.errors, round.classes[0].requests), (43, 100));
         assert!(round.classes[0].slowdown.is_none());
         assert!(9e6 < round.classes[0].latency_us.p99);
         let tally = &tally_classes(&trace, &outcome, Span::ZERO)[0];
-        assert_eq!((tally.requests, tally.latency.count()), (100, 80));
+        assert_eq!((tally.requests, tally.latency.count()), (100, 67));
         let failures: Vec<_> = round.failures.into_iter().collect();
-        let expected = [("connection broken", 10), ("status 404", 10), ("timed out", 5)];
+        let expected = [
+            ("connection broken", 10),
+            ("never sent", 5),
+            ("no HTTP", 7),
+            ("not connected", 6),
+            ("status 404", 10),
+            ("timed out", 5),
+        ];
         assert_eq!(failures, expected.map(|(text, count)| (text.to_owned(), count)));
     }
 

@@ -21,6 +21,10 @@ impl Engine {
                 break;
             }
             self.recall_all(now, id, Reason::Stuck, out);
+            // Looked at again after another while, even if all of it had been asked for before.
+            if let Some(worker) = self.worker_mut(id) {
+                worker.offered_at = now;
+            }
         }
     }
 
@@ -81,7 +85,7 @@ mod tests {
 
     use super::super::action::Action;
     use super::super::giveback::Dispatch;
-    use super::super::input::{Begins, Input, Terms, Word};
+    use super::super::input::{Begins, Exit, Input, Terms, Word};
     use super::super::policy::{Depth, Policy};
     use super::super::worker::Patience;
     use super::super::{Overload, Setup};
@@ -228,6 +232,40 @@ mod tests {
         pair.step(Input::Word { worker: busy, ticket, word: Word::Missed });
         let worker = pair.engine.worker(busy).unwrap();
         assert_eq!(worker.violations, 1, "one recall is missed once");
+    }
+
+    #[test]
+    fn a_worker_is_late_for_what_it_left_lying_and_not_for_what_was_moved_away() {
+        let (mut pair, ticket, busy, _) = Pair::lopsided();
+        pair.step(Input::Recalled(ticket));
+        pair.step(Input::Word { worker: busy, ticket, word: Word::Missed });
+        assert_eq!(pair.engine.recall_after(), RECALL_AFTER);
+        let mut pair = Pair::new(Policy::Jbsq(Depth::Auto));
+        pair.arrives(0);
+        pair.later(RECALL_AFTER);
+        let (ticket, late) = pair.offers[0];
+        assert_eq!(pair.recalls, [late]);
+        pair.step(Input::Recalled(ticket));
+        pair.step(Input::Word { worker: late, ticket, word: Word::Missed });
+        assert_eq!(pair.engine.recall_after(), RECALL_AFTER.times(2));
+    }
+
+    #[test]
+    fn what_is_asked_back_and_has_not_come_leaves_no_deadline_behind() {
+        let (mut pair, _, busy, _) = Pair::lopsided();
+        pair.step(Input::Continued(busy));
+        pair.later(REBALANCE_AFTER_MIN);
+        assert_eq!(pair.recalls, [busy], "once is enough");
+        assert!(pair.engine.deadline().is_some_and(|at| pair.now < at));
+    }
+
+    #[test]
+    fn the_last_word_of_the_dead_buries_them() {
+        let (mut pair, ticket, busy, _) = Pair::lopsided();
+        pair.step(Input::Exited { worker: busy, exit: Exit::Failed });
+        assert_eq!(pair.engine.counters().lost, 0, "nobody knows whose the offer is");
+        pair.step(Input::Word { worker: busy, ticket, word: Word::Claimed { transit_us: 0 } });
+        assert_eq!(pair.engine.counters().lost, 2);
     }
 
     #[test]

@@ -50,7 +50,8 @@ pub(super) struct Ledger {
     /// How often workers came for what had been taken back since one came in time: at least as
     /// often as they were late.
     late: u32,
-    /// Connections that wait in the master: those of its last turn, and those accepted since.
+    /// Connections that wait in the master: those of its last turn, and those that have come in or
+    /// back since.
     waiting: u32,
     stop_at: Option<Mono>,
     fast_at: Option<Mono>,
@@ -675,8 +676,9 @@ impl World {
     /// What the engine believes to be with workers is there.
     fn check_accounts(&mut self, engine: &Engine) {
         let unread = |kind: fn(Say) -> bool| {
-            let tokens = self.processes.iter().flat_map(|process| &process.tokens);
-            tokens
+            let heard = self.processes.iter().filter(|process| !process.seen.is_buried());
+            heard
+                .flat_map(|process| &process.tokens)
                 .filter_map(|words| Token::decode(*words).ok())
                 .filter(|each| kind(each.say))
                 .count()

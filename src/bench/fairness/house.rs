@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use thiserror::Error;
 
+use crate::bench::grid::Group;
 use crate::limits::{BENCH_START_TIMEOUT, BENCH_STOP_TIMEOUT};
 use crate::master;
 use crate::serve::SPEEDS_VARIABLE;
@@ -85,7 +86,11 @@ impl House {
         fs::create_dir_all(&folder).map_err(failed)?;
         let log = fs::File::create(folder.join("log")).map_err(failed)?;
         let mut command = Command::new(plan.program);
-        command.args(["run", "--listen", "127.0.0.1:0", "--name", NAME, "--policy", plan.policy]);
+        let (policy, dispatch) = Group::flags_of(plan.policy);
+        command.args(["run", "--listen", "127.0.0.1:0", "--name", NAME, "--policy", policy]);
+        if let Some(dispatch) = dispatch {
+            command.args(["--dispatch", dispatch]);
+        }
         command.arg("--workers").arg(plan.workers.to_string()).args(plan.flags);
         command.env("XDG_RUNTIME_DIR", &folder).stdin(Stdio::null()).stdout(Stdio::null());
         if !plan.speeds.is_empty() {

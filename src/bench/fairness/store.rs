@@ -126,7 +126,7 @@ impl Key {
     }
 
     fn file(&self) -> String {
-        format!("{}--{}", self.cell, self.policy.replace(':', "-"))
+        format!("{}--{}", self.cell, self.policy.replace([':', '/'], "-"))
     }
 
     /// For people.

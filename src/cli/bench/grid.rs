@@ -14,7 +14,7 @@ use crate::bench::result::{Cell, Environment, FORMAT, Kind, Medium, Results};
 use crate::bench::table::{Table, render_text};
 use crate::cli::exit::Exit;
 use crate::cli::{print_or_fail, term};
-use crate::config::{Wrong, policy};
+use crate::config::{Wrong, policy, words};
 use crate::limits::{SEATS_MAX, TRACE_REQUESTS_MAX};
 use crate::units::Span;
 
@@ -32,6 +32,13 @@ const REQUESTS_DEFAULT: u64 = 60_000;
 const ROUNDS_DEFAULT: u32 = 5;
 const ROUNDS_MAX: u32 = 1_000;
 
+/// A policy, and after a slash what is dispatched: `jbsq/request`.
+fn contestant(text: &str) -> Result<(), Wrong> {
+    let (policy, dispatch) = Group::flags_of(text);
+    policy::parse(policy)?;
+    dispatch.map_or(Ok(()), |word| words::one_of(word, &words::DISPATCHES).map(drop))
+}
+
 /// What the flags mean.
 ///
 /// # Errors
@@ -40,7 +47,7 @@ pub(super) fn plan(args: &GridArgs, medium: Medium) -> Result<Plan, Misuse> {
     let policies = POLICIES.map(str::to_owned);
     let axes = Axes {
         policies: list("policy", args.policy.as_deref(), &policies, |text| {
-            policy::parse(text).map(|_| text.to_owned())
+            contestant(text).map(|()| text.to_owned())
         })?,
         workers: list("workers", args.workers.as_deref(), &[2, 4, 8], |text| {
             let wrong = || Wrong::new(format!("numbers from 1 to {SEATS_MAX} such as 2,4,8"));
@@ -161,6 +168,7 @@ mod tests {
         let some = |text: &str| Some(text.to_owned());
         for (args, words) in [
             (GridArgs { policy: some("rr,fifo"), ..none() }, ["--policy", "fifo", "jbsq"]),
+            (GridArgs { policy: some("jbsq/all"), ..none() }, ["--policy", "all", "request"]),
             (GridArgs { workers: some("2,0"), ..none() }, ["--workers", "2,0", "1 to 256"]),
             (GridArgs { mix: some("bim7"), ..none() }, ["--mix", "bim7", "bim100"]),
             (GridArgs { load: some("1"), ..none() }, ["--load", "'1'", "below 1"]),
