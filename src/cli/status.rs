@@ -84,12 +84,30 @@ fn render(status: &Status) -> String {
         totals.recovered,
         totals.recalled
     );
+    let _ = writeln!(text, "{}", dispatch_line(status));
     if 0 < totals.log_lines_dropped {
         let _ =
             writeln!(text, "{} log lines dropped: nobody reads stderr", totals.log_lines_dropped);
     }
     text.push_str(&table(&status.workers));
     text
+}
+
+/// What is dispatched at the moment, and what that costs: each nap of a worker ends with a wake.
+fn dispatch_line(status: &Status) -> String {
+    let now = if status.spreads_requests { "requests" } else { "connections" };
+    let requests: u64 = status.workers.iter().map(|worker| worker.requests).sum();
+    let naps: u64 = status.workers.iter().map(|worker| worker.naps).sum();
+    let wakes = match requests {
+        0 => String::from("-"),
+        // A mean of counts far below 2^52.
+        _ => format!("{:.3}", naps as f64 / requests as f64),
+    };
+    format!(
+        "dispatch {} (now {now})   parked {}  given back {}   requests {requests}  \
+         wakes/request {wakes}",
+        status.dispatch, status.hold.parked, status.totals.given_back
+    )
 }
 
 const HEADINGS: [&str; 10] = [
@@ -150,6 +168,8 @@ mod tests {
             connections: 12,
             in_flight: 1,
             accepted: 99_999_999,
+            requests: 3,
+            naps: 1,
             restarts: 0,
             last_exit: None,
         };

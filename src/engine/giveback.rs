@@ -172,3 +172,142 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::input::{Command, Input, Word};
+    use super::super::pair::Pair;
+    use super::super::policy::{Depth, Policy};
+    use super::*;
+
+    const JBSQ: Policy = Policy::Jbsq(Depth::Fixed(1));
+
+    fn pair(dispatch: Dispatch) -> Pair {
+        Pair::lending(JBSQ, dispatch, 100)
+    }
+
+    /// The offer at this place is claimed and answered, and the connection given back.
+    fn answers(pair: &mut Pair, at: usize) {
+        pair.says(at, Word::Claimed { transit_us: 0 });
+        pair.says(at, Word::Idle { service_us: 9 });
+    }
+
+    fn load(pair: &mut Pair, finished: u64, busy: Span) {
+        let worker = pair.workers[0];
+        let load = Load { finished, busy, ..Load::NONE };
+        pair.step(Input::Load { worker, load });
+    }
+
+    #[test]
+    fn the_next_request_goes_to_whoever_is_free_and_rather_to_whom_it_knows() {
+        let mut pair = pair(Dispatch::Request);
+        pair.arrives(0);
+        let (ticket, first) = pair.offers[0];
+        answers(&mut pair, 0);
+        assert_eq!(pair.others.last(), Some(&Action::Watch(ticket)));
+        assert_eq!(pair.engine.ledger().parked(), 1);
+        pair.step(Input::Readable(ticket));
+        assert_eq!(pair.offers.last(), Some(&(ticket, first)), "both are free");
+        answers(&mut pair, 1);
+        pair.arrives(1);
+        let (_, busy) = pair.offers[2];
+        pair.step(Input::Readable(ticket));
+        let (_, free) = pair.offers[3];
+        assert_ne!(free, busy);
+        assert_eq!(pair.engine.counters().given_back, 2);
+    }
+
+    #[test]
+    fn where_connections_are_dispatched_nobody_gives_one_back() {
+        for mut pair in
+            [pair(Dispatch::Connection), Pair::lending(Policy::RoundRobin, Dispatch::Auto, 9)]
+        {
+            pair.arrives(0);
+            let (_, worker) = pair.offers[0];
+            answers(&mut pair, 0);
+            assert_eq!(pair.engine.worker(worker).unwrap().violations, 1);
+            assert!(!pair.others.iter().any(|other| matches!(other, Action::GiveBack(_))));
+        }
+    }
+
+    #[test]
+    fn long_requests_are_spread_until_they_are_short_for_sure() {
+        let mut pair = pair(Dispatch::Auto);
+        assert_eq!(pair.engine.give_back(), GiveBack::WhenLeaving);
+        pair.arrives(0);
+        let (mut finished, mut busy) = (0, Span::ZERO);
+        let mut looks = |pair: &mut Pair, mean_us: u64| {
+            (finished, busy) = (finished + 10, busy.plus(Span::from_us(10 * mean_us)));
+            load(pair, finished, busy);
+            pair.later(SPREAD_EVERY_IDLE);
+            pair.engine.give_back()
+        };
+        assert_eq!(looks(&mut pair, 900), GiveBack::WhenLeaving, "nobody else could wait");
+        pair.arrives(1);
+        assert_eq!(looks(&mut pair, 99), GiveBack::WhenLeaving);
+        assert_eq!(looks(&mut pair, 100), GiveBack::Always);
+        assert_eq!(looks(&mut pair, 50), GiveBack::Always);
+        assert_eq!(looks(&mut pair, 49), GiveBack::WhenLeaving);
+        assert_eq!(looks(&mut pair, 99), GiveBack::WhenLeaving);
+    }
+
+    #[test]
+    fn one_long_request_is_seen_before_it_ends_and_silence_says_nothing() {
+        let mut pair = pair(Dispatch::Auto);
+        pair.arrives(0);
+        pair.arrives(1);
+        assert!(pair.engine.deadline().is_some_and(|at| at <= pair.now.after(SPREAD_EVERY_IDLE)));
+        load(&mut pair, 0, Span::from_ms(1));
+        pair.later(SPREAD_EVERY_IDLE);
+        assert_eq!(pair.engine.give_back(), GiveBack::Always);
+        pair.later(SPREAD_EVERY_IDLE);
+        assert_eq!(pair.engine.give_back(), GiveBack::Always);
+        let told = pair.others.iter().filter(|other| matches!(other, Action::GiveBack(_)));
+        assert_eq!(told.count(), 2, "a change is told once");
+    }
+
+    #[test]
+    fn what_asks_for_nothing_is_let_go_and_sooner_where_there_is_no_room() {
+        for (copies_max, patience) in [(9, PARKED_AFTER), (1, SILENT_AFTER_FULL)] {
+            let mut pair = Pair::lending(JBSQ, Dispatch::Request, copies_max);
+            pair.arrives(0);
+            let (ticket, _) = pair.offers[0];
+            answers(&mut pair, 0);
+            assert_eq!(pair.engine.deadline(), Some(pair.now.after(patience)));
+            assert_eq!(pair.engine.accept_room() == 0, copies_max == 1);
+            pair.later(patience);
+            assert_eq!(pair.others.last(), Some(&Action::Expire(ticket)));
+            pair.step(Input::Readable(ticket));
+            assert_eq!(pair.others.last(), Some(&Action::Retire(ticket)));
+        }
+    }
+
+    #[test]
+    fn who_leaves_between_two_requests_has_had_its_service() {
+        let mut pair = pair(Dispatch::Request);
+        pair.arrives(0);
+        let (ticket, _) = pair.offers[0];
+        answers(&mut pair, 0);
+        pair.step(Input::HungUp(ticket));
+        assert_eq!(pair.others.last(), Some(&Action::Retire(ticket)));
+        let counters = pair.engine.counters();
+        assert_eq!((counters.closed, counters.rejected), (1, 0));
+    }
+
+    #[test]
+    fn at_the_end_workers_say_goodbye_themselves() {
+        let mut pair = pair(Dispatch::Request);
+        assert!(pair.others.contains(&Action::GiveBack(GiveBack::Always)));
+        pair.arrives(0);
+        let (ticket, _) = pair.offers[0];
+        answers(&mut pair, 0);
+        pair.step(Input::Command(Command::Stop));
+        assert_eq!(pair.engine.give_back(), GiveBack::Never);
+        pair.step(Input::ListenersClosed);
+        assert!(pair.others.iter().all(|other| !matches!(other, Action::Drain(_))));
+        pair.later(Phase::SILENT_AFTER_STOP);
+        assert!(pair.others.contains(&Action::Expire(ticket)));
+        pair.step(Input::Readable(ticket));
+        assert!(pair.others.iter().any(|other| matches!(other, Action::Drain(_))));
+    }
+}

@@ -13,6 +13,8 @@ pub mod event;
 pub mod giveback;
 pub mod input;
 pub mod ledger;
+#[cfg(test)]
+mod pair;
 pub mod policy;
 mod rebalance;
 pub mod rng;
@@ -319,6 +321,11 @@ impl Engine {
     /// The policy in force.
     pub const fn policy(&self) -> Policy {
         self.setup.policy
+    }
+
+    /// What is dispatched, as the user decided.
+    pub const fn dispatch(&self) -> Dispatch {
+        self.setup.dispatch
     }
 
     /// Connections that may wait in the master.

@@ -80,88 +80,13 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec;
-    use alloc::vec::Vec;
-
-    use super::super::action::Action;
-    use super::super::giveback::Dispatch;
-    use super::super::input::{Begins, Exit, Input, Terms, Word};
+    use super::super::input::{Exit, Input, Word};
+    use super::super::pair::Pair;
     use super::super::policy::{Depth, Policy};
-    use super::super::worker::Patience;
-    use super::super::{Overload, Setup};
     use super::*;
-    use crate::units::{ListenerId, Ticket};
-
-    /// Two workers under a policy, and what they were offered, in order.
-    struct Pair {
-        engine: Engine,
-        now: Mono,
-        workers: Vec<WorkerId>,
-        offers: Vec<(Ticket, WorkerId)>,
-        recalls: Vec<WorkerId>,
-    }
+    use crate::units::Ticket;
 
     impl Pair {
-        fn new(policy: Policy) -> Self {
-            let setup = Setup {
-                policy,
-                weights: vec![1, 1],
-                dispatch: Dispatch::Connection,
-                copies_max: 100,
-                hold_max: 100,
-                overload: Overload::Hold,
-                patience: Patience { start: Span::from_s(9), drain: Span::from_s(9) },
-                stall_timeout: Span::from_s(9),
-                seed: 1,
-            };
-            let (offers, recalls) = (Vec::new(), Vec::new());
-            let now = Mono::from_ns(1);
-            let mut pair =
-                Self { engine: Engine::new(setup), now, workers: vec![], offers, recalls };
-            let mut out = Actions::new();
-            pair.engine.start(now, &mut out);
-            for action in out.drain() {
-                if let Action::Spawn { worker, .. } = action {
-                    pair.workers.push(worker);
-                }
-            }
-            for worker in pair.workers.clone() {
-                let terms = Terms { concurrency: 1, connections_max: 9 };
-                pair.step(Input::Hello { worker, terms });
-            }
-            pair
-        }
-
-        fn step(&mut self, input: Input) {
-            let mut out = Actions::new();
-            self.engine.step(self.now, input, &mut out);
-            self.engine.step(self.now, Input::Tick, &mut out);
-            for action in out.drain() {
-                if let Action::Offer { ticket, to } = action {
-                    self.offers.push((ticket, to));
-                } else if let Action::Recall { from, .. } = action {
-                    self.recalls.push(from);
-                }
-            }
-            self.engine.check_invariants();
-        }
-
-        fn arrives(&mut self, slot: u32) {
-            let ticket = Ticket { slot, generation: 1 };
-            let (listener, begins) = (ListenerId(0), Begins::Server);
-            self.step(Input::Arrived { ticket, listener, begins });
-        }
-
-        fn says(&mut self, at: usize, word: Word) {
-            let (ticket, worker) = self.offers[at];
-            self.step(Input::Word { worker, ticket, word });
-        }
-
-        fn later(&mut self, span: Span) {
-            self.now = self.now.after(span);
-            self.step(Input::Tick);
-        }
-
         /// Each worker runs one request, and one of them has another behind it.
         fn busy(policy: Policy) -> Self {
             let mut pair = Self::new(policy);

@@ -12,7 +12,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::io::slots::{Key, Slots};
-use crate::io::{Backend, Completion, Kind, Op, Outcome, Parcel, Role, Source, Tag, Token};
+use crate::io::{Backend, Completion, Kind, Op, Outcome, Parcel, Ready, Role, Source, Tag, Token};
 use crate::sys::clock::monotonic;
 use crate::sys::epoll::{EpollFlags, Events, Set};
 use crate::sys::scm::send_parcel;
@@ -253,8 +253,8 @@ impl Epoll {
     }
 
     fn submit_readable(&mut self, fd: OwnedFd, tag: Tag) -> Token {
-        if socket::poll_readable_now(fd.as_fd()) {
-            return self.done(Kind::Readable, tag, Outcome::Readable(fd, Ok(())));
+        if let Some(ready) = socket::poll_ready_now(fd.as_fd()) {
+            return self.done(Kind::Readable, tag, Outcome::Readable(fd, Ok(ready)));
         }
         let token = self.begin(Kind::Readable, tag, Work::Readable { fd });
         let Some(Operation { work: Work::Readable { fd }, .. }) =
@@ -319,7 +319,7 @@ impl Epoll {
     fn digest(&mut self, mark: u64, flags: EpollFlags) {
         let key = Key::from_word(mark);
         if mark & SOURCE_MARK == 0 {
-            return self.readable_now(key);
+            return self.readable_now(key, flags);
         }
         let source = key.source();
         let Some(held) = self.sources.tenant_mut(key) else { return };
@@ -340,10 +340,12 @@ impl Epoll {
 
     /// Gives a descriptor back that has become readable, out of the set: other processes hold
     /// copies, so that closing it would not end its events.
-    fn readable_now(&mut self, key: Key) {
+    fn readable_now(&mut self, key: Key, flags: EpollFlags) {
         let Some(operation) = self.operations.tenant(key) else { return };
         if let Work::Readable { .. } = operation.work {
-            self.finish(key.token(Kind::Readable), Ok(0));
+            // The bits are the result, as in a ring.
+            let events = usize::try_from(flags.bits()).unwrap_or(0);
+            self.finish(key.token(Kind::Readable), Ok(events));
         }
     }
 
@@ -528,7 +530,7 @@ impl Epoll {
             Work::Readable { fd } => {
                 // It may not be in the set, when it could not be added.
                 let _not_in_the_set = self.set.remove(&fd);
-                Outcome::Readable(fd, result.map(drop))
+                Outcome::Readable(fd, result.map(ready))
             }
             Work::Ring { .. } => Outcome::Rang(result.map(drop)),
             Work::Recv { buffer, .. } => Outcome::Received(buffer, result),
@@ -542,6 +544,11 @@ impl Epoll {
         let Some(Operation { tag, .. }) = self.operations.remove(token.key()) else { return };
         self.ready.push(Completion { token, tag, last: true, outcome });
     }
+}
+
+/// What the result of a wait means: bits of poll.
+fn ready(events: usize) -> Ready {
+    Ready::from_events(i32::try_from(events).unwrap_or(0))
 }
 
 impl Held {

@@ -28,6 +28,7 @@ use std::fmt;
 use std::io;
 
 use crate::limits::PARCEL_MAX;
+pub use crate::sys::socket::Ready;
 use crate::units::{Errno, Span, Ticket};
 
 /// What carries operations to the kernel and completions back.
@@ -228,8 +229,9 @@ pub struct Completion<F> {
 pub enum Outcome<F> {
     /// A connection, close-on-exec and blocking, or why there is none.
     Accepted(Result<F, Errno>),
-    /// The descriptor, and whether it may be read now.
-    Readable(F, Result<(), Errno>),
+    /// The descriptor, and what may be read of it now. What has ended may be told as input where
+    /// the kernel does not tell the difference, and never the other way round.
+    Readable(F, Result<Ready, Errno>),
     /// A peer rang; or the wait ended.
     Rang(Result<(), Errno>),
     /// The parcel as it was, and whether the message is queued: then the channel has copies of the

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use crate::io::epoll::Epoll;
 use crate::io::uring::Uring;
-use crate::io::{Backend, Completion, Op, Outcome, Parcel, Role, Tag};
+use crate::io::{Backend, Completion, Op, Outcome, Parcel, Ready, Role, Tag};
 use crate::sys::clock::monotonic;
 use crate::sys::eventfd;
 use crate::sys::scm::{Incoming, Patience, recv_parcel};
@@ -226,7 +226,7 @@ fn hand_over(
     crate::sys::socket::send(client.as_fd(), b"x")
         .map_err(|errno| Failure::Preparation("a byte to read", errno))?;
     match (early, step(backend, STEP_MAX)?) {
-        (None, Some(Outcome::Readable(_, Ok(())))) => Ok(()),
+        (None, Some(Outcome::Readable(_, Ok(Ready::Input)))) => Ok(()),
         _ => Err(Failure::Step("a watch")),
     }
 }

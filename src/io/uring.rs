@@ -20,7 +20,7 @@ use io_uring::types::{self, CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode};
 
 use crate::io::slots::Slots;
-use crate::io::{Backend, Completion, Kind, Op, Outcome, Parcel, Role, Source, Tag, Token};
+use crate::io::{Backend, Completion, Kind, Op, Outcome, Parcel, Ready, Role, Source, Tag, Token};
 use crate::limits::{PARCEL_MAX, QUIESCE_MAX};
 use crate::sys::clock::monotonic;
 use crate::sys::fd::adopt;
@@ -34,9 +34,6 @@ const SIZES: [(u32, u32); 3] = [(1024, 4096), (512, 2048), (256, 1024)];
 const NOBODY: u64 = 0;
 /// Times in a row that the kernel may refuse to submit (for want of memory) before we give up.
 const REFUSALS_MAX: u32 = 1_000;
-/// What is waited for before a read.
-const READABLE: i16 = libc::POLLIN | libc::POLLRDHUP;
-
 const _: () = assert!(PARCEL_MAX == DESCRIPTORS_MAX);
 
 /// The backend on io_uring.
@@ -265,7 +262,7 @@ impl Uring {
             Work::Accept => accept_entry(fd, self.accept_first),
             Work::SharedAccept => opcode::PollAdd::new(fd, poll_mask(libc::POLLIN)).build(),
             Work::Readable { fd } => {
-                opcode::PollAdd::new(types::Fd(fd.as_raw_fd()), poll_mask(READABLE)).build()
+                opcode::PollAdd::new(types::Fd(fd.as_raw_fd()), poll_mask(Ready::INTEREST)).build()
             }
             // A multishot poll is edge-triggered: each write to the bell wakes, without a read.
             Work::Ring => opcode::PollAdd::new(fd, poll_mask(libc::POLLIN)).multi(true).build(),
@@ -482,7 +479,9 @@ impl Uring {
         let count = usize::try_from(result).map_err(|_| Errno(result.wrapping_neg()));
         match work {
             Work::Accept | Work::SharedAccept => Outcome::Accepted(count.map(|_| adopt(result))),
-            Work::Readable { fd } => Outcome::Readable(fd, count.map(drop)),
+            Work::Readable { fd } => {
+                Outcome::Readable(fd, count.map(|_| Ready::from_events(result)))
+            }
             Work::Ring => Outcome::Rang(count.map(drop)),
             Work::Handoff { envelope, parcel } => {
                 self.envelopes.give_back(envelope);

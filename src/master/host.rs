@@ -91,6 +91,9 @@ pub trait Host {
     /// Takes an offer back, if its worker has not claimed it.
     fn recall(&mut self, worker: WorkerId, ticket: Ticket) -> Settled;
 
+    /// Whether a connection has bytes to read.
+    fn has_input(&mut self, connection: &Self::Fd) -> bool;
+
     /// Ends a connection for its client, whoever has copies of it.
     fn shut_down(&mut self, connection: &Self::Fd);
 

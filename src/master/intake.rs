@@ -6,7 +6,7 @@ use super::host::{CardNote, ControlStep, Host, Reaped};
 use super::tags::Purpose;
 use crate::engine::input::{Begins, Command, Exit, Input, Refusal, Word};
 use crate::engine::ledger::Place;
-use crate::io::{self, Backend, Completion, Op, Outcome, Parcel};
+use crate::io::{self, Backend, Completion, Op, Outcome, Parcel, Ready};
 use crate::limits::{ACCEPT_PAUSE, TOKENS_PER_TURN};
 use crate::sys::pidfd::Change;
 use crate::sys::signal::Notice;
@@ -182,13 +182,20 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         self.step(Input::Arrived { ticket, listener, begins });
     }
 
-    fn watch_ended(&mut self, ticket: Ticket, fd: B::Fd, result: Result<(), Errno>) {
+    fn watch_ended(&mut self, ticket: Ticket, fd: B::Fd, result: Result<Ready, Errno>) {
+        let asks = match result {
+            Ok(Ready::Input) => true,
+            // One that has asked and says no more is to be answered.
+            Ok(Ready::Ended) => self.host.has_input(&fd),
+            Err(_) => false,
+        };
         self.put_back(ticket, fd);
         match result {
-            Ok(()) => {
+            Ok(_) if asks => {
                 self.host.card(ticket, CardNote::Readable(self.now));
                 self.step(Input::Readable(ticket));
             }
+            Ok(_) => self.step(Input::HungUp(ticket)),
             Err(errno) => self.step(watch_failed(ticket, errno)),
         }
     }
@@ -301,7 +308,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
     }
 
-    fn control_spoke(&mut self, index: u32, fd: B::Fd, result: Result<(), Errno>) {
+    fn control_spoke(&mut self, index: u32, fd: B::Fd, result: Result<Ready, Errno>) {
         let index = index as usize;
         self.control_clients[index] = None;
         if result.is_ok() && self.host.control(&fd, &self.engine) == ControlStep::Again {

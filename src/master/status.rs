@@ -4,11 +4,11 @@ use super::control::Clients;
 use super::host::Host;
 use super::telemetry;
 use super::world::World;
-use crate::config::policy;
+use crate::config::{policy, words};
 use crate::engine::Engine;
 use crate::engine::worker::Worker;
 use crate::sys::clock;
-use crate::units::WorkerId;
+use crate::units::{GiveBack, WorkerId};
 use crate::wire::control::{Hold, Status, Totals, WorkerStatus};
 
 impl World {
@@ -31,6 +31,8 @@ impl World {
             connections: 0,
             in_flight: 0,
             accepted: 0,
+            requests: 0,
+            naps: 0,
             restarts,
             last_exit: self.last_exit(seat).map(String::from),
         }));
@@ -43,6 +45,8 @@ impl World {
             backend: about.backend.clone(),
             backend_reason: about.backend_reason.clone(),
             policy: policy::name(engine.policy()),
+            dispatch: String::from(words::word_of(engine.dispatch(), &words::DISPATCHES)),
+            spreads_requests: engine.give_back() == GiveBack::Always,
             listeners: about.listeners.clone(),
             generation: engine.generation().0,
             phase: String::from(phase),
@@ -66,6 +70,8 @@ impl World {
             connections: load.connections,
             in_flight: worker.offered + load.in_flight,
             accepted: self.member(id).map_or(0, |member| member.accepted()),
+            requests: load.finished,
+            naps: self.member(id).map_or(0, |member| member.naps()),
             restarts: restarts.map_or(0, |(_, restarts)| restarts),
             last_exit: self.last_exit(worker.seat).map(String::from),
         }
@@ -78,6 +84,7 @@ fn hold(engine: &Engine) -> Hold {
         held: ledger.held(),
         watched: ledger.watched(),
         offered: ledger.offered(),
+        parked: ledger.parked(),
         limit: engine.hold_max(),
     }
 }
@@ -91,6 +98,7 @@ fn totals(engine: &Engine) -> Totals {
         lost: counters.lost,
         recovered: counters.recovered,
         recalled: counters.recalled,
+        given_back: counters.given_back,
         log_lines_dropped: telemetry::lines_dropped(),
     }
 }

@@ -416,6 +416,10 @@ impl Host for World {
         self.member(worker).map_or(Settled::Back, |member| claim::recall(&member.page, ticket))
     }
 
+    fn has_input(&mut self, connection: &OwnedFd) -> bool {
+        socket::has_input(connection.as_fd())
+    }
+
     fn shut_down(&mut self, connection: &OwnedFd) {
         // It fails when the client is gone, and then there is nobody to tell.
         socket::shutdown(connection.as_fd()).unwrap_or_default();
@@ -472,6 +476,11 @@ impl Member {
     /// Connections that it has taken so far, by its own account.
     pub(super) fn accepted(&self) -> u64 {
         self.page.board.accepted.load(Relaxed)
+    }
+
+    /// Times that it went to sleep.
+    pub(super) fn naps(&self) -> u64 {
+        self.page.ear.naps.load(Relaxed).div_ceil(2)
     }
 
     /// Takes in a piece of output: the tail is kept, whole lines go to the log.

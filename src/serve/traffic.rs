@@ -291,7 +291,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         }
         let Some(conn) = self.conns.tenant_mut(key) else { return };
         let fd = self.backend.release(conn.source);
-        let has_news = socket::poll_readable_now(fd.as_fd());
+        let has_news = socket::poll_ready_now(fd.as_fd()).is_some();
         conn.source = self.backend.adopt(fd, Role::Stream);
         if has_news {
             conn.phase = Phase::Serving;

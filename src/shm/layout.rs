@@ -127,7 +127,7 @@ pub struct Board {
     pub started: AtomicU64,
     /// Requests answered.
     pub finished: AtomicU64,
-    /// Connections taken, from the master or from a listener.
+    /// Connections taken, from the master or from a listener; one that comes back counts again.
     pub accepted: AtomicU64,
     /// Connections open.
     pub connections: AtomicU32,

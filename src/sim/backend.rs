@@ -10,7 +10,7 @@ use super::trace::Who;
 use super::worker::{Letter, ProcessId};
 use super::world::{Holder, Object, Shared, SimFd, World};
 use crate::io::slots::Slots;
-use crate::io::{Backend, Completion, Kind, Op, Outcome, Parcel, Role, Source, Tag, Token};
+use crate::io::{Backend, Completion, Kind, Op, Outcome, Parcel, Ready, Role, Source, Tag, Token};
 use crate::units::{Errno, Mono, Span};
 
 /// Waits in a row without any result and without time to speak of: whoever does that spins.
@@ -383,16 +383,21 @@ impl SimBackend {
         }
     }
 
-    /// A connection that ended without a byte may be told as readable or as an error.
-    fn readiness(&self, object: Object) -> Result<(), Errno> {
+    /// A connection that ended without a byte may be told as readable, as ended or as an error.
+    fn readiness(&self, object: Object) -> Result<Ready, Errno> {
         let mut world = self.world.borrow_mut();
         match object {
             Object::Connection(index) => {
                 let connection = &mut world.connections[index];
-                let gone = !connection.has_input() && (connection.hung_up || connection.shut);
-                if gone && world.rng.chance(1, 2) { Err(errno::ECONNRESET) } else { Ok(()) }
+                let over = connection.hung_up || connection.shut;
+                let gone = over && !connection.has_input();
+                match world.rng.below(3) {
+                    0 if gone => Err(errno::ECONNRESET),
+                    1 if over => Ok(Ready::Ended),
+                    _ => Ok(Ready::Input),
+                }
             }
-            _ => Ok(()),
+            _ => Ok(Ready::Input),
         }
     }
 

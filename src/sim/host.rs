@@ -226,6 +226,18 @@ impl Host for SimHost {
         settled
     }
 
+    fn has_input(&mut self, connection: &SimFd) -> bool {
+        match connection.object {
+            Object::Connection(index) => self.world.borrow().connections[index].has_input(),
+            Object::Post(_)
+            | Object::Channel(_)
+            | Object::Ending(_)
+            | Object::Output(_)
+            | Object::Bell(_)
+            | Object::Signals => false,
+        }
+    }
+
     fn shut_down(&mut self, connection: &SimFd) {
         if let Object::Connection(index) = connection.object {
             self.world.borrow_mut().connections[index].shut = true;

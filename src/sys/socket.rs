@@ -192,18 +192,49 @@ pub fn shutdown_write(socket: BorrowedFd<'_>) -> Result<(), Errno> {
         .map_err(errno_of)
 }
 
-/// Whether a read would not wait: bytes, the end of the stream, or an error.
-pub fn poll_readable_now(fd: BorrowedFd<'_>) -> bool {
-    let interest = PollFlags::POLLIN | PollFlags::from_bits_retain(libc::POLLRDHUP);
-    let mut fds = [PollFd::new(fd, interest)];
+/// What a descriptor that can be read without waiting has to offer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ready {
+    /// Something to read.
+    Input,
+    /// Its peer has ended its side, or everything. Whether something is left to read before that,
+    /// [`has_input`] tells.
+    Ended,
+}
+
+impl Ready {
+    /// What `poll` asks for.
+    pub const INTEREST: i16 = libc::POLLIN | libc::POLLRDHUP;
+
+    /// What `poll` answers: bits of its own, which are epoll's too.
+    pub const fn from_events(events: i32) -> Self {
+        const ENDED: i32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as i32;
+        if events & ENDED == 0 { Self::Input } else { Self::Ended }
+    }
+}
+
+/// What could be read without waiting: bytes, the end of the stream, or an error.
+pub fn poll_ready_now(fd: BorrowedFd<'_>) -> Option<Ready> {
+    let mut fds = [PollFd::new(fd, PollFlags::from_bits_retain(Ready::INTEREST))];
     loop {
         match nix::poll::poll(&mut fds, PollTimeout::ZERO) {
-            Ok(count) => return 0 < count,
+            Ok(0) => return None,
+            Ok(_) => {
+                // The one bit that nix has no name for is POLLRDHUP.
+                let known = fds[0].revents().map(|events| events.bits().into());
+                return Some(known.map_or(Ready::Ended, Ready::from_events));
+            }
             Err(nix::errno::Errno::EINTR) => {}
             // Only a lack of kernel memory is left: whoever asked waits for an event instead.
-            Err(_) => return false,
+            Err(_) => return None,
         }
     }
+}
+
+/// Whether there are bytes to read; they stay.
+pub fn has_input(socket: BorrowedFd<'_>) -> bool {
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    nix::sys::socket::recv(socket.as_raw_fd(), &mut [0], flags).is_ok_and(|bytes| 0 < bytes)
 }
 
 /// Both ends of a SOCK_SEQPACKET channel, blocking.
@@ -407,10 +438,11 @@ mod tests {
             assert_eq!(crate::sys::fd::is_nonblocking(&connection), Ok(false));
             assert_eq!(is_listening(&connection), Ok(false));
             assert_eq!(set_nodelay(&connection), Ok(()));
-            assert!(!poll_readable_now(connection.as_fd()));
+            assert_eq!(poll_ready_now(connection.as_fd()), None);
             client.write_all(b"hello").unwrap();
             let mut buffer = Vec::with_capacity(64);
-            while !poll_readable_now(connection.as_fd()) {}
+            while poll_ready_now(connection.as_fd()).is_none() {}
+            assert!(has_input(connection.as_fd()));
             assert_eq!(recv(connection.as_fd(), &mut buffer), Ok(5));
             assert_eq!(recv(connection.as_fd(), &mut buffer), Err(Errno(libc::EAGAIN)));
             assert_eq!(send(connection.as_fd(), &buffer), Ok(5));
@@ -470,7 +502,8 @@ mod tests {
         assert_eq!(full, Errno(libc::EAGAIN));
         let (c, d) = UnixStream::pair().unwrap();
         drop(d);
-        assert!(poll_readable_now(c.as_fd()));
+        assert_eq!(poll_ready_now(c.as_fd()), Some(Ready::Ended));
+        assert!(!has_input(c.as_fd()));
         assert_eq!(recv(c.as_fd(), &mut Vec::with_capacity(1)), Ok(0));
         assert_eq!(send(c.as_fd(), b"x"), Err(Errno(libc::EPIPE)));
         drop(b);

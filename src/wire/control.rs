@@ -41,6 +41,10 @@ pub struct Status {
     pub backend_reason: String,
     /// The policy, as `--policy` takes it.
     pub policy: String,
+    /// What is dispatched, as `--dispatch` takes it.
+    pub dispatch: String,
+    /// Whether requests are dispatched each for itself at the moment.
+    pub spreads_requests: bool,
     /// Bound addresses.
     pub listeners: Vec<String>,
     /// The rollout that serves.
@@ -68,6 +72,8 @@ pub struct Hold {
     pub watched: u32,
     /// On their way to a worker.
     pub offered: u32,
+    /// Answered, and waiting for their next request.
+    pub parked: u32,
     /// Both of the first two together stay below this.
     pub limit: u32,
 }
@@ -87,6 +93,8 @@ pub struct Totals {
     pub recovered: u64,
     /// Offers taken back from stalled workers.
     pub recalled: u64,
+    /// Times that a worker gave a connection back between two requests.
+    pub given_back: u64,
     /// Log lines dropped because nobody read them.
     pub log_lines_dropped: u64,
 }
@@ -108,8 +116,12 @@ pub struct WorkerStatus {
     pub connections: u32,
     /// Requests begun and not answered, and offers on their way.
     pub in_flight: u32,
-    /// Connections taken so far.
+    /// Connections taken so far; one that comes back for its next request counts again.
     pub accepted: u64,
+    /// Requests answered so far.
+    pub requests: u64,
+    /// Times that it went to sleep.
+    pub naps: u64,
     /// How often its seat was filled again.
     pub restarts: u32,
     /// How the seat's last worker ended.

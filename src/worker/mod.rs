@@ -12,6 +12,10 @@
 //! # }
 //! ```
 //!
+//! One whose protocol has several requests per connection gives the connection back after each
+//! answer, instead of waiting for the next: `connection.idle()`. dispatchd waits for it, and offers
+//! it to whoever is free, so that no request waits behind another connection's long one.
+//!
 //! A program with a loop of its own uses [`Link`] instead, as the built-in server does.
 
 mod connection;
@@ -132,7 +136,7 @@ mod tests {
 
     use super::fake_master::FakeMaster;
     use super::*;
-    use crate::units::Ticket;
+    use crate::units::{GiveBack, Ticket};
     use crate::wire::link::Sharing;
     use crate::wire::token::Say;
 
@@ -141,6 +145,41 @@ mod tests {
         // An end that does not come fails the test.
         client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         (client, connection.into())
+    }
+
+    #[test]
+    fn a_blocking_worker_gives_a_connection_back_and_gets_it_again() {
+        let (master, mut link) = FakeMaster::new(Sharing::None, Vec::new());
+        let intake = Intake::new(&mut link).unwrap();
+        let mut worker = Worker { link, intake };
+        let ticket = Ticket { slot: 1, generation: 1 };
+        let (mut served, copy) = client();
+        master.offer(ticket, &copy);
+        let connection = worker.next_connection().unwrap().unwrap();
+        assert!(connection.idle().is_some_and(|kept| kept.listener().0 == 0), "nobody lends here");
+        assert_eq!(master.board(), (1, 1, 0));
+        master.heard();
+
+        master.wants_back(GiveBack::WhenLeaving);
+        let again = Ticket { slot: 2, generation: 1 };
+        let (mut lent, copy) = client();
+        master.offer(again, &copy);
+        for round in 0..2 {
+            let mut connection = worker.next_connection().unwrap().unwrap();
+            connection.write_all(b"hello").unwrap();
+            assert!(connection.idle().is_none());
+            lent.read_exact(&mut [0; 5]).unwrap();
+            let says = master.heard();
+            let [Say::Claimed { .. }, Say::Idle { ticket, service_us }] = says[..] else {
+                panic!("{says:?} in round {round}");
+            };
+            assert_eq!((ticket, 0 < service_us), (again, true));
+            master.offer_again(again);
+        }
+        // The one that was kept has ended with its drop, the lent one has not.
+        assert_eq!(served.read(&mut [0]).unwrap(), 0);
+        lent.set_nonblocking(true).unwrap();
+        lent.read(&mut [0]).unwrap_err();
     }
 
     #[test]

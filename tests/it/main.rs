@@ -42,6 +42,7 @@ mod listeners;
 mod policies;
 mod reload;
 mod report;
+mod requests;
 mod role;
 mod serving;
 mod signals;

@@ -77,7 +77,7 @@ mod tests {
     fn hears(client: &OwnedFd, server: &OwnedFd) {
         assert_eq!(send(client.as_fd(), b"hello"), Ok(5));
         let mut buffer = Vec::with_capacity(8);
-        while !poll_readable_now(server.as_fd()) {}
+        while poll_ready_now(server.as_fd()).is_none() {}
         assert_eq!(recv(server.as_fd(), &mut buffer), Ok(5));
     }
 
@@ -95,7 +95,7 @@ mod tests {
                 listen(&endpoint, ListenOptions { backlog: 8, reuse_port: false }).unwrap();
             let client = connect(&local_endpoint(&listener).unwrap()).unwrap();
             assert_eq!(crate::sys::fd::is_nonblocking(&client), Ok(false));
-            while !poll_readable_now(listener.as_fd()) {}
+            while poll_ready_now(listener.as_fd()).is_none() {}
             hears(&client, &accept(listener.as_fd()).unwrap());
         }
     }
@@ -111,7 +111,7 @@ mod tests {
         drop(gone);
         let refused = match connect(&endpoint) {
             Ok(client) => {
-                while !poll_readable_now(client.as_fd()) {}
+                while poll_ready_now(client.as_fd()).is_none() {}
                 send(client.as_fd(), b"x").unwrap_err()
             }
             Err(errno) => errno,
@@ -146,12 +146,12 @@ mod tests {
         )
         .unwrap();
         let client = connect(&local_endpoint(&listener).unwrap()).unwrap();
-        while !poll_readable_now(listener.as_fd()) {}
+        while poll_ready_now(listener.as_fd()).is_none() {}
         let server = accept(listener.as_fd()).unwrap();
         hears(&client, &server);
         set_abrupt_close(&client).unwrap();
         drop(client);
-        while !poll_readable_now(server.as_fd()) {}
+        while poll_ready_now(server.as_fd()).is_none() {}
         let heard = recv(server.as_fd(), &mut Vec::with_capacity(8));
         assert_eq!(heard, Err(Errno(libc::ECONNRESET)));
     }

@@ -1,7 +1,7 @@
 //! The laws of waiting, letting go and coming to rest: only a wait waits, whatever names a
 //! released source ends, and nothing is left behind.
 
-use dispatchd::io::{Backend, Op, Outcome, Parcel, Role, Token};
+use dispatchd::io::{Backend, Op, Outcome, Parcel, Ready, Role, Token};
 use dispatchd::units::{Span, Ticket};
 
 use super::kernel::{Kernel, Make};
@@ -51,7 +51,7 @@ pub(crate) fn a_released_source_ends_nothing_else<K: Kernel>(make: Make<'_, K>) 
     rig.kernel.ring(&clapper);
     assert_eq!(rig.rang(rings[1]), (false, Ok(())));
     rig.kernel.send(&peer);
-    assert_eq!(rig.readable(watch).1, Ok(()));
+    assert_eq!(rig.readable(watch).1, Ok(Ready::Input));
 }
 
 pub(crate) fn a_source_that_was_released_is_not_served<K: Kernel>(make: Make<'_, K>) {

@@ -1,6 +1,6 @@
 //! A backend under test, and what every law says about it: what comes of an operation, and when.
 
-use dispatchd::io::{Backend, Completion, Op, Outcome, Parcel, Role, Source, Tag, Token};
+use dispatchd::io::{Backend, Completion, Op, Outcome, Parcel, Ready, Role, Source, Tag, Token};
 use dispatchd::units::{Errno, Span, Ticket};
 
 use super::kernel::Kernel;
@@ -84,7 +84,7 @@ impl<K: Kernel> Rig<K> {
         }
     }
 
-    pub(crate) fn readable(&mut self, token: Token) -> (K::Fd, Result<(), Errno>) {
+    pub(crate) fn readable(&mut self, token: Token) -> (K::Fd, Result<Ready, Errno>) {
         match self.only(token) {
             Outcome::Readable(fd, result) => (fd, result),
             other => panic!("not a watch: {other:?}"),
@@ -94,7 +94,7 @@ impl<K: Kernel> Rig<K> {
     /// The watch ends because its connection does, which some kernels call an error.
     pub(crate) fn over(&mut self, token: Token) -> K::Fd {
         let (fd, result) = self.readable(token);
-        assert!(matches!(result, Ok(()) | Err(Errno(libc::ECONNRESET))), "{result:?}");
+        assert!(matches!(result, Ok(_) | Err(Errno(libc::ECONNRESET))), "{result:?}");
         fd
     }
 

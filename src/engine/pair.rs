@@ -1,0 +1,92 @@
+//! Two workers and an engine, for tests of what it decides between them.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::action::{Action, Actions};
+use super::giveback::Dispatch;
+use super::input::{Begins, Input, Terms, Word};
+use super::policy::Policy;
+use super::worker::Patience;
+use super::{Engine, Overload, Setup};
+use crate::units::{ListenerId, Mono, Span, Ticket, WorkerId};
+
+/// Two workers under a policy, and what they were offered, in order.
+pub(super) struct Pair {
+    pub(super) engine: Engine,
+    pub(super) now: Mono,
+    pub(super) workers: Vec<WorkerId>,
+    pub(super) offers: Vec<(Ticket, WorkerId)>,
+    pub(super) recalls: Vec<WorkerId>,
+    /// What was asked for besides, in order.
+    pub(super) others: Vec<Action>,
+}
+
+impl Pair {
+    pub(super) fn new(policy: Policy) -> Self {
+        Self::lending(policy, Dispatch::Connection, 100)
+    }
+
+    /// Two workers that may give connections back, and a master that may have so many.
+    pub(super) fn lending(policy: Policy, dispatch: Dispatch, copies_max: u32) -> Self {
+        let setup = Setup {
+            policy,
+            weights: vec![1, 1],
+            dispatch,
+            copies_max,
+            hold_max: 100,
+            overload: Overload::Hold,
+            patience: Patience { start: Span::from_s(9), drain: Span::from_s(9) },
+            stall_timeout: Span::from_s(9),
+            seed: 1,
+        };
+        let (offers, recalls, others) = (Vec::new(), Vec::new(), Vec::new());
+        let now = Mono::from_ns(1);
+        let mut pair =
+            Self { engine: Engine::new(setup), now, workers: vec![], offers, recalls, others };
+        let mut out = Actions::new();
+        pair.engine.start(now, &mut out);
+        for action in out.drain() {
+            if let Action::Spawn { worker, .. } = action {
+                pair.workers.push(worker);
+            }
+        }
+        for worker in pair.workers.clone() {
+            let terms = Terms { concurrency: 1, connections_max: 9 };
+            pair.step(Input::Hello { worker, terms });
+        }
+        pair
+    }
+
+    pub(super) fn step(&mut self, input: Input) {
+        let mut out = Actions::new();
+        self.engine.step(self.now, input, &mut out);
+        self.engine.step(self.now, Input::Tick, &mut out);
+        for action in out.drain() {
+            if let Action::Offer { ticket, to } = action {
+                self.offers.push((ticket, to));
+            } else if let Action::Recall { from, .. } = action {
+                self.recalls.push(from);
+            } else {
+                self.others.push(action);
+            }
+        }
+        self.engine.check_invariants();
+    }
+
+    pub(super) fn arrives(&mut self, slot: u32) {
+        let ticket = Ticket { slot, generation: 1 };
+        let (listener, begins) = (ListenerId(0), Begins::Server);
+        self.step(Input::Arrived { ticket, listener, begins });
+    }
+
+    pub(super) fn says(&mut self, at: usize, word: Word) {
+        let (ticket, worker) = self.offers[at];
+        self.step(Input::Word { worker, ticket, word });
+    }
+
+    pub(super) fn later(&mut self, span: Span) {
+        self.now = self.now.after(span);
+        self.step(Input::Tick);
+    }
+}

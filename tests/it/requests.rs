@@ -1,0 +1,184 @@
+//! Requests of one connection dispatched each for itself, with real processes: who answers, and
+//! what becomes of connections between two requests.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use dispatchd::units::Span;
+use nix::sys::signal::Signal;
+
+use crate::client::Client;
+use crate::house::{House, Plan, example};
+use crate::process;
+
+/// The built-in worker with few descriptors, of which it keeps some for itself.
+const FEW_DESCRIPTORS: [&str; 4] =
+    ["sh", "-c", "ulimit -n 60; exec \"$0\" serve-worker", env!("CARGO_BIN_EXE_dispatchd")];
+
+on_both! {
+    nothing_waits_behind_another_connections_request
+    an_idle_connection_survives_the_worker_that_served_it
+    an_idle_connection_survives_a_reload
+    who_hangs_up_between_two_requests_bothers_no_worker
+    long_requests_are_spread_by_themselves_and_short_ones_are_not
+    more_connections_than_a_worker_can_hold_are_served_by_all
+    a_worker_of_your_own_gives_connections_back
+    pipelined_requests_are_answered_in_order
+}
+
+fn spreading(backend: &str) -> Plan {
+    Plan::on(backend).with("--workers 2 --dispatch request")
+}
+
+/// A client that has asked once, and whose connection is parked.
+fn parked(house: &House) -> Client {
+    let parked = house.status().hold.parked;
+    let mut client = Client::connect(house.address()).unwrap();
+    assert_eq!(client.get("/").unwrap().status, 200);
+    house.wait_for_status("the connection is parked", |status| parked < status.hold.parked);
+    client
+}
+
+fn nothing_waits_behind_another_connections_request(backend: &str) {
+    let house = spreading(backend).start();
+    let mut quick: Vec<Client> = (0..4).map(|_| parked(&house)).collect();
+    let mut slow = Client::asking(house.address(), "/sleep?ms=1500").unwrap();
+    let busy = house.busy_worker().worker;
+    for _ in 0..5 {
+        for client in &mut quick {
+            assert_ne!(client.get("/whoami").unwrap().worker(), busy);
+        }
+    }
+    assert!(slow.poll_reply().is_none(), "it should have taken longer than all of them");
+    assert_eq!(slow.reply().unwrap().status, 200);
+    assert_eq!(process::threads(house.pid()), 1);
+}
+
+fn an_idle_connection_survives_the_worker_that_served_it(backend: &str) {
+    let house = spreading(backend).start();
+    let mut clients: Vec<Client> = (0..6).map(|_| parked(&house)).collect();
+    for seat in [0, 1] {
+        let victim = house.worker(seat).pid;
+        process::signal(victim, Signal::SIGKILL);
+        house.wait_for_status("the dead worker is replaced", |status| {
+            status.have == 2 && status.workers.iter().all(|worker| worker.pid != victim)
+        });
+        for client in &mut clients {
+            assert_eq!(client.get("/").unwrap().status, 200);
+        }
+    }
+    assert_eq!(house.status().totals.lost, 0);
+}
+
+fn an_idle_connection_survives_a_reload(backend: &str) {
+    // Under `auto` they are at their workers, who give them back when they leave.
+    for dispatch in ["request", "auto"] {
+        let house = Plan::on(backend).with(&format!("--workers 2 --dispatch {dispatch}")).start();
+        let mut clients: Vec<Client> =
+            (0..6).map(|_| Client::connect(house.address()).unwrap()).collect();
+        for client in &mut clients {
+            assert_eq!(client.get("/").unwrap().status, 200);
+        }
+        house.signal(Signal::SIGHUP);
+        house.wait_for_status("the new workers serve alone", |status| {
+            status.generation == 2 && status.workers.iter().all(|each| each.generation == 2)
+        });
+        for client in &mut clients {
+            let reply = client.get("/").unwrap();
+            assert!(!reply.closes(), "under {dispatch}");
+        }
+        assert_eq!(house.status().totals.closed, 0);
+    }
+}
+
+fn who_hangs_up_between_two_requests_bothers_no_worker(backend: &str) {
+    let house = spreading(backend).start();
+    let clients: Vec<Client> = (0..5).map(|_| parked(&house)).collect();
+    let before = house.status();
+    drop(clients);
+    let after = house.wait_for_status("all have left", |status| status.totals.closed == 5);
+    let taken = |workers: &[dispatchd::wire::control::WorkerStatus]| {
+        workers.iter().map(|worker| worker.accepted).sum::<u64>()
+    };
+    assert_eq!(taken(&after.workers), taken(&before.workers));
+    assert_eq!(after.hold.parked, 0);
+}
+
+fn long_requests_are_spread_by_themselves_and_short_ones_are_not(backend: &str) {
+    let house = Plan::on(backend).with("--workers 2").start();
+    let clients: Vec<Client> = (0..4).map(|_| Client::connect(house.address()).unwrap()).collect();
+    let clients = RefCell::new(clients);
+    let ask = |path: &str| {
+        for client in clients.borrow_mut().iter_mut() {
+            assert_eq!(client.get(path).unwrap().status, 200);
+        }
+    };
+    ask("/");
+    assert!(!house.status().spreads_requests);
+    house.wait_for_status("long requests are spread", |status| {
+        ask("/sleep?ms=2");
+        status.spreads_requests && 0 < status.totals.given_back
+    });
+    house.wait_for_status("short ones stay where they are", |status| {
+        (0..50).for_each(|_| ask("/"));
+        !status.spreads_requests
+    });
+}
+
+fn more_connections_than_a_worker_can_hold_are_served_by_all(backend: &str) {
+    let house =
+        Plan::on(backend).with("--workers 3 --dispatch request").program(FEW_DESCRIPTORS).start();
+    let mut clients: Vec<Client> =
+        (0..100).map(|_| Client::connect(house.address()).unwrap()).collect();
+    for _ in 0..6 {
+        for client in &mut clients {
+            assert_eq!(client.get("/").unwrap().status, 200);
+        }
+    }
+    let status = house.status();
+    assert_eq!((status.totals.lost, status.totals.closed), (0, 0));
+    for worker in &status.workers {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", worker.pid)).unwrap().count();
+        assert!(open <= 60, "worker {} has {open} files open", worker.worker);
+        assert!(100 < worker.accepted, "each connection comes here now and then");
+    }
+}
+
+fn a_worker_of_your_own_gives_connections_back(backend: &str) {
+    let house = spreading(backend).program([example("keep_alive_worker")]).start();
+    let mut client = Client::connect(house.address()).unwrap();
+    for _ in 0..5 {
+        assert!(client.get("/").unwrap().text().starts_with("hello from keep_alive_worker "));
+    }
+    house.wait_for_status("it is given back", |status| status.totals.given_back == 5);
+    // A blocking worker that kept connections could serve no second one.
+    let mut others: Vec<Client> =
+        (0..4).map(|_| Client::connect(house.address()).unwrap()).collect();
+    let seen: BTreeSet<String> =
+        others.iter_mut().map(|other| other.get("/").unwrap().text()).collect();
+    assert!(!seen.is_empty());
+    assert_eq!(client.get("/").unwrap().status, 200);
+}
+
+fn pipelined_requests_are_answered_in_order(backend: &str) {
+    let house = spreading(backend).start();
+    let mut client = Client::connect(house.address()).unwrap();
+    for round in 0..20 {
+        let pause = Span::from_ms(round % 3);
+        let bytes: Vec<u8> = (0..5)
+            .flat_map(|number| {
+                let body = format!("{round}-{number}");
+                let length = body.len();
+                format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}")
+                    .into_bytes()
+            })
+            .collect();
+        let (first, second) = bytes.split_at(bytes.len() * 2 / 5);
+        client.send(first).unwrap();
+        crate::wait::nap(pause);
+        client.send(second).unwrap();
+        for number in 0..5 {
+            assert_eq!(client.reply().unwrap().text(), format!("{round}-{number}"));
+        }
+    }
+}
