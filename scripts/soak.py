@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""Keeps a release build busy for long while its workers are killed, and checks that nothing goes wrong.
+
+    scripts/soak.py [--minutes M] [--workers N] [--backend uring|epoll] [--dispatch WHAT] [--every S]
+
+wrk, the generator (`dispatchd bench load`) and clients of its own load one dispatchd together, all
+on keep-alive connections; every few seconds a worker is killed. The clients send numbered bodies and
+look at each byte that comes back: an answer that comes twice, or to somebody else, shows. What may
+fail are requests that a killed worker had begun with, which the master counts (`lost`).
+
+Needs `cargo build --release` to have run, and wrk (Debian: apt-get install wrk). Traffic stays on
+loopback; only processes started here are signalled, by pid. Exits 1 if anything was wrong.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import acceptance
+from acceptance import BINARY, House, finish, verdict
+
+CLIENTS = 48
+ANSWER_S = 10.0
+
+
+class Tally:
+    """What the clients have seen."""
+
+    def __init__(self):
+        self.answered = self.broken = self.closed_idle = self.wrong = self.hung = 0
+        self.over = False
+        self.first_wrong = None
+
+
+async def ask(reader, writer, number):
+    """One request with a body of its own; true when exactly that came back."""
+    body = f"{number} ".encode() * random.randint(1, 200)
+    head = f"POST /echo HTTP/1.1\r\nHost: soak\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+    answer = await reader.readuntil(b"\r\n\r\n")
+    length = int(re.search(rb"content-length: (\d+)", answer.lower()).group(1))
+    return answer.startswith(b"HTTP/1.1 200 ") and await reader.readexactly(length) == body
+
+
+async def client(port, tally, name):
+    number = 0
+    while not tally.over:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.05)
+            continue
+        while not tally.over:
+            number += 1
+            try:
+                right = await asyncio.wait_for(ask(reader, writer, f"{name}-{number}"), ANSWER_S)
+            except asyncio.TimeoutError:
+                tally.hung += 1
+                break
+            except (OSError, EOFError, asyncio.IncompleteReadError):
+                tally.broken += 1
+                break
+            tally.answered += right
+            if not right:
+                tally.wrong += 1
+                tally.first_wrong = tally.first_wrong or f"{name}-{number}"
+                break
+            await asyncio.sleep(random.expovariate(1 / 0.04))
+            # An answer that nobody asked for would lie here, or the end of the connection.
+            try:
+                extra = await asyncio.wait_for(reader.read(1), 0.001)
+            except asyncio.TimeoutError:
+                continue
+            except OSError:
+                extra = b""
+            tally.closed_idle += extra == b""
+            tally.wrong += extra != b""
+            break
+        writer.close()
+
+
+async def kill_now_and_then(house, every, tally, memory):
+    kills = 0
+    loop = asyncio.get_running_loop()
+    while not tally.over:
+        await asyncio.sleep(every * random.uniform(0.5, 1.5))
+        status = await loop.run_in_executor(None, house.status)
+        ready = [each for each in status["workers"] if each["state"] == "ready"]
+        if ready and not tally.over:
+            os.kill(random.choice(ready)["pid"], signal.SIGKILL)
+            kills += 1
+        memory.append((time.monotonic(), rss_kib(house.process.pid), files(house.process.pid)))
+    return kills
+
+
+def rss_kib(pid):
+    with open(f"/proc/{pid}/status") as lines:
+        return int(re.search(r"VmRSS:\s+(\d+)", lines.read()).group(1))
+
+
+def files(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+async def load(house, given, tally, memory):
+    killer = asyncio.create_task(kill_now_and_then(house, given.every, tally, memory))
+    clients = [asyncio.create_task(client(house.port, tally, name)) for name in range(CLIENTS)]
+    await asyncio.sleep(given.minutes * 60)
+    tally.over = True
+    await asyncio.gather(*clients)
+    return await killer
+
+
+def generator(house, seconds):
+    command = [BINARY, "bench", "load", house.url("/"), "--rate", "300", "--mix", "bim10",
+               "--connections", "keep-alive:50", "--duration", f"{seconds}s", "--json"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def failures_of(process):
+    """Requests that the generator saw fail, of how many."""
+    rounds = [each for cell in json.loads(process.communicate()[0])["cells"]
+              for each in cell["rounds"]]
+    failed = sum(sum(each["failures"].values()) for each in rounds)
+    return failed, sum(each["requests"] for each in rounds)
+
+
+def judge(house, given, tally, memory, kills, wrk_says, generated):
+    status = house.status()
+    totals, lost = status["totals"], status["totals"]["lost"]
+    failed, asked = generated
+    requests, errors = wrk_says
+    verdict(tally.wrong == 0, f"answers: {tally.answered} as asked for, {tally.wrong} not, "
+            f"or twice (first: {tally.first_wrong})")
+    verdict(tally.hung == 0, f"hung: {tally.hung} clients waited longer than {ANSWER_S:g} s")
+    every = tally.broken + errors + failed
+    verdict(every <= lost, f"failed: {tally.broken} of ours, {errors} of wrk's {requests}, {failed} "
+            f"of the generator's {asked}; {lost} connections had been begun by {kills} killed workers")
+    verdict(status["have"] == status["want"], f"workers: {status['have']} of {status['want']} ready")
+    verdict(house.threads() == 1, f"threads of the master: {house.threads()}")
+    # The first minute fills tables and pools.
+    settled = [each for each in memory if memory[0][0] + 60 < each[0]] or memory
+    first, last = settled[0][1], settled[-1][1]
+    verdict(last <= first + 1024, f"memory of the master: {first} KiB after a minute, {last} KiB at "
+            f"the end; descriptors at most {max(each[2] for each in memory)}")
+    print(f"      {tally.closed_idle} idle connections closed, given back {totals['given_back']}, "
+          f"recovered {totals['recovered']}, recalled {totals['recalled']}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--backend", choices=acceptance.BACKENDS, default="uring")
+    parser.add_argument("--dispatch", default="request")
+    parser.add_argument("--every", type=float, default=3, help="seconds between two kills")
+    given = parser.parse_args()
+    seconds = int(given.minutes * 60)
+    tally, memory = Tally(), []
+    flags = ["--workers", str(given.workers), "--backend", given.backend,
+             "--dispatch", given.dispatch, "--log-level", "error"]
+    with House(*flags) as house:
+        memory.append((time.monotonic(), rss_kib(house.process.pid), files(house.process.pid)))
+        command = ["wrk", "-t1", "-c16", f"-d{seconds}s", "--timeout", f"{ANSWER_S:g}s",
+                   house.url("/sleep?ms=4")]
+        wrk = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        generated = generator(house, seconds)
+        kills = asyncio.run(load(house, given, tally, memory))
+        wrk_says, generator_says = finish(wrk), failures_of(generated)
+        acceptance.wait_for(lambda: house.status()["have"] == given.workers)
+        judge(house, given, tally, memory, kills, wrk_says, generator_says)
+    sys.exit(1 if acceptance.FAILED else 0)
+
+
+if __name__ == "__main__":
+    main()
