@@ -24,8 +24,12 @@ pub const ACCEPT_BATCH: u32 = 64;
 pub const PARCEL_MAX: usize = 16;
 /// Greatest depth of `jbsq:n`; three and more are worth nothing (scheduling.md, T4).
 pub const JBSQ_DEPTH_MAX: u32 = 64;
-/// Greatest depth that `jbsq` chooses by itself.
-pub const JBSQ_AUTO_DEPTH_MAX: u32 = 16;
+/// Greatest depth that `jbsq` chooses by itself: with requests of 3 us what is behind them waits no
+/// longer than [`WAIT_AT_WORKER`].
+pub const JBSQ_AUTO_DEPTH_MAX: u32 = 32;
+/// What waits at a worker behind requests of common length waits no longer than this, or than it
+/// takes to get there; as many requests are sent there, two at least.
+pub const WAIT_AT_WORKER: Span = Span::from_us(100);
 /// Greatest weight of `--weight`.
 pub const WEIGHT_MAX: u32 = 1_000;
 /// CPUs that can be named: the kernel's fixed-size mask, which pinning uses, holds no more.
@@ -77,11 +81,13 @@ pub const PARKED_AFTER: Span = Span::from_s(75);
 pub const SPREAD_EVERY: Span = Span::from_ms(50);
 /// The same while no request ends.
 pub const SPREAD_EVERY_IDLE: Span = Span::from_ms(500);
-/// Requests that take as long as this on average are worth a way through the master each: that
-/// costs some 5 us, 5 % of this.
-pub const SPREAD_ABOVE: Span = Span::from_us(100);
-/// Requests shorter than this are not; between the two it stays as it was.
-pub const SPREAD_BELOW: Span = Span::from_us(50);
+/// The time over which the workers' load is averaged for that.
+pub const SPREAD_LOAD_OVER: Span = Span::from_ms(500);
+/// The wait of a request at its connection's worker, on average, from which on each is worth a way
+/// through the master.
+pub const SPREAD_ABOVE: Span = Span::from_us(50);
+/// Below this it is not; between the two it stays as it was.
+pub const SPREAD_BELOW: Span = Span::from_us(25);
 /// False words (bad token, stale ticket) after which a worker is replaced.
 pub const VIOLATIONS_MAX: u32 = 8;
 /// A client that has sent nothing for so long is closed by the master.

@@ -111,6 +111,12 @@ impl Span {
         Self(self.0.saturating_sub(other.0))
     }
 
+    /// Its square, in square microseconds.
+    pub fn squared_us2(self) -> u64 {
+        let square = u128::from(self.0).pow(2) / 1_000_000;
+        u64::try_from(square).unwrap_or(u64::MAX)
+    }
+
     /// This length `factor` times.
     pub const fn times(self, factor: u64) -> Self {
         Self(self.0.saturating_mul(factor))
@@ -260,6 +266,14 @@ mod tests {
         assert_eq!(Span::from_ns(1).as_ms_ceil(), 1);
         assert_eq!(Span::from_ms(2).as_ms_ceil(), 2);
         assert_eq!(Span::ZERO.as_ms_ceil(), 0);
+    }
+
+    #[test]
+    fn a_square_keeps_what_is_below_a_microsecond_and_saturates() {
+        assert_eq!(Span::from_us(3).squared_us2(), 9);
+        assert_eq!(Span::from_ns(1_500).squared_us2(), 2);
+        assert_eq!(Span::from_s(1).squared_us2(), 1_000_000_000_000);
+        assert_eq!(Span::from_ns(u64::MAX).squared_us2(), u64::MAX);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use super::result::{Cell, Round};
 use super::summary::summarise;
 use super::trace::{RecipeError, Trace};
 use super::yardstick::{add_bound, add_idleness};
-use crate::config::{ConfigError, policy};
+use crate::config::{ConfigError, policy, words};
+use crate::engine::giveback::Dispatch;
 use crate::engine::policy::Policy;
 use crate::units::Span;
 
@@ -47,15 +48,15 @@ pub enum StudyError {
 pub fn run(study: &Study, observe: &mut dyn FnMut(&str)) -> Result<Vec<Cell>, StudyError> {
     let mut cells = Vec::new();
     for group in &study.groups {
-        let policies: Vec<Policy> =
+        let contestants: Vec<Contestant> =
             group.policies.iter().map(|name| parse(name)).collect::<Result<_, _>>()?;
         let first = cells.len();
         cells.extend(group.policies.iter().map(|name| group.cell(name)));
         for round in 0..study.rounds {
             let seed = study.seed.wrapping_add(u64::from(round));
             let trace = Trace::draw(group.recipe(seed, study.requests))?;
-            for (at, policy) in policies.iter().enumerate() {
-                let figures = simulate(study, group, *policy, &trace);
+            for (at, contestant) in contestants.iter().enumerate() {
+                let figures = simulate(study, group, *contestant, &trace);
                 cells[first + at].rounds.push(figures);
                 observe(&format!("{} {}", group.slug(), group.policies[at]));
             }
@@ -69,10 +70,11 @@ pub fn warm_up(trace: &Trace) -> Span {
     Span::from_ns(trace.length().as_ns() / 10)
 }
 
-fn simulate(study: &Study, group: &Group, policy: Policy, trace: &Trace) -> Round {
+fn simulate(study: &Study, group: &Group, contestant: Contestant, trace: &Trace) -> Round {
     let speeds = group.all_speeds();
     let pool = Pool {
-        policy,
+        policy: contestant.policy,
+        dispatch: contestant.dispatch,
         weights: group.true_weights(),
         speeds: speeds.clone(),
         costs: study.costs,
@@ -88,8 +90,20 @@ fn simulate(study: &Study, group: &Group, policy: Policy, trace: &Trace) -> Roun
     round
 }
 
-fn parse(name: &str) -> Result<Policy, StudyError> {
-    policy::parse(name).map_err(|wrong| wrong.given_as("--policy", name).into())
+/// One that is compared, as the engine knows it.
+#[derive(Clone, Copy, Debug)]
+struct Contestant {
+    policy: Policy,
+    dispatch: Dispatch,
+}
+
+fn parse(name: &str) -> Result<Contestant, StudyError> {
+    let (policy, dispatch) = Group::flags_of(name);
+    let policy = policy::parse(policy).map_err(|wrong| wrong.given_as("--policy", name))?;
+    let dispatch = dispatch.map_or(Ok(Dispatch::Auto), |word| {
+        words::one_of(word, &words::DISPATCHES).map_err(|wrong| wrong.given_as("--policy", name))
+    })?;
+    Ok(Contestant { policy, dispatch })
 }
 
 #[cfg(test)]
@@ -129,8 +143,10 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_policy_is_named() {
-        let error = run(&study(&["rr", "fifo"]), &mut |_| {}).unwrap_err().to_string();
-        assert!(error.contains("'fifo'"), "{error}");
+    fn an_unknown_policy_or_dispatch_is_named() {
+        for wrong in ["fifo", "jbsq/all"] {
+            let error = run(&study(&["rr", wrong]), &mut |_| {}).unwrap_err().to_string();
+            assert!(error.contains(&format!("'{wrong}'")), "{error}");
+        }
     }
 }

@@ -200,6 +200,12 @@ impl Engine {
     pub(super) fn load(&mut self, id: WorkerId, load: Load) {
         let Some(worker) = self.worker_mut(id) else { return };
         let before = core::mem::replace(&mut worker.load, load);
+        let work = load.work_since(before);
+        self.gauge.worked(work);
+        self.spread.worked(work);
+        if 0 < work.requests {
+            self.measure_depth();
+        }
         if (before.in_flight, before.connections) != (load.in_flight, load.connections) {
             self.refresh(id);
         }
@@ -313,7 +319,10 @@ impl Engine {
             return;
         }
         if self.may_be_offered(id, worker) {
-            let in_flight = worker.in_flight();
+            let in_flight = match worker.in_flight() {
+                0 => self.cost_of_waking,
+                in_flight => in_flight,
+            };
             let connections = self.ledger.delivered_to(id).max(worker.load.connections);
             let connections = worker.offered + connections;
             self.field.admit(seat, in_flight, connections);
@@ -411,19 +420,13 @@ impl Engine {
         out: &mut Actions,
     ) -> bool {
         match (word, credit) {
-            (Word::Done { service_us }, Credit::Holds | Credit::Lent) => {
-                self.gauge.served(service_us);
+            (Word::Done { .. }, Credit::Holds | Credit::Lent) => {
                 self.set_credit(id, ticket, credit, Credit::Spent);
-                self.measure_depth();
                 true
             }
-            (Word::Idle { service_us }, _) if self.lends() => {
-                if 0 < service_us {
-                    self.gauge.served(service_us);
-                }
+            (Word::Idle { .. }, _) if self.lends() => {
                 self.set_credit(id, ticket, credit, Credit::Spent);
                 self.idle(now, id, ticket, out);
-                self.measure_depth();
                 true
             }
             (Word::Waiting, Credit::Holds) => {
@@ -469,12 +472,15 @@ impl Engine {
 
     /// What decides the depth has changed; if the depth has, so has everybody's credit.
     pub(super) fn measure_depth(&mut self) {
-        let depth = match self.setup.policy.binder() {
-            Binder::AtOnce | Binder::Kernel => u32::MAX,
-            Binder::OnCredit(depth) => self.gauge.depth(depth),
+        let (depth, waking) = match self.setup.policy.binder() {
+            Binder::AtOnce | Binder::Kernel => (u32::MAX, 0),
+            Binder::OnCredit(depth) => {
+                let depth = self.gauge.depth(depth);
+                (depth, self.gauge.served_while_waking().min(depth))
+            }
         };
-        if self.depth != depth {
-            self.depth = depth;
+        if (self.depth, self.cost_of_waking) != (depth, waking) {
+            (self.depth, self.cost_of_waking) = (depth, waking);
             self.refresh_all();
         }
     }

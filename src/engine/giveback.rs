@@ -5,21 +5,28 @@
 //!
 //! # When it pays
 //!
-//! Under [`Dispatch::Auto`] requests are spread while they take long enough on average
-//! ([`SPREAD_ABOVE`]) that one may wait long behind another, and the way through the master (some
-//! 5 us, two wakes) is small against them. It ends below [`SPREAD_BELOW`]: a factor of two between
-//! the two keeps it from going to and fro, and to be wrong either way costs no more than 5 or 10 %
-//! of the workers' time. The mean is over all workers and at least [`SPREAD_EVERY`], out of their
-//! own accounts, so that it is the same measure whether requests are spread or not; the running
-//! ones count, so that a single long request is seen before it ends. Where there is but one
-//! connection nobody can wait for anybody.
+//! Under [`Dispatch::Auto`] requests are spread while they would wait otherwise. A connection that
+//! stays with its worker is a queue of its own, in which a request waits
+//! `rest * load / (1 - load)` on average (Pollaczek and Khinchine), where `rest` is what is left of
+//! a running request when another one comes ([`super::depth::Gauge::rest`]: half of the mean
+//! service where all are alike, many times the mean where a few are long). Both are measured all
+//! the time, by the workers' own accounts, and in the same way whether requests are spread or not;
+//! running requests count, so that a single long one is seen before it ends.
+//!
+//! From a wait of [`SPREAD_ABOVE`] on the way through the master is worth it: some 2 us of CPU
+//! time, and two wakes where nobody is awake. Below [`SPREAD_BELOW`] it ends. A factor of two
+//! between the two keeps it from going to and fro, and so do a memory of thousands of requests and
+//! a mean of the load over half a second; to be wrong either way costs no more than the threshold.
+//! Where there is but one connection nobody can wait for anybody.
 
+use super::Engine;
 use super::action::{Action, Actions};
+use super::input::Work;
 use super::ledger::Place;
 use super::supervisor::Phase;
-use super::{Engine, Load};
 use crate::limits::{
     PARKED_AFTER, SILENT_AFTER_FULL, SPREAD_ABOVE, SPREAD_BELOW, SPREAD_EVERY, SPREAD_EVERY_IDLE,
+    SPREAD_LOAD_OVER,
 };
 use crate::units::{GiveBack, Mono, Span, Ticket, WorkerId};
 
@@ -39,10 +46,47 @@ pub enum Dispatch {
 pub(super) struct Spread {
     /// What [`Dispatch::Auto`] has decided.
     on: bool,
-    /// When it is decided again.
-    again_at: Mono,
+    /// When it was decided.
+    decided_at: Mono,
+    /// After how long it is decided again, though nothing else happens.
+    pause: Span,
+    /// What has been worked since.
+    worked: Work,
+    /// The workers' load: the busy part of their time, a running mean in 1024ths.
+    load: u64,
     /// What workers were last told.
     told: GiveBack,
+}
+
+/// The load of workers that do nothing else.
+const FULL: u64 = 1_024;
+/// The load that is believed at most: beyond it a wait has no end.
+const LOAD_MAX: u64 = FULL * 19 / 20;
+
+impl Spread {
+    /// A worker's account has grown.
+    pub(super) fn worked(&mut self, work: Work) {
+        self.worked.requests = self.worked.requests.saturating_add(work.requests);
+        self.worked.time = self.worked.time.plus(work.time);
+    }
+
+    /// Brings the load up to date, which so many workers had since it was last.
+    fn measure(&mut self, now: Mono, workers: u64) {
+        let passed = now.since(self.decided_at);
+        let capacity = passed.times(workers).as_ns().max(1);
+        let sample = (self.worked.time.times(FULL).as_ns() / capacity).min(LOAD_MAX);
+        let weight = passed.min(SPREAD_LOAD_OVER);
+        let (new, old) = (weight.as_ns(), SPREAD_LOAD_OVER.less(weight).as_ns());
+        self.load = (sample * new + self.load * old) / SPREAD_LOAD_OVER.as_ns();
+        let news = 0 < core::mem::take(&mut self.worked).requests;
+        self.pause = if news { SPREAD_EVERY } else { SPREAD_EVERY_IDLE };
+        self.decided_at = now;
+    }
+
+    /// How long requests wait on average, where each stays with its connection's worker.
+    const fn wait(&self, rest: Span) -> Span {
+        Span::from_ns(rest.times(self.load).as_ns() / (FULL - self.load))
+    }
 }
 
 impl Engine {
@@ -97,30 +141,18 @@ impl Engine {
     pub(super) fn spread_deadline(&self) -> Option<Mono> {
         let idle = self.spread.on || !self.phase.accepts() || !self.may_wait();
         (self.lends() && self.setup.dispatch == Dispatch::Auto && !idle)
-            .then_some(self.spread.again_at)
+            .then(|| self.spread.decided_at.after(self.spread.pause.max(SPREAD_EVERY)))
     }
 
     /// Decides whether to spread requests: see the head of this file.
     pub(super) fn decide_on_spreading(&mut self, now: Mono) {
-        if !self.lends() || self.setup.dispatch != Dispatch::Auto || now < self.spread.again_at {
+        let due = self.spread.decided_at.after(SPREAD_EVERY) <= now;
+        if !self.lends() || self.setup.dispatch != Dispatch::Auto || !due {
             return;
         }
-        let (mut busy, mut finished) = (Span::ZERO, 0_u64);
-        for worker in &mut self.workers {
-            let Load { finished: before, busy: busy_before, .. } = worker.looked;
-            worker.looked = worker.load;
-            busy = busy.plus(worker.load.busy.less(busy_before));
-            finished = finished.saturating_add(worker.load.finished.saturating_sub(before));
-        }
-        let pause = if finished == 0 { SPREAD_EVERY_IDLE } else { SPREAD_EVERY };
-        self.spread.again_at = now.after(pause);
-        let mean = Span::from_ns(busy.as_ns() / finished.max(1));
-        // What has not begun to take its time says nothing.
-        if finished == 0 && mean < SPREAD_ABOVE {
-            return;
-        }
+        self.spread.measure(now, self.strength.0.into());
         let least = if self.spread.on { SPREAD_BELOW } else { SPREAD_ABOVE };
-        self.spread.on = self.may_wait() && least <= mean;
+        self.spread.on = self.may_wait() && least <= self.spread.wait(self.gauge.rest());
     }
 
     /// Tells the workers when it has changed what they shall do.
@@ -175,7 +207,7 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::input::{Command, Input, Word};
+    use super::super::input::{Command, Input, Load, Word};
     use super::super::pair::Pair;
     use super::super::policy::{Depth, Policy};
     use super::*;
@@ -192,10 +224,11 @@ mod tests {
         pair.says(at, Word::Idle { service_us: 9 });
     }
 
-    fn load(pair: &mut Pair, finished: u64, busy: Span) {
-        let worker = pair.workers[0];
-        let load = Load { finished, busy, ..Load::NONE };
-        pair.step(Input::Load { worker, load });
+    /// One worker's account of all that it has done so far.
+    fn load(pair: &mut Pair, done: Work) {
+        let Work { requests: finished, time: busy, squares } = done;
+        let load = Load { finished, busy, squares, ..Load::NONE };
+        pair.step(Input::Load { worker: pair.workers[0], load });
     }
 
     #[test]
@@ -230,38 +263,82 @@ mod tests {
         }
     }
 
-    #[test]
-    fn long_requests_are_spread_until_they_are_short_for_sure() {
-        let mut pair = pair(Dispatch::Auto);
-        assert_eq!(pair.engine.give_back(), GiveBack::WhenLeaving);
-        pair.arrives(0);
-        let (mut finished, mut busy) = (0, Span::ZERO);
-        let mut looks = |pair: &mut Pair, mean_us: u64| {
-            (finished, busy) = (finished + 10, busy.plus(Span::from_us(10 * mean_us)));
-            load(pair, finished, busy);
-            pair.later(SPREAD_EVERY_IDLE);
+    /// Two workers, half of whose time goes to requests.
+    struct HalfBusy {
+        done: Work,
+    }
+
+    impl HalfBusy {
+        /// They do so with requests of this length, for long enough that what was before is
+        /// forgotten. Returns what they are told in the end.
+        fn with(&mut self, pair: &mut Pair, length: Span) -> GiveBack {
+            for _ in 0..20 {
+                let count = SPREAD_LOAD_OVER.as_ns() / length.as_ns();
+                self.done.requests += count;
+                self.done.time = self.done.time.plus(length.times(count));
+                self.done.squares += length.squared_us2() * count;
+                load(pair, self.done);
+                pair.later(SPREAD_LOAD_OVER);
+            }
             pair.engine.give_back()
-        };
-        assert_eq!(looks(&mut pair, 900), GiveBack::WhenLeaving, "nobody else could wait");
-        pair.arrives(1);
-        assert_eq!(looks(&mut pair, 99), GiveBack::WhenLeaving);
-        assert_eq!(looks(&mut pair, 100), GiveBack::Always);
-        assert_eq!(looks(&mut pair, 50), GiveBack::Always);
-        assert_eq!(looks(&mut pair, 49), GiveBack::WhenLeaving);
-        assert_eq!(looks(&mut pair, 99), GiveBack::WhenLeaving);
+        }
     }
 
     #[test]
-    fn one_long_request_is_seen_before_it_ends_and_silence_says_nothing() {
+    fn requests_are_spread_while_they_would_wait_otherwise() {
+        let mut pair = pair(Dispatch::Auto);
+        assert_eq!(pair.engine.give_back(), GiveBack::WhenLeaving);
+        pair.arrives(0);
+        let mut workers = HalfBusy { done: Work::default() };
+        let mut told = |pair: &mut Pair, us| workers.with(pair, Span::from_us(us));
+        assert_eq!(told(&mut pair, 900), GiveBack::WhenLeaving, "nobody else could wait");
+        pair.arrives(1);
+        // Half of the time they find a request that is half over.
+        for (us, wanted) in [
+            (45, GiveBack::WhenLeaving),
+            (95, GiveBack::WhenLeaving),
+            (105, GiveBack::Always),
+            (55, GiveBack::Always),
+            (45, GiveBack::WhenLeaving),
+        ] {
+            assert_eq!(told(&mut pair, us), wanted, "{us} us");
+        }
+    }
+
+    #[test]
+    fn who_finds_nobody_busy_does_not_wait() {
+        let mut pair = pair(Dispatch::Auto);
+        pair.arrives(0);
+        pair.arrives(1);
+        let mut done = Work::default();
+        for _ in 0..30 {
+            done.requests += 1;
+            done.time = done.time.plus(Span::from_us(400));
+            done.squares += Span::from_us(400).squared_us2();
+            load(&mut pair, done);
+            pair.later(SPREAD_EVERY_IDLE);
+        }
+        assert_eq!(pair.engine.give_back(), GiveBack::WhenLeaving);
+    }
+
+    #[test]
+    fn one_long_request_is_seen_before_it_ends_and_is_not_soon_forgotten() {
         let mut pair = pair(Dispatch::Auto);
         pair.arrives(0);
         pair.arrives(1);
         assert!(pair.engine.deadline().is_some_and(|at| at <= pair.now.after(SPREAD_EVERY_IDLE)));
-        load(&mut pair, 0, Span::from_ms(1));
-        pair.later(SPREAD_EVERY_IDLE);
+        let long = Span::from_ms(50);
+        let mut done = Work { requests: 0, time: long, squares: long.squared_us2() };
+        load(&mut pair, done);
+        pair.later(SPREAD_EVERY);
         assert_eq!(pair.engine.give_back(), GiveBack::Always);
-        pair.later(SPREAD_EVERY_IDLE);
-        assert_eq!(pair.engine.give_back(), GiveBack::Always);
+        for _ in 0..3 {
+            done.requests += 100;
+            done.time = done.time.plus(Span::from_ms(1));
+            load(&mut pair, done);
+            pair.later(SPREAD_EVERY);
+            assert_eq!(pair.engine.give_back(), GiveBack::Always);
+        }
         let told = pair.others.iter().filter(|other| matches!(other, Action::GiveBack(_)));
         assert_eq!(told.count(), 2, "a change is told once");
     }

@@ -149,11 +149,35 @@ pub struct Load {
     pub finished: u64,
     /// Time spent on requests so far, the running one included.
     pub busy: Span,
+    /// The squares of these times, in square microseconds.
+    pub squares: u64,
 }
 
 impl Load {
     /// Nothing at all.
-    pub const NONE: Self = Self { in_flight: 0, connections: 0, finished: 0, busy: Span::ZERO };
+    pub const NONE: Self =
+        Self { in_flight: 0, connections: 0, finished: 0, busy: Span::ZERO, squares: 0 };
+
+    /// What has been worked since the account was read as `before`. Where it has shrunk (somebody
+    /// lies, or was read between two of his stores) that is nothing.
+    pub fn work_since(self, before: Self) -> Work {
+        Work {
+            requests: self.finished.saturating_sub(before.finished),
+            time: self.busy.less(before.busy),
+            squares: self.squares.saturating_sub(before.squares),
+        }
+    }
+}
+
+/// Work that was done.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Work {
+    /// Requests that were answered.
+    pub requests: u64,
+    /// Time spent, also on what is not answered yet.
+    pub time: Span,
+    /// The squares of the requests' times, in square microseconds.
+    pub squares: u64,
 }
 
 /// How a process ended.

@@ -29,7 +29,7 @@ use self::action::Actions;
 use self::backoff::Backoff;
 use self::depth::Gauge;
 use self::giveback::{Dispatch, Spread};
-use self::input::{Input, Load};
+use self::input::Input;
 use self::ledger::{Ledger, Place};
 use self::policy::{Field, Policy, Selector};
 use self::rng::Rng;
@@ -84,8 +84,10 @@ pub struct Engine {
     gauge: Gauge,
     /// How often workers came too late for an offer since one came in time.
     late: u32,
-    /// Derived from gauge and strength: requests beyond a worker's concurrency less one.
+    /// Derived from the gauge: requests beyond a worker's concurrency less one.
     depth: u32,
+    /// Derived from the gauge: requests that an idle worker counts as, since it must be woken.
+    cost_of_waking: u32,
     spread: Spread,
     phase: Phase,
     rollout: Option<Rollout>,
@@ -161,6 +163,7 @@ impl Engine {
             gauge: Gauge::default(),
             late: 0,
             depth: 0,
+            cost_of_waking: 0,
             spread: Spread::default(),
             phase: Phase::Opening { deaths: 0 },
             rollout: None,

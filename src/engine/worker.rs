@@ -232,8 +232,6 @@ pub struct Worker {
     pub overdue: u32,
     /// Its own account, as last read.
     pub load: Load,
-    /// The same when the engine last decided whether to spread requests.
-    pub looked: Load,
     /// Whether offers reach it.
     pub attention: Attention,
     /// Whether it is stopped by a signal.
@@ -260,7 +258,6 @@ impl Worker {
         recalled: 0,
         overdue: 0,
         load: Load::NONE,
-        looked: Load::NONE,
         attention: Attention::Prompt,
         stopped: false,
         ready_since: None,

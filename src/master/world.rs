@@ -366,6 +366,7 @@ impl Host for World {
             connections: board.connections.load(Relaxed),
             finished,
             busy: Span::from_ns(board.busy_ns.load(Relaxed)).plus(running),
+            squares: board.squares_us2.load(Relaxed).saturating_add(running.squared_us2()),
         }
     }
 

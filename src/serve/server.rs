@@ -47,8 +47,8 @@ pub(super) struct Server<B> {
     pub(super) completions: Vec<Completion<OwnedFd>>,
     /// Room for the connections that a turn settles, kept between turns.
     newcomers: Vec<Key>,
-    /// A request has begun and its end is not counted.
-    running: bool,
+    /// Requests that have begun and whose end is not counted.
+    running: u32,
     /// Requests since the last that took its time.
     quick: u32,
     date_due: Mono,
@@ -119,7 +119,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
             unsubmitted: true,
             completions: Vec::new(),
             newcomers: Vec::new(),
-            running: false,
+            running: 0,
             quick: 0,
             date_due: Mono::ZERO,
         })
@@ -251,13 +251,19 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
             }
         }
         self.intake.count(served);
-        if !mem::take(&mut self.running) {
-            return Ok(now);
+        Ok(self.end_begun().unwrap_or(now))
+    }
+
+    /// Counts the ends of the requests that have begun. Returns the time, if there were any: one
+    /// reading for all of them, and the next claim is measured against it.
+    fn end_begun(&mut self) -> Option<Mono> {
+        let count = mem::take(&mut self.running);
+        if count == 0 {
+            return None;
         }
-        // One reading for all of them: the next claim is measured against it.
         let end = clock::monotonic();
-        self.link.ended(end);
-        Ok(end)
+        self.link.ended_together(count, end);
+        Some(end)
     }
 
     /// Whether requests are quick here, as far as can be told.
@@ -288,13 +294,21 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
             }
             conn.late = false;
             self.says.extend(conn.standing.begins(now));
-            self.begin(now);
             count += 1;
             match work {
-                Work::None => self.answer(key, &request),
-                Work::Park(span) => self.park(key, request, now.after(span)),
+                Work::None => {
+                    self.begin(now);
+                    self.answer(key, &request);
+                }
+                Work::Park(span) => {
+                    self.link.began(now);
+                    self.park(key, request, now.after(span));
+                }
                 Work::Burn(_) | Work::Sleep(_) => {
                     self.let_others_leave()?;
+                    // What it takes is its own, and not of those that were quick before it.
+                    let began_at = self.end_begun().unwrap_or_else(clock::monotonic);
+                    self.begin(began_at);
                     work.carry_out();
                     self.answer(key, &request);
                     return Ok((count, Pace::Slow));
@@ -304,12 +318,9 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         Ok((count, Pace::Quick))
     }
 
-    /// Counts a request that begins. The one before it ends; the last one of a turn is ended by
-    /// who reads the clock.
+    /// Counts a request that begins; who reads the clock next counts its end.
     fn begin(&mut self, now: Mono) {
-        if mem::replace(&mut self.running, true) {
-            self.link.ended(now);
-        }
+        self.running += 1;
         self.link.began(now);
     }
 
@@ -325,8 +336,6 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
     fn park(&mut self, key: Key, request: Request, due: Mono) {
         let Some(conn) = self.conns.tenant_mut(key) else { return };
         conn.phase = Phase::Parked(request);
-        // It is ended when it is answered, not with the turn.
-        self.running = false;
         self.parked.push(Reverse((due, key.to_word())));
     }
 

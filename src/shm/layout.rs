@@ -137,6 +137,8 @@ pub struct Board {
     pub busy_since_ns: AtomicU64,
     /// Time spent on requests that are answered, in nanoseconds.
     pub busy_ns: AtomicU64,
+    /// The squares of these times, in square microseconds.
+    pub squares_us2: AtomicU64,
 }
 
 /// Whether a worker's token must be followed by a ring of the bell.
@@ -201,6 +203,7 @@ const fn layout_hash() -> u64 {
         std::mem::offset_of!(WorkerPage, ear),
         std::mem::offset_of!(Board, busy_since_ns),
         std::mem::offset_of!(Board, busy_ns),
+        std::mem::offset_of!(Board, squares_us2),
         TOKEN_RING,
         ERRAND_RING,
     ];

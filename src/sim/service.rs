@@ -14,6 +14,7 @@ pub(super) struct Job {
     pub(super) copy: usize,
     /// `None`: the process accepted it itself.
     pub(super) ticket: Option<Ticket>,
+    /// Since when its request runs.
     pub(super) since: Mono,
     pub(super) stage: Stage,
     /// Requests that it has read and not answered.
@@ -80,6 +81,7 @@ impl World {
             let requests = self.connections[connection].take_input();
             let this = &mut self.processes[process];
             (this.jobs[at].stage, this.jobs[at].requests) = (Stage::Later, requests);
+            this.jobs[at].since = self.now;
             this.load.in_flight += 1;
             return self.works_later(process, connection);
         }
@@ -149,6 +151,11 @@ impl World {
     fn answers(&mut self, process: ProcessId, at: usize) {
         let job = &mut self.processes[process].jobs[at];
         let (connection, requests) = (job.connection, std::mem::take(&mut job.requests));
+        let took = self.now.since(job.since);
+        let load = &mut self.processes[process].load;
+        load.finished += u64::from(requests);
+        load.busy = load.busy.plus(took);
+        load.squares += took.squared_us2() / u64::from(requests.max(1));
         self.did(process, "answers", connection as u64);
         self.judge_answer(process, connection, requests);
     }
@@ -205,7 +212,7 @@ impl World {
         }
         if 0 < self.processes[process].jobs[at].requests {
             let this = &mut self.processes[process];
-            this.jobs[at].stage = Stage::First;
+            (this.jobs[at].stage, this.jobs[at].since) = (Stage::First, self.now);
             this.running += 1;
             this.load.in_flight += 1;
             self.says_of(process, ticket, Say::Resumed);

@@ -73,6 +73,10 @@ const RECOVERY: Span = Span::from_s(40);
 /// clients end.
 const AFTERWARDS: [Span; 3] = [Span::from_s(5), Span::from_s(5), Span::from_s(30)];
 
+/// How long services last at most.
+const SERVICES: [Span; 4] =
+    [Span::from_us(50), Span::from_us(200), Span::from_ms(3), Span::from_ms(30)];
+
 impl Scenario {
     pub(super) fn draw(rng: &mut Rng) -> Self {
         let quiet = rng.chance(1, 16);
@@ -110,7 +114,7 @@ impl Scenario {
             connections_max: pick(rng, &[1_000, 1_000, 6]),
             channel: pick(rng, &[1, 2, 8, 64]),
             errands: pick(rng, &[1, 3, 64, 64]),
-            service: pick(rng, &[Span::from_us(200), Span::from_ms(3), Span::from_ms(30)]),
+            service: pick(rng, &SERVICES),
             greedy: rng.chance(1, 2),
             keep_alive: rng.chance(1, 2),
             eager: rng.chance(1, 2),

@@ -447,10 +447,17 @@ impl Link {
 
     /// A request has been answered.
     pub fn ended(&mut self, now: Mono) {
+        self.ended_together(1, now);
+    }
+
+    /// So many requests have been answered, that were begun at the same time and took the same.
+    pub fn ended_together(&mut self, count: u32, now: Mono) {
+        let took = now.since(self.busy_since);
         let board = &self.own.board;
-        add_one(&board.finished);
-        add(&board.busy_ns, now.since(self.busy_since).as_ns());
         board.busy_since_ns.store(0, Relaxed);
+        add(&board.busy_ns, took.as_ns());
+        add(&board.squares_us2, took.squared_us2() / u64::from(count.max(1)));
+        add(&board.finished, count.into());
         self.idle_since = now;
     }
 

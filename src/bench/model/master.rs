@@ -8,11 +8,10 @@ use super::calendar::Calendar;
 use super::server::{Begun, Rest, Server};
 use super::{Costs, Pool};
 use crate::engine::action::{Action, Actions};
-use crate::engine::giveback::Dispatch;
-use crate::engine::input::{Begins, Input, Load, Terms, Word};
+use crate::engine::input::{Begins, Input, Terms, Word};
 use crate::engine::worker::Patience;
 use crate::engine::{Engine, Overload, Setup};
-use crate::units::{ListenerId, Mono, Span, Ticket, WorkerId};
+use crate::units::{GiveBack, ListenerId, Mono, Span, Ticket, WorkerId};
 
 /// A master and its workers.
 pub(super) struct Master<'a> {
@@ -27,21 +26,33 @@ pub(super) struct Master<'a> {
     /// Which of them may say something new of their load.
     stirred: Vec<usize>,
     tickets: Tickets,
-    /// By connection, from its delivery to its end.
-    owners: Vec<Option<Owner>>,
+    /// By connection, from its arrival to its end.
+    places: Vec<Place>,
     samples: Vec<Sample>,
     now: Span,
     /// Whether the engine has taken a step that no turn has ended yet.
     in_turn: bool,
 }
 
-/// Whose a connection is.
+/// Where a connection is.
 #[derive(Clone, Copy, Debug)]
-struct Owner {
-    worker: usize,
-    ticket: Ticket,
-    /// Its first request was answered.
-    served: bool,
+enum Place {
+    /// It has not come, or has ended.
+    Nowhere,
+    /// Its request waits in the master, or is on its way to a worker.
+    Asking,
+    /// A worker has it.
+    With {
+        worker: usize,
+        ticket: Ticket,
+        /// A request was answered there since it was claimed.
+        served: bool,
+    },
+    /// A worker has given it back, and the master does not watch it yet. The next request may be
+    /// there.
+    Returning { next: Option<usize> },
+    /// The master watches it.
+    Parked(Ticket),
 }
 
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -57,11 +68,12 @@ enum Plan {
 enum Report {
     Claimed(u32),
     Done(u32),
+    Idle(u32),
     Closed,
     Missed,
 }
 
-/// The tickets in use, and whose first request each of them stands for.
+/// The tickets in use, and which request each of them stands for.
 #[derive(Debug, Default)]
 struct Tickets {
     requests: Vec<usize>,
@@ -76,7 +88,7 @@ impl<'a> Master<'a> {
     pub(super) fn new(trace: &'a Trace, pool: &Pool) -> Self {
         let setup = Setup {
             policy: pool.policy,
-            dispatch: Dispatch::Connection,
+            dispatch: pool.dispatch,
             copies_max: u32::MAX,
             weights: pool.weights.clone(),
             hold_max: u32::MAX,
@@ -98,7 +110,7 @@ impl<'a> Master<'a> {
             servers: pool.speeds.iter().map(|speed| Server::new(*speed)).collect(),
             stirred: Vec::new(),
             tickets: Tickets::default(),
-            owners: vec![None; trace.connection_lengths().len()],
+            places: vec![Place::Nowhere; trace.connection_lengths().len()],
             samples: vec![unsent; trace.requests.len()],
             now: Span::ZERO,
             in_turn: false,
@@ -188,9 +200,7 @@ impl<'a> Master<'a> {
 
     fn tell_loads(&mut self) {
         for at in std::mem::take(&mut self.stirred) {
-            let server = &self.servers[at];
-            let (in_flight, connections) = (server.in_flight(), server.connections);
-            let load = Load { in_flight, connections, ..Load::NONE };
+            let load = self.servers[at].load(self.now);
             self.step(Input::Load { worker: self.names[at], load });
         }
     }
@@ -211,7 +221,7 @@ impl<'a> Master<'a> {
                 self.step(if back { Input::Recalled(ticket) } else { Input::TooLate(ticket) });
             }
             Action::Retire(ticket) => self.tickets.free.push(ticket.slot),
-            Action::Watch(ticket) => self.step(Input::Readable(ticket)),
+            Action::Watch(ticket) => self.watched(ticket),
             Action::CloseListeners
             | Action::Expire(_)
             | Action::Release(_)
@@ -229,15 +239,52 @@ impl<'a> Master<'a> {
     fn arrived(&mut self) {
         let Some((_, request)) = self.arrivals.next() else { return };
         self.samples[request].sent = self.now;
-        let connection = self.trace.requests[request].connection as usize;
-        if let Some(Owner { worker, .. }) = self.owners[connection] {
-            self.servers[worker].ask(self.now, request);
-            self.stirred.push(worker);
-            return self.begin(worker);
+        let connection = self.connection_of(request);
+        match self.places[connection] {
+            Place::Nowhere => {
+                let ticket = self.tickets.take(request);
+                self.places[connection] = Place::Asking;
+                let listener = ListenerId(0);
+                self.step(Input::Arrived { ticket, listener, begins: Begins::Client });
+            }
+            Place::With { worker, .. } => {
+                self.servers[worker].ask(self.now, request);
+                self.stirred.push(worker);
+                self.begin(worker);
+            }
+            Place::Returning { .. } => {
+                self.places[connection] = Place::Returning { next: Some(request) };
+            }
+            Place::Parked(ticket) => self.asks(connection, ticket, request),
+            Place::Asking => unreachable!("a client waits for its answer"),
         }
-        let ticket = self.tickets.take(request);
-        let listener = ListenerId(0);
-        self.step(Input::Arrived { ticket, listener, begins: Begins::Client });
+    }
+
+    /// The engine wants to know when a connection can be read.
+    fn watched(&mut self, ticket: Ticket) {
+        let request = self.tickets.requests[ticket.index()];
+        let connection = self.connection_of(request);
+        match self.places[connection] {
+            Place::Asking => self.step(Input::Readable(ticket)),
+            Place::Returning { next: Some(next) } => self.asks(connection, ticket, next),
+            Place::Returning { next: None } if self.arrivals.has_successor(request) => {
+                self.places[connection] = Place::Parked(ticket);
+            }
+            Place::Returning { next: None } => {
+                self.places[connection] = Place::Nowhere;
+                self.step(Input::HungUp(ticket));
+            }
+            Place::Nowhere | Place::With { .. } | Place::Parked(_) => {
+                unreachable!("whose it is not, the master does not watch")
+            }
+        }
+    }
+
+    /// The next request of a connection that the master has.
+    fn asks(&mut self, connection: usize, ticket: Ticket, request: usize) {
+        self.tickets.requests[ticket.index()] = request;
+        self.places[connection] = Place::Asking;
+        self.step(Input::Readable(ticket));
     }
 
     fn begin(&mut self, worker: usize) {
@@ -258,8 +305,8 @@ impl<'a> Master<'a> {
 
     fn received(&mut self, worker: usize, ticket: Ticket, rest: Rest) -> usize {
         let request = self.tickets.requests[ticket.index()];
-        let connection = self.trace.requests[request].connection as usize;
-        self.owners[connection] = Some(Owner { worker, ticket, served: false });
+        let connection = self.connection_of(request);
+        self.places[connection] = Place::With { worker, ticket, served: false };
         self.servers[worker].connections += 1;
         let transit_us = match rest {
             Rest::Idle => u32::try_from(self.costs.handoff.as_us()).unwrap_or(u32::MAX),
@@ -275,21 +322,36 @@ impl<'a> Master<'a> {
         let sample = &mut self.samples[request];
         (sample.done, sample.fate) = (self.now, Fate::Answered);
         sample.worker = u16::try_from(worker).ok();
-        let connection = self.trace.requests[request].connection as usize;
-        if let Some(owner) = self.owners[connection] {
-            if !owner.served {
-                let us = self.trace.requests[request].service.plus(self.costs.overhead).as_us();
-                let us = u32::try_from(us).unwrap_or(u32::MAX);
-                self.say(worker, owner.ticket, Report::Done(us));
-            }
-            self.owners[connection] = Some(Owner { served: true, ..owner });
-            if !self.arrivals.has_successor(request) {
-                self.servers[worker].connections -= 1;
-                self.say(worker, owner.ticket, Report::Closed);
-            }
-        }
+        self.rests(worker, request);
         self.arrivals.answered(request, self.now);
         self.begin(worker);
+    }
+
+    /// A request is answered: its connection goes back, stays or ends.
+    fn rests(&mut self, worker: usize, request: usize) {
+        let connection = self.connection_of(request);
+        let Place::With { ticket, served, .. } = self.places[connection] else { return };
+        let took = self.trace.requests[request].service.plus(self.costs.overhead).as_us();
+        let took = u32::try_from(took).unwrap_or(u32::MAX);
+        let last = !self.arrivals.has_successor(request);
+        if self.engine.give_back() == GiveBack::Always {
+            self.servers[worker].connections -= 1;
+            self.places[connection] = Place::Returning { next: None };
+            return self.say(worker, ticket, Report::Idle(if served { 0 } else { took }));
+        }
+        if !served {
+            self.places[connection] = Place::With { worker, ticket, served: true };
+            self.say(worker, ticket, Report::Done(took));
+        }
+        if last {
+            self.servers[worker].connections -= 1;
+            self.places[connection] = Place::Nowhere;
+            self.say(worker, ticket, Report::Closed);
+        }
+    }
+
+    fn connection_of(&self, request: usize) -> usize {
+        self.trace.requests[request].connection as usize
     }
 
     fn say(&mut self, worker: usize, ticket: Ticket, report: Report) {
@@ -324,6 +386,7 @@ impl From<Report> for Word {
         match report {
             Report::Claimed(transit_us) => Self::Claimed { transit_us },
             Report::Done(service_us) => Self::Done { service_us },
+            Report::Idle(service_us) => Self::Idle { service_us },
             Report::Closed => Self::Closed,
             Report::Missed => Self::Missed,
         }

@@ -11,14 +11,17 @@ use self::kernel::Kernel;
 use self::master::Master;
 use super::outcome::Outcome;
 use super::trace::Trace;
+use crate::engine::giveback::Dispatch;
 use crate::engine::policy::{Binder, Policy};
 use crate::units::Span;
 
 /// The pool whose behaviour is asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
-    /// Who gets a connection.
+    /// Who gets a connection, or a request.
     pub policy: Policy,
+    /// What is dispatched.
+    pub dispatch: Dispatch,
     /// One weight per worker, for `wrr` and `least`.
     pub weights: Vec<u32>,
     /// One speed per worker: 1 serves a second's work in a second.
@@ -77,6 +80,7 @@ mod tests {
     fn pool(policy: Policy, workers: usize) -> Pool {
         Pool {
             policy,
+            dispatch: Dispatch::Connection,
             weights: vec![1; workers],
             speeds: vec![1.0; workers],
             costs: Costs::default(),
@@ -162,6 +166,45 @@ mod tests {
         let (least, turns) = (p99(Policy::Least), p99(Policy::RoundRobin));
         assert!(jbsq < bound * 1.15, "{jbsq} of {bound}");
         assert!(jbsq < least && least * 1.5 < turns, "{jbsq} {least} {turns}");
+    }
+
+    #[test]
+    fn requests_bound_one_at_a_time_for_nothing_are_the_bound_on_any_connection() {
+        for (workers, mix) in [(2, "bim100"), (8, "bim10")] {
+            let trace = trace(mix, 0.8, workers, KEEP_ALIVE);
+            let count = workers as usize;
+            let bound = bound::replay(&trace, &vec![1.0; count], Span::ZERO);
+            let p99 = |dispatch, depth| {
+                let pool = Pool { dispatch, ..pool(Policy::Jbsq(depth), count) };
+                p99_short(&trace, &replay(&trace, &pool)) / p99_short(&trace, &bound)
+            };
+            let ideal = p99(Dispatch::Request, Depth::Fixed(1));
+            assert!((0.999..1.001).contains(&ideal), "{ideal} with {workers} workers");
+            let connection = p99(Dispatch::Connection, Depth::Auto);
+            let [auto, request] =
+                [Dispatch::Auto, Dispatch::Request].map(|dispatch| p99(dispatch, Depth::Auto));
+            assert!(request * 1.5 < connection, "{request} and {connection}");
+            assert!((0.95..1.05).contains(&(auto / request)), "{auto} and {request}");
+        }
+    }
+
+    #[test]
+    fn auto_leaves_alone_what_hardly_waits() {
+        let mix = Mix::named("exp", Service::Sleep, 0.01).unwrap();
+        let connections = Connections::KeepAlive { requests: 20.0, think_ms: 1.0 };
+        let (arrivals, rate) = (Arrivals::Poisson, 60_000.0);
+        let recipe =
+            Recipe { seed: 3, mix, arrivals, connections, rate, requests: 60_000, ramp_s: 0.0 };
+        let trace = Trace::draw(recipe).unwrap();
+        let us = Span::from_us;
+        let costs = Costs { handoff: us(30), notice: us(25), overhead: us(5) };
+        let sojourns = |dispatch| {
+            let pool = Pool { dispatch, costs, ..pool(Policy::Jbsq(Depth::Auto), 4) };
+            let samples = replay(&trace, &pool).samples;
+            samples.iter().map(|sample| sample.done.less(sample.sent).as_us()).sum::<u64>()
+        };
+        assert_eq!(sojourns(Dispatch::Auto), sojourns(Dispatch::Connection));
+        assert!(sojourns(Dispatch::Connection) * 3 / 2 < sojourns(Dispatch::Request));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::super::bound::at_speed;
+use crate::engine::input::{Load, Work};
 use crate::units::Span;
 
 /// One worker. `T` names what lies in its channel.
@@ -16,9 +17,11 @@ pub(super) struct Server<T> {
     missed: Vec<T>,
     /// Requests on its open connections, with the time since which they are there.
     waiting: VecDeque<(Span, usize)>,
-    /// The request that runs.
-    running: Option<usize>,
+    /// The request that runs, and since when.
+    running: Option<(usize, Span)>,
     idle_since: Span,
+    /// What it has done so far.
+    work: Work,
     /// Connections it has open.
     pub(super) connections: u32,
 }
@@ -42,7 +45,7 @@ pub(super) enum Rest {
 }
 
 impl<T: Copy + PartialEq> Server<T> {
-    pub(super) const fn new(speed: f64) -> Self {
+    pub(super) fn new(speed: f64) -> Self {
         Self {
             speed,
             channel: VecDeque::new(),
@@ -50,6 +53,7 @@ impl<T: Copy + PartialEq> Server<T> {
             waiting: VecDeque::new(),
             running: None,
             idle_since: Span::ZERO,
+            work: Work::default(),
             connections: 0,
         }
     }
@@ -101,14 +105,31 @@ impl<T: Copy + PartialEq> Server<T> {
 
     /// It executes the request; the time when it will be done.
     pub(super) fn run(&mut self, now: Span, request: usize, work: Span, overhead: Span) -> Span {
-        self.running = Some(request);
+        self.running = Some((request, now));
         now.plus(at_speed(work, self.speed)).plus(overhead)
     }
 
     /// What ran has ended.
     pub(super) fn finish(&mut self, now: Span) -> Option<usize> {
+        let (request, since) = self.running.take()?;
         self.idle_since = now;
-        self.running.take()
+        let took = now.less(since);
+        self.work.requests += 1;
+        self.work.time = self.work.time.plus(took);
+        self.work.squares += took.squared_us2();
+        Some(request)
+    }
+
+    /// Its account of itself.
+    pub(super) fn load(&self, now: Span) -> Load {
+        let running = self.running.map_or(Span::ZERO, |(_, since)| now.less(since));
+        Load {
+            in_flight: self.in_flight(),
+            connections: self.connections,
+            finished: self.work.requests,
+            busy: self.work.time.plus(running),
+            squares: self.work.squares + running.squared_us2(),
+        }
     }
 
     /// Since when the oldest request on its open connections waits.
@@ -117,7 +138,7 @@ impl<T: Copy + PartialEq> Server<T> {
     }
 
     /// Requests begun or waiting on open connections.
-    pub(super) fn in_flight(&self) -> u32 {
+    fn in_flight(&self) -> u32 {
         let waiting = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
         waiting.saturating_add(u32::from(self.running.is_some()))
     }
