@@ -99,6 +99,7 @@ impl Pool {
             policy,
             weights: vec![1; workers],
             dispatch: Dispatch::Auto,
+            classes: false,
             copies_max: HOLD_DEFAULT,
             hold_max: HOLD_DEFAULT,
             overload: Overload::Hold,
@@ -134,7 +135,7 @@ impl Pool {
         let ticket = self.ticket;
         self.step(Input::Arrived { ticket, listener: ListenerId(0), begins });
         if begins == Begins::Client {
-            self.step(Input::Readable(ticket));
+            self.step(Input::Readable { ticket, route: None });
         }
         self.step(Input::Tick);
         let worker = self.offered_to().expect("an idle pool takes a connection at once");

@@ -88,6 +88,24 @@ pub const SPREAD_LOAD_OVER: Span = Span::from_ms(500);
 pub const SPREAD_ABOVE: Span = Span::from_us(50);
 /// Below this it is not; between the two it stays as it was.
 pub const SPREAD_BELOW: Span = Span::from_us(25);
+/// Routes whose service time is remembered.
+pub const ROUTES_MAX: usize = 1_024;
+/// Bytes of a request that are looked at for its route.
+pub const ROUTE_PEEK: usize = 1_024;
+/// A route is long from so many 256ths of octaves above what is common: 2.8 times.
+pub const LONG_ABOVE: u64 = 384;
+/// It is no longer below so many: 2 times.
+pub const LONG_BELOW: u64 = 256;
+/// A long request that has waited so many times its length goes before short ones.
+pub const LONG_PATIENCE: u64 = 3;
+/// How often it is looked at how many workers long requests need.
+pub const LONG_LOAD_EVERY: Span = Span::from_ms(100);
+/// The time over which that is averaged.
+pub const LONG_LOAD_OVER: Span = Span::from_s(15);
+/// One worker is kept free of long requests while these need less of the others, in hundredths.
+pub const RESERVE_ABOVE: u64 = 90;
+/// It is until they need so much.
+pub const RESERVE_BELOW: u64 = 97;
 /// False words (bad token, stale ticket) after which a worker is replaced.
 pub const VIOLATIONS_MAX: u32 = 8;
 /// A client that has sent nothing for so long is closed by the master.

@@ -211,6 +211,19 @@ impl fmt::Display for Ticket {
     }
 }
 
+/// What a request asks for, as a number: those that are alike have the same.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Route(pub u32);
+
+/// What makes requests alike: `--classes`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RouteBy {
+    /// Method and path, without the query; segments that are numbers or identifiers count as one.
+    Path,
+    /// Method and everything behind it: path and query.
+    Target,
+}
+
 /// A bound socket, by its position in the list of listeners.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct ListenerId(pub u16);

@@ -166,6 +166,7 @@ fn tell(policy: Policy, concurrency: u32) {
         policy,
         weights: vec![1, 1],
         dispatch: Dispatch::Auto,
+        classes: false,
         copies_max: 10,
         hold_max: 2,
         overload: Overload::Hold,
@@ -348,7 +349,7 @@ impl Shell {
             }
             None | Some(Place::Held) => {}
             Some(Place::Watched { .. } | Place::Parked { .. } | Place::Expiring) => {
-                inputs.extend([Input::Readable(ticket), Input::HungUp(ticket)]);
+                inputs.extend([Input::Readable { ticket, route: None }, Input::HungUp(ticket)]);
             }
             Some(Place::Offered { .. }) => {
                 for why in [Refusal::Full, Refusal::TooManyInFlight, Refusal::Gone] {

@@ -20,7 +20,8 @@ pub struct Group {
     pub load: f64,
     /// How requests share connections.
     pub sharing: Sharing,
-    /// Who is compared, as `--policy` takes them; what follows a slash, `--dispatch` takes.
+    /// Who is compared, as `--policy` takes them; what follows behind slashes, `--dispatch` and
+    /// `--classes` take.
     pub policies: Vec<String>,
 }
 
@@ -125,9 +126,10 @@ impl Group {
         }
     }
 
-    /// What `--policy` takes of one that is compared, and what `--dispatch` does.
-    pub fn flags_of(policy: &str) -> (&str, Option<&str>) {
-        policy.split_once('/').map_or((policy, None), |(policy, word)| (policy, Some(word)))
+    /// What the flags take of one that is compared: `--policy`, `--dispatch` and `--classes`.
+    pub fn flags_of(policy: &str) -> (&str, Option<&str>, Option<&str>) {
+        let mut words = policy.splitn(3, '/');
+        (words.next().unwrap_or_default(), words.next(), words.next())
     }
 
     /// The cell of one policy, without rounds yet.

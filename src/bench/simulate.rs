@@ -10,7 +10,7 @@ use super::result::{Cell, Round};
 use super::summary::summarise;
 use super::trace::{RecipeError, Trace};
 use super::yardstick::{add_bound, add_idleness};
-use crate::config::{ConfigError, policy, words};
+use crate::config::{ConfigError, Wrong, policy, words};
 use crate::engine::giveback::Dispatch;
 use crate::engine::policy::Policy;
 use crate::units::Span;
@@ -75,6 +75,7 @@ fn simulate(study: &Study, group: &Group, contestant: Contestant, trace: &Trace)
     let pool = Pool {
         policy: contestant.policy,
         dispatch: contestant.dispatch,
+        classes: contestant.classes,
         weights: group.true_weights(),
         speeds: speeds.clone(),
         costs: study.costs,
@@ -95,15 +96,16 @@ fn simulate(study: &Study, group: &Group, contestant: Contestant, trace: &Trace)
 struct Contestant {
     policy: Policy,
     dispatch: Dispatch,
+    classes: bool,
 }
 
 fn parse(name: &str) -> Result<Contestant, StudyError> {
-    let (policy, dispatch) = Group::flags_of(name);
-    let policy = policy::parse(policy).map_err(|wrong| wrong.given_as("--policy", name))?;
-    let dispatch = dispatch.map_or(Ok(Dispatch::Auto), |word| {
-        words::one_of(word, &words::DISPATCHES).map_err(|wrong| wrong.given_as("--policy", name))
-    })?;
-    Ok(Contestant { policy, dispatch })
+    let named = |wrong: Wrong| wrong.given_as("--policy", name);
+    let (policy, dispatch, classes) = Group::flags_of(name);
+    let dispatch = words::one_of(dispatch.unwrap_or("auto"), &words::DISPATCHES).map_err(named)?;
+    let classes = words::one_of(classes.unwrap_or("off"), &words::CLASSES).map_err(named)?;
+    let policy = policy::parse(policy).map_err(named)?;
+    Ok(Contestant { policy, dispatch, classes: classes.is_some() })
 }
 
 #[cfg(test)]
@@ -144,7 +146,7 @@ mod tests {
 
     #[test]
     fn an_unknown_policy_or_dispatch_is_named() {
-        for wrong in ["fifo", "jbsq/all"] {
+        for wrong in ["fifo", "jbsq/all", "jbsq/auto/all"] {
             let error = run(&study(&["rr", wrong]), &mut |_| {}).unwrap_err().to_string();
             assert!(error.contains(&format!("'{wrong}'")), "{error}");
         }

@@ -117,11 +117,17 @@ pub struct RunArgs {
     #[arg(value_parser = text(), help_heading = "Scheduling", allow_negative_numbers = true)]
     pub weight: Option<String>,
     /// What is dispatched: request (each request of a keep-alive connection), connection (each
-    /// connection once), or auto (requests while they are long enough for that to pay); under
+    /// connection once), or auto (requests while they would wait otherwise); under
     /// jbsq and least [default: auto]
     #[arg(long, value_name = "WHAT", env = "DISPATCHD_DISPATCH", hide_env_values = true)]
     #[arg(value_parser = text(), help_heading = "Scheduling")]
     pub dispatch: Option<String>,
+    /// Short requests first: path (requests of one path are alike, numbers and identifiers in it
+    /// aside), target (those of one path and query), or off; how long each takes is learnt;
+    /// HTTP/1.1 under jbsq [default: off]
+    #[arg(long, value_name = "WHAT", env = "DISPATCHD_CLASSES", hide_env_values = true)]
+    #[arg(value_parser = text(), help_heading = "Scheduling")]
+    pub classes: Option<String>,
     /// Connections that may wait in the master: 1 to 65536 [default: 8192]
     #[arg(long, value_name = "N", env = "DISPATCHD_HOLD", hide_env_values = true)]
     #[arg(value_parser = text(), help_heading = "Scheduling", allow_negative_numbers = true)]
@@ -310,8 +316,9 @@ mod tests {
             assert_eq!(arg.get_id().as_str().replace('_', "-"), flag);
             seen.push(flag);
         }
-        let expected = "listen dispatch-on backlog workers pin backend policy weight dispatch hold \
-                        overload name start-timeout drain-timeout log-level log-format";
+        let expected = "listen dispatch-on backlog workers pin backend policy weight dispatch \
+                        classes hold overload name start-timeout drain-timeout log-level \
+                        log-format";
         assert_eq!(seen.join(" "), expected);
     }
 

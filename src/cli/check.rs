@@ -56,6 +56,7 @@ fn rows(config: &Config) -> Vec<(&'static str, String)> {
         ("policy", policy::name(config.policy)),
         ("weight", words::weights_text(&config.weights)),
         ("dispatch", words::word_of(config.dispatch, &words::DISPATCHES).to_owned()),
+        ("classes", words::word_of(config.classes, &words::CLASSES).to_owned()),
         ("hold", config.hold_max.to_string()),
         ("overload", words::word_of(config.overload, &words::OVERLOADS).to_owned()),
         ("start-timeout", time(config.start_timeout)),
@@ -113,6 +114,7 @@ fn to_json(effective: &Effective) -> Value {
         "policy": policy::name(config.policy),
         "weight": words::weights_text(&config.weights),
         "dispatch": words::word_of(config.dispatch, &words::DISPATCHES),
+        "classes": words::word_of(config.classes, &words::CLASSES),
         "hold": config.hold_max,
         "overload": words::word_of(config.overload, &words::OVERLOADS),
         "start_timeout_ms": config.start_timeout.as_ms_ceil(),
@@ -154,6 +156,7 @@ backend        auto
 policy         wrr
 weight         3,1
 dispatch       auto
+classes        off
 hold           8192
 overload       hold
 start-timeout  30s

@@ -108,6 +108,9 @@ fn config(given: &RunArgs, around: &Surroundings) -> Result<Config, ConfigError>
         dispatch: flags.read("dispatch", given.dispatch.as_deref(), Dispatch::Auto, |word| {
             words::one_of(word, &words::DISPATCHES)
         })?,
+        classes: flags.read("classes", given.classes.as_deref(), None, |word| {
+            words::one_of(word, &words::CLASSES)
+        })?,
         backend: flags.read("backend", given.backend.as_deref(), BackendChoice::Auto, |word| {
             words::one_of(word, &words::BACKENDS)
         })?,
@@ -244,7 +247,7 @@ fn ms(span: Span) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::Cpu;
+    use crate::units::{Cpu, RouteBy};
 
     fn around() -> Surroundings {
         let allotment = Allotment { mask: vec![Cpu(0), Cpu(1)], ..Allotment::default() };
@@ -303,6 +306,7 @@ mod tests {
             policy: Policy::Least,
             weights: Weights::Given(vec![3, 1]),
             dispatch: Dispatch::Request,
+            classes: None,
             backend: BackendChoice::Epoll,
             pin: Pin::List(vec![Cpu(1), Cpu(0)]),
             overload: Overload::Reject,
@@ -319,7 +323,7 @@ mod tests {
     }
 
     /// Flag, value, what follows "--flag 'value' is not valid; allowed: ".
-    const WRONG: [(&str, &str, &str); 21] = [
+    const WRONG: [(&str, &str, &str); 22] = [
         (
             "listen",
             "8000",
@@ -351,6 +355,7 @@ mod tests {
         ("dispatch-on", "conect", "readable, connect; did you mean connect?"),
         ("name", "a/b", "1 to 64 of a-z, 0-9, _ and -"),
         ("dispatch", "requests", "auto, request, connection; did you mean request?"),
+        ("classes", "paths", "off, path, target; did you mean path?"),
         ("overload", "drop", "hold, reject"),
         ("hold", "0", "a number from 1 to 65536"),
         ("start-timeout", "0s", "a time from 1ms to 1day, such as 500ms, 30s or 2m"),
@@ -396,6 +401,7 @@ mod tests {
     fn parts_that_do_not_go_together_are_refused() {
         for (line, start) in [
             ("--weight 3,1", "--weight '3,1' has no effect under --policy 'jbsq'"),
+            ("--policy least --classes path", "--classes has no use under --policy 'least'"),
             ("--policy wrr --weight 3,2,1", "--weight names 3 workers, and there are 2"),
             ("--policy reuseport --listen unix:/a", "--policy 'reuseport' cannot serve --listen"),
             ("--pin 0,7", "--pin names CPU 7, which this process may not use; allowed: 0-1"),
@@ -406,6 +412,18 @@ mod tests {
         }
         let text = program(&[OsString::new()]).unwrap_err().to_string();
         assert_eq!(text, "-- '' is not valid; allowed: a program and its arguments");
+    }
+
+    #[test]
+    fn classes_are_told_apart_under_jbsq() {
+        for (line, classes) in [
+            ("", None),
+            ("--classes off --policy rr", None),
+            ("--classes path", Some(RouteBy::Path)),
+            ("--classes target --policy jbsq:1", Some(RouteBy::Target)),
+        ] {
+            assert_eq!(read(line).unwrap().config.classes, classes, "{line}");
+        }
     }
 
     #[test]

@@ -85,6 +85,14 @@ fn render(status: &Status) -> String {
         totals.recalled
     );
     let _ = writeln!(text, "{}", dispatch_line(status));
+    let classes = &status.classes;
+    if classes.by != "off" {
+        let _ = writeln!(
+            text,
+            "classes {}   routes {} ({} long)   long held {}   workers kept for short ones {}",
+            classes.by, classes.routes, classes.long_routes, classes.held_long, classes.reserved
+        );
+    }
     if 0 < totals.log_lines_dropped {
         let _ =
             writeln!(text, "{} log lines dropped: nobody reads stderr", totals.log_lines_dropped);

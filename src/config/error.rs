@@ -71,6 +71,15 @@ pub enum ConfigError {
         /// The policy.
         policy: String,
     },
+    /// Classes, and a policy that holds nothing back.
+    #[error(
+        "--classes has no use under --policy '{policy}', which binds requests as they come; choose \
+         jbsq, or leave out --classes"
+    )]
+    ClassesUnderPolicy {
+        /// The policy.
+        policy: String,
+    },
     /// More weights than workers.
     #[error(
         "--weight names {weights} workers, and there are {workers} (--workers); give at most \

@@ -12,9 +12,9 @@ use std::ffi::OsString;
 
 use crate::engine::Overload;
 use crate::engine::giveback::Dispatch;
-use crate::engine::policy::Policy;
+use crate::engine::policy::{Binder, Policy};
 use crate::limits::LISTENERS_MAX;
-use crate::units::{Cpu, Span};
+use crate::units::{Cpu, RouteBy, Span};
 
 pub use error::{ConfigError, Wrong};
 pub use listen::{DispatchOn, ListenAddr, Listener};
@@ -36,6 +36,8 @@ pub struct Config {
     pub policy: Policy,
     /// What is dispatched: connections, or each of their requests.
     pub dispatch: Dispatch,
+    /// What tells short requests from long ones, if short ones are to go first.
+    pub classes: Option<RouteBy>,
     /// The workers' shares.
     pub weights: Weights,
     /// How the master talks to the kernel.
@@ -69,6 +71,9 @@ impl Config {
         self.check_reuseport()?;
         if self.dispatch == Dispatch::Request && !self.policy.spreads() {
             return Err(ConfigError::RequestsUnderPolicy { policy: policy::name(self.policy) });
+        }
+        if self.classes.is_some() && !matches!(self.policy.binder(), Binder::OnCredit(_)) {
+            return Err(ConfigError::ClassesUnderPolicy { policy: policy::name(self.policy) });
         }
         let count = self.listeners.len() + usize::from(self.inherited);
         if count > LISTENERS_MAX {
@@ -227,6 +232,7 @@ mod tests {
             backend: BackendChoice::Auto,
             pin: Pin::Auto,
             dispatch: Dispatch::Auto,
+            classes: None,
             overload: Overload::Hold,
             hold_max: HOLD_DEFAULT,
             start_timeout: START_TIMEOUT,

@@ -7,7 +7,7 @@ use crate::config::{BackendChoice, LogFormat, LogLevel, Pin, Weights, WorkerCoun
 use crate::engine::Overload;
 use crate::engine::giveback::Dispatch;
 use crate::limits::{BACKLOG_MAX, CPUS_MAX, HOLD_MAX, NAME_MAX, SEATS_MAX, WEIGHT_MAX};
-use crate::units::Cpu;
+use crate::units::{Cpu, RouteBy};
 
 /// The words of `--backend`.
 pub const BACKENDS: [(&str, BackendChoice); 3] = [
@@ -24,6 +24,9 @@ pub const DISPATCHES: [(&str, Dispatch); 3] = [
     ("request", Dispatch::Request),
     ("connection", Dispatch::Connection),
 ];
+/// The words of `--classes`.
+pub const CLASSES: [(&str, Option<RouteBy>); 3] =
+    [("off", None), ("path", Some(RouteBy::Path)), ("target", Some(RouteBy::Target))];
 /// The words of `--overload`.
 pub const OVERLOADS: [(&str, Overload); 2] =
     [("hold", Overload::Hold), ("reject", Overload::Reject)];

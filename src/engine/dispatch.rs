@@ -12,7 +12,7 @@ use crate::limits::{
     ACCEPT_PAUSE, OFFER_PAUSE, RECALL_AFTER, RECALL_AFTER_FIXED, RECALL_DOUBLINGS_MAX,
     RESUMED_BEYOND_CREDIT_MAX, TICKETS_MAX,
 };
-use crate::units::{Mono, Span, Ticket, WorkerId};
+use crate::units::{Mono, Route, Span, Ticket, WorkerId};
 
 impl Engine {
     pub(super) fn arrived(&mut self, now: Mono, ticket: Ticket, begins: Begins, out: &mut Actions) {
@@ -40,10 +40,18 @@ impl Engine {
         self.accept_paused_until = Some(now.after(ACCEPT_PAUSE));
     }
 
-    pub(super) fn readable(&mut self, ticket: Ticket, out: &mut Actions) {
+    pub(super) fn readable(
+        &mut self,
+        now: Mono,
+        ticket: Ticket,
+        route: Option<Route>,
+        out: &mut Actions,
+    ) {
         match self.ledger.place(ticket) {
-            Some(Place::Watched { .. }) => self.ledger.move_to(ticket, Place::Held),
-            Some(Place::Parked { .. }) => self.asks_again(ticket),
+            Some(Place::Watched { .. } | Place::Parked { .. }) => {
+                let demand = self.classes.demand(now, route);
+                self.ledger.asks(ticket, demand);
+            }
             Some(Place::Expiring) => self.reject(ticket, out),
             Some(Place::Held | Place::Offered { .. } | Place::Delivered { .. }) | None => {}
         }
@@ -197,10 +205,16 @@ impl Engine {
         self.tell_strength(out);
     }
 
-    pub(super) fn load(&mut self, id: WorkerId, load: Load) {
+    pub(super) fn load(&mut self, now: Mono, id: WorkerId, load: Load) {
         let Some(worker) = self.worker_mut(id) else { return };
         let before = core::mem::replace(&mut worker.load, load);
         let work = load.work_since(before);
+        if let Attention::Overdue { since } = &mut worker.attention
+            && 0 < work.requests
+        {
+            // It answers others, and will come upon what was taken back.
+            *since = now;
+        }
         self.gauge.worked(work);
         self.spread.worked(work);
         if 0 < work.requests {
@@ -248,8 +262,11 @@ impl Engine {
     /// Offers what is held, oldest first, for as long as the policy finds a worker. Once per turn:
     /// what goes to one worker then travels together.
     pub(super) fn place_held(&mut self, now: Mono, out: &mut Actions) {
+        if self.setup.classes {
+            self.classes.measure(now, self.strength.0.into());
+        }
         if self.offers_paused_until.is_none() {
-            while let Some(ticket) = self.ledger.oldest_held() {
+            while let Some(ticket) = self.next_held(now) {
                 let favourite = self.ledger.served_by(ticket).and_then(|id| self.worker(id));
                 let favourite = favourite.map(|worker| worker.seat);
                 let Some(seat) = self.selector.pick(&mut self.field, favourite) else { break };
@@ -337,6 +354,7 @@ impl Engine {
             && worker.attention == Attention::Prompt
             && !worker.stopped
             && worker.offered + self.ledger.delivered_to(id) < worker.terms.connections_max
+            && !worker.is_held_up()
             && worker.offered + worker.running < self.credit_limit(worker)
     }
 
@@ -359,14 +377,18 @@ impl Engine {
     /// Moves an offer back to its place in the hold queue.
     pub(super) fn take_back(&mut self, ticket: Ticket, from: WorkerId) {
         self.ledger.move_to(ticket, Place::Held);
+        let long = self.long(ticket);
         if let Some(worker) = self.worker_mut(from) {
             worker.offered -= 1;
+            worker.longs -= long;
         }
     }
 
     fn offer(&mut self, now: Mono, ticket: Ticket, to: WorkerId, out: &mut Actions) {
+        let long = self.long(ticket);
         let worker = self.worker_mut(to).expect("the holder of a seat is alive");
         worker.offered += 1;
+        worker.longs += long;
         worker.offered_at = now;
         self.counters.offered += 1;
         self.ledger.move_to(ticket, Place::Offered { to, at: now, recall: Recall::Unasked });
@@ -420,11 +442,13 @@ impl Engine {
         out: &mut Actions,
     ) -> bool {
         match (word, credit) {
-            (Word::Done { .. }, Credit::Holds | Credit::Lent) => {
+            (Word::Done { service_us }, Credit::Holds | Credit::Lent) => {
+                self.learn(ticket, service_us);
                 self.set_credit(id, ticket, credit, Credit::Spent);
                 true
             }
-            (Word::Idle { .. }, _) if self.lends() => {
+            (Word::Idle { service_us }, _) if self.lends() => {
+                self.learn(ticket, service_us);
                 self.set_credit(id, ticket, credit, Credit::Spent);
                 self.idle(now, id, ticket, out);
                 true
@@ -461,10 +485,17 @@ impl Engine {
     fn set_credit(&mut self, id: WorkerId, ticket: Ticket, from: Credit, to: Credit) {
         let place = Place::Delivered { to: id, grip: Grip::Claimed, credit: to };
         self.ledger.set(ticket, place);
+        let long = self.long(ticket);
         let Some(worker) = self.worker_mut(id) else { return };
         match (from, to) {
-            (Credit::Holds, Credit::Lent | Credit::Spent) => worker.running -= 1,
-            (Credit::Lent | Credit::Spent, Credit::Holds) => worker.running += 1,
+            (Credit::Holds, Credit::Lent | Credit::Spent) => {
+                worker.running -= 1;
+                worker.longs -= long;
+            }
+            (Credit::Lent | Credit::Spent, Credit::Holds) => {
+                worker.running += 1;
+                worker.longs += long;
+            }
             (Credit::Holds, Credit::Holds)
             | (Credit::Lent | Credit::Spent, Credit::Lent | Credit::Spent) => {}
         }

@@ -107,11 +107,6 @@ impl Engine {
         out.push(Action::Watch(ticket));
     }
 
-    /// A parked connection can be read: its next request waits for a worker.
-    pub(super) fn asks_again(&mut self, ticket: Ticket) {
-        self.ledger.asks_again(ticket);
-    }
-
     /// The client of a parked connection has left.
     pub(super) fn left(&mut self, ticket: Ticket, out: &mut Actions) {
         self.ledger.strike(ticket);
@@ -239,12 +234,12 @@ mod tests {
         answers(&mut pair, 0);
         assert_eq!(pair.others.last(), Some(&Action::Watch(ticket)));
         assert_eq!(pair.engine.ledger().parked(), 1);
-        pair.step(Input::Readable(ticket));
+        pair.step(Input::Readable { ticket, route: None });
         assert_eq!(pair.offers.last(), Some(&(ticket, first)), "both are free");
         answers(&mut pair, 1);
         pair.arrives(1);
         let (_, busy) = pair.offers[2];
-        pair.step(Input::Readable(ticket));
+        pair.step(Input::Readable { ticket, route: None });
         let (_, free) = pair.offers[3];
         assert_ne!(free, busy);
         assert_eq!(pair.engine.counters().given_back, 2);
@@ -354,7 +349,7 @@ mod tests {
             assert_eq!(pair.engine.accept_room() == 0, copies_max == 1);
             pair.later(patience);
             assert_eq!(pair.others.last(), Some(&Action::Expire(ticket)));
-            pair.step(Input::Readable(ticket));
+            pair.step(Input::Readable { ticket, route: None });
             assert_eq!(pair.others.last(), Some(&Action::Retire(ticket)));
         }
     }
@@ -384,7 +379,7 @@ mod tests {
         assert!(pair.others.iter().all(|other| !matches!(other, Action::Drain(_))));
         pair.later(Phase::SILENT_AFTER_STOP);
         assert!(pair.others.contains(&Action::Expire(ticket)));
-        pair.step(Input::Readable(ticket));
+        pair.step(Input::Readable { ticket, route: None });
         assert!(pair.others.iter().any(|other| matches!(other, Action::Drain(_))));
     }
 }

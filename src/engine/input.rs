@@ -1,7 +1,7 @@
 //! All that can happen to the engine: the first of its three vocabularies. The shell translates
 //! completions, tokens and signals into these; the simulator makes them up.
 
-use crate::units::{ListenerId, Span, Ticket, WorkerId};
+use crate::units::{ListenerId, Route, Span, Ticket, WorkerId};
 
 /// One thing that happened.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,7 +20,12 @@ pub enum Input {
     /// Every accept has ended and the backlogs are swept: the answer to `CloseListeners`.
     ListenersClosed,
     /// A watched connection can be read.
-    Readable(Ticket),
+    Readable {
+        /// The connection.
+        ticket: Ticket,
+        /// What its client asks for; `None` where nobody looked, or could tell.
+        route: Option<Route>,
+    },
     /// A watched connection ended without a byte.
     HungUp(Ticket),
     /// An offer could not be sent; the shell has the descriptor back.

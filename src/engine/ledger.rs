@@ -14,6 +14,7 @@
 
 use alloc::vec::Vec;
 
+use super::classes::{Class, Demand};
 use crate::limits::{BERTHS_MAX, TICKETS_MAX};
 use crate::units::{Mono, Ticket, WorkerId};
 
@@ -100,7 +101,8 @@ pub struct Ledger {
     watched: List,
     parked: List,
     expiring: List,
-    held: List,
+    /// By class.
+    held: [List; 2],
     offered: List,
     delivered: Vec<List>,
     arrivals: u64,
@@ -113,6 +115,8 @@ struct Entry {
     arrival: u64,
     /// Who gave it back last.
     served_by: Option<WorkerId>,
+    /// What its request wants.
+    demand: Demand,
     place: Option<Place>,
     previous: u32,
     next: u32,
@@ -128,8 +132,15 @@ struct List {
 const NIL: u32 = u32::MAX;
 
 impl Entry {
-    const FREE: Self =
-        Self { generation: 0, arrival: 0, served_by: None, place: None, previous: NIL, next: NIL };
+    const FREE: Self = Self {
+        generation: 0,
+        arrival: 0,
+        served_by: None,
+        demand: Demand::UNKNOWN,
+        place: None,
+        previous: NIL,
+        next: NIL,
+    };
 }
 
 impl List {
@@ -143,7 +154,7 @@ impl Default for Ledger {
             watched: List::EMPTY,
             parked: List::EMPTY,
             expiring: List::EMPTY,
-            held: List::EMPTY,
+            held: [List::EMPTY; 2],
             offered: List::EMPTY,
             delivered: Vec::new(),
             arrivals: 0,
@@ -168,6 +179,7 @@ impl Ledger {
         entry.generation = ticket.generation;
         entry.arrival = self.arrivals;
         entry.served_by = None;
+        entry.demand = Demand::UNKNOWN;
         self.link(ticket.slot, place);
     }
 
@@ -180,14 +192,27 @@ impl Ledger {
         self.entries[ticket.index()].served_by = Some(from);
     }
 
-    /// Moves a parked connection to the end of the hold queue: its next request arrives now.
+    /// Moves a watched connection to its place in the hold queue, and a parked one to the end: its
+    /// next request arrives now.
     ///
     /// # Panics
     /// When the ticket is not live.
-    pub fn asks_again(&mut self, ticket: Ticket) {
-        self.arrivals += 1;
-        self.entries[ticket.index()].arrival = self.arrivals;
-        self.move_to(ticket, Place::Held);
+    pub fn asks(&mut self, ticket: Ticket, demand: Demand) {
+        if let Some(Place::Parked { .. }) = self.place(ticket) {
+            self.arrivals += 1;
+            self.entries[ticket.index()].arrival = self.arrivals;
+        }
+        self.unlink(ticket);
+        self.entries[ticket.index()].demand = demand;
+        self.link(ticket.slot, Place::Held);
+    }
+
+    /// Its request has been measured, and is not to be again.
+    ///
+    /// # Panics
+    /// When the ticket is beyond the table.
+    pub fn measured(&mut self, ticket: Ticket) {
+        self.entries[ticket.index()].demand.route = None;
     }
 
     /// Moves a ticket; back into the hold queue it goes before all that arrived later.
@@ -206,7 +231,7 @@ impl Ledger {
     pub fn set(&mut self, ticket: Ticket, place: Place) {
         let current = self.place(ticket).expect("only live tickets are changed");
         debug_assert!(
-            core::ptr::eq(self.list(current), self.list(place)),
+            core::ptr::eq(self.list(ticket.slot, current), self.list(ticket.slot, place)),
             "{current:?} is in another list than {place:?}"
         );
         self.entries[ticket.index()].place = Some(place);
@@ -230,6 +255,13 @@ impl Ledger {
     pub fn served_by(&self, ticket: Ticket) -> Option<WorkerId> {
         let entry = self.entries.get(ticket.index())?;
         entry.served_by.filter(|_| entry.generation == ticket.generation)
+    }
+
+    /// What the connection's request wants.
+    pub fn demand(&self, ticket: Ticket) -> Demand {
+        let entry = self.entries.get(ticket.index());
+        let entry = entry.filter(|entry| entry.generation == ticket.generation);
+        entry.map_or(Demand::UNKNOWN, |entry| entry.demand)
     }
 
     /// Whether a worker has claimed the connection.
@@ -270,7 +302,12 @@ impl Ledger {
 
     /// Connections that wait for a worker.
     pub fn held(&self) -> u32 {
-        self.held.len
+        self.held.iter().map(|list| list.len).sum()
+    }
+
+    /// Those of them whose requests are of this class.
+    pub const fn held_of(&self, class: Class) -> u32 {
+        self.held[class as usize].len
     }
 
     /// Connections on their way to a worker.
@@ -298,9 +335,14 @@ impl Ledger {
         self.ticket(self.parked.head)
     }
 
-    /// The connection at the head of the hold queue.
-    pub fn oldest_held(&self) -> Option<Ticket> {
-        self.ticket(self.held.head)
+    /// The connection at the head of a class's hold queue.
+    pub fn oldest_held(&self, class: Class) -> Option<Ticket> {
+        self.ticket(self.held[class as usize].head)
+    }
+
+    /// Some connection that waits for a worker.
+    pub fn any_held(&self) -> Option<Ticket> {
+        self.held.iter().find_map(|list| self.ticket(list.head))
     }
 
     /// The offer that has been unclaimed longest.
@@ -337,18 +379,20 @@ impl Ledger {
     pub fn check(&self) {
         let live = self.entries.iter().filter(|entry| entry.place.is_some()).count();
         let mut listed = 0;
-        for list in [self.watched, self.parked, self.expiring, self.held, self.offered]
+        for list in [self.watched, self.parked, self.expiring, self.offered]
             .iter()
-            .chain(self.delivered.iter())
+            .chain(&self.held)
+            .chain(&self.delivered)
         {
             let members = self.walk(*list).count();
             assert_eq!(members, list.len as usize, "a list has lost count");
             listed += members;
         }
         assert_eq!(live, listed, "a ticket stands in no list, or in two");
-        let arrivals: Vec<_> =
-            self.walk(self.held).map(|ticket| self.entries[ticket.index()].arrival).collect();
-        assert!(arrivals.is_sorted(), "the hold queue is out of order");
+        for list in self.held {
+            let arrival = |ticket: Ticket| self.entries[ticket.index()].arrival;
+            assert!(self.walk(list).map(arrival).is_sorted(), "the hold queue is out of order");
+        }
     }
 
     fn walk(&self, list: List) -> impl Iterator<Item = Ticket> + '_ {
@@ -362,12 +406,15 @@ impl Ledger {
         entry.place.map(|_| Ticket { slot, generation: entry.generation })
     }
 
-    fn list(&mut self, place: Place) -> &mut List {
+    fn list(&mut self, slot: u32, place: Place) -> &mut List {
         match place {
             Place::Watched { .. } => &mut self.watched,
             Place::Parked { .. } => &mut self.parked,
             Place::Expiring => &mut self.expiring,
-            Place::Held => &mut self.held,
+            Place::Held => {
+                let class = self.entries[slot as usize].demand.class;
+                &mut self.held[class as usize]
+            }
             Place::Offered { .. } => &mut self.offered,
             Place::Delivered { to, .. } => {
                 assert!(to.index() < BERTHS_MAX, "berth {to} beyond the table");
@@ -381,53 +428,56 @@ impl Ledger {
 
     fn link(&mut self, slot: u32, place: Place) {
         let before = match place {
-            Place::Held => self.first_later(self.entries[slot as usize].arrival),
+            Place::Held => self.first_later(&self.entries[slot as usize]),
             Place::Watched { .. }
             | Place::Parked { .. }
             | Place::Expiring
             | Place::Offered { .. }
             | Place::Delivered { .. } => NIL,
         };
-        let tail = self.list(place).tail;
+        let tail = self.list(slot, place).tail;
         let previous = if before == NIL { tail } else { self.entries[before as usize].previous };
         let entry = &mut self.entries[slot as usize];
         entry.place = Some(place);
         (entry.previous, entry.next) = (previous, before);
         match previous {
-            NIL => self.list(place).head = slot,
+            NIL => self.list(slot, place).head = slot,
             previous => self.entries[previous as usize].next = slot,
         }
         match before {
-            NIL => self.list(place).tail = slot,
+            NIL => self.list(slot, place).tail = slot,
             before => self.entries[before as usize].previous = slot,
         }
-        self.list(place).len += 1;
+        self.list(slot, place).len += 1;
     }
 
     fn unlink(&mut self, ticket: Ticket) {
         let place = self.place(ticket).expect("only live tickets are moved");
         let Entry { previous, next, .. } = self.entries[ticket.index()];
+        let slot = ticket.slot;
         match previous {
-            NIL => self.list(place).head = next,
+            NIL => self.list(slot, place).head = next,
             previous => self.entries[previous as usize].next = next,
         }
         match next {
-            NIL => self.list(place).tail = previous,
+            NIL => self.list(slot, place).tail = previous,
             next => self.entries[next as usize].previous = previous,
         }
-        self.list(place).len -= 1;
+        self.list(slot, place).len -= 1;
         self.entries[ticket.index()].place = None;
     }
 
-    /// The first of the hold queue that arrived later, or none. The tail is asked first: nearly
-    /// every connection goes there, and what comes back goes to the front, which is near too.
-    fn first_later(&self, arrival: u64) -> u32 {
-        match self.held.tail {
+    /// The first of its class's hold queue that arrived later, or none. The tail is asked first:
+    /// nearly every connection goes there, and what comes back goes to the front, which is near
+    /// too.
+    fn first_later(&self, entry: &Entry) -> u32 {
+        let list = self.held[entry.demand.class as usize];
+        match list.tail {
             NIL => NIL,
-            tail if self.entries[tail as usize].arrival < arrival => NIL,
+            tail if self.entries[tail as usize].arrival < entry.arrival => NIL,
             _ => self
-                .walk(self.held)
-                .find(|ticket| arrival < self.entries[ticket.index()].arrival)
+                .walk(list)
+                .find(|ticket| entry.arrival < self.entries[ticket.index()].arrival)
                 .map_or(NIL, |ticket| ticket.slot),
         }
     }
@@ -459,10 +509,10 @@ mod tests {
         }
         ledger.check();
         for slot in 0..5 {
-            assert_eq!(ledger.oldest_held(), Some(ticket(slot)));
+            assert_eq!(ledger.oldest_held(Class::Short), Some(ticket(slot)));
             ledger.strike(ticket(slot));
         }
-        assert_eq!(ledger.oldest_held(), None);
+        assert_eq!(ledger.oldest_held(Class::Short), None);
     }
 
     #[test]
@@ -472,9 +522,9 @@ mod tests {
         ledger.give_back(ticket(0), W, Mono::ZERO);
         ledger.enter(ticket(1), Place::Held);
         assert_eq!((ledger.parked(), ledger.oldest_parked()), (1, Some(ticket(0))));
-        ledger.asks_again(ticket(0));
+        ledger.asks(ticket(0), Demand::UNKNOWN);
         ledger.check();
-        assert_eq!(ledger.oldest_held(), Some(ticket(1)));
+        assert_eq!(ledger.oldest_held(Class::Short), Some(ticket(1)));
         assert_eq!((ledger.served_by(ticket(0)), ledger.served_by(ticket(1))), (Some(W), None));
         ledger.strike(ticket(0));
         ledger.enter(Ticket { slot: 0, generation: 8 }, Place::Held);

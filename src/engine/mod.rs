@@ -7,6 +7,7 @@
 
 pub mod action;
 pub mod backoff;
+pub mod classes;
 pub mod depth;
 mod dispatch;
 pub mod event;
@@ -27,6 +28,7 @@ use alloc::vec::Vec;
 
 use self::action::Actions;
 use self::backoff::Backoff;
+use self::classes::Classes;
 use self::depth::Gauge;
 use self::giveback::{Dispatch, Spread};
 use self::input::Input;
@@ -48,6 +50,8 @@ pub struct Setup {
     pub weights: Vec<u32>,
     /// What is dispatched.
     pub dispatch: Dispatch,
+    /// Whether short requests go before long ones.
+    pub classes: bool,
     /// Connections that may wait in the master.
     pub hold_max: u32,
     /// Connections that the master may have a descriptor of.
@@ -89,6 +93,7 @@ pub struct Engine {
     /// Derived from the gauge: requests that an idle worker counts as, since it must be woken.
     cost_of_waking: u32,
     spread: Spread,
+    classes: Classes,
     phase: Phase,
     rollout: Option<Rollout>,
     generation: Generation,
@@ -165,6 +170,7 @@ impl Engine {
             depth: 0,
             cost_of_waking: 0,
             spread: Spread::default(),
+            classes: Classes::default(),
             phase: Phase::Opening { deaths: 0 },
             rollout: None,
             generation: Generation(1),
@@ -191,7 +197,7 @@ impl Engine {
             }
             Input::AcceptExhausted => self.accept_exhausted(now, out),
             Input::ListenersClosed => self.listeners_closed(),
-            Input::Readable(ticket) => self.readable(ticket, out),
+            Input::Readable { ticket, route } => self.readable(now, ticket, route, out),
             Input::HungUp(ticket) => self.hung_up(ticket, out),
             Input::Refused { ticket, why } => self.refused(now, ticket, why, out),
             Input::Recalled(ticket) => self.recalled(now, ticket, out),
@@ -199,7 +205,7 @@ impl Engine {
             Input::Hello { worker, terms } => self.hello(now, worker, terms, out),
             Input::Word { worker, ticket, word } => self.word(now, worker, ticket, word, out),
             Input::Violation(worker) => self.violation(now, worker, out),
-            Input::Load { worker, load } => self.load(worker, load),
+            Input::Load { worker, load } => self.load(now, worker, load),
             Input::SpawnFailed(worker) => self.spawn_failed(now, worker, out),
             Input::Exited { worker, exit } => self.exited(now, worker, exit, out),
             Input::Stopped(worker) => self.stopped(now, worker, out),
@@ -326,6 +332,16 @@ impl Engine {
         self.setup.policy
     }
 
+    /// Whether short requests go before long ones, and the shell is to tell their routes.
+    pub const fn classifies(&self) -> bool {
+        self.setup.classes
+    }
+
+    /// What is known of classes.
+    pub const fn classes(&self) -> &Classes {
+        &self.classes
+    }
+
     /// What is dispatched, as the user decided.
     pub const fn dispatch(&self) -> Dispatch {
         self.setup.dispatch
@@ -404,6 +420,7 @@ impl Engine {
                 self.ledger.offers_of(id).len(),
                 "offers of {id} have lost count"
             );
+            assert_eq!(worker.longs, self.longs_of(id), "long requests of {id} have lost count");
             if worker.state == WorkerState::Vacant {
                 assert_eq!(self.ledger.delivered_to(id), 0, "a vacant berth has connections");
             }

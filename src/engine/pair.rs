@@ -9,7 +9,7 @@ use super::input::{Begins, Input, Terms, Word};
 use super::policy::Policy;
 use super::worker::Patience;
 use super::{Engine, Overload, Setup};
-use crate::units::{ListenerId, Mono, Span, Ticket, WorkerId};
+use crate::units::{ListenerId, Mono, Route, Span, Ticket, WorkerId};
 
 /// Two workers under a policy, and what they were offered, in order.
 pub(super) struct Pair {
@@ -29,17 +29,29 @@ impl Pair {
 
     /// Two workers that may give connections back, and a master that may have so many.
     pub(super) fn lending(policy: Policy, dispatch: Dispatch, copies_max: u32) -> Self {
-        let setup = Setup {
-            policy,
-            weights: vec![1, 1],
-            dispatch,
-            copies_max,
-            hold_max: 100,
-            overload: Overload::Hold,
-            patience: Patience { start: Span::from_s(9), drain: Span::from_s(9) },
-            stall_timeout: Span::from_s(9),
-            seed: 1,
-        };
+        Self::started(Setup { policy, dispatch, copies_max, ..Self::SETUP })
+    }
+
+    /// Two workers, and short requests before long ones.
+    pub(super) fn classifying(policy: Policy) -> Self {
+        Self::started(Setup { policy, classes: true, ..Self::SETUP })
+    }
+
+    const SETUP: Setup = Setup {
+        policy: Policy::RoundRobin,
+        weights: Vec::new(),
+        dispatch: Dispatch::Connection,
+        classes: false,
+        copies_max: 100,
+        hold_max: 100,
+        overload: Overload::Hold,
+        patience: Patience { start: Span::from_s(9), drain: Span::from_s(9) },
+        stall_timeout: Span::from_s(9),
+        seed: 1,
+    };
+
+    fn started(setup: Setup) -> Self {
+        let setup = Setup { weights: vec![1, 1], ..setup };
         let (offers, recalls, others) = (Vec::new(), Vec::new(), Vec::new());
         let now = Mono::from_ns(1);
         let mut pair =
@@ -78,6 +90,14 @@ impl Pair {
         let ticket = Ticket { slot, generation: 1 };
         let (listener, begins) = (ListenerId(0), Begins::Server);
         self.step(Input::Arrived { ticket, listener, begins });
+    }
+
+    /// A new client asks for something.
+    pub(super) fn asks(&mut self, slot: u32, route: Route) {
+        let ticket = Ticket { slot, generation: 1 };
+        let (listener, begins) = (ListenerId(0), Begins::Client);
+        self.step(Input::Arrived { ticket, listener, begins });
+        self.step(Input::Readable { ticket, route: Some(route) });
     }
 
     pub(super) fn says(&mut self, at: usize, word: Word) {

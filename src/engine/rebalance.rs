@@ -41,7 +41,7 @@ impl Engine {
     /// in it and nothing waits in the master, which would be theirs first.
     fn idle_workers(&self) -> usize {
         let moves = match self.setup.policy.binder() {
-            Binder::OnCredit(_) => 0 < self.ledger.offered() && self.ledger.held() == 0,
+            Binder::OnCredit(_) => 0 < self.ledger.offered() && !self.has_placeable(),
             Binder::AtOnce | Binder::Kernel => false,
         };
         if !moves || self.offers_paused_until.is_some() {

@@ -349,6 +349,9 @@ impl Engine {
             out.push(Action::Retire(ticket));
             lost += 1;
         }
+        if let Some(worker) = self.worker_mut(id) {
+            worker.longs = 0;
+        }
         lost
     }
 
@@ -572,7 +575,7 @@ impl Engine {
         self.phase = Phase::Ending(outcome);
         self.rollout = None;
         self.cue_all(now, Cue::Terminate, out);
-        while let Some(ticket) = self.ledger.oldest_held() {
+        while let Some(ticket) = self.ledger.any_held() {
             self.reject(ticket, out);
         }
         while let Some(ticket) = self.ledger.oldest_watched() {
@@ -583,7 +586,7 @@ impl Engine {
 
     fn exit_if_empty(&mut self, outcome: Outcome, out: &mut Actions) {
         let ending = matches!(self.phase, Phase::Ending(_));
-        while ending && let Some(ticket) = self.ledger.oldest_held() {
+        while ending && let Some(ticket) = self.ledger.any_held() {
             self.reject(ticket, out);
         }
         let vacant = self.workers.iter().all(|worker| worker.state == State::Vacant);

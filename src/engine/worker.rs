@@ -226,6 +226,8 @@ pub struct Worker {
     pub offered_at: Mono,
     /// Requests of its connections that hold a credit.
     pub running: u32,
+    /// Long requests among those offered and running.
+    pub longs: u32,
     /// Offers taken back that it has not come upon, as far as it said.
     pub recalled: u32,
     /// Of those, the ones that it had left lying.
@@ -255,6 +257,7 @@ impl Worker {
         offered: 0,
         offered_at: Mono::ZERO,
         running: 0,
+        longs: 0,
         recalled: 0,
         overdue: 0,
         load: Load::NONE,
@@ -289,6 +292,11 @@ impl Worker {
     /// Whether a request runs there, as far as is known.
     pub fn is_serving(&self) -> bool {
         0 < self.running || 0 < self.load.in_flight
+    }
+
+    /// Whether a long request keeps it from beginning with anything else.
+    pub const fn is_held_up(&self) -> bool {
+        0 < self.longs && self.terms.concurrency == 1
     }
 
     /// Whether there is a process.

@@ -10,7 +10,7 @@ pub use crate::shm::layout::{Doze, Order};
 pub use crate::shm::ring::{Full, Overrun, Words};
 pub use crate::sys::pidfd::{Change, Signal};
 pub use crate::sys::signal::Notice;
-use crate::units::{Generation, GiveBack, ListenerId, Mono, SeatId, Span, Ticket, WorkerId};
+use crate::units::{Generation, GiveBack, ListenerId, Mono, Route, SeatId, Span, Ticket, WorkerId};
 
 /// The world around a master.
 pub trait Host {
@@ -93,6 +93,9 @@ pub trait Host {
 
     /// Whether a connection has bytes to read.
     fn has_input(&mut self, connection: &Self::Fd) -> bool;
+
+    /// What a connection's client asks for, as far as can be told without reading it.
+    fn route(&mut self, connection: &Self::Fd) -> Option<Route>;
 
     /// Ends a connection for its client, whoever has copies of it.
     fn shut_down(&mut self, connection: &Self::Fd);

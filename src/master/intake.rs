@@ -189,11 +189,12 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Ok(Ready::Ended) => self.host.has_input(&fd),
             Err(_) => false,
         };
+        let route = if asks && self.engine.classifies() { self.host.route(&fd) } else { None };
         self.put_back(ticket, fd);
         match result {
             Ok(_) if asks => {
                 self.host.card(ticket, CardNote::Readable(self.now));
-                self.step(Input::Readable(ticket));
+                self.step(Input::Readable { ticket, route });
             }
             Ok(_) => self.step(Input::HungUp(ticket)),
             Err(errno) => self.step(watch_failed(ticket, errno)),
@@ -336,7 +337,7 @@ const fn refusal(errno: Errno) -> Refusal {
 /// instead, at the price of a credit.
 const fn watch_failed(ticket: Ticket, errno: Errno) -> Input {
     match errno.0 {
-        libc::ENOMEM | libc::ENOSPC => Input::Readable(ticket),
+        libc::ENOMEM | libc::ENOSPC => Input::Readable { ticket, route: None },
         _ => Input::HungUp(ticket),
     }
 }
@@ -349,7 +350,8 @@ mod tests {
     fn a_client_that_the_kernel_cannot_watch_is_no_lost_client() {
         let ticket = Ticket { slot: 3, generation: 1 };
         for errno in [libc::ENOMEM, libc::ENOSPC] {
-            assert_eq!(watch_failed(ticket, Errno(errno)), Input::Readable(ticket));
+            let readable = Input::Readable { ticket, route: None };
+            assert_eq!(watch_failed(ticket, Errno(errno)), readable);
         }
         for errno in [libc::ECONNRESET, libc::ECANCELED, libc::EPIPE] {
             assert_eq!(watch_failed(ticket, Errno(errno)), Input::HungUp(ticket));

@@ -178,6 +178,7 @@ fn copies_max(open_files: u64, workers: usize) -> u32 {
 fn setup(config: &Config, placement: &Placement, open_files: u64) -> Setup {
     Setup {
         dispatch: config.dispatch,
+        classes: config.classes.is_some(),
         copies_max: copies_max(open_files, placement.seats.len()),
         policy: config.policy,
         weights: placement.seats.iter().map(|seat| seat.weight).collect(),
@@ -353,7 +354,8 @@ fn recipe(
         .map(|opened| own_listener(config, opened))
         .collect::<Result<_, _>>()?;
     let class = give_way();
-    Ok(Recipe { program, args, env, placement, sharing, class, listeners, own })
+    let classes = config.classes;
+    Ok(Recipe { program, args, env, placement, sharing, classes, class, listeners, own })
 }
 
 /// What a seat that is grown later needs a socket for.

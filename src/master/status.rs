@@ -6,10 +6,11 @@ use super::telemetry;
 use super::world::World;
 use crate::config::{policy, words};
 use crate::engine::Engine;
+use crate::engine::classes::Class;
 use crate::engine::worker::Worker;
 use crate::sys::clock;
 use crate::units::{GiveBack, WorkerId};
-use crate::wire::control::{Hold, Status, Totals, WorkerStatus};
+use crate::wire::control::{Classes, Hold, Status, Totals, WorkerStatus};
 
 impl World {
     pub(super) fn status(&mut self, engine: &Engine, clients: &Clients) -> Status {
@@ -47,6 +48,7 @@ impl World {
             policy: policy::name(engine.policy()),
             dispatch: String::from(words::word_of(engine.dispatch(), &words::DISPATCHES)),
             spreads_requests: engine.give_back() == GiveBack::Always,
+            classes: classes(engine, words::word_of(self.classes(), &words::CLASSES)),
             listeners: about.listeners.clone(),
             generation: engine.generation().0,
             phase: String::from(phase),
@@ -86,6 +88,17 @@ fn hold(engine: &Engine) -> Hold {
         offered: ledger.offered(),
         parked: ledger.parked(),
         limit: engine.hold_max(),
+    }
+}
+
+fn classes(engine: &Engine, by: &str) -> Classes {
+    let (routes, long_routes) = engine.classes().routes();
+    Classes {
+        by: String::from(by),
+        routes,
+        long_routes,
+        held_long: engine.ledger().held_of(Class::Long),
+        reserved: engine.classes().reserved(),
     }
 }
 

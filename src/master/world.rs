@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
+use std::hash::RandomState;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -13,7 +14,7 @@ use crate::config::placement::Placement;
 use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::input::{Begins, Load, Terms};
-use crate::limits::{BERTHS_MAX, STDERR_TAIL};
+use crate::limits::{BERTHS_MAX, ROUTE_PEEK, STDERR_TAIL};
 use crate::shm::claim::{self, Settled};
 use crate::shm::layout::{Doze, LAYOUT, MAGIC, MasterPage, Order, WorkerPage};
 use crate::shm::map::{MapError, Mapped, Writable};
@@ -25,8 +26,11 @@ use crate::sys::scm;
 use crate::sys::signal::{self, Notice};
 use crate::sys::socket::{Endpoint, ListenOptions};
 use crate::sys::{clock, fd, memfd, socket, spawn};
-use crate::units::{Errno, GiveBack, ListenerId, Mono, PoolId, SeatId, Span, Ticket, WorkerId};
+use crate::units::{
+    Errno, GiveBack, ListenerId, Mono, PoolId, Route, RouteBy, SeatId, Span, Ticket, WorkerId,
+};
 use crate::wire::link::{self, Note, Sharing};
+use crate::wire::route;
 
 /// Time after which a log that could not be written is tried again.
 const LOG_RETRY: Span = Span::from_ms(100);
@@ -39,6 +43,8 @@ pub(super) struct Recipe {
     pub(super) env: Vec<(&'static str, String)>,
     pub(super) placement: Placement,
     pub(super) sharing: Sharing,
+    /// What makes requests alike, if that is wanted.
+    pub(super) classes: Option<RouteBy>,
     /// The scheduling class that dispatchd was started in.
     pub(super) class: Option<Class>,
     /// Listeners that workers accept from: one list for all, or one per seat.
@@ -68,6 +74,8 @@ pub(super) struct World {
     last_exits: Vec<Option<String>>,
     clients: Clients,
     sink: Option<LogSink>,
+    /// Nobody outside can tell which routes share a number.
+    hashers: RandomState,
     /// The time of this turn.
     now: Mono,
 }
@@ -105,8 +113,20 @@ impl World {
         page.head.layout.store(LAYOUT, Relaxed);
         let sink = LogSink::stderr().ok();
         let (staff, last_exits) = (Vec::new(), Vec::new());
-        let now = Mono::ZERO;
-        Ok(Self { recipe, page, memory, bell, signals, staff, last_exits, clients, sink, now })
+        let (hashers, now) = (RandomState::new(), Mono::ZERO);
+        Ok(Self {
+            recipe,
+            page,
+            memory,
+            bell,
+            signals,
+            staff,
+            last_exits,
+            clients,
+            sink,
+            hashers,
+            now,
+        })
     }
 
     /// The process of a worker.
@@ -117,6 +137,11 @@ impl World {
     /// How the last worker of a seat ended.
     pub(super) fn last_exit(&self, seat: SeatId) -> Option<&str> {
         self.last_exits.get(seat.index())?.as_deref()
+    }
+
+    /// What makes requests alike, if that is wanted.
+    pub(super) const fn classes(&self) -> Option<RouteBy> {
+        self.recipe.classes
     }
 
     /// The CPU that workers of a seat are bound to.
@@ -419,6 +444,12 @@ impl Host for World {
 
     fn has_input(&mut self, connection: &OwnedFd) -> bool {
         socket::has_input(connection.as_fd())
+    }
+
+    fn route(&mut self, connection: &OwnedFd) -> Option<Route> {
+        let by = self.recipe.classes?;
+        let mut buffer = [0; ROUTE_PEEK];
+        route::of(socket::peek(connection.as_fd(), &mut buffer), by, &self.hashers)
     }
 
     fn shut_down(&mut self, connection: &OwnedFd) {

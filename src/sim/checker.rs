@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::trace::Who;
 use super::worker::{Claim, Process, ProcessId};
 use super::world::{Holder, Object, SimFd, World};
+use crate::engine::classes::Class;
 use crate::engine::event::{Cause, Event};
 use crate::engine::policy::{Binder, Depth, Rebinds};
 use crate::engine::worker::State;
@@ -53,6 +54,8 @@ pub(super) struct Ledger {
     /// Connections that wait in the master: those of its last turn, and those that have come in or
     /// back since.
     waiting: u32,
+    /// Long requests waited after the last turn.
+    holds_long: bool,
     stop_at: Option<Mono>,
     fast_at: Option<Mono>,
     /// The loop has ended.
@@ -505,8 +508,18 @@ impl World {
         self.check_hold(engine);
         self.check_unclaimed();
         self.check_copies();
+        self.watch_classes(engine);
         self.check_ends();
         self.check_sleepers();
+    }
+
+    /// Whether long requests were ever held back: else their ways are not tried.
+    fn watch_classes(&mut self, engine: &Engine) {
+        let held = engine.ledger().held_of(Class::Long);
+        let before = std::mem::replace(&mut self.ledger.holds_long, 0 < held);
+        if 0 < held && !before {
+            self.trace.did(self.now, Who::Master, "holds a long request", held.into());
+        }
     }
 
     /// Nobody sleeps over an offer that it was told of and not woken for, and nobody has more

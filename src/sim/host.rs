@@ -3,6 +3,7 @@
 use super::faults::{Lie, Sabotage, strikes};
 use super::trace::Who;
 use super::worker::Claim;
+use super::workload::route_of;
 use super::world::{Object, Shared, SimFd};
 use crate::engine::Engine;
 use crate::engine::event::Event;
@@ -11,7 +12,7 @@ use crate::master::host::{
     CardNote, Change, ControlStep, Doze, Full, Hire, Hired, Host, Notice, Order, Overrun, Reaped,
     Settled, Signal, SpawnFailed, Words,
 };
-use crate::units::{GiveBack, Mono, Span, Ticket, WorkerId};
+use crate::units::{GiveBack, Mono, Route, Span, Ticket, WorkerId};
 use crate::wire::token::{Say, Token};
 
 /// The fake world around the master.
@@ -227,19 +228,16 @@ impl Host for SimHost {
     }
 
     fn has_input(&mut self, connection: &SimFd) -> bool {
-        match connection.object {
-            Object::Connection(index) => self.world.borrow().connections[index].has_input(),
-            Object::Post(_)
-            | Object::Channel(_)
-            | Object::Ending(_)
-            | Object::Output(_)
-            | Object::Bell(_)
-            | Object::Signals => false,
-        }
+        let index = connection.connection();
+        index.is_some_and(|index| self.world.borrow().connections[index].has_input())
+    }
+
+    fn route(&mut self, connection: &SimFd) -> Option<Route> {
+        connection.connection().and_then(route_of)
     }
 
     fn shut_down(&mut self, connection: &SimFd) {
-        if let Object::Connection(index) = connection.object {
+        if let Some(index) = connection.connection() {
             self.world.borrow_mut().connections[index].shut = true;
         }
     }

@@ -128,16 +128,8 @@ impl Stage {
     }
 
     /// The client of a connection; `None` for a descriptor of anything else.
-    pub const fn client_of(fd: &SimFd) -> Option<Client> {
-        match fd.object {
-            Object::Connection(connection) => Some(Client(connection)),
-            Object::Post(_)
-            | Object::Channel(_)
-            | Object::Ending(_)
-            | Object::Output(_)
-            | Object::Bell(_)
-            | Object::Signals => None,
-        }
+    pub fn client_of(fd: &SimFd) -> Option<Client> {
+        fd.connection().map(Client)
     }
 
     /// Copies of a client's connection that are open anywhere, in unread messages too.

@@ -7,7 +7,7 @@ use super::checker::Seen;
 use super::faults::{CRASHES, Crash, LIES, Lie, Sabotage, between, pick};
 use super::service::{Job, Stage};
 use super::trace::Who;
-use super::workload::Concurrency;
+use super::workload::{Concurrency, length_of};
 use super::world::{Happening, Holder, Object, World};
 use crate::engine::input::{Load, Terms};
 use crate::limits::TOKEN_RING_BELL;
@@ -293,6 +293,7 @@ impl World {
         this.jobs.push(job);
         let most = this.nature.service;
         let service = between(&mut self.rng, Span::from_us(20), most);
+        let service = service.times(length_of(job.connection));
         self.plan_in(service, Happening::Works(process, job.connection));
         if self.processes[process].nature.crash == Some(Crash::InService) {
             let halfway = Span::from_ns(service.as_ns() / 2);

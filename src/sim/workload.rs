@@ -10,7 +10,7 @@ use crate::engine::rng::Rng;
 use crate::engine::worker::Patience;
 use crate::engine::{Overload, Setup};
 use crate::master::host::Notice;
-use crate::units::{Mono, Span};
+use crate::units::{Mono, Route, Span};
 
 /// Everything about a run that is decided before it begins.
 #[derive(Clone, Debug)]
@@ -65,6 +65,19 @@ pub(super) struct Client {
     /// How long it thinks at most before it asks again.
     pub(super) thinks: Span,
 }
+
+/// What a client asks for, again and again; some ask for nothing that could be told apart.
+pub(super) fn route_of(client: usize) -> Option<Route> {
+    u32::try_from(client % ROUTES).ok().filter(|route| *route != 0).map(Route)
+}
+
+/// How many times as long as others its first requests take.
+pub(super) const fn length_of(client: usize) -> u64 {
+    if client % ROUTES == 1 { 8 } else { 1 }
+}
+
+/// How many things there are to ask for.
+const ROUTES: usize = 4;
 
 /// Time for a pool to become whole again after the last fault: the longest back-off with its
 /// jitter, a start, a rollout's failures, and the patience with stalled and draining workers.
@@ -166,9 +179,11 @@ fn draw_setup(rng: &mut Rng) -> Setup {
     let seats = 1 + rng.below(4);
     let dispatch =
         pick(rng, &[Dispatch::Auto, Dispatch::Request, Dispatch::Request, Dispatch::Connection]);
+    let (holds, seed) = (matches!(policy, Policy::Jbsq(_)), rng.next_u64());
     Setup {
         policy,
         dispatch,
+        classes: holds && seed & 1 == 1,
         copies_max: pick(rng, &[1_000, 1_000, 1_000, 30]),
         weights: (0..seats).map(|_| pick(rng, &[1, 1, 2, 5])).collect(),
         hold_max: pick(rng, &[1, 2, 5, 20, 1_000]),
@@ -178,7 +193,7 @@ fn draw_setup(rng: &mut Rng) -> Setup {
             drain: between(rng, Span::from_ms(100), Span::from_ms(2_000)),
         },
         stall_timeout: between(rng, Span::from_ms(50), Span::from_ms(1_000)),
-        seed: rng.next_u64(),
+        seed,
     }
 }
 

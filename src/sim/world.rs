@@ -531,6 +531,19 @@ impl SimFd {
         self.copy
     }
 
+    /// The connection that it stands for; `None` for a descriptor of anything else.
+    pub(super) const fn connection(&self) -> Option<usize> {
+        match self.object {
+            Object::Connection(index) => Some(index),
+            Object::Post(_)
+            | Object::Channel(_)
+            | Object::Ending(_)
+            | Object::Output(_)
+            | Object::Bell(_)
+            | Object::Signals => None,
+        }
+    }
+
     /// Gives the copy up without closing it: it goes where the kernel puts it.
     pub(super) fn into_copy(mut self) -> usize {
         // An empty desk takes the drop.

@@ -233,8 +233,14 @@ pub fn poll_ready_now(fd: BorrowedFd<'_>) -> Option<Ready> {
 
 /// Whether there are bytes to read; they stay.
 pub fn has_input(socket: BorrowedFd<'_>) -> bool {
+    !peek(socket, &mut [0]).is_empty()
+}
+
+/// The first bytes that a read would get, as far as they fit; they stay. None where there are none.
+pub fn peek<'a>(socket: BorrowedFd<'_>, buffer: &'a mut [u8]) -> &'a [u8] {
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-    nix::sys::socket::recv(socket.as_raw_fd(), &mut [0], flags).is_ok_and(|bytes| 0 < bytes)
+    let count = nix::sys::socket::recv(socket.as_raw_fd(), buffer, flags).unwrap_or(0);
+    &buffer[..count]
 }
 
 /// Both ends of a SOCK_SEQPACKET channel, blocking.
@@ -443,6 +449,7 @@ mod tests {
             let mut buffer = Vec::with_capacity(64);
             while poll_ready_now(connection.as_fd()).is_none() {}
             assert!(has_input(connection.as_fd()));
+            assert_eq!(peek(connection.as_fd(), &mut [0; 4]), b"hell");
             assert_eq!(recv(connection.as_fd(), &mut buffer), Ok(5));
             assert_eq!(recv(connection.as_fd(), &mut buffer), Err(Errno(libc::EAGAIN)));
             assert_eq!(send(connection.as_fd(), &buffer), Ok(5));
@@ -503,7 +510,7 @@ mod tests {
         let (c, d) = UnixStream::pair().unwrap();
         drop(d);
         assert_eq!(poll_ready_now(c.as_fd()), Some(Ready::Ended));
-        assert!(!has_input(c.as_fd()));
+        assert!(!has_input(c.as_fd()) && peek(c.as_fd(), &mut [0; 4]).is_empty());
         assert_eq!(recv(c.as_fd(), &mut Vec::with_capacity(1)), Ok(0));
         assert_eq!(send(c.as_fd(), b"x"), Err(Errno(libc::EPIPE)));
         drop(b);

@@ -45,6 +45,8 @@ pub struct Status {
     pub dispatch: String,
     /// Whether requests are dispatched each for itself at the moment.
     pub spreads_requests: bool,
+    /// Short requests before long ones.
+    pub classes: Classes,
     /// Bound addresses.
     pub listeners: Vec<String>,
     /// The rollout that serves.
@@ -76,6 +78,21 @@ pub struct Hold {
     pub parked: u32,
     /// Both of the first two together stay below this.
     pub limit: u32,
+}
+
+/// What is known of short and long requests.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Classes {
+    /// What makes requests alike, as `--classes` takes it.
+    pub by: String,
+    /// Routes whose time is known.
+    pub routes: u32,
+    /// Those of them that are long.
+    pub long_routes: u32,
+    /// Long requests that wait for a worker; the rest of [`Hold::held`] is short.
+    pub held_long: u32,
+    /// Workers that are kept free of long requests.
+    pub reserved: u32,
 }
 
 /// What has happened so far.

@@ -6,4 +6,6 @@ pub mod control;
 pub mod errand;
 pub mod link;
 pub mod parcel;
+#[cfg(feature = "master")]
+pub mod route;
 pub mod token;

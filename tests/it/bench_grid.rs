@@ -129,5 +129,7 @@ fn results(folder: &Path) -> Value {
 fn assert_one_line(ended: &Output, word: &str) {
     let said = String::from_utf8(ended.stderr.clone()).unwrap();
     assert!(said.contains(word), "{said}");
-    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    // On a busy machine rounds may have been tried again before.
+    let lines = said.trim_end().lines().filter(|line| !line.contains("is tried again"));
+    assert_eq!(lines.count(), 1, "{said}");
 }

@@ -33,6 +33,7 @@ mod wait;
 
 mod bench_grid;
 mod bench_load;
+mod classes;
 mod cli;
 mod crash;
 mod hostile;

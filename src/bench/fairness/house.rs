@@ -86,10 +86,13 @@ impl House {
         fs::create_dir_all(&folder).map_err(failed)?;
         let log = fs::File::create(folder.join("log")).map_err(failed)?;
         let mut command = Command::new(plan.program);
-        let (policy, dispatch) = Group::flags_of(plan.policy);
+        let (policy, dispatch, classes) = Group::flags_of(plan.policy);
         command.args(["run", "--listen", "127.0.0.1:0", "--name", NAME, "--policy", policy]);
         if let Some(dispatch) = dispatch {
             command.args(["--dispatch", dispatch]);
+        }
+        if let Some(classes) = classes {
+            command.args(["--classes", classes]);
         }
         command.arg("--workers").arg(plan.workers.to_string()).args(plan.flags);
         command.env("XDG_RUNTIME_DIR", &folder).stdin(Stdio::null()).stdout(Stdio::null());

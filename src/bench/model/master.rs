@@ -11,7 +11,7 @@ use crate::engine::action::{Action, Actions};
 use crate::engine::input::{Begins, Input, Terms, Word};
 use crate::engine::worker::Patience;
 use crate::engine::{Engine, Overload, Setup};
-use crate::units::{GiveBack, ListenerId, Mono, Span, Ticket, WorkerId};
+use crate::units::{GiveBack, ListenerId, Mono, Route, Span, Ticket, WorkerId};
 
 /// A master and its workers.
 pub(super) struct Master<'a> {
@@ -89,6 +89,7 @@ impl<'a> Master<'a> {
         let setup = Setup {
             policy: pool.policy,
             dispatch: pool.dispatch,
+            classes: pool.classes,
             copies_max: u32::MAX,
             weights: pool.weights.clone(),
             hold_max: u32::MAX,
@@ -265,7 +266,7 @@ impl<'a> Master<'a> {
         let request = self.tickets.requests[ticket.index()];
         let connection = self.connection_of(request);
         match self.places[connection] {
-            Place::Asking => self.step(Input::Readable(ticket)),
+            Place::Asking => self.readable(ticket, request),
             Place::Returning { next: Some(next) } => self.asks(connection, ticket, next),
             Place::Returning { next: None } if self.arrivals.has_successor(request) => {
                 self.places[connection] = Place::Parked(ticket);
@@ -284,7 +285,13 @@ impl<'a> Master<'a> {
     fn asks(&mut self, connection: usize, ticket: Ticket, request: usize) {
         self.tickets.requests[ticket.index()] = request;
         self.places[connection] = Place::Asking;
-        self.step(Input::Readable(ticket));
+        self.readable(ticket, request);
+    }
+
+    fn readable(&mut self, ticket: Ticket, request: usize) {
+        let class = Route(self.trace.requests[request].class.into());
+        let route = self.engine.classifies().then_some(class);
+        self.step(Input::Readable { ticket, route });
     }
 
     fn begin(&mut self, worker: usize) {

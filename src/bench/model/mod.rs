@@ -22,6 +22,9 @@ pub struct Pool {
     pub policy: Policy,
     /// What is dispatched.
     pub dispatch: Dispatch,
+    /// Whether the master looks at what is asked for, and lets short requests go first. Requests of
+    /// one class are alike.
+    pub classes: bool,
     /// One weight per worker, for `wrr` and `least`.
     pub weights: Vec<u32>,
     /// One speed per worker: 1 serves a second's work in a second.
@@ -81,6 +84,7 @@ mod tests {
         Pool {
             policy,
             dispatch: Dispatch::Connection,
+            classes: false,
             weights: vec![1; workers],
             speeds: vec![1.0; workers],
             costs: Costs::default(),
@@ -205,6 +209,47 @@ mod tests {
         };
         assert_eq!(sojourns(Dispatch::Auto), sojourns(Dispatch::Connection));
         assert!(sojourns(Dispatch::Connection) * 3 / 2 < sojourns(Dispatch::Request));
+    }
+
+    /// Of each class, how many requests of a trace are answered by its end.
+    fn answered(trace: &Trace, pool: &Pool) -> [usize; 2] {
+        let samples = replay(trace, pool).samples;
+        let in_time = trace.requests.iter().zip(&samples).filter(|(_, s)| s.done <= trace.length());
+        in_time.fold([0; 2], |mut counts, (request, _)| {
+            counts[usize::from(request.class)] += 1;
+            counts
+        })
+    }
+
+    #[test]
+    fn short_requests_go_first_and_long_ones_wait_no_longer_than_they_are() {
+        let trace = drawn("bim100", 0.8, 4, Connections::PerRequest, 60_000);
+        let (fifo, aware) = (pool(Policy::Jbsq(Depth::Auto), 4), classes(4));
+        let [before, after] = [&fifo, &aware].map(|pool| p99_short(&trace, &replay(&trace, pool)));
+        assert!(after * 2.0 < before, "{after} and {before}");
+        let long = trace.requests.iter().zip(replay(&trace, &aware).samples);
+        let late = long.filter(|(request, sample)| {
+            request.class == 1 && request.at.plus(request.service.times(5)) < sample.done
+        });
+        assert!(late.count() < 12, "of 600 long ones");
+    }
+
+    #[test]
+    fn neither_class_starves_whichever_asks_for_more_than_there_is() {
+        // Half of the work is long. Twice as much as there is of either, or of both.
+        for (mix, load) in [("bim100", 1.5), ("bim1000", 1.5), ("bim10", 1.5)] {
+            let trace = drawn(mix, load, 4, Connections::PerRequest, 30_000);
+            let fifo = answered(&trace, &pool(Policy::Jbsq(Depth::Auto), 4));
+            let aware = answered(&trace, &classes(4));
+            for (class, (fifo, aware)) in fifo.iter().zip(aware).enumerate() {
+                assert!(fifo * 9 / 10 < aware, "{mix}, class {class}: {aware} instead of {fifo}");
+            }
+        }
+    }
+
+    fn classes(workers: usize) -> Pool {
+        let request = Dispatch::Request;
+        Pool { classes: true, dispatch: request, ..pool(Policy::Jbsq(Depth::Auto), workers) }
     }
 
     #[test]

@@ -32,11 +32,12 @@ const REQUESTS_DEFAULT: u64 = 60_000;
 const ROUNDS_DEFAULT: u32 = 5;
 const ROUNDS_MAX: u32 = 1_000;
 
-/// A policy, and after a slash what is dispatched: `jbsq/request`.
+/// A policy, and behind slashes what is dispatched and what makes a class: `jbsq/request/target`.
 fn contestant(text: &str) -> Result<(), Wrong> {
-    let (policy, dispatch) = Group::flags_of(text);
+    let (policy, dispatch, classes) = Group::flags_of(text);
     policy::parse(policy)?;
-    dispatch.map_or(Ok(()), |word| words::one_of(word, &words::DISPATCHES).map(drop))
+    dispatch.map_or(Ok(()), |word| words::one_of(word, &words::DISPATCHES).map(drop))?;
+    classes.map_or(Ok(()), |word| words::one_of(word, &words::CLASSES).map(drop))
 }
 
 /// What the flags mean.
@@ -169,6 +170,7 @@ mod tests {
         for (args, words) in [
             (GridArgs { policy: some("rr,fifo"), ..none() }, ["--policy", "fifo", "jbsq"]),
             (GridArgs { policy: some("jbsq/all"), ..none() }, ["--policy", "all", "request"]),
+            (GridArgs { policy: some("jbsq/auto/all"), ..none() }, ["--policy", "all", "target"]),
             (GridArgs { workers: some("2,0"), ..none() }, ["--workers", "2,0", "1 to 256"]),
             (GridArgs { mix: some("bim7"), ..none() }, ["--mix", "bim7", "bim100"]),
             (GridArgs { load: some("1"), ..none() }, ["--load", "'1'", "below 1"]),
