@@ -75,7 +75,8 @@ pub const REBALANCE_AFTER_MIN: Span = Span::from_us(50);
 pub const SILENT_AFTER_FULL: Span = Span::from_s(1);
 /// A worker that serves nothing and leaves offers unclaimed for so long is replaced.
 pub const STALL_TIMEOUT: Span = Span::from_s(30);
-/// A connection that was given back and asks for nothing for so long is closed by the master.
+/// A connection that was given back and asks for nothing for so long is closed by the master, and
+/// one that stays with a blocking worker by that.
 pub const PARKED_AFTER: Span = Span::from_s(75);
 /// How often the master looks at what requests cost, in order to decide whether to spread them.
 pub const SPREAD_EVERY: Span = Span::from_ms(50);

@@ -465,7 +465,7 @@ impl Engine {
                 })
             }
             (Word::Pinned, _) => {
-                self.set_credit(id, ticket, credit, Credit::Spent);
+                self.set_credit(id, ticket, credit, Credit::Lent);
                 true
             }
             (Word::Closed, _) => {

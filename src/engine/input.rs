@@ -135,7 +135,8 @@ pub enum Word {
     Waiting,
     /// The bytes came: the request runs.
     Resumed,
-    /// It stays with me for good, and nothing runs now.
+    /// It stays with me for good, and nothing runs now; each beginning of a request on it is a
+    /// `Resumed`, each end of one `Pinned` again.
     Pinned,
     /// It is closed.
     Closed,

@@ -88,9 +88,10 @@ pub enum Grip {
 pub enum Credit {
     /// A request runs, or is about to.
     Holds,
-    /// The client owes bytes; the credit is back until they come.
+    /// The client owes bytes, or the connection is pinned and nothing runs; the credit is back
+    /// until there is something to do.
     Lent,
-    /// The first response is out, or the connection is pinned: later requests count as load only.
+    /// The first response is out: later requests count as load only.
     Spent,
 }
 

@@ -68,6 +68,11 @@ impl World {
             Stage::Later => {
                 self.processes[process].load.in_flight -= 1;
                 self.answers(process, at);
+                let Job { pinned, ticket, .. } = self.processes[process].jobs[at];
+                if pinned {
+                    self.processes[process].running -= 1;
+                    self.says_of(process, ticket, Say::Pinned);
+                }
                 self.rests(process, at, 0);
             }
         }
@@ -83,6 +88,11 @@ impl World {
             (this.jobs[at].stage, this.jobs[at].requests) = (Stage::Later, requests);
             this.jobs[at].since = self.now;
             this.load.in_flight += 1;
+            let Job { pinned, ticket, .. } = this.jobs[at];
+            if pinned {
+                this.running += 1;
+                self.says_of(process, ticket, Say::Resumed);
+            }
             return self.works_later(process, connection);
         }
         if self.connections[connection].hung_up || self.rng.chance(1, 8) {

@@ -1,10 +1,13 @@
 //! One connection in a blocking worker's hands: read it, write it, give it back or drop it.
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use super::intake::Arrival;
+use super::kept::{Kept, Stay};
 use super::link::{Claimed, Link, micros};
+use crate::shm::layout::Order;
 use crate::sys::{clock, socket};
 use crate::units::{Errno, ListenerId, Mono, Span, Ticket};
 use crate::wire::token::Say;
@@ -15,42 +18,67 @@ use crate::wire::token::Say;
 #[derive(Debug)]
 pub struct Connection<'worker> {
     link: &'worker mut Link,
-    /// There until it is given back or dropped.
+    /// There until it is given back, kept or dropped.
     stream: Option<std::fs::File>,
     origin: Origin,
     listener: ListenerId,
     began_at: Mono,
+    credit: Credit,
 }
 
+/// Where a connection came from.
 #[derive(Clone, Copy, Debug)]
-enum Origin {
+pub(super) enum Origin {
     /// The master offered it, and may still have a copy.
     Master(Ticket),
     /// This worker accepted it itself.
     Listener,
 }
 
+/// Whether the request counts against what this worker may be offered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Credit {
+    /// It does, until its answer is out.
+    Holds,
+    /// It does not: it is a later one of a connection that stayed here.
+    Free,
+}
+
+impl Origin {
+    pub(super) const fn ticket(self) -> Option<Ticket> {
+        match self {
+            Self::Master(ticket) => Some(ticket),
+            Self::Listener => None,
+        }
+    }
+}
+
 impl<'worker> Connection<'worker> {
-    /// A connection that is claimed already.
-    pub(super) fn claimed(link: &'worker mut Link, claimed: Claimed) -> Self {
-        let origin = Origin::Master(claimed.ticket);
-        Self::new(link, claimed.socket, origin, claimed.listener, clock::monotonic())
-    }
-
-    pub(super) fn accepted(link: &'worker mut Link, socket: OwnedFd, listener: ListenerId) -> Self {
-        link.opened();
-        Self::new(link, socket, Origin::Listener, listener, clock::monotonic())
-    }
-
-    fn new(
-        link: &'worker mut Link,
-        socket: OwnedFd,
-        origin: Origin,
-        listener: ListenerId,
-        now: Mono,
-    ) -> Self {
+    pub(super) fn arrived(link: &'worker mut Link, arrival: Arrival) -> Self {
+        let (socket, origin, listener, credit) = match arrival {
+            Arrival::Claimed(Claimed { ticket, socket, listener }) => {
+                (socket, Origin::Master(ticket), listener, Credit::Holds)
+            }
+            Arrival::Accepted(socket, listener) => {
+                link.opened();
+                (socket, Origin::Listener, listener, Credit::Free)
+            }
+            Arrival::Kept(Kept { socket, origin, listener, stay, since: _ }) => {
+                let credit = match (stay, origin) {
+                    (Stay::Pinned, Origin::Master(ticket)) => {
+                        link.say(Say::Resumed(ticket));
+                        Credit::Holds
+                    }
+                    (Stay::Loose | Stay::Pinned, Origin::Master(_) | Origin::Listener) => {
+                        Credit::Free
+                    }
+                };
+                (socket, origin, listener, credit)
+            }
+        };
+        let now = clock::monotonic();
         link.began(now);
-        Self { link, stream: Some(socket.into()), origin, listener, began_at: now }
+        Self { link, stream: Some(socket.into()), origin, listener, began_at: now, credit }
     }
 
     /// Ends reads and writes that wait longer than this (at least a microsecond): a blocking worker
@@ -71,19 +99,59 @@ impl<'worker> Connection<'worker> {
     ///
     /// Returns the connection where nobody takes it back (`--dispatch connection`, or a policy
     /// under which workers accept for themselves): then serve on, or drop it.
-    pub fn idle(mut self) -> Option<Self> {
-        let Origin::Master(ticket) = self.origin else { return Some(self) };
+    pub fn idle(self) -> Option<Self> {
         // A blocking worker that kept it would serve nobody else, whatever `auto` thinks best.
-        if !self.link.gives_back(true) {
-            return Some(self);
+        let leaves = self.link.gives_back(true);
+        match self.origin {
+            Origin::Master(ticket) if leaves => {
+                self.give_back(ticket);
+                None
+            }
+            Origin::Master(_) | Origin::Listener => Some(self),
         }
+    }
+
+    /// Gives the connection back if that is wanted; else it is to be kept.
+    pub(super) fn rest(self) -> Option<Kept> {
+        let leaves = self.link.gives_back(self.link.order() == Order::Drain);
+        match self.origin {
+            Origin::Master(ticket) if leaves => {
+                self.give_back(ticket);
+                None
+            }
+            Origin::Master(_) | Origin::Listener => self.keep(Stay::Loose),
+        }
+    }
+
+    /// The connection, to be kept until its next request.
+    pub(super) fn keep(mut self, stay: Stay) -> Option<Kept> {
         let stream = self.stream.take()?;
+        let service_us = self.end_request();
+        match (self.origin, stay) {
+            (Origin::Master(ticket), Stay::Pinned) => self.link.say(Say::Pinned(ticket)),
+            (Origin::Master(ticket), Stay::Loose) if self.credit == Credit::Holds => {
+                self.link.say(Say::Done { ticket, service_us });
+            }
+            (Origin::Master(_) | Origin::Listener, Stay::Loose | Stay::Pinned) => {}
+        }
+        let (origin, listener, since) = (self.origin, self.listener, clock::monotonic());
+        Some(Kept { socket: stream.into(), origin, listener, stay, since })
+    }
+
+    fn give_back(mut self, ticket: Ticket) {
+        let Some(stream) = self.stream.take() else { return };
+        let service_us = match (self.end_request(), self.credit) {
+            (service_us, Credit::Holds) => service_us,
+            (_, Credit::Free) => 0,
+        };
+        self.link.give_back(ticket, stream.into(), service_us);
+    }
+
+    /// The request is answered. Returns how long it took, in microseconds: 1 at least.
+    fn end_request(&mut self) -> u32 {
         let now = clock::monotonic();
         self.link.ended(now);
-        self.link.keep_copy(ticket, stream.into());
-        let service_us = micros(now.since(self.began_at)).max(1);
-        self.link.say(Say::Idle { ticket, service_us });
-        None
+        micros(now.since(self.began_at)).max(1)
     }
 
     /// Where it came in: the position of the listener among dispatchd's.
@@ -99,20 +167,9 @@ impl<'worker> Connection<'worker> {
 impl Drop for Connection<'_> {
     fn drop(&mut self) {
         let Some(stream) = self.stream.take() else { return };
-        let now = clock::monotonic();
-        self.link.ended(now);
-        self.link.closed();
-        match self.origin {
-            Origin::Master(ticket) => {
-                // Without it our close sends no FIN while the master still has a copy. It fails
-                // when the client is gone, and then there is nobody to tell.
-                socket::shutdown(stream.as_fd()).unwrap_or_default();
-                drop(stream);
-                let service_us = micros(now.since(self.began_at));
-                self.link.say_all(&[Say::Done { ticket, service_us }, Say::Closed(ticket)]);
-            }
-            Origin::Listener => {}
-        }
+        let service_us = self.end_request();
+        let told = (self.credit == Credit::Holds).then_some(service_us);
+        self.link.let_go(self.origin.ticket(), stream.into(), told);
     }
 }
 

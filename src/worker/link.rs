@@ -21,6 +21,7 @@ use crate::sys::eventfd;
 use crate::sys::fd::{self, io_error};
 use crate::sys::rlimit::{self, Resource};
 use crate::sys::scm::{self, Incoming, Patience};
+use crate::sys::socket;
 use crate::sys::spawn::FIRST_FD;
 use crate::units::{Errno, GiveBack, ListenerId, Mono, Span, Ticket};
 use crate::wire::errand::{BadErrand, Errand};
@@ -295,6 +296,32 @@ impl Link {
     pub fn keep_copy(&mut self, ticket: Ticket, socket: OwnedFd) {
         self.copies.put(ticket, socket);
         self.closed();
+    }
+
+    /// Gives a connection back, as [`Link::keep_copy`] says. `service_us` is how long its request
+    /// took; 0 where that was told.
+    pub(super) fn give_back(&mut self, ticket: Ticket, socket: OwnedFd, service_us: u32) {
+        self.keep_copy(ticket, socket);
+        self.say(Say::Idle { ticket, service_us });
+    }
+
+    /// Ends a connection for its client. `service_us` is how long its request took, where that is
+    /// to be told.
+    pub(super) fn let_go(
+        &mut self,
+        ticket: Option<Ticket>,
+        socket: OwnedFd,
+        service_us: Option<u32>,
+    ) {
+        self.closed();
+        let Some(ticket) = ticket else { return };
+        // Without it our close sends no FIN while the master still has a copy. It fails when the
+        // client is gone, and then there is nobody to tell.
+        socket::shutdown(socket.as_fd()).unwrap_or_default();
+        drop(socket);
+        let done = service_us.map(|service_us| Say::Done { ticket, service_us });
+        let says: Vec<Say> = done.into_iter().chain([Say::Closed(ticket)]).collect();
+        self.say_all(&says);
     }
 
     /// Whether the master has written anything that [`Link::receive`] has not taken in.

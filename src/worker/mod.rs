@@ -14,7 +14,16 @@
 //!
 //! One whose protocol has several requests per connection gives the connection back after each
 //! answer, instead of waiting for the next: `connection.idle()`. dispatchd waits for it, and offers
-//! it to whoever is free, so that no request waits behind another connection's long one.
+//! it to whoever is free, so that no request waits behind another connection's long one. The same
+//! with a callback, where connections that nobody takes back are waited for beside the others:
+//!
+//! ```no_run
+//! # use dispatchd::worker::{After, Connection, Worker};
+//! # fn answer(connection: &mut Connection<'_>) -> std::io::Result<After> { Ok(After::Idle) }
+//! # fn main() -> Result<(), dispatchd::worker::WorkerError> {
+//! Worker::from_env()?.serve(|connection| answer(connection)) // one request; idle, pin or close
+//! # }
+//! ```
 //!
 //! A program with a loop of its own uses [`Link`] instead, as the built-in server does.
 
@@ -23,12 +32,15 @@ mod copies;
 #[cfg(test)]
 pub(crate) mod fake_master;
 mod intake;
+mod kept;
 mod link;
 
 use std::fmt;
+use std::io;
 
 pub use self::connection::Connection;
-use self::intake::{Arrival, Intake};
+use self::intake::Intake;
+use self::kept::Stay;
 pub use self::link::{Claimed, Delivery, Link, LinkError};
 pub use crate::shm::layout::Order;
 use crate::sys::affinity::PinError;
@@ -41,6 +53,19 @@ use crate::wire::link::Note;
 pub struct Worker {
     link: Link,
     intake: Intake,
+}
+
+/// What becomes of a connection when its request is answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum After {
+    /// It waits for its next request, which may be another worker's: nothing that its client has
+    /// sent is left in a buffer, and nothing about it has to be remembered.
+    Idle,
+    /// It waits for its next request here, and nowhere else: what it needs is in this process (TLS,
+    /// a WebSocket, a transaction).
+    Pin,
+    /// It ends.
+    Close,
 }
 
 /// Why a worker cannot go on.
@@ -85,15 +110,37 @@ impl Worker {
     /// # Errors
     /// When the link breaks.
     pub fn next_connection(&mut self) -> Result<Option<Connection<'_>>, WorkerError> {
-        match self.intake.next(&mut self.link)? {
-            Some(Arrival::Claimed(claimed)) => {
-                Ok(Some(Connection::claimed(&mut self.link, claimed)))
+        let arrival = self.intake.next(&mut self.link)?;
+        Ok(arrival.map(|arrival| Connection::arrived(&mut self.link, arrival)))
+    }
+
+    /// Serves until this worker shall end: calls `answer` for each request, which reads it off the
+    /// connection, answers it, and says what becomes of the connection afterwards. Where nobody
+    /// takes a connection back (`--dispatch connection`, or `auto` at the moment) it stays here
+    /// until its next request, and others are served meanwhile. An error of `answer` is the
+    /// client's, and ends its connection.
+    ///
+    /// # Errors
+    /// When the link breaks.
+    pub fn serve(
+        &mut self,
+        mut answer: impl FnMut(&mut Connection<'_>) -> io::Result<After>,
+    ) -> Result<(), WorkerError> {
+        while let Some(arrival) = self.intake.next(&mut self.link)? {
+            let mut connection = Connection::arrived(&mut self.link, arrival);
+            let kept = match answer(&mut connection) {
+                Ok(After::Idle) => connection.rest(),
+                Ok(After::Pin) => connection.keep(Stay::Pinned),
+                Ok(After::Close) | Err(_) => {
+                    drop(connection);
+                    None
+                }
+            };
+            if let Some(kept) = kept {
+                self.intake.keep(&mut self.link, kept).map_err(WorkerError::Wait)?;
             }
-            Some(Arrival::Accepted(socket, listener)) => {
-                Ok(Some(Connection::accepted(&mut self.link, socket, listener)))
-            }
-            None => Ok(None),
         }
+        Ok(())
     }
 
     /// Who this worker is.
@@ -180,6 +227,96 @@ mod tests {
         assert_eq!(served.read(&mut [0]).unwrap(), 0);
         lent.set_nonblocking(true).unwrap();
         lent.read(&mut [0]).unwrap_err();
+    }
+
+    /// What two clients ask of a worker that serves by callback, one after the other: who, and a
+    /// byte, which is the answer too. `p` pins and `c` closes the connection, `o` has the master
+    /// offer the second one again, and `q` has it tell the worker to leave. Returns what the worker
+    /// has said.
+    fn served(gives: GiveBack, script: &'static [(usize, u8)]) -> Vec<Say> {
+        let (master, mut link) = FakeMaster::new(Sharing::None, Vec::new());
+        master.wants_back(gives);
+        let tickets = [0, 1].map(|slot| Ticket { slot, generation: 1 });
+        let (mut clients, copies): (Vec<_>, Vec<_>) = tickets.map(|_| client()).into_iter().unzip();
+        for (ticket, copy) in tickets.iter().zip(&copies) {
+            master.offer(*ticket, copy);
+        }
+        let intake = Intake::new(&mut link).unwrap();
+        let mut worker = Worker { link, intake };
+        let clients = std::thread::scope(|scope| {
+            let asking = scope.spawn(move || {
+                for (who, byte) in script {
+                    clients[*who].write_all(&[*byte]).unwrap();
+                    let mut answer = [0];
+                    clients[*who].read_exact(&mut answer).unwrap();
+                    assert_eq!(answer, [*byte]);
+                }
+                clients
+            });
+            let ended = worker.serve(|connection| {
+                let mut byte = [0];
+                connection.read_exact(&mut byte)?;
+                match byte {
+                    [b'o'] => master.offer_again(tickets[1]),
+                    [b'q'] => master.drain(),
+                    _ => {}
+                }
+                connection.write_all(&byte)?;
+                Ok(match byte {
+                    [b'p' | b'o'] => After::Pin,
+                    [b'c'] => After::Close,
+                    _ => After::Idle,
+                })
+            });
+            ended.unwrap();
+            asking.join().unwrap()
+        });
+        let says = master.heard();
+        drop((clients, copies));
+        says
+    }
+
+    fn count(says: &[Say], wanted: impl Fn(&Say) -> bool) -> usize {
+        says.iter().filter(|say| wanted(say)).count()
+    }
+
+    #[test]
+    fn connections_that_nobody_takes_back_are_served_beside_each_other() {
+        let script = &[(0, b'a'), (1, b'a'), (0, b'b'), (1, b'b'), (0, b'c'), (1, b'q')];
+        let says = served(GiveBack::Never, script);
+        assert_eq!(count(&says, |say| matches!(say, Say::Done { .. })), 2, "once for each");
+        assert_eq!(count(&says, |say| matches!(say, Say::Closed(_))), 2);
+    }
+
+    #[test]
+    fn who_leaves_gives_back_what_it_has_kept() {
+        let says = served(GiveBack::WhenLeaving, &[(0, b'a'), (1, b'b'), (0, b'a'), (1, b'q')]);
+        assert_eq!(count(&says, |say| matches!(say, Say::Idle { service_us: 0, .. })), 2);
+        assert_eq!(count(&says, |say| matches!(say, Say::Closed(_))), 0);
+    }
+
+    #[test]
+    fn what_is_pinned_stays_and_takes_its_credit_up_for_each_request() {
+        let script = &[(0, b'p'), (1, b'a'), (0, b'o'), (1, b'q'), (0, b'c')];
+        let says = served(GiveBack::Always, script);
+        let [
+            Say::Claimed { .. },
+            Say::Pinned(pinned),
+            Say::Claimed { .. },
+            Say::Idle { ticket: other, .. },
+            Say::Resumed(resumed),
+            Say::Pinned(_),
+            Say::Claimed { .. },
+            Say::Idle { .. },
+            Say::Resumed(_),
+            Say::Done { .. },
+            Say::Closed(closed),
+        ] = says[..]
+        else {
+            panic!("{says:?}")
+        };
+        assert_eq!((pinned, pinned, pinned.slot), (resumed, closed, 0));
+        assert_eq!(other.slot, 1);
     }
 
     #[test]

@@ -23,6 +23,7 @@ on_both! {
     long_requests_are_spread_by_themselves_and_short_ones_are_not
     more_connections_than_a_worker_can_hold_are_served_by_all
     a_worker_of_your_own_gives_connections_back
+    a_worker_that_is_called_serves_many_connections_that_stay_with_it
     pipelined_requests_are_answered_in_order
 }
 
@@ -147,19 +148,47 @@ fn more_connections_than_a_worker_can_hold_are_served_by_all(backend: &str) {
 }
 
 fn a_worker_of_your_own_gives_connections_back(backend: &str) {
-    let house = spreading(backend).program([example("keep_alive_worker")]).start();
-    let mut client = Client::connect(house.address()).unwrap();
-    for _ in 0..5 {
-        assert!(client.get("/").unwrap().text().starts_with("hello from keep_alive_worker "));
+    for name in ["keep_alive_worker", "callback_worker"] {
+        let house = spreading(backend).program([example(name)]).start();
+        let mut client = Client::connect(house.address()).unwrap();
+        for _ in 0..5 {
+            assert!(client.get("/").unwrap().text().starts_with(&format!("hello from {name} ")));
+        }
+        house.wait_for_status("it is given back", |status| status.totals.given_back == 5);
+        // A blocking worker that kept connections could serve no second one.
+        let mut others: Vec<Client> =
+            (0..4).map(|_| Client::connect(house.address()).unwrap()).collect();
+        let seen: BTreeSet<String> =
+            others.iter_mut().map(|other| other.get("/").unwrap().text()).collect();
+        assert!(!seen.is_empty());
+        assert_eq!(client.get("/").unwrap().status, 200);
     }
-    house.wait_for_status("it is given back", |status| status.totals.given_back == 5);
-    // A blocking worker that kept connections could serve no second one.
-    let mut others: Vec<Client> =
-        (0..4).map(|_| Client::connect(house.address()).unwrap()).collect();
-    let seen: BTreeSet<String> =
-        others.iter_mut().map(|other| other.get("/").unwrap().text()).collect();
-    assert!(!seen.is_empty());
-    assert_eq!(client.get("/").unwrap().status, 200);
+}
+
+fn a_worker_that_is_called_serves_many_connections_that_stay_with_it(backend: &str) {
+    for (flags, kept) in [
+        ("--workers 2 --dispatch connection", true),
+        ("--workers 2 --policy shared", true),
+        ("--workers 2 --dispatch auto", false),
+    ] {
+        let house = Plan::on(backend).with(flags).program([example("callback_worker")]).start();
+        let mut clients: Vec<Client> =
+            (0..6).map(|_| Client::connect(house.address()).unwrap()).collect();
+        for _ in 0..3 {
+            for client in &mut clients {
+                assert_eq!(client.get("/").unwrap().status, 200, "{flags}");
+            }
+        }
+        house.signal(Signal::SIGHUP);
+        house.wait_for_status("the new workers serve alone", |status| {
+            status.generation == 2 && status.workers.iter().all(|each| each.generation == 2)
+        });
+        // What nobody takes back ends with its worker, between two requests.
+        for client in &mut clients {
+            let answered = client.get("/").is_ok_and(|reply| reply.status == 200);
+            assert_eq!(answered, !kept, "{flags}");
+        }
+    }
 }
 
 fn pipelined_requests_are_answered_in_order(backend: &str) {
