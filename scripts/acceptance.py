@@ -21,15 +21,17 @@ import tempfile
 import threading
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from results import ROOT, Summary
+
 BINARY = os.path.join(ROOT, "target", "release", "dispatchd")
 POLICIES = ["rr", "wrr", "least", "jbsq", "shared", "reuseport"]
 BACKENDS = ["uring", "epoll"]
 FAILED = []
+SUMMARY = Summary()
 
 
 def verdict(ok, text):
-    print(("ok    " if ok else "FAIL  ") + text, flush=True)
+    SUMMARY.say(("ok    " if ok else "FAIL  ") + text)
     if not ok:
         FAILED.append(text)
 

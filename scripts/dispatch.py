@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 """What dispatching each request costs where nothing is gained by it: an answer that takes no time.
 
-    scripts/dispatch.py [--rounds N] [--seconds N] [--backend uring|epoll]
+    scripts/dispatch.py [--rounds N] [--seconds N] [--backend uring|epoll] [--only TEXT] [--save]
 
 wrk with 32 keep-alive connections asks for `/` as fast as it can, in interleaved rounds, of a
-dispatchd under `--dispatch connection`, `auto` and `request`: everything on one CPU with one worker
-and with eight, and on two CPUs with two. Each figure is compared with that of `connection` in the
-same round. Needs `cargo build --release`, wrk (Debian: apt-get install wrk) and an idle machine.
-Traffic stays on loopback.
+dispatchd under `--dispatch connection`, `auto` and `request`: everything on one CPU (with one worker
+and with eight, with connections that end after 50 requests, and with workers that can hold only 16 of
+the connections, so that one is forgotten for nearly each that comes), and on two. Last, how an idle
+worker waits: one connection, one worker with a CPU of its own, `--spin off` and `auto`. Each figure is
+compared with the first of its case in the same round; a run during which more than 3 % of the CPUs'
+time went to others is made again.
+
+Needs `cargo build --release` and wrk (Debian: apt-get install wrk). Traffic stays on loopback.
 """
 
 import argparse
@@ -15,59 +19,136 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 
 import acceptance
-from acceptance import House, finish
+from acceptance import BINARY, House, finish
+from results import Foreign, Summary
 
-KINDS = ["connection", "auto", "request"]
-# CPUs of all that takes part, and workers.
-CASES = {"one CPU, 1 worker": (1, 1), "one CPU, 8 workers": (1, 8), "two CPUs, 2 workers": (2, 2)}
+FOREIGN_ALLOWED = 3.0
+TRIES = 4
+# What wrk runs for connections that end.
+FIFTY = """
+local count = 0
+local next = wrk.format("GET", "/", { ["Host"] = "here" })
+local last = wrk.format("GET", "/", { ["Host"] = "here", ["Connection"] = "close" })
+request = function()
+  count = count + 1
+  return count % 50 == 0 and last or next
+end
+"""
+# The built-in worker with room for 16 connections beside what it keeps for itself.
+FEW = ["--", "sh", "-c", 'ulimit -n 48; exec "$0" serve-worker', BINARY]
+DISPATCHES = [["--dispatch", kind] for kind in ["connection", "auto", "request"]]
 
 
-def run(kind, cpus, workers, given):
-    """Requests per second, wakes of workers per request, errors."""
-    flags = ["--workers", str(workers), "--pin", "none", "--dispatch", kind,
-             "--backend", given.backend, "--log-level", "error"]
+class Case:
+    """CPUs of all that takes part, workers, and what is compared."""
+
+    def __init__(self, name, cpus, workers, kinds=DISPATCHES, flags=(), connections=32, lua=None,
+                 program=()):
+        self.name, self.cpus, self.workers, self.kinds = name, cpus, workers, kinds
+        self.flags, self.connections, self.lua = list(flags), connections, lua
+        self.program = list(program)
+
+
+CASES = [
+    Case("one CPU, 1 worker", 1, 1),
+    Case("one CPU, 8 workers", 1, 8),
+    Case("one CPU, 1 worker, 50 requests each", 1, 1, lua=FIFTY),
+    Case("one CPU, 8 workers, 50 requests each", 1, 8, lua=FIFTY),
+    Case("one CPU, 8 workers of room for 16", 1, 8, program=FEW),
+    Case("two CPUs, 2 workers", 2, 2),
+    Case("two CPUs, 1 connection", 2, 1, [["--spin", kind] for kind in ["off", "auto"]],
+         ["--dispatch", "request", "--pin", "auto"], connections=1),
+]
+
+
+def run_once(case, kind, given, script):
+    """Requests per second; how often workers and master were woken per request; errors."""
+    flags = ["--workers", str(case.workers), "--pin", "none", "--backend", given.backend,
+             "--log-level", "error"]
+    for flag, value in zip(case.flags[::2], case.flags[1::2]):
+        if flag in flags:
+            at = flags.index(flag)
+            del flags[at:at + 2]
+        flags += [flag, value]
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cpus)
+    os.sched_setaffinity(0, set(sorted(before)[:case.cpus]))
     try:
-        with House(*flags) as house:
-            command = ["wrk", "-t1", "-c32", f"-d{given.seconds}s", house.url()]
+        with House(*flags, *kind, *case.program) as house:
+            command = ["wrk", "-t1", f"-c{case.connections}", f"-d{given.seconds}s", house.url()]
+            if case.lua:
+                command += ["-s", script]
             requests, errors = finish(
                 subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-            status = house.status()["workers"]
+            workers = house.status()["workers"]
     finally:
         os.sched_setaffinity(0, before)
-    naps = sum(worker["naps"] for worker in status)
-    answered = sum(worker["requests"] for worker in status)
-    return requests / given.seconds, naps / max(answered, 1), errors
+    answered = max(sum(worker["requests"] for worker in workers), 1)
+    woken = [sum(worker[what] for worker in workers) / answered for what in ("wakes", "rings")]
+    return requests / given.seconds, woken, errors
+
+
+def run(case, kind, given, script):
+    """As `run_once`, in a moment of quiet if there is one."""
+    for _ in range(TRIES):
+        foreign = Foreign()
+        rate, woken, errors = run_once(case, kind, given, script)
+        percent = foreign.percent()
+        if percent <= FOREIGN_ALLOWED:
+            break
+    return rate, woken, errors, percent
+
+
+def measure(case, given, script, summary):
+    """Prints a line for each kind; returns how many requests failed, and the worst disturbance."""
+    rounds = [[] for _ in case.kinds]
+    for number in range(given.rounds):
+        # Every other round backwards: what changes with time changes for all alike.
+        order = range(len(case.kinds))
+        for at in order if number % 2 == 0 else reversed(order):
+            rounds[at].append(run(case, case.kinds[at], given, script))
+    first = case.kinds[0][1]
+    for (_, kind), runs in zip(case.kinds, rounds):
+        shares = [each[0] / base[0] for each, base in zip(runs, rounds[0])]
+        workers, master = (statistics.median(each[1][at] for each in runs) for at in (0, 1))
+        summary.say(
+            f"{case.name}, {kind:10}  {statistics.median(shares):.3f} of {first} "
+            f"({min(shares):.3f}-{max(shares):.3f})  "
+            f"{statistics.median(each[0] for each in runs):7.0f} requests/s  "
+            f"woken per request: workers {workers:.3f}, master {master:.3f}")
+    every = [each for runs in rounds for each in runs]
+    return sum(each[2] for each in every), max(each[3] for each in every)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--backend", choices=acceptance.BACKENDS, default="uring")
+    parser.add_argument("--only", default="", help="cases whose name has this in it")
+    parser.add_argument("--save", action="store_true", help="keep the result in bench-results")
     given = parser.parse_args()
-    allowed = sorted(os.sched_getaffinity(0))
-    failed = 0
-    for name, (count, workers) in CASES.items():
-        if len(allowed) < count:
-            parser.error(f"{count} CPUs are needed for '{name}'")
-        rounds = {kind: [] for kind in KINDS}
-        for number in range(given.rounds):
-            # Every other round backwards: what changes with time changes for all alike.
-            for kind in KINDS if number % 2 == 0 else reversed(KINDS):
-                rounds[kind].append(run(kind, set(allowed[:count]), workers, given))
-        for kind in KINDS:
-            shares = [each[0] / base[0] for each, base in zip(rounds[kind], rounds[KINDS[0]])]
-            wakes = statistics.median(each[1] for each in rounds[kind])
-            rate = statistics.median(each[0] for each in rounds[kind])
-            failed += sum(each[2] for each in rounds[kind])
-            print(f"{name}, {kind:10}  {statistics.median(shares):.3f} of connection "
-                  f"({min(shares):.3f}-{max(shares):.3f})  {rate:8.0f} requests/s  "
-                  f"{wakes:.3f} wakes/request", flush=True)
-    print(f"{failed} requests failed")
+    cases = [case for case in CASES if given.only in case.name]
+    if not cases:
+        parser.error(f"--only '{given.only}': no case is called so")
+    most = max(case.cpus for case in cases)
+    if len(os.sched_getaffinity(0)) < most:
+        parser.error(f"{most} CPUs are needed")
+    summary = Summary()
+    summary.say(f"{given.backend}: median (least-most) of {given.rounds} interleaved rounds of "
+                f"{given.seconds} s, wrk -t1 on /")
+    failed, disturbed = 0, 0.0
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(FIFTY)
+        script.flush()
+        for case in cases:
+            errors, percent = measure(case, given, script.name, summary)
+            failed, disturbed = failed + errors, max(disturbed, percent)
+    summary.say(f"{failed} requests failed; at most {disturbed:.1f} % of the CPUs went to others")
+    if given.save:
+        summary.keep(f"dispatch-{given.backend}", "scripts/dispatch.py", foreign_percent=disturbed)
     sys.exit(1 if failed else 0)
 
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Holds N idle connections open while two workers serve load, and says what one costs.
 
-    scripts/parked.sh [N ...] [--backend uring|epoll] [--dispatch request|auto]   (default: 2000 6000 18000)
+    scripts/parked.sh [N ...] [--backend uring|epoll] [--dispatch request|auto] [--save]
+    (default: 2000 6000 18000)
 
 Each connection asks once and then keeps silent; dispatchd has it back and watches it. Afterwards all
 of them ask once more, and each must have its answer. Memory is that of the processes (VmRSS); what
@@ -16,7 +17,7 @@ import socket
 import sys
 
 import acceptance
-from acceptance import House, finish, verdict, wrk
+from acceptance import SUMMARY, House, finish, verdict, wrk
 from soak import files, rss_kib
 
 GET = b"GET / HTTP/1.1\r\nHost: parked\r\n\r\n"
@@ -69,8 +70,8 @@ def measure(count, given):
                 f"workers, {errors} failed")
         right = sum(ask(connection) for connection in connections)
         verdict(right == count, f"{count} connections: {right} answered afterwards")
-        print(f"      {count} connections: {each:.0f} bytes each in the master ({before} to {after} "
-              f"KiB), {each_worker:.0f} in both workers together", flush=True)
+        SUMMARY.say(f"      {count} connections: {each:.0f} bytes each in the master ({before} to "
+                    f"{after} KiB), {each_worker:.0f} in both workers together")
         for connection in connections:
             connection.close()
         return after - before
@@ -81,6 +82,7 @@ def main():
     parser.add_argument("counts", type=int, nargs="*", default=[2_000, 6_000, 18_000], metavar="N")
     parser.add_argument("--backend", choices=acceptance.BACKENDS, default="uring")
     parser.add_argument("--dispatch", choices=["request", "auto"], default="request")
+    parser.add_argument("--save", action="store_true", help="keep the result in bench-results")
     given = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < max(given.counts) + OWN_FILES:
@@ -90,7 +92,10 @@ def main():
     if 1 < len(costs):
         (few, little), (many, much) = costs[0], costs[-1]
         slope = (much - little) * 1024 / (many - few)
-        print(f"      slope from {few} to {many}: {slope:.0f} bytes per connection in the master")
+        SUMMARY.say(f"      slope from {few} to {many}: {slope:.0f} bytes per connection in the "
+                    "master")
+    if given.save:
+        SUMMARY.keep(f"parked-{given.backend}", "scripts/parked.sh")
     sys.exit(1 if acceptance.FAILED else 0)
 
 

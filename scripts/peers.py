@@ -15,10 +15,8 @@ processes started here are signalled, by pid.
 """
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import re
 import resource
 import shutil
@@ -29,7 +27,9 @@ import sys
 import tempfile
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+import results
+from results import ROOT
+
 SERVER_JS = os.path.join(ROOT, "scripts", "peers", "server.js")
 PM2_PREFIX = os.path.join(os.path.expanduser("~"), ".cache", "dispatchd-peers")
 MODES = ["keep-alive", "close"]
@@ -587,34 +587,16 @@ def version(*command):
     return lines[0] if lines else None
 
 
-def git(*arguments):
-    said = subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True)
-    return said.stdout.strip() if said.returncode == 0 else ""
-
-
 def save(stage, samples, text, missing):
-    commit = git("rev-parse", "--short", "HEAD") or "nocommit"
-    folder = os.path.join(ROOT, "bench-results", f"{datetime.date.today()}-{commit}-peers")
-    try:
-        os.mkdir(folder)
-    except FileExistsError:
-        fail(f"{folder} is there: results are never overwritten")
-    with open("/proc/cpuinfo") as lines:
-        model = re.search(r"^model name\s*: (.*)$", lines.read(), re.M)
-    env = {"date": str(datetime.date.today()), "commit": commit,
-           "uncommitted_changes": bool(git("status", "--porcelain", "--", "src", "Cargo.lock")),
-           "command": " ".join(["scripts/peers.sh", *sys.argv[1:]]),
-           "kernel": platform.release(), "host": platform.node(),
-           "cpu_model": model.group(1) if model else None, "cpus": os.cpu_count(),
+    folder = results.make_folder("peers")
+    env = {**results.environment("scripts/peers.sh"),
            "dispatchd": version(stage.given.binary, "--version"), "wrk": version("wrk", "-v"),
            "nginx": version("nginx", "-v"), "haproxy": version("haproxy", "-v"),
            "node": version("node", "--version"),
            "pm2": pm2_version() if find_pm2() else None,
            "foreign_percent": max(each["foreign_percent"] for each in samples)}
-    for name, content in [("env.json", env), ("results.json", samples)]:
-        with open(os.path.join(folder, name), "w") as file:
-            json.dump(content, file, indent=1)
-            file.write("\n")
+    results.write_json(folder, "env.json", env)
+    results.write_json(folder, "results.json", samples)
     with open(os.path.join(folder, "summary.txt"), "w") as file:
         file.write(text)
     with open(os.path.join(folder, "NOTES.md"), "w") as file:

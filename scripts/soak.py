@@ -2,6 +2,7 @@
 """Keeps a release build busy for long while its workers are killed, and checks that nothing goes wrong.
 
     scripts/soak.py [--minutes M] [--workers N] [--backend uring|epoll] [--dispatch WHAT] [--every S]
+                    [--classes WHAT] [--save]
 
 wrk, the generator (`dispatchd bench load`) and clients of its own load one dispatchd together, all
 on keep-alive connections; every few seconds a worker is killed. The clients send numbered bodies and
@@ -24,7 +25,7 @@ import sys
 import time
 
 import acceptance
-from acceptance import BINARY, House, finish, verdict
+from acceptance import BINARY, SUMMARY, House, finish, verdict
 
 CLIENTS = 48
 ANSWER_S = 10.0
@@ -150,8 +151,9 @@ def judge(house, given, tally, memory, kills, wrk_says, generated):
     first, last = settled[0][1], settled[-1][1]
     verdict(last <= first + 1024, f"memory of the master: {first} KiB after a minute, {last} KiB at "
             f"the end; descriptors at most {max(each[2] for each in memory)}")
-    print(f"      {tally.closed_idle} idle connections closed, given back {totals['given_back']}, "
-          f"recovered {totals['recovered']}, recalled {totals['recalled']}")
+    SUMMARY.say(f"      {tally.closed_idle} idle connections closed, given back "
+                f"{totals['given_back']}, recovered {totals['recovered']}, recalled "
+                f"{totals['recalled']}")
 
 
 def main():
@@ -160,12 +162,14 @@ def main():
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--backend", choices=acceptance.BACKENDS, default="uring")
     parser.add_argument("--dispatch", default="request")
+    parser.add_argument("--classes", default="target")
     parser.add_argument("--every", type=float, default=3, help="seconds between two kills")
+    parser.add_argument("--save", action="store_true", help="keep the result in bench-results")
     given = parser.parse_args()
     seconds = int(given.minutes * 60)
     tally, memory = Tally(), []
     flags = ["--workers", str(given.workers), "--backend", given.backend,
-             "--dispatch", given.dispatch, "--log-level", "error"]
+             "--dispatch", given.dispatch, "--classes", given.classes, "--log-level", "error"]
     with House(*flags) as house:
         memory.append((time.monotonic(), rss_kib(house.process.pid), files(house.process.pid)))
         command = ["wrk", "-t1", "-c16", f"-d{seconds}s", "--timeout", f"{ANSWER_S:g}s",
@@ -176,6 +180,8 @@ def main():
         wrk_says, generator_says = finish(wrk), failures_of(generated)
         acceptance.wait_for(lambda: house.status()["have"] == given.workers)
         judge(house, given, tally, memory, kills, wrk_says, generator_says)
+    if given.save:
+        SUMMARY.keep(f"soak-{given.backend}", "scripts/soak.py")
     sys.exit(1 if acceptance.FAILED else 0)
 
 

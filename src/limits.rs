@@ -54,6 +54,8 @@ pub const MASTER_SPARE_DESCRIPTORS: u32 = 64;
 
 /// Tokens in a worker's ring. A power of two.
 pub const TOKEN_RING: usize = 4_096;
+/// How long an idle worker stays awake at most: about what its waking would take.
+pub const SPIN_MAX: Span = Span::from_us(150);
 /// Tokens in the ring towards a worker. A power of two; what finds it full waits in the master.
 pub const ERRAND_RING: usize = 1_024;
 /// Unread tokens at which a worker wakes even a master that has nothing to place.

@@ -12,7 +12,7 @@ use dispatchd::sim::{Options, Report, Sabotage, run};
 const PLAIN: Options = Options { trace: false, sabotage: None, restores: true };
 
 /// What a sweep of worlds must have met, or it proves less than it says.
-const MET: [&str; 26] = [
+const MET: [&str; 27] = [
     "calms down",
     "cannot be started at seat",
     "dies with its worker",
@@ -27,6 +27,7 @@ const MET: [&str; 26] = [
     "is let go: it said nothing",
     "is rejected: too many wait",
     "is stopped",
+    "is woken",
     "leaps ahead by us",
     "leaves",
     "lets go of",

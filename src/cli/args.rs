@@ -99,6 +99,12 @@ pub struct RunArgs {
     #[arg(long, value_name = "auto|none|LIST", env = "DISPATCHD_PIN", hide_env_values = true)]
     #[arg(value_parser = text(), help_heading = "Workers", allow_negative_numbers = true)]
     pub pin: Option<String>,
+    /// Whether an idle worker stays awake for a moment before it sleeps: auto (for up to 150us,
+    /// where that is likely to save a wake-up and each worker has a CPU of its own), or off
+    /// [default: auto]
+    #[arg(long, value_name = "auto|off", env = "DISPATCHD_SPIN", hide_env_values = true)]
+    #[arg(value_parser = text(), help_heading = "Workers")]
+    pub spin: Option<String>,
     /// How the master talks to the kernel: auto (io_uring if it works here), uring or epoll
     /// [default: auto]
     #[arg(long, value_name = "BACKEND", env = "DISPATCHD_BACKEND", hide_env_values = true)]
@@ -316,7 +322,7 @@ mod tests {
             assert_eq!(arg.get_id().as_str().replace('_', "-"), flag);
             seen.push(flag);
         }
-        let expected = "listen dispatch-on backlog workers pin backend policy weight dispatch \
+        let expected = "listen dispatch-on backlog workers pin spin backend policy weight dispatch \
                         classes hold overload name start-timeout drain-timeout log-level \
                         log-format";
         assert_eq!(seen.join(" "), expected);

@@ -52,6 +52,7 @@ fn rows(config: &Config) -> Vec<(&'static str, String)> {
         ("backlog", backlog),
         ("workers", words::workers_text(config.workers)),
         ("pin", words::pin_text(&config.pin)),
+        ("spin", words::word_of(config.spin, &words::SPINS).to_owned()),
         ("backend", words::word_of(config.backend, &words::BACKENDS).to_owned()),
         ("policy", policy::name(config.policy)),
         ("weight", words::weights_text(&config.weights)),
@@ -110,6 +111,7 @@ fn to_json(effective: &Effective) -> Value {
         "backlog": config.backlog,
         "workers": words::workers_text(config.workers),
         "pin": words::pin_text(&config.pin),
+        "spin": words::word_of(config.spin, &words::SPINS),
         "backend": words::word_of(config.backend, &words::BACKENDS),
         "policy": policy::name(config.policy),
         "weight": words::weights_text(&config.weights),
@@ -152,6 +154,7 @@ listen         1 of LISTEN_FDS,readable
 backlog        system
 workers        2
 pin            auto
+spin           auto
 backend        auto
 policy         wrr
 weight         3,1

@@ -9,7 +9,7 @@ use crate::cli::args::{self, RunArgs, StatusArgs};
 use crate::config::placement::{self, Allotment, Placement};
 use crate::config::{
     BackendChoice, Config, ConfigError, DispatchOn, ListenAddr, Listener, Log, LogFormat, LogLevel,
-    Pin, Program, Weights, WorkerCount, Wrong, listen, policy, words,
+    Pin, Program, Spin, Weights, WorkerCount, Wrong, listen, policy, words,
 };
 use crate::engine::Overload;
 use crate::engine::giveback::Dispatch;
@@ -51,6 +51,7 @@ pub fn effective(given: &RunArgs, around: &Surroundings) -> Result<Effective, Co
     let config = config(given, around)?.checked()?;
     let (workers, pin, weights) = (config.workers, &config.pin, &config.weights);
     let placement = placement::plan(&around.allotment, workers, pin, weights)?;
+    let placement = placement.spinning(&around.allotment, config.spin);
     Ok(Effective { config, placement })
 }
 
@@ -113,6 +114,9 @@ fn config(given: &RunArgs, around: &Surroundings) -> Result<Config, ConfigError>
         })?,
         backend: flags.read("backend", given.backend.as_deref(), BackendChoice::Auto, |word| {
             words::one_of(word, &words::BACKENDS)
+        })?,
+        spin: flags.read("spin", given.spin.as_deref(), Spin::Auto, |word| {
+            words::one_of(word, &words::SPINS)
         })?,
         pin: flags.read("pin", given.pin.as_deref(), Pin::Auto, words::pin)?,
         overload: flags.read("overload", given.overload.as_deref(), Overload::Hold, |word| {
@@ -288,7 +292,7 @@ mod tests {
     fn every_flag_is_taken_over() {
         let line = "--name n --listen :1 --listen unix:/s,readable --dispatch-on connect \
                     --workers 3 --policy least --weight 3,1 --backend epoll --pin 1,0 \
-                    --dispatch request --overload reject --hold 7 --start-timeout 1m30s \
+                    --spin off --dispatch request --overload reject --hold 7 --start-timeout 1m30s \
                     --drain-timeout 0s --backlog 9 --log-level debug --log-format json -- prog a";
         let Effective { config, placement } = read(line).unwrap();
         let expected = Config {
@@ -309,6 +313,7 @@ mod tests {
             classes: None,
             backend: BackendChoice::Epoll,
             pin: Pin::List(vec![Cpu(1), Cpu(0)]),
+            spin: Spin::Off,
             overload: Overload::Reject,
             hold_max: 7,
             start_timeout: Span::from_s(90),
@@ -323,7 +328,7 @@ mod tests {
     }
 
     /// Flag, value, what follows "--flag 'value' is not valid; allowed: ".
-    const WRONG: [(&str, &str, &str); 22] = [
+    const WRONG: [(&str, &str, &str); 23] = [
         (
             "listen",
             "8000",
@@ -351,6 +356,7 @@ mod tests {
             "auto, none, or CPUs from 0 to 1023 such as 0,2,4-7; a range goes upwards, and the \
              list names at most 256",
         ),
+        ("spin", "on", "auto, off"),
         ("dispatch-on", "accept", "readable, connect"),
         ("dispatch-on", "conect", "readable, connect; did you mean connect?"),
         ("name", "a/b", "1 to 64 of a-z, 0-9, _ and -"),

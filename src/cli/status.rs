@@ -101,20 +101,22 @@ fn render(status: &Status) -> String {
     text
 }
 
-/// What is dispatched at the moment, and what that costs: each nap of a worker ends with a wake.
+/// What is dispatched at the moment, and how often somebody had to be woken for that.
 fn dispatch_line(status: &Status) -> String {
     let now = if status.spreads_requests { "requests" } else { "connections" };
     let requests: u64 = status.workers.iter().map(|worker| worker.requests).sum();
-    let naps: u64 = status.workers.iter().map(|worker| worker.naps).sum();
-    let wakes = match requests {
-        0 => String::from("-"),
-        // A mean of counts far below 2^52.
-        _ => format!("{:.3}", naps as f64 / requests as f64),
-    };
+    let wakes: u64 = status.workers.iter().map(|worker| worker.wakes).sum();
+    let rings: u64 = status.workers.iter().map(|worker| worker.rings).sum();
+    // Counts far below 2^52.
+    let per_request = |count: u64| count as f64 / requests.max(1) as f64;
     format!(
-        "dispatch {} (now {now})   parked {}  given back {}   requests {requests}  \
-         wakes/request {wakes}",
-        status.dispatch, status.hold.parked, status.totals.given_back
+        "dispatch {} (now {now})   parked {}  given back {}   requests {requests}   \
+         woken per request: workers {:.3}, master {:.3}",
+        status.dispatch,
+        status.hold.parked,
+        status.totals.given_back,
+        per_request(wakes),
+        per_request(rings)
     )
 }
 
@@ -177,7 +179,8 @@ mod tests {
             in_flight: 1,
             accepted: 99_999_999,
             requests: 3,
-            naps: 1,
+            wakes: 1,
+            rings: 1,
             restarts: 0,
             last_exit: None,
         };

@@ -44,6 +44,8 @@ pub struct Config {
     pub backend: BackendChoice,
     /// Which CPUs the workers are bound to.
     pub pin: Pin,
+    /// Whether idle workers stay awake for a moment.
+    pub spin: Spin,
     /// What happens to a connection for which there is no room.
     pub overload: Overload,
     /// Connections that may wait in the master, 1 to `HOLD_MAX`.
@@ -164,6 +166,15 @@ pub enum Pin {
     List(Vec<Cpu>),
 }
 
+/// Whether an idle worker stays awake for a moment before it sleeps.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Spin {
+    /// Where that is likely to save a wake-up, and nobody else needs the CPU.
+    Auto,
+    /// Never.
+    Off,
+}
+
 /// The command that each worker runs.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Program {
@@ -231,6 +242,7 @@ mod tests {
             weights,
             backend: BackendChoice::Auto,
             pin: Pin::Auto,
+            spin: Spin::Auto,
             dispatch: Dispatch::Auto,
             classes: None,
             overload: Overload::Hold,

@@ -4,8 +4,8 @@
 
 use crate::config::error::ConfigError;
 use crate::config::words::joined;
-use crate::config::{Pin, Weights, WorkerCount};
-use crate::limits::{SEATS_MAX, WEIGHT_MAX};
+use crate::config::{Pin, Spin, Weights, WorkerCount};
+use crate::limits::{SEATS_MAX, SPIN_MAX, WEIGHT_MAX};
 use crate::units::Cpu;
 
 /// What this process may use of the machine.
@@ -35,6 +35,9 @@ pub struct SeatPlan {
 pub struct Placement {
     /// The seats, in order; at least one.
     pub seats: Vec<SeatPlan>,
+    /// Workers up to this number may wait awake for a moment: each has a CPU of its own, and one is
+    /// left for the master.
+    pub spinners: usize,
     /// Why it is so, one decision per line.
     pub reasoning: Vec<String>,
     order: Vec<Cpu>,
@@ -47,6 +50,30 @@ impl Placement {
     pub fn seat(&self, index: usize) -> SeatPlan {
         let cpu = index.checked_rem(self.order.len()).and_then(|at| self.order.get(at)).copied();
         SeatPlan { cpu, weight: self.shares.of(index, cpu) }
+    }
+
+    /// The same plan, with the decision whether idle workers spin.
+    #[must_use]
+    pub fn spinning(mut self, allotment: &Allotment, spin: Spin) -> Self {
+        let mut own = self.order.clone();
+        own.sort_unstable();
+        own.dedup();
+        let granted = allotment.quota_milli.map(|milli| milli / 1_000);
+        let granted = granted.and_then(|cpus| usize::try_from(cpus).ok()).unwrap_or(usize::MAX);
+        let left = allotment.mask.len().min(granted).saturating_sub(1);
+        // Seats beyond the list begin again with the first CPU.
+        let apart = own.len() == self.order.len();
+        self.spinners = match spin {
+            Spin::Auto if apart && self.seats.len() <= own.len().min(left) => own.len().min(left),
+            Spin::Auto | Spin::Off => 0,
+        };
+        if 0 < self.spinners {
+            self.reasoning.push(format!(
+                "spin: idle workers stay awake for up to {SPIN_MAX}, since each has a CPU and one \
+                 is left"
+            ));
+        }
+        self
     }
 }
 
@@ -64,7 +91,7 @@ pub fn plan(
     let count = count(allotment, workers, &mut reasoning);
     let order = order(allotment, pin, count, &mut reasoning)?;
     let shares = shares(allotment, weights, &order, count, &mut reasoning)?;
-    let mut placement = Placement { seats: Vec::new(), reasoning, order, shares };
+    let mut placement = Placement { seats: Vec::new(), spinners: 0, reasoning, order, shares };
     placement.seats = (0..count).map(|index| placement.seat(index)).collect();
     Ok(placement)
 }
@@ -383,6 +410,35 @@ mod tests {
         let blind = machine(&[], None);
         let unseen = plan(&blind, WorkerCount::Auto, &Pin::Auto, &Weights::Equal).unwrap();
         assert_eq!(cpus(&unseen), [None]);
+    }
+
+    #[test]
+    fn workers_spin_only_where_nobody_else_needs_the_cpu() {
+        let spinners = |mask: &[u16], quota, workers, pin: &Pin, spin| {
+            let allotment = machine(mask, quota);
+            let count = WorkerCount::Exactly(workers);
+            let placement = plan(&allotment, count, pin, &Weights::Equal).unwrap();
+            let placement = placement.spinning(&allotment, spin);
+            let told = placement.reasoning.iter().any(|line| line.starts_with("spin: "));
+            assert_eq!(told, 0 < placement.spinners);
+            placement.spinners
+        };
+        let twice = Pin::List(vec![Cpu(0), Cpu(1), Cpu(1)]);
+        for (mask, quota, workers, pin, spin, expected) in [
+            (&[0, 1, 2, 3][..], None, 3, Pin::Auto, Spin::Auto, 3),
+            (&[0, 1, 2, 3], None, 2, Pin::Auto, Spin::Auto, 3),
+            (&[0, 1, 2, 3], None, 4, Pin::Auto, Spin::Auto, 0),
+            (&[0, 1, 2, 3], None, 5, Pin::Auto, Spin::Auto, 0),
+            (&[0, 1, 2, 3], Some(3_900), 2, Pin::Auto, Spin::Auto, 2),
+            (&[0, 1, 2, 3], Some(3_900), 3, Pin::Auto, Spin::Auto, 0),
+            (&[0, 1, 2, 3], None, 2, Pin::None, Spin::Auto, 0),
+            (&[0, 1, 2, 3], None, 2, twice, Spin::Auto, 0),
+            (&[0, 1, 2, 3], None, 3, Pin::Auto, Spin::Off, 0),
+            (&[], None, 1, Pin::Auto, Spin::Auto, 0),
+        ] {
+            let found = spinners(mask, quota, workers, &pin, spin);
+            assert_eq!(found, expected, "{mask:?} {quota:?} {workers} {pin:?}");
+        }
     }
 
     #[test]

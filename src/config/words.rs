@@ -3,7 +3,7 @@
 
 use crate::config::error::Wrong;
 use crate::config::listen::DispatchOn;
-use crate::config::{BackendChoice, LogFormat, LogLevel, Pin, Weights, WorkerCount};
+use crate::config::{BackendChoice, LogFormat, LogLevel, Pin, Spin, Weights, WorkerCount};
 use crate::engine::Overload;
 use crate::engine::giveback::Dispatch;
 use crate::limits::{BACKLOG_MAX, CPUS_MAX, HOLD_MAX, NAME_MAX, SEATS_MAX, WEIGHT_MAX};
@@ -24,6 +24,8 @@ pub const DISPATCHES: [(&str, Dispatch); 3] = [
     ("request", Dispatch::Request),
     ("connection", Dispatch::Connection),
 ];
+/// The words of `--spin`.
+pub const SPINS: [(&str, Spin); 2] = [("auto", Spin::Auto), ("off", Spin::Off)];
 /// The words of `--classes`.
 pub const CLASSES: [(&str, Option<RouteBy>); 3] =
     [("off", None), ("path", Some(RouteBy::Path)), ("target", Some(RouteBy::Target))];

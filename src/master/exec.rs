@@ -158,6 +158,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     /// anyway.
     pub(super) fn wake(&mut self, worker: WorkerId) {
         let Some(hand) = self.crew.hand(worker) else { return };
+        self.host.woke(worker);
         let op = Op::Handoff { channel: hand.channel, parcel: Parcel::new(header(Kind::Look)) };
         self.backend.submit(op, Purpose::Parcel(worker).tag());
     }

@@ -85,6 +85,9 @@ pub trait Host {
     /// asked after writing them.
     fn nap(&mut self, worker: WorkerId) -> Option<u64>;
 
+    /// A worker was woken.
+    fn woke(&mut self, worker: WorkerId);
+
     /// Lets the worker claim the connection from now on.
     fn offer(&mut self, worker: WorkerId, ticket: Ticket);
 

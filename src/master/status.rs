@@ -33,7 +33,8 @@ impl World {
             in_flight: 0,
             accepted: 0,
             requests: 0,
-            naps: 0,
+            wakes: 0,
+            rings: 0,
             restarts,
             last_exit: self.last_exit(seat).map(String::from),
         }));
@@ -73,7 +74,8 @@ impl World {
             in_flight: worker.offered + load.in_flight,
             accepted: self.member(id).map_or(0, |member| member.accepted()),
             requests: load.finished,
-            naps: self.member(id).map_or(0, |member| member.naps()),
+            wakes: self.wakes(id),
+            rings: self.member(id).map_or(0, |member| member.rings()),
             restarts: restarts.map_or(0, |(_, restarts)| restarts),
             last_exit: self.last_exit(worker.seat).map(String::from),
         }

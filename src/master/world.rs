@@ -14,7 +14,7 @@ use crate::config::placement::Placement;
 use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::input::{Begins, Load, Terms};
-use crate::limits::{BERTHS_MAX, ROUTE_PEEK, STDERR_TAIL};
+use crate::limits::{BERTHS_MAX, ROUTE_PEEK, SPIN_MAX, STDERR_TAIL};
 use crate::shm::claim::{self, Settled};
 use crate::shm::layout::{Doze, LAYOUT, MAGIC, MasterPage, Order, WorkerPage};
 use crate::shm::map::{MapError, Mapped, Writable};
@@ -139,6 +139,11 @@ impl World {
         self.last_exits.get(seat.index())?.as_deref()
     }
 
+    /// How often a worker was woken.
+    pub(super) fn wakes(&self, worker: WorkerId) -> u64 {
+        self.page.berths.get(worker.index()).map_or(0, |berth| berth.wakes.load(Relaxed))
+    }
+
     /// What makes requests alike, if that is wanted.
     pub(super) const fn classes(&self) -> Option<RouteBy> {
         self.recipe.classes
@@ -184,6 +189,7 @@ impl World {
         let berth = &self.page.berths[hire.worker.index()];
         berth.consumed.store(0, Relaxed);
         berth.produced.store(0, Relaxed);
+        berth.wakes.store(0, Relaxed);
         berth.order.store(Order::Serve as u32, Relaxed);
         let child = spawn::spawn(&spawn::Order {
             program: &self.recipe.program,
@@ -241,6 +247,14 @@ impl World {
             tail: VecDeque::new(),
             line: Vec::new(),
         });
+        self.decide_on_spinning();
+    }
+
+    /// Idle workers stay awake only while nobody else needs their CPUs.
+    fn decide_on_spinning(&self) {
+        let crowd = self.staff.iter().flatten().count();
+        let most = if crowd <= self.recipe.placement.spinners { SPIN_MAX } else { Span::ZERO };
+        self.page.spin_ns.store(u32::try_from(most.as_ns()).unwrap_or(0), Relaxed);
     }
 
     fn set_last_exit(&mut self, seat: SeatId, text: String) {
@@ -335,6 +349,7 @@ impl Host for World {
         if let Some(berth) = self.staff.get_mut(worker.index()) {
             *berth = None;
         }
+        self.decide_on_spinning();
     }
 
     fn notice(&mut self) -> Option<Notice> {
@@ -431,6 +446,11 @@ impl Host for World {
         ring::napping(&self.member(worker)?.page)
     }
 
+    fn woke(&mut self, worker: WorkerId) {
+        let wakes = &self.page.berths[worker.index()].wakes;
+        wakes.store(wakes.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
     fn offer(&mut self, worker: WorkerId, ticket: Ticket) {
         if let Some(member) = self.member(worker) {
             claim::offer(&member.page, ticket);
@@ -510,9 +530,9 @@ impl Member {
         self.page.board.accepted.load(Relaxed)
     }
 
-    /// Times that it went to sleep.
-    pub(super) fn naps(&self) -> u64 {
-        self.page.ear.naps.load(Relaxed).div_ceil(2)
+    /// Times that it woke the master.
+    pub(super) fn rings(&self) -> u64 {
+        self.page.board.rings.load(Relaxed)
     }
 
     /// Takes in a piece of output: the tail is kept, whole lines go to the log.

@@ -163,8 +163,12 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
     /// Carries out what the turn submitted, and waits for something to do.
     pub(super) fn wait(&mut self, now: Mono) -> Result<(), ServeError> {
         let timeout = self.timeout(now);
-        self.unsubmitted = false;
-        let sleeps = timeout != Some(Span::ZERO) && self.link.nap();
+        let done = !mem::take(&mut self.unsubmitted);
+        let idle = timeout != Some(Span::ZERO);
+        if idle && done && self.link.spin() {
+            return Ok(());
+        }
+        let sleeps = idle && self.link.nap();
         let timeout = if sleeps { timeout } else { Some(Span::ZERO) };
         self.backend.wait(timeout, &mut self.completions).map_err(ServeError::Wait)?;
         self.link.wake();

@@ -24,6 +24,8 @@ pub struct MasterPage {
     pub doze: CachePadded<AtomicU32>,
     /// A [`crate::units::GiveBack`].
     pub give_back: CachePadded<AtomicU32>,
+    /// How long an idle worker may stay awake, in nanoseconds.
+    pub spin_ns: CachePadded<AtomicU32>,
     /// One line per process.
     pub berths: [CachePadded<Berth>; BERTHS_MAX],
     /// What each process is told, by number modulo the ring's size. What is never used takes no
@@ -86,6 +88,8 @@ pub struct Berth {
     pub order: AtomicU32,
     /// Errands ever written for it.
     pub produced: AtomicU64,
+    /// How often the master woke it.
+    pub wakes: AtomicU64,
 }
 
 /// What a worker shows of its listening to the master.
@@ -133,6 +137,8 @@ pub struct Board {
     pub connections: AtomicU32,
     /// The CPU that it bound itself to, plus one; 0 for none.
     pub cpu: AtomicU32,
+    /// How often it woke the master.
+    pub rings: AtomicU64,
     /// Since when a request runs, in nanoseconds of the monotonic clock; 0 when none does.
     pub busy_since_ns: AtomicU64,
     /// Time spent on requests that are answered, in nanoseconds.
@@ -193,6 +199,7 @@ const fn layout_hash() -> u64 {
         std::mem::offset_of!(MasterPage, doze),
         std::mem::offset_of!(MasterPage, berths),
         std::mem::offset_of!(MasterPage, give_back),
+        std::mem::offset_of!(MasterPage, spin_ns),
         std::mem::offset_of!(MasterPage, errands),
         std::mem::offset_of!(MasterPage, cards),
         std::mem::offset_of!(WorkerPage, board),
@@ -202,6 +209,7 @@ const fn layout_hash() -> u64 {
         std::mem::offset_of!(Card, offered_at_ns),
         std::mem::offset_of!(WorkerPage, ear),
         std::mem::offset_of!(Board, busy_since_ns),
+        std::mem::offset_of!(Board, rings),
         std::mem::offset_of!(Board, busy_ns),
         std::mem::offset_of!(Board, squares_us2),
         TOKEN_RING,

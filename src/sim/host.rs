@@ -198,6 +198,12 @@ impl Host for SimHost {
         (naps & 1 == 1 && world.sabotage != Some(Sabotage::LetSleep)).then_some(naps)
     }
 
+    fn woke(&mut self, worker: WorkerId) {
+        let mut world = self.world.borrow_mut();
+        let now = world.now;
+        world.trace.did(now, Who::Worker(worker), "is woken", 0);
+    }
+
     fn offer(&mut self, worker: WorkerId, ticket: Ticket) {
         let mut world = self.world.borrow_mut();
         if let Some(process) = world.process_of(worker) {

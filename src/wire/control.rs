@@ -137,8 +137,10 @@ pub struct WorkerStatus {
     pub accepted: u64,
     /// Requests answered so far.
     pub requests: u64,
-    /// Times that it went to sleep.
-    pub naps: u64,
+    /// Times that the master woke it for what it wrote; a connection that is sent wakes by itself.
+    pub wakes: u64,
+    /// Times that it woke the master.
+    pub rings: u64,
     /// How often its seat was filled again.
     pub restarts: u32,
     /// How the seat's last worker ended.

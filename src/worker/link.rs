@@ -11,12 +11,14 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::copies::Copies;
+use super::spin::Spin;
 use crate::limits::{CONCURRENCY_MAX, ERRAND_RING, TICKETS_MAX, WORKER_SPARE_DESCRIPTORS};
 use crate::shm::claim;
 use crate::shm::layout::{Berth, LAYOUT, MAGIC, MasterPage, Order, WorkerPage};
 use crate::shm::map::{MapError, Mapped, ReadOnly, Writable};
 use crate::shm::ring::{self, Bell, Overrun, Ring, Urgency, Words};
 use crate::sys::affinity::{self, PinError};
+use crate::sys::clock;
 use crate::sys::eventfd;
 use crate::sys::fd::{self, io_error};
 use crate::sys::rlimit::{self, Resource};
@@ -51,6 +53,11 @@ pub struct Link {
     connections: u32,
     busy_since: Mono,
     idle_since: Mono,
+    spin: Spin,
+    /// Since when this worker has had nothing to do, until it is told something.
+    pausing: Option<Mono>,
+    /// It has slept since it last claimed anything.
+    slept: bool,
 }
 
 /// A connection that is ours. Others have copies of it: `shutdown` before `close`, or the client
@@ -179,6 +186,9 @@ impl Link {
             connections: 0,
             busy_since: Mono::ZERO,
             idle_since: Mono::ZERO,
+            spin: Spin::UNTRIED,
+            pausing: None,
+            slept: false,
         })
     }
 
@@ -207,6 +217,9 @@ impl Link {
             connections: 0,
             busy_since: Mono::ZERO,
             idle_since: Mono::ZERO,
+            spin: Spin::UNTRIED,
+            pausing: None,
+            slept: false,
         }
     }
 
@@ -254,7 +267,7 @@ impl Link {
             return Ok(Delivery::Offer(ticket));
         }
         let letter = match patience {
-            Patience::Wait if !self.nap() => return Ok(Delivery::Look),
+            Patience::Wait if self.spin() || !self.nap() => return Ok(Delivery::Look),
             Patience::Wait | Patience::Now => self.open_letter(patience),
         };
         self.wake();
@@ -276,6 +289,9 @@ impl Link {
         let socket = self.copies.take(ticket)?;
         self.opened();
         let transit_us = self.transit_us(ticket, now);
+        if std::mem::take(&mut self.slept) && 0 < transit_us {
+            self.spin.woke(Span::from_us(transit_us.into()), self.spins_at_most());
+        }
         self.say(Say::Claimed { ticket, transit_us });
         Some(Claimed { ticket, socket, listener: self.listener_of(ticket) })
     }
@@ -329,16 +345,43 @@ impl Link {
         !self.errands.is_empty() || self.ring().is_some_and(|ring| ring.has_tokens())
     }
 
+    /// Stays awake for a moment, where that is wanted and likely to be worth it. Whether the master
+    /// has written something meanwhile. To be asked before [`Link::nap`], with nothing left undone.
+    pub fn spin(&mut self) -> bool {
+        let most = self.spins_at_most();
+        if most == Span::ZERO {
+            return false;
+        }
+        let began_at = clock::monotonic();
+        self.pausing = Some(began_at);
+        let end = began_at.after(self.spin.for_how_long(most));
+        let mut now = began_at;
+        while now < end {
+            if self.has_errands() {
+                self.slept = false;
+                return true;
+            }
+            std::hint::spin_loop();
+            now = clock::monotonic();
+        }
+        if began_at < end {
+            // It was in vain, whatever comes next and when.
+            self.pausing = None;
+            self.spin.paused(Span::from_ns(u64::MAX), most);
+        }
+        false
+    }
+
     /// Says that this worker is about to sleep, until [`Link::wake`]. False when it must not, since
     /// the master has written something meanwhile.
     #[must_use = "whoever sleeps over errands is not woken for them"]
-    pub fn nap(&self) -> bool {
+    pub fn nap(&mut self) -> bool {
         ring::nap(&self.own);
-        let free = !self.has_errands();
-        if !free {
+        self.slept = !self.has_errands();
+        if !self.slept {
             self.wake();
         }
-        free
+        self.slept
     }
 
     /// Says that this worker is awake.
@@ -355,6 +398,7 @@ impl Link {
         while let Some(words) = self.errands.pop_front() {
             match Errand::decode(words)? {
                 Errand::Offer(ticket) => {
+                    self.end_pause(ticket);
                     self.fetch(ticket)?;
                     self.offers.push_back(ticket);
                 }
@@ -365,6 +409,18 @@ impl Link {
             }
         }
         Ok(())
+    }
+
+    /// How long this worker may stay awake at most.
+    fn spins_at_most(&self) -> Span {
+        Span::from_ns(self.master.spin_ns.load(Relaxed).into())
+    }
+
+    /// The pause since there was nothing to do ended when this was offered.
+    fn end_pause(&mut self, ticket: Ticket) {
+        if let Some(since) = self.pausing.take() {
+            self.spin.paused(self.card_time(ticket).since(since), self.spins_at_most());
+        }
     }
 
     /// An errand may be read before the message that brought its connection. What was sent after
@@ -513,7 +569,10 @@ impl Link {
         match ring::after_push(ring, master, urgency, rung) {
             Bell::Silent => {}
             // It fails only when the master is gone, which the channel tells.
-            Bell::Ring => eventfd::ring(&self.bell.as_fd()).unwrap_or_default(),
+            Bell::Ring => {
+                add_one(&own.board.rings);
+                eventfd::ring(&self.bell.as_fd()).unwrap_or_default();
+            }
         }
     }
 

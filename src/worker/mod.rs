@@ -34,6 +34,7 @@ pub(crate) mod fake_master;
 mod intake;
 mod kept;
 mod link;
+mod spin;
 
 use std::fmt;
 use std::io;

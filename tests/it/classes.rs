@@ -35,7 +35,8 @@ fn short_requests_do_not_wait_for_long_ones(backend: &str) {
     for _ in 0..30 {
         assert_ne!(short.get("/whoami").unwrap().worker(), busy);
     }
-    assert!(long[2].poll_reply().is_none(), "three long ones on one worker take 1.2 s");
+    let still_held = house.status().classes.held_long;
+    assert!(0 < still_held, "three long ones on one worker take 1.2 s");
     let served: Vec<u16> = long.iter_mut().map(|client| client.reply().unwrap().worker()).collect();
     assert!(served.contains(&busy), "{served:?}");
     assert_eq!(house.status().classes.held_long, 0);

@@ -1,0 +1,90 @@
+"""Where results are kept, and what is said of the machine that they come from: the same for every
+script of Python's that measures."""
+
+import datetime
+import json
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def git(*arguments):
+    said = subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True)
+    return said.stdout.strip() if said.returncode == 0 else ""
+
+
+def commit():
+    return git("rev-parse", "--short", "HEAD") or "nocommit"
+
+
+def environment(command):
+    """What is kept beside a result, since nobody could judge it without."""
+    with open("/proc/cpuinfo") as lines:
+        model = re.search(r"^model name\s*: (.*)$", lines.read(), re.M)
+    return {"date": str(datetime.date.today()), "commit": commit(),
+            "uncommitted_changes": bool(git("status", "--porcelain", "--", "src", "Cargo.lock")),
+            "command": " ".join([command, *sys.argv[1:]]),
+            "kernel": platform.release(), "host": platform.node(),
+            "cpu_model": model.group(1) if model else None, "cpus": os.cpu_count()}
+
+
+def make_folder(kind):
+    """A new folder in bench-results; none is ever written twice."""
+    folder = os.path.join(ROOT, "bench-results", f"{datetime.date.today()}-{commit()}-{kind}")
+    try:
+        os.mkdir(folder)
+    except FileExistsError:
+        sys.exit(f"{folder} is there: results are never overwritten")
+    return folder
+
+
+def write_json(folder, name, content):
+    with open(os.path.join(folder, name), "w") as file:
+        json.dump(content, file, indent=1)
+        file.write("\n")
+
+
+class Summary:
+    """Prints lines, and keeps them for a folder if that is wanted."""
+
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        print(line, flush=True)
+        self.lines.append(line)
+
+    def keep(self, kind, command, **more):
+        folder = make_folder(kind)
+        write_json(folder, "env.json", {**environment(command), **more})
+        with open(os.path.join(folder, "summary.txt"), "w") as file:
+            file.write("\n".join(self.lines) + "\n")
+        print(f"saved in {os.path.relpath(folder, ROOT)}")
+
+
+class Foreign:
+    """The share of the machine's CPU time that went to others since this was made. To be asked when
+    all that was started has been waited for."""
+
+    def __init__(self):
+        self.before = self.used()
+
+    @staticmethod
+    def used():
+        with open("/proc/stat") as lines:
+            fields = [int(word) for word in lines.readline().split()[1:9]]
+        ours = 0.0
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+            usage = resource.getrusage(who)
+            ours += usage.ru_utime + usage.ru_stime
+        busy = sum(fields) - fields[3] - fields[4]
+        return busy, ours * os.sysconf("SC_CLK_TCK"), sum(fields)
+
+    def percent(self):
+        busy, ours, total = (now - then for now, then in zip(self.used(), self.before))
+        return max(0.0, 100 * (busy - ours) / max(total, 1))
