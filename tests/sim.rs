@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use dispatchd::sim::{Options, Report, Sabotage, run};
+use dispatchd::sim::{Options, PARKED, Report, Sabotage, run, run_crowd};
 
 /// As the command runs it.
 const PLAIN: Options = Options { trace: false, sabotage: None, restores: true };
@@ -170,4 +170,14 @@ fn sweep(seeds: Range<u64>) {
     for what in MET {
         assert!(counts.contains_key(what), "no world met \"{what}\": {counts:?}");
     }
+}
+
+/// As many as a master can have, nearly: what grows with the square of them would not come to an
+/// end here.
+#[test]
+fn a_hundred_thousand_connections_are_parked_and_served_again() {
+    let report = run_crowd(1, 100_000, PLAIN);
+    assert_eq!(report.verdict, None, "\n{report}");
+    assert_eq!(report.counts[PARKED], 100_000);
+    assert_eq!(report.counts["gives back"], 300_000);
 }

@@ -216,6 +216,11 @@ pub struct SimArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub count: u32,
+    /// Instead of a world full of faults, a calm one with so many clients, whose connections are
+    /// all parked at once
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub clients: Option<u32>,
     /// Print every step
     #[arg(long)]
     pub trace: bool,
@@ -350,7 +355,7 @@ mod tests {
         assert!(matches!(parsed("check --workers 3 --json -- p"), Ok(Command::Check(c))
             if c.json && c.run.workers.as_deref() == Some("3") && c.run.program == ["p"]));
         assert!(matches!(parsed("doctor"), Ok(Command::Doctor(DoctorArgs { json: false }))));
-        let sim = SimArgs { seed: 7, count: 1, trace: true };
+        let sim = SimArgs { seed: 7, count: 1, clients: None, trace: true };
         assert_eq!(parsed("sim --seed 7 --trace").unwrap(), Command::Sim(sim));
         assert!(matches!(parsed("report a b -o c.html --svg d --md"), Ok(Command::Report(r))
             if r.results.len() == 2 && r.output.is_some() && r.svg.is_some() && r.md));

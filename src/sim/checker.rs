@@ -1,8 +1,9 @@
-//! The shadow model: what must be true of every run, kept apart from the engine's own counts. It
-//! sees what passes the ports (offers, answers, words, deaths) and what becomes of each socket.
+//! The judge: what must be true of every run. It sees what passes the ports (offers, answers,
+//! words, deaths) and what becomes of each socket, and keeps books of its own (`super::shadow`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::shadow::Entry;
 use super::trace::Who;
 use super::worker::{Claim, Process, ProcessId};
 use super::world::{Holder, Object, SimFd, World};
@@ -17,7 +18,7 @@ use crate::limits::{
     RECALL_DOUBLINGS_MAX, SILENT_AFTER, SILENT_AFTER_FULL, TERM_TIMEOUT, VIOLATIONS_MAX,
 };
 use crate::master::host::{Notice, Words};
-use crate::units::{Mono, SeatId, Span, Ticket, WorkerId};
+use crate::units::{Span, Ticket, WorkerId};
 use crate::wire::errand::Errand;
 use crate::wire::parcel::tickets;
 use crate::wire::token::{Say, Token};
@@ -35,114 +36,6 @@ const WAKING_MAX: Span = Span::from_ms(1);
 const STOP_SLACK: Span = Span::from_s(3);
 /// Time in which an undisturbed pool serves a client.
 const SERVICE_MAX: Span = Span::from_s(2);
-
-/// What has passed the ports.
-#[derive(Debug, Default)]
-pub(super) struct Ledger {
-    entries: BTreeMap<Ticket, Entry>,
-    /// Lies about tickets that the liar may yet be offered.
-    lies: BTreeSet<(Ticket, WorkerId)>,
-    backoffs: BTreeMap<SeatId, Span>,
-    ready: BTreeMap<SeatId, Mono>,
-    reclaiming: BTreeMap<WorkerId, Mono>,
-    ever_ready: bool,
-    /// Connections of dead workers, that their clients have not been told of.
-    orphans: Vec<(usize, Mono)>,
-    /// How often workers came for what had been taken back since one came in time: at least as
-    /// often as they were late.
-    late: u32,
-    /// Connections that wait in the master: those of its last turn, and those that have come in or
-    /// back since.
-    waiting: u32,
-    /// Long requests waited after the last turn.
-    holds_long: bool,
-    stop_at: Option<Mono>,
-    fast_at: Option<Mono>,
-    /// The loop has ended.
-    pub(super) over: bool,
-}
-
-/// What is known of a ticket.
-#[derive(Clone, Copy, Debug, Default)]
-struct Entry {
-    connection: Option<usize>,
-    with: Option<WorkerId>,
-    offered_at: Mono,
-    claimed_at: Option<Mono>,
-    /// It holds a credit, once claimed.
-    holds: bool,
-    /// When it took its credit up again.
-    resumed_at: Option<Mono>,
-    returned: bool,
-}
-
-/// What the master knows of a process.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Seen {
-    ready: bool,
-    /// Told to go.
-    leaving: bool,
-    /// It was stopped when it was killed.
-    was_stopped: bool,
-    /// Since when it has been seen to be gone.
-    ended: Option<Mono>,
-    buried: bool,
-}
-
-impl Seen {
-    pub(super) const fn signalled(&mut self) {
-        self.leaving = true;
-    }
-
-    pub(super) const fn killed_while_stopped(&mut self) {
-        self.was_stopped = true;
-    }
-
-    pub(super) const fn ended(&mut self, now: Mono) {
-        self.ended = Some(now);
-    }
-
-    pub(super) const fn is_buried(self) -> bool {
-        self.buried
-    }
-
-    /// A dead worker's last words are read before its death is: then it may still be made an
-    /// offer, in that very turn.
-    fn serves(self, now: Mono) -> bool {
-        self.ready && !self.leaving && self.ended.is_none_or(|at| at == now)
-    }
-}
-
-impl Ledger {
-    /// Every known ticket, and who has it.
-    pub(super) fn tickets(&self) -> impl Iterator<Item = (Ticket, Option<WorkerId>)> + '_ {
-        self.entries.iter().map(|(ticket, entry)| (*ticket, entry.with))
-    }
-
-    pub(super) fn lied_about(&mut self, ticket: Ticket, liar: WorkerId) {
-        self.lies.insert((ticket, liar));
-    }
-
-    /// A new tenant of a ticket's slot: the old one has ended.
-    pub(super) fn opened(&mut self, ticket: Ticket) {
-        self.entries.retain(|old, _| old.slot != ticket.slot);
-        self.entries.insert(ticket, Entry::default());
-    }
-
-    fn of(&self, worker: WorkerId) -> impl Iterator<Item = &Entry> {
-        self.entries.values().filter(move |entry| entry.with == Some(worker))
-    }
-
-    fn back(&mut self, ticket: Ticket) {
-        if let Some(entry) = self.entries.get_mut(&ticket)
-            && entry.claimed_at.is_none()
-        {
-            entry.with = None;
-            entry.returned = true;
-            self.waiting += 1;
-        }
-    }
-}
 
 // What passes the ports.
 impl World {
@@ -172,12 +65,11 @@ impl World {
             self.fail(format!("{worker} is offered {ticket} beyond its connections"));
         }
         let lied = self.ledger.lies.contains(&(ticket, worker));
-        let entry = self.ledger.entries.entry(ticket).or_default();
-        if let Some(other) = entry.with {
-            self.verdict
-                .get_or_insert_with(|| format!("{ticket} is offered to {worker}: {other} has it"));
+        if let Some(other) = self.ledger.set_with(ticket, Some(worker)) {
+            self.fail(format!("{ticket} is offered to {worker}: {other} has it"));
         }
-        (entry.with, entry.offered_at) = (Some(worker), now);
+        let entry = self.ledger.entries.entry(ticket).or_default();
+        entry.offered_at = now;
         if let (true, Some(connection)) = (lied, entry.connection) {
             self.connections[connection].tainted = true;
         }
@@ -254,16 +146,22 @@ impl World {
                 (entry.holds, entry.resumed_at) = (true, Some(now));
             }
             (Say::Idle { .. }, Some(entry)) => {
-                (entry.with, entry.claimed_at, entry.holds) = (None, None, false);
+                (entry.claimed_at, entry.holds) = (None, false);
                 entry.returned = true;
-                if let Some(connection) = entry.connection {
+                let connection = entry.connection;
+                if let Some(ticket) = ticket {
+                    self.ledger.set_with(ticket, None);
+                }
+                if let Some(connection) = connection {
                     let connection = &mut self.connections[connection];
                     (connection.watched_since, connection.parked) = (now, true);
                     connection.told = false;
                 }
             }
             (Say::Closed(_), Some(_)) => {
-                ticket.map(|ticket| self.ledger.entries.remove(&ticket));
+                if let Some(ticket) = ticket {
+                    self.ledger.remove(ticket);
+                }
             }
         }
     }
@@ -275,7 +173,10 @@ impl World {
             let begun = begun.filter(|(_, each)| each.owner == Some(process) && !each.tainted);
             self.ledger.orphans.extend(begun.map(|(index, _)| (index, self.now)));
         }
-        self.ledger.entries.retain(|_, entry| entry.with != Some(worker));
+        let left: Vec<Ticket> = self.ledger.tickets_of(worker).collect();
+        for ticket in left {
+            self.ledger.remove(ticket);
+        }
     }
 
     /// An offer is taken back.
@@ -470,9 +371,7 @@ impl World {
     pub(super) fn judge_expiry(&mut self, index: usize) {
         let connection = &self.connections[index];
         let silence = self.now.since(connection.watched_since);
-        let is_connection = |object: &Object| matches!(object, Object::Connection(_));
-        let copies = self.open_in_master().filter(is_connection).count();
-        let full = self.scenario.setup.copies_max as usize <= copies
+        let full = self.scenario.setup.copies_max as usize <= self.in_master
             || !connection.parked && self.scenario.setup.hold_max <= self.ledger.waiting;
         let patience = match (full, connection.parked) {
             (true, _) => SILENT_AFTER_FULL,

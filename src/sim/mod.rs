@@ -10,6 +10,7 @@ mod checker;
 mod faults;
 mod host;
 mod service;
+mod shadow;
 pub mod stage;
 mod trace;
 mod worker;
@@ -66,7 +67,10 @@ pub struct Report {
     pub counts: BTreeMap<&'static str, u64>,
 }
 
-/// Turns after which a run is given up: none takes a tenth of that.
+/// What a report's counts call the most connections that were parked at once.
+pub const PARKED: &str = "parked at once";
+
+/// Turns after which a run is given up, for each thousand clients: none takes a tenth of that.
 const TURNS_MAX: u64 = 200_000;
 
 type SimMaster = Master<SimBackend, SimHost>;
@@ -75,13 +79,25 @@ type SimMaster = Master<SimBackend, SimHost>;
 pub fn run(seed: u64, options: Options) -> Report {
     let mut rng = Rng::new(seed);
     let scenario = Scenario::draw(&mut rng);
+    run_in(seed, rng, scenario, options)
+}
+
+/// Runs a world of so many clients, whose connections are all parked at once; nothing is at fault.
+/// What costs time for each connection is looked at now and then only.
+pub fn run_crowd(seed: u64, clients: u32, options: Options) -> Report {
+    let mut rng = Rng::new(seed);
+    let scenario = Scenario::crowd(&mut rng, clients);
+    run_in(seed, rng, scenario, options)
+}
+
+fn run_in(seed: u64, rng: Rng, scenario: Scenario, options: Options) -> Report {
     let described = scenario.to_string();
     let mut world = World::new(scenario, rng, Trace::new(options.trace));
     world.sabotage = options.sabotage;
     let world: Shared = Rc::new(RefCell::new(world));
-    let mut turns = 0;
+    let (mut turns, mut parked) = (0, 0);
     // Broken invariants panic; the trace that led there is worth more than the panic.
-    let outcome = catch_unwind(AssertUnwindSafe(|| live(&world, options, &mut turns)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| live(&world, options, &mut turns, &mut parked)));
     let mut verdict = outcome.err().map(|panic| describe(panic.as_ref()));
     let (mut hash, mut took, mut trace, mut counts) = Default::default();
     if let Ok(mut world) = world.try_borrow_mut() {
@@ -89,11 +105,15 @@ pub fn run(seed: u64, options: Options) -> Report {
         (hash, took) = (world.trace.hash(), world.now.since(Mono::ZERO));
         (trace, counts) = (world.trace.lines(), world.trace.counts());
     }
+    counts.insert(PARKED, parked);
     Report { seed, hash, turns, took, verdict, trace, scenario: described, counts }
 }
 
-fn live(world: &Shared, options: Options, turns: &mut u64) {
+fn live(world: &Shared, options: Options, turns: &mut u64, parked: &mut u64) {
     let mut master = build(world);
+    let clients = world.borrow().scenario.clients.len() as u64;
+    // Each look is at every connection: it must not cost more than all the rest.
+    let every = (clients / 1_000).pow(2).max(1);
     let (mut examinations, mut pokes) = appointments(&world.borrow().scenario);
     master.start();
     while master.outcome().is_none() && world.borrow().verdict.is_none() {
@@ -105,17 +125,18 @@ fn live(world: &Shared, options: Options, turns: &mut u64) {
             break;
         }
         let mut world = world.borrow_mut();
-        if master.outcome().is_none() {
+        *parked = u64::from(master.engine().ledger().parked()).max(*parked);
+        if master.outcome().is_none() && turns.is_multiple_of(every) {
             world.check_turn(master.engine());
         }
         pokes.pop_if(|at| *at <= world.now);
         if examinations.pop_if(|at| *at <= world.now).is_some() {
             world.check_recovery(master.engine());
         }
-        if TURNS_MAX < *turns {
+        if TURNS_MAX * every.isqrt() < *turns {
             world.fail("the run takes for ever".to_owned());
         }
-        if world.rng.chance(1, 50) && options.restores {
+        if world.rng.chance(1, 50) && options.restores && turns.is_multiple_of(every) {
             let restored = Engine::restore(master.engine().snapshot());
             *master.engine_mut() = restored;
         }

@@ -3,6 +3,7 @@
 
 use super::faults::{Crash, Sabotage, between, strikes};
 use super::worker::ProcessId;
+use super::workload::Stay;
 use super::world::{Happening, World};
 use crate::master::host::Order;
 use crate::units::{GiveBack, Mono, Span, Ticket};
@@ -190,8 +191,14 @@ impl World {
             return self.plan_in(after, Happening::Works(process, connection));
         }
         self.answers(process, at);
-        let keeps = self.scenario.keep_alive && self.rng.chance(4, 5);
-        let pins = keeps && self.rng.chance(1, 6);
+        let (keeps, pins) = match self.scenario.stay {
+            Stay::Never => (false, false),
+            Stay::Mixed => {
+                let keeps = self.rng.chance(4, 5);
+                (keeps, keeps && self.rng.chance(1, 6))
+            }
+            Stay::Always => (true, false),
+        };
         let service_us = u32::try_from(self.now.since(since).as_us()).unwrap_or(u32::MAX);
         if pins {
             self.says_of(process, ticket, Say::Pinned);

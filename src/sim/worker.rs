@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::checker::Seen;
 use super::faults::{CRASHES, Crash, LIES, Lie, Sabotage, between, pick};
 use super::service::{Job, Stage};
+use super::shadow::Seen;
 use super::trace::Who;
 use super::workload::{Concurrency, length_of};
 use super::world::{Happening, Holder, Object, World};

@@ -9,6 +9,7 @@ use crate::engine::policy::{Binder, Depth, Policy};
 use crate::engine::rng::Rng;
 use crate::engine::worker::Patience;
 use crate::engine::{Overload, Setup};
+use crate::limits::{ERRAND_RING, HOLD_MAX, TICKETS_MAX};
 use crate::master::host::Notice;
 use crate::units::{Mono, Route, Span};
 
@@ -39,7 +40,7 @@ pub(super) struct Scenario {
     /// Whether workers receive more than they begin with; only those of concurrency above one.
     pub(super) greedy: bool,
     /// Whether connections live on after the first answer.
-    pub(super) keep_alive: bool,
+    pub(super) stay: Stay,
     /// Whether submitted operations take effect at once, as with epoll, or in the next wait.
     pub(super) eager: bool,
 }
@@ -50,6 +51,17 @@ pub(super) enum Concurrency {
     Same(u32),
     /// Each its own.
     Mixed,
+}
+
+/// What becomes of connections that are answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stay {
+    /// They end.
+    Never,
+    /// Most live on, and some of them are pinned.
+    Mixed,
+    /// All live on, and none is pinned.
+    Always,
 }
 
 /// A client.
@@ -85,6 +97,10 @@ const RECOVERY: Span = Span::from_s(40);
 /// Time for the clients that come after the recovery; the longer one lets the patience with silent
 /// clients end.
 const AFTERWARDS: [Span; 3] = [Span::from_s(5), Span::from_s(5), Span::from_s(30)];
+
+/// When a crowd has all its answers, and before its first connection has been idle for too long.
+const CROWD_IS_THERE_AT: Mono = Mono::from_ns(65_000_000_000);
+const CROWD_ENDS_AT: Mono = Mono::from_ns(72_000_000_000);
 
 /// How long services last at most.
 const SERVICES: [Span; 4] =
@@ -129,7 +145,7 @@ impl Scenario {
             errands: pick(rng, &[1, 3, 64, 64]),
             service: pick(rng, &SERVICES),
             greedy: rng.chance(1, 2),
-            keep_alive: rng.chance(1, 2),
+            stay: if rng.chance(1, 2) { Stay::Mixed } else { Stay::Never },
             eager: rng.chance(1, 2),
             setup,
             faults,
@@ -138,6 +154,47 @@ impl Scenario {
             examined_at,
             clients,
             listeners,
+        }
+    }
+
+    /// A crowd of so many clients, each of whom asks three times on a connection that stays open,
+    /// and nobody and nothing at fault.
+    pub(super) fn crowd(rng: &mut Rng, clients: u32) -> Self {
+        let ends_at = CROWD_ENDS_AT;
+        let one = |rng: &mut Rng| {
+            let connects = Mono::from_ns(rng.below(Span::from_s(10).as_ns()));
+            let (sends, thinks) = (Some(connects), Span::from_s(25));
+            Client { connects, sends, hangs_up: None, requests: 3, thinks }
+        };
+        let patience = Patience { start: Span::from_s(1), drain: Span::from_s(5) };
+        Self {
+            setup: Setup {
+                policy: Policy::Jbsq(Depth::Auto),
+                weights: vec![1; 4],
+                dispatch: Dispatch::Request,
+                classes: false,
+                hold_max: HOLD_MAX,
+                copies_max: TICKETS_MAX,
+                overload: Overload::Hold,
+                patience,
+                stall_timeout: Span::from_s(1),
+                seed: rng.next_u64(),
+            },
+            faults: Faults::NONE,
+            faults_from: Mono::ZERO,
+            calm_from: Mono::ZERO,
+            examined_at: Some(CROWD_IS_THERE_AT),
+            clients: (0..clients).map(|_| one(rng)).collect(),
+            orders: vec![(ends_at, Notice::Terminate)],
+            listeners: vec![Begins::Client],
+            concurrency: Concurrency::Same(1),
+            connections_max: TICKETS_MAX,
+            channel: 64,
+            errands: ERRAND_RING,
+            service: Span::from_us(50),
+            greedy: false,
+            stay: Stay::Always,
+            eager: false,
         }
     }
 

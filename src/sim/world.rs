@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::rc::Rc;
 
-use super::checker::Ledger;
 use super::faults::{Sabotage, between, strikes};
+use super::shadow::Ledger;
 use super::trace::{Trace, Who};
 use super::worker::{Process, ProcessId};
 use super::workload::Scenario;
@@ -32,6 +32,8 @@ pub(super) struct World {
     serial: u64,
     desk: Desk,
     copies: Vec<Replica>,
+    /// Copies of connections that the master has.
+    pub(super) in_master: usize,
     pub(super) connections: Vec<Connection>,
     pub(super) processes: Vec<Process>,
     pub(super) posts: Vec<Post>,
@@ -169,6 +171,7 @@ impl World {
             serial: 0,
             desk: Desk::default(),
             copies: Vec::new(),
+            in_master: 0,
             connections: Vec::new(),
             processes: Vec::new(),
             posts,
@@ -389,8 +392,10 @@ impl World {
         if let Object::Connection(index) = object {
             self.connections[index].copies += 1;
         }
-        self.copies.push(Replica { object, holder });
-        self.copies.len() - 1
+        self.copies.push(Replica { object, holder: Holder::Nobody });
+        let copy = self.copies.len() - 1;
+        self.move_copy(copy, holder);
+        copy
     }
 
     /// A descriptor for the master.
@@ -401,7 +406,7 @@ impl World {
 
     /// The descriptor of a copy that comes to the master.
     pub(super) fn descriptor(&mut self, copy: usize) -> SimFd {
-        self.copies[copy].holder = Holder::Master;
+        self.move_copy(copy, Holder::Master);
         SimFd { copy, object: self.copies[copy].object, desk: Rc::clone(&self.desk) }
     }
 
@@ -413,6 +418,11 @@ impl World {
     }
 
     pub(super) fn move_copy(&mut self, copy: usize, holder: Holder) {
+        let Replica { object, holder: before } = self.copies[copy];
+        if let Object::Connection(_) = object {
+            self.in_master -= usize::from(before == Holder::Master);
+            self.in_master += usize::from(holder == Holder::Master);
+        }
         self.copies[copy].holder = holder;
     }
 
@@ -440,7 +450,7 @@ impl World {
         if holder == Holder::Nobody {
             return self.breaks(format!("a descriptor of {object:?} is closed twice"));
         }
-        self.copies[copy].holder = Holder::Nobody;
+        self.move_copy(copy, Holder::Nobody);
         match object {
             Object::Connection(index) => {
                 self.connections[index].copies -= 1;

@@ -143,8 +143,9 @@ fn more_connections_than_a_worker_can_hold_are_served_by_all(backend: &str) {
     for worker in &status.workers {
         let open = std::fs::read_dir(format!("/proc/{}/fd", worker.pid)).unwrap().count();
         assert!(open <= 60, "worker {} has {open} files open", worker.worker);
-        assert!(100 < worker.accepted, "each connection comes here now and then");
     }
+    // All three together have room for fewer than the 100: what comes again has been forgotten.
+    assert_eq!(status.workers.iter().map(|worker| worker.accepted).sum::<u64>(), 600);
 }
 
 fn a_worker_of_your_own_gives_connections_back(backend: &str) {

@@ -1,0 +1,143 @@
+//! Books of what has passed the ports, kept apart from the engine's own counts: who has which
+//! ticket, and what the master can know of each process.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::units::{Mono, SeatId, Span, Ticket, WorkerId};
+
+/// What has passed the ports.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    pub(super) entries: BTreeMap<Ticket, Entry>,
+    /// The tickets that somebody has, or is to have.
+    shares: BTreeSet<(WorkerId, Ticket)>,
+    /// Lies about tickets that the liar may yet be offered.
+    pub(super) lies: BTreeSet<(Ticket, WorkerId)>,
+    pub(super) backoffs: BTreeMap<SeatId, Span>,
+    pub(super) ready: BTreeMap<SeatId, Mono>,
+    pub(super) reclaiming: BTreeMap<WorkerId, Mono>,
+    pub(super) ever_ready: bool,
+    /// Connections of dead workers, that their clients have not been told of.
+    pub(super) orphans: Vec<(usize, Mono)>,
+    /// How often workers came for what had been taken back since one came in time: at least as
+    /// often as they were late.
+    pub(super) late: u32,
+    /// Connections that wait in the master: those of its last turn, and those that have come in or
+    /// back since.
+    pub(super) waiting: u32,
+    /// Long requests waited after the last turn.
+    pub(super) holds_long: bool,
+    pub(super) stop_at: Option<Mono>,
+    pub(super) fast_at: Option<Mono>,
+    /// The loop has ended.
+    pub(super) over: bool,
+}
+
+/// What is known of a ticket.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Entry {
+    pub(super) connection: Option<usize>,
+    pub(super) with: Option<WorkerId>,
+    pub(super) offered_at: Mono,
+    pub(super) claimed_at: Option<Mono>,
+    /// It holds a credit, once claimed.
+    pub(super) holds: bool,
+    /// When it took its credit up again.
+    pub(super) resumed_at: Option<Mono>,
+    pub(super) returned: bool,
+}
+
+/// What the master knows of a process.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    pub(super) ready: bool,
+    /// Told to go.
+    leaving: bool,
+    /// It was stopped when it was killed.
+    pub(super) was_stopped: bool,
+    /// Since when it has been seen to be gone.
+    ended: Option<Mono>,
+    pub(super) buried: bool,
+}
+
+impl Seen {
+    pub(super) const fn signalled(&mut self) {
+        self.leaving = true;
+    }
+
+    pub(super) const fn killed_while_stopped(&mut self) {
+        self.was_stopped = true;
+    }
+
+    pub(super) const fn ended(&mut self, now: Mono) {
+        self.ended = Some(now);
+    }
+
+    pub(super) const fn is_buried(self) -> bool {
+        self.buried
+    }
+
+    /// A dead worker's last words are read before its death is: then it may still be made an
+    /// offer, in that very turn.
+    pub(super) fn serves(self, now: Mono) -> bool {
+        self.ready && !self.leaving && self.ended.is_none_or(|at| at == now)
+    }
+}
+
+impl Ledger {
+    /// Every known ticket, and who has it.
+    pub(super) fn tickets(&self) -> impl Iterator<Item = (Ticket, Option<WorkerId>)> + '_ {
+        self.entries.iter().map(|(ticket, entry)| (*ticket, entry.with))
+    }
+
+    pub(super) fn lied_about(&mut self, ticket: Ticket, liar: WorkerId) {
+        self.lies.insert((ticket, liar));
+    }
+
+    /// A new tenant of a ticket's slot: the old one has ended.
+    pub(super) fn opened(&mut self, ticket: Ticket) {
+        let tenants =
+            Ticket { generation: 0, ..ticket }..=Ticket { generation: u32::MAX, ..ticket };
+        let before: Vec<Ticket> = self.entries.range(tenants).map(|(old, _)| *old).collect();
+        for old in before {
+            self.remove(old);
+        }
+        self.entries.insert(ticket, Entry::default());
+    }
+
+    /// Somebody has the connection from now on, or nobody; returns who had it.
+    pub(super) fn set_with(&mut self, ticket: Ticket, with: Option<WorkerId>) -> Option<WorkerId> {
+        let entry = self.entries.entry(ticket).or_default();
+        let before = std::mem::replace(&mut entry.with, with);
+        if let Some(worker) = before {
+            self.shares.remove(&(worker, ticket));
+        }
+        self.shares.extend(with.map(|worker| (worker, ticket)));
+        before
+    }
+
+    pub(super) fn remove(&mut self, ticket: Ticket) {
+        self.set_with(ticket, None);
+        self.entries.remove(&ticket);
+    }
+
+    pub(super) fn tickets_of(&self, worker: WorkerId) -> impl Iterator<Item = Ticket> + '_ {
+        const FIRST: Ticket = Ticket { slot: 0, generation: 0 };
+        const LAST: Ticket = Ticket { slot: u32::MAX, generation: u32::MAX };
+        self.shares.range((worker, FIRST)..=(worker, LAST)).map(|(_, ticket)| *ticket)
+    }
+
+    pub(super) fn of(&self, worker: WorkerId) -> impl Iterator<Item = &Entry> {
+        self.tickets_of(worker).filter_map(|ticket| self.entries.get(&ticket))
+    }
+
+    pub(super) fn back(&mut self, ticket: Ticket) {
+        if let Some(entry) = self.entries.get_mut(&ticket)
+            && entry.claimed_at.is_none()
+        {
+            entry.returned = true;
+            self.set_with(ticket, None);
+            self.waiting += 1;
+        }
+    }
+}
