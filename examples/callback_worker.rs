@@ -28,8 +28,13 @@ fn answer(connection: &mut Connection<'_>, body: &str) -> io::Result<After> {
         }
         head.extend_from_slice(&buffer[..count]);
     }
+    let wish = head.windows(17).any(|part| part.eq_ignore_ascii_case(b"connection: close"));
+    let close = wish || connection.is_last(After::Idle);
+    let persistence = if close { "close" } else { "keep-alive" };
     let length = body.len();
-    write!(connection, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}")?;
-    let close = head.windows(17).any(|part| part.eq_ignore_ascii_case(b"connection: close"));
+    write!(
+        connection,
+        "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: {persistence}\r\n\r\n{body}"
+    )?;
     Ok(if close { After::Close } else { After::Idle })
 }

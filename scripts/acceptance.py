@@ -48,7 +48,11 @@ class House:
         self.process = subprocess.Popen(command, env=self.env, stderr=stderr or self.log)
 
     def __enter__(self):
-        wait_for(lambda: self.status() and self.status()["have"] == self.status()["want"])
+        try:
+            wait_for(lambda: self.status() and self.status()["have"] == self.status()["want"])
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
@@ -57,6 +61,7 @@ class House:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
             self.process.kill()
+            self.process.wait()
             verdict(False, "the master did not stop within 20 s of SIGTERM")
         self.log.close()
         shutil.rmtree(self.home, ignore_errors=True)
@@ -103,12 +108,20 @@ def wrk(house, seconds, close, connections=32, path="/"):
 
 
 def finish(process):
+    """Requests that wrk had answers to, and those that failed."""
+    requests, errors, _ = told(process)
+    return requests, errors
+
+
+def told(process):
+    """The same, and requests per second as wrk itself reckons them."""
     out = process.communicate()[0]
     requests = int(re.search(r"(\d+) requests in", out).group(1))
     errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", out)
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
     failed = sum(map(int, errors.groups())) if errors else 0
-    return requests, failed + (int(bad.group(1)) if bad else 0)
+    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1))
+    return requests, failed + (int(bad.group(1)) if bad else 0), rate
 
 
 def check_load(quick):

@@ -22,7 +22,7 @@ import sys
 import tempfile
 
 import acceptance
-from acceptance import BINARY, House, finish
+from acceptance import BINARY, House, told
 from results import Foreign, Summary
 
 FOREIGN_ALLOWED = 3.0
@@ -80,21 +80,22 @@ def run_once(case, kind, given, script):
             command = ["wrk", "-t1", f"-c{case.connections}", f"-d{given.seconds}s", house.url()]
             if case.lua:
                 command += ["-s", script]
-            requests, errors = finish(
-                subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+            _, errors, rate = told(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
             workers = house.status()["workers"]
     finally:
         os.sched_setaffinity(0, before)
     answered = max(sum(worker["requests"] for worker in workers), 1)
     woken = [sum(worker[what] for worker in workers) / answered for what in ("wakes", "rings")]
-    return requests / given.seconds, woken, errors
+    return rate, woken, errors
 
 
 def run(case, kind, given, script):
     """As `run_once`, in a moment of quiet if there is one."""
+    errors = 0
     for _ in range(TRIES):
         foreign = Foreign()
-        rate, woken, errors = run_once(case, kind, given, script)
+        rate, woken, failed = run_once(case, kind, given, script)
+        errors += failed
         percent = foreign.percent()
         if percent <= FOREIGN_ALLOWED:
             break
@@ -119,6 +120,9 @@ def measure(case, given, script, summary):
             f"{statistics.median(each[0] for each in runs):7.0f} requests/s  "
             f"woken per request: workers {workers:.3f}, master {master:.3f}")
     every = [each for runs in rounds for each in runs]
+    disturbed = sum(FOREIGN_ALLOWED < each[3] for each in every)
+    if disturbed:
+        summary.say(f"  {disturbed} of these {len(every)} runs were disturbed at each try")
     return sum(each[2] for each in every), max(each[3] for each in every)
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Holds N idle connections open while two workers serve load, and says what one costs.
 
-    scripts/parked.sh [N ...] [--backend uring|epoll] [--dispatch request|auto] [--save]
+    scripts/parked.sh [N ...] [--backend uring|epoll] [--save]
     (default: 2000 6000 18000)
 
 Each connection asks once and then keeps silent; dispatchd has it back and watches it. Afterwards all
@@ -52,7 +52,7 @@ def workers_kib(house):
 
 def measure(count, given):
     """Bytes per parked connection in the master, and in the workers."""
-    flags = ["--workers", "2", "--backend", given.backend, "--dispatch", given.dispatch,
+    flags = ["--workers", "2", "--backend", given.backend, "--dispatch", "request",
              "--log-level", "error"]
     with House(*flags) as house:
         # Whatever serving takes at all is there before the counting begins.
@@ -81,7 +81,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("counts", type=int, nargs="*", default=[2_000, 6_000, 18_000], metavar="N")
     parser.add_argument("--backend", choices=acceptance.BACKENDS, default="uring")
-    parser.add_argument("--dispatch", choices=["request", "auto"], default="request")
     parser.add_argument("--save", action="store_true", help="keep the result in bench-results")
     given = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

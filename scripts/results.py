@@ -2,6 +2,7 @@
 script of Python's that measures."""
 
 import datetime
+import hashlib
 import json
 import os
 import platform
@@ -18,16 +19,27 @@ def git(*arguments):
     return said.stdout.strip() if said.returncode == 0 else ""
 
 
-def commit():
-    return git("rev-parse", "--short", "HEAD") or "nocommit"
+def digest(path):
+    """Which program it was, whatever lies there later."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except OSError:
+        return None
+
+
+# As it is when the script begins: it runs for long, and somebody may go on working meanwhile.
+COMMIT = git("rev-parse", "--short", "HEAD") or "nocommit"
+CHANGED = bool(git("status", "--porcelain", "--", "src", "scripts", "Cargo.toml", "Cargo.lock"))
+PROGRAM = digest(os.path.join(ROOT, "target", "release", "dispatchd"))
 
 
 def environment(command):
     """What is kept beside a result, since nobody could judge it without."""
     with open("/proc/cpuinfo") as lines:
         model = re.search(r"^model name\s*: (.*)$", lines.read(), re.M)
-    return {"date": str(datetime.date.today()), "commit": commit(),
-            "uncommitted_changes": bool(git("status", "--porcelain", "--", "src", "Cargo.lock")),
+    return {"date": str(datetime.date.today()), "commit": COMMIT, "uncommitted_changes": CHANGED,
+            "program_sha256": PROGRAM,
             "command": " ".join([command, *sys.argv[1:]]),
             "kernel": platform.release(), "host": platform.node(),
             "cpu_model": model.group(1) if model else None, "cpus": os.cpu_count()}
@@ -35,7 +47,7 @@ def environment(command):
 
 def make_folder(kind):
     """A new folder in bench-results; none is ever written twice."""
-    folder = os.path.join(ROOT, "bench-results", f"{datetime.date.today()}-{commit()}-{kind}")
+    folder = os.path.join(ROOT, "bench-results", f"{datetime.date.today()}-{COMMIT}-{kind}")
     try:
         os.mkdir(folder)
     except FileExistsError:

@@ -35,7 +35,9 @@ class Tally:
     """What the clients have seen."""
 
     def __init__(self):
-        self.answered = self.broken = self.closed_idle = self.wrong = self.hung = 0
+        self.answered = self.broken = self.closed_idle = self.wrong = self.hung = self.refused = 0
+        # Times when the master did not say how it is.
+        self.silent = 0
         self.over = False
         self.first_wrong = None
 
@@ -46,8 +48,10 @@ async def ask(reader, writer, number):
     head = f"POST /echo HTTP/1.1\r\nHost: soak\r\nContent-Length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)
     answer = await reader.readuntil(b"\r\n\r\n")
-    length = int(re.search(rb"content-length: (\d+)", answer.lower()).group(1))
-    return answer.startswith(b"HTTP/1.1 200 ") and await reader.readexactly(length) == body
+    length = re.search(rb"content-length: (\d+)", answer.lower())
+    if not length or not answer.startswith(b"HTTP/1.1 200 "):
+        return False
+    return await reader.readexactly(int(length.group(1))) == body
 
 
 async def client(port, tally, name):
@@ -56,6 +60,7 @@ async def client(port, tally, name):
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
+            tally.refused += 1
             await asyncio.sleep(0.05)
             continue
         while not tally.over:
@@ -68,6 +73,8 @@ async def client(port, tally, name):
             except (OSError, EOFError, asyncio.IncompleteReadError):
                 tally.broken += 1
                 break
+            except asyncio.LimitOverrunError:
+                right = False
             tally.answered += right
             if not right:
                 tally.wrong += 1
@@ -93,6 +100,9 @@ async def kill_now_and_then(house, every, tally, memory):
     while not tally.over:
         await asyncio.sleep(every * random.uniform(0.5, 1.5))
         status = await loop.run_in_executor(None, house.status)
+        if not status:
+            tally.silent += 1
+            continue
         ready = [each for each in status["workers"] if each["state"] == "ready"]
         if ready and not tally.over:
             os.kill(random.choice(ready)["pid"], signal.SIGKILL)
@@ -129,8 +139,15 @@ def failures_of(process):
     """Requests that the generator saw fail, of how many."""
     rounds = [each for cell in json.loads(process.communicate()[0])["cells"]
               for each in cell["rounds"]]
-    failed = sum(sum(each["failures"].values()) for each in rounds)
+    failed = sum(sum(each.get("failures", {}).values()) for each in rounds)
     return failed, sum(each["requests"] for each in rounds)
+
+
+def is_quiet(house, workers):
+    """All workers are there, and all clients have gone."""
+    status = house.status()
+    return status["have"] == workers and status["hold"]["parked"] == 0 and all(
+        each["connections"] == 0 for each in status["workers"])
 
 
 def judge(house, given, tally, memory, kills, wrk_says, generated):
@@ -141,18 +158,23 @@ def judge(house, given, tally, memory, kills, wrk_says, generated):
     verdict(tally.wrong == 0, f"answers: {tally.answered} as asked for, {tally.wrong} not, "
             f"or twice (first: {tally.first_wrong})")
     verdict(tally.hung == 0, f"hung: {tally.hung} clients waited longer than {ANSWER_S:g} s")
-    every = tally.broken + errors + failed
-    verdict(every <= lost, f"failed: {tally.broken} of ours, {errors} of wrk's {requests}, {failed} "
-            f"of the generator's {asked}; {lost} connections had been begun by {kills} killed workers")
+    verdict(tally.refused == 0, f"refused: {tally.refused} connections of ours")
+    verdict(tally.silent == 0, f"silent: {tally.silent} times the master did not say how it is")
+    every = tally.broken + tally.closed_idle + errors + failed
+    verdict(every <= lost, f"failed: {tally.broken} of ours, and {tally.closed_idle} closed while idle, "
+            f"{errors} of wrk's {requests}, {failed} of the generator's {asked}; {lost} "
+            f"connections had been begun by {kills} killed workers")
     verdict(status["have"] == status["want"], f"workers: {status['have']} of {status['want']} ready")
     verdict(house.threads() == 1, f"threads of the master: {house.threads()}")
     # The first minute fills tables and pools.
     settled = [each for each in memory if memory[0][0] + 60 < each[0]] or memory
     first, last = settled[0][1], settled[-1][1]
     verdict(last <= first + 1024, f"memory of the master: {first} KiB after a minute, {last} KiB at "
-            f"the end; descriptors at most {max(each[2] for each in memory)}")
-    SUMMARY.say(f"      {tally.closed_idle} idle connections closed, given back "
-                f"{totals['given_back']}, recovered {totals['recovered']}, recalled "
+            f"the end")
+    left = files(house.process.pid)
+    verdict(left <= memory[0][2], f"descriptors of the master: {memory[0][2]} before, at most "
+            f"{max(each[2] for each in memory)}, {left} when all have gone")
+    SUMMARY.say(f"      given back {totals['given_back']}, recovered {totals['recovered']}, recalled "
                 f"{totals['recalled']}")
 
 
@@ -176,9 +198,14 @@ def main():
                    house.url("/sleep?ms=4")]
         wrk = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         generated = generator(house, seconds)
-        kills = asyncio.run(load(house, given, tally, memory))
-        wrk_says, generator_says = finish(wrk), failures_of(generated)
-        acceptance.wait_for(lambda: house.status()["have"] == given.workers)
+        try:
+            kills = asyncio.run(load(house, given, tally, memory))
+            wrk_says, generator_says = finish(wrk), failures_of(generated)
+        finally:
+            for each in (wrk, generated):
+                each.kill()
+                each.wait()
+        acceptance.wait_for(lambda: is_quiet(house, given.workers))
         judge(house, given, tally, memory, kills, wrk_says, generator_says)
     if given.save:
         SUMMARY.keep(f"soak-{given.backend}", "scripts/soak.py")

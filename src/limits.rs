@@ -22,7 +22,8 @@ pub const BACKLOG_DEFAULT: u32 = 4_096;
 pub const ACCEPT_BATCH: u32 = 64;
 /// Descriptors in one handoff message; the cost is per message, and 16 is where it levels out.
 pub const PARCEL_MAX: usize = 16;
-/// Greatest depth of `jbsq:n`; three and more are worth nothing (scheduling.md, T4).
+/// Greatest depth of `jbsq:n`. Three and more are worth nothing but where requests are shorter than
+/// the way to a worker (scheduling.md, T4; decision 013).
 pub const JBSQ_DEPTH_MAX: u32 = 64;
 /// Greatest depth that `jbsq` chooses by itself: with requests of 3 us what is behind them waits no
 /// longer than [`WAIT_AT_WORKER`].
@@ -42,8 +43,6 @@ pub const UNIX_PATH_MAX: usize = 107;
 pub const BACKLOG_MAX: u32 = 65_535;
 /// Longest `--start-timeout` and `--drain-timeout`.
 pub const TIMEOUT_MAX: Span = Span::from_s(86_400);
-/// Work that a worker took up again (`resumed`) beyond its credit.
-pub const RESUMED_BEYOND_CREDIT_MAX: u32 = 1_024;
 /// Greatest concurrency that a worker may announce.
 pub const CONCURRENCY_MAX: u32 = 65_536;
 /// Descriptors that a worker keeps for itself, below its limit of open files.
@@ -54,7 +53,8 @@ pub const MASTER_SPARE_DESCRIPTORS: u32 = 64;
 
 /// Tokens in a worker's ring. A power of two.
 pub const TOKEN_RING: usize = 4_096;
-/// How long an idle worker stays awake at most: about what its waking would take.
+/// How long an idle worker stays awake at most, and no longer than four times what its waking
+/// takes (decision 015).
 pub const SPIN_MAX: Span = Span::from_us(150);
 /// Tokens in the ring towards a worker. A power of two; what finds it full waits in the master.
 pub const ERRAND_RING: usize = 1_024;
@@ -101,6 +101,9 @@ pub const LONG_ABOVE: u64 = 384;
 pub const LONG_BELOW: u64 = 256;
 /// A long request that has waited so many times its length goes before short ones.
 pub const LONG_PATIENCE: u64 = 3;
+/// It does so after this in any case: behind one that is very long the next one does not wait for
+/// as long.
+pub const LONG_PATIENCE_MAX: Span = Span::from_s(3);
 /// How often it is looked at how many workers long requests need.
 pub const LONG_LOAD_EVERY: Span = Span::from_ms(100);
 /// The time over which that is averaged.
@@ -225,6 +228,8 @@ pub const QUICK_STREAK: u32 = 4_096;
 pub const REQUESTS_PER_TURN: usize = 64;
 /// Time that a worker serves open connections before it looks for a new one.
 pub const TURN_MAX: Span = Span::from_ms(10);
+/// Pause before a worker tries again to say what found its ring full.
+pub const UNSAID_PAUSE: Span = Span::from_ms(1);
 
 const _: () = assert!(TOKEN_RING.is_power_of_two());
 const _: () = assert!(ERRAND_RING.is_power_of_two());

@@ -127,6 +127,9 @@ fn the_checker_finds_planted_bugs() {
         (Sabotage::LoseClosed, "are believed with workers"),
         (Sabotage::LeakClose, "is open at the end"),
         (Sabotage::RepeatWord, "is honest, and called a liar"),
+        (Sabotage::LoseErrand, "descriptors, and room for"),
+        (Sabotage::LetSleep, "sleeps over an offer"),
+        (Sabotage::AnswerLate, "answers"),
     ];
     for (sabotage, finding) in plants {
         let found = |seed: &u64| {

@@ -6,24 +6,26 @@
 //!
 //! # Nobody starves
 //!
-//! A long request that has waited [`LONG_PATIENCE`] times its own length goes before short ones,
-//! but for those that have waited longer than it. So a class that asks for more than there is gets
-//! what it would get in one queue for all, and the other one no less.
+//! A long request that has waited [`LONG_PATIENCE`] times its own length, or [`LONG_PATIENCE_MAX`],
+//! goes before short ones, but for those that have waited longer than it. So a class that asks for
+//! more than there is gets what it would get in one queue for all, and the other one no less.
 //!
 //! # Who is kept free
 //!
 //! With `k` workers long requests may run on `k - r` at once. They need as many workers on average
-//! as arrive of them per second times their length; `r` is 1 while that is well below `k - 1`
-//! (scheduling.md, T6: with fewer the long ones are unstable), else none.
+//! as arrive of them per second times their length, and what waits of them already; `r` is 1 while
+//! that is well below `k - 1` (scheduling.md, T6: with fewer the long ones are unstable), else
+//! none. Where workers serve many requests at once, none is kept free: a long one keeps nobody from
+//! it.
 
 use alloc::vec::Vec;
 
 use super::Engine;
 use super::ledger::{Credit, Place};
-use super::worker::State;
+use super::worker::{State, Worker};
 use crate::limits::{
-    LONG_ABOVE, LONG_BELOW, LONG_LOAD_EVERY, LONG_LOAD_OVER, LONG_PATIENCE, RESERVE_ABOVE,
-    RESERVE_BELOW, ROUTES_MAX,
+    LONG_ABOVE, LONG_BELOW, LONG_LOAD_EVERY, LONG_LOAD_OVER, LONG_PATIENCE, LONG_PATIENCE_MAX,
+    RESERVE_ABOVE, RESERVE_BELOW, ROUTES_MAX,
 };
 use crate::units::{Mono, Route, Span, Ticket, WorkerId};
 
@@ -93,6 +95,9 @@ const OCTAVE: u64 = 256;
 const FULL: u64 = 1_024;
 /// Requests that the mean service of a route remembers.
 const MEMORY: u64 = 16;
+/// One request counts as so many times the mean at most: a client that reads its answer slowly does
+/// not make a route long for everybody.
+const OUTLIER: u64 = 8;
 /// Requests that what is common remembers, half of them for sure.
 const COMMON_MEMORY: u64 = 4_096;
 
@@ -107,7 +112,7 @@ impl Classes {
             Class::Short => {}
             Class::Long => self.come = self.come.plus(service),
         }
-        let overdue_at = now.after(service.times(LONG_PATIENCE));
+        let overdue_at = now.after(service.times(LONG_PATIENCE).min(LONG_PATIENCE_MAX));
         Demand { class, route, since: now, overdue_at }
     }
 
@@ -128,19 +133,22 @@ impl Classes {
         known.service = match known.route.replace(route) {
             None => service,
             Some(_) => {
-                Span::from_ns(before.as_ns() - before.as_ns() / MEMORY + service.as_ns() / MEMORY)
+                let sample = service.min(before.times(OUTLIER)).as_ns();
+                Span::from_ns(before.as_ns() - before.as_ns() / MEMORY + sample / MEMORY)
             }
         };
     }
 
+    /// Whether it is time to measure again.
+    pub fn is_measure_due(&self, now: Mono) -> bool {
+        LONG_LOAD_EVERY <= now.since(self.measured_at)
+    }
+
     /// Brings up to date how many workers long requests keep busy, and decides whether one of so
-    /// many is kept free of them.
-    pub fn measure(&mut self, now: Mono, workers: u32) {
+    /// many is kept free of them, while so much long work waits.
+    pub fn measure(&mut self, now: Mono, workers: u32, waits: Span) {
         let passed = now.since(self.measured_at);
-        if passed < LONG_LOAD_EVERY {
-            return;
-        }
-        let come = core::mem::take(&mut self.come);
+        let come = core::mem::take(&mut self.come).min(passed.times(workers.into()));
         let sample = come.times(FULL).as_ns() / passed.as_ns().max(1);
         let weight = passed.min(LONG_LOAD_OVER);
         let (new, old) = (weight.as_ns(), LONG_LOAD_OVER.less(weight).as_ns());
@@ -148,9 +156,10 @@ impl Classes {
         let mean = total / u128::from(LONG_LOAD_OVER.as_ns());
         self.load = u64::try_from(mean).unwrap_or(u64::MAX);
         self.measured_at = now;
+        let backlog = waits.times(FULL).as_ns() / LONG_LOAD_OVER.as_ns();
         let others = u64::from(workers.saturating_sub(1));
         let most = if self.reserves { RESERVE_BELOW } else { RESERVE_ABOVE };
-        self.reserves = self.load < others * FULL * most / 100;
+        self.reserves = self.load.saturating_add(backlog) < others * FULL * most / 100;
     }
 
     /// Workers that are kept free of long requests.
@@ -193,11 +202,24 @@ impl Classes {
 }
 
 impl Engine {
-    /// What is placed next, if somebody has room: the oldest short request, or a long one that
-    /// may run and has waited too long or has no short one before it.
-    pub(super) fn next_held(&self, now: Mono) -> Option<Ticket> {
+    /// Looks from time to time whether a worker is to be kept free of long requests.
+    pub(super) fn measure_classes(&mut self, now: Mono) {
+        if !self.setup.classes || !self.classes.is_measure_due(now) {
+            return;
+        }
+        let workers = if self.concurrency() == 1 { self.strength.0.into() } else { 0 };
+        let head = self.ledger.oldest_held(Class::Long).map(|ticket| self.ledger.demand(ticket));
+        let each = head.map_or(Span::ZERO, |demand| demand.overdue_at.since(demand.since));
+        let held = u64::from(self.ledger.held_of(Class::Long));
+        let waits = Span::from_ns(each.as_ns() / LONG_PATIENCE).times(held);
+        self.classes.measure(now, workers, waits);
+    }
+
+    /// What is placed next, if somebody has room: the oldest short request, or a long one if `long`
+    /// may run, and has waited too long or has no short one before it.
+    pub(super) fn next_held(&self, now: Mono, long: bool) -> Option<Ticket> {
         let short = self.ledger.oldest_held(Class::Short);
-        let long = self.ledger.oldest_held(Class::Long).filter(|_| self.has_room_for_long());
+        let long = self.ledger.oldest_held(Class::Long).filter(|_| long);
         let (Some(first), Some(other)) = (short, long) else { return short.or(long) };
         let (before, after) = (self.ledger.demand(first), self.ledger.demand(other));
         let overdue = after.overdue_at <= now && after.since < before.since;
@@ -206,8 +228,29 @@ impl Engine {
 
     /// Whether anything that is held could be placed, if somebody had room.
     pub(super) fn has_placeable(&self) -> bool {
-        0 < self.ledger.held_of(Class::Short)
-            || 0 < self.ledger.held_of(Class::Long) && self.has_room_for_long()
+        0 < self.ledger.held_of(Class::Short) || 0 < self.room_for_long()
+    }
+
+    /// How many more long requests may run; none where none waits. One worker at least is for them.
+    /// What runs on a worker that is stopped or leaves takes nobody's place.
+    pub(super) fn room_for_long(&self) -> u32 {
+        if self.ledger.held_of(Class::Long) == 0 {
+            return 0;
+        }
+        let workers = u32::from(self.strength.0).saturating_sub(self.classes.reserved()).max(1);
+        let running: u32 = self.ready().map(|worker| worker.longs).sum();
+        workers.saturating_mul(self.concurrency()).saturating_sub(running)
+    }
+
+    /// Requests that each worker serves at once, at least.
+    pub(super) fn concurrency(&self) -> u32 {
+        self.ready().map(|worker| worker.terms.concurrency).min().unwrap_or(1)
+    }
+
+    /// The workers that new requests may go to, as [`Engine::strength`] counts them.
+    fn ready(&self) -> impl Iterator<Item = &Worker> {
+        let holders = self.seats.iter().filter_map(|seat| self.worker(seat.holder?));
+        holders.filter(|worker| worker.state == State::Ready && !worker.stopped)
     }
 
     /// Takes in how long a request took, if its route is known and this was not told before.
@@ -235,15 +278,6 @@ impl Engine {
             )
         });
         offered.into_iter().chain(delivered).map(|ticket| self.long(ticket)).sum()
-    }
-
-    /// Whether one more long request may run: one worker at least is for them.
-    fn has_room_for_long(&self) -> bool {
-        let running: u32 = self.workers().map(|(_, worker)| worker.longs).sum();
-        let ready = self.workers().filter(|(_, worker)| worker.state == State::Ready);
-        let concurrency = ready.map(|(_, worker)| worker.terms.concurrency).min().unwrap_or(1);
-        let workers = u32::from(self.strength.0).saturating_sub(self.classes.reserved()).max(1);
-        running < workers.saturating_mul(concurrency)
     }
 }
 
@@ -328,6 +362,24 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_is_slow_makes_no_route_long() {
+        let mut classes = taught(Span::from_us(1_000), Span::from_us(100_000), 100);
+        classes.learn(QUICK, Span::from_s(60));
+        assert_eq!(class_of(&classes, QUICK), Class::Short);
+        let mut other = taught(Span::from_us(1_000), Span::from_us(100_000), 100);
+        (0..200).for_each(|_| other.learn(QUICK, Span::from_us(100_000)));
+        assert_eq!(class_of(&other, QUICK), Class::Long, "that is no exception any more");
+    }
+
+    #[test]
+    fn behind_one_that_is_very_long_nobody_waits_for_as_long() {
+        let mut classes = taught(Span::from_us(1_000), Span::from_s(60), 100);
+        let demand = classes.demand(Mono::ZERO, Some(SLOW));
+        assert_eq!(demand.class, Class::Long);
+        assert_eq!(demand.overdue_at, Mono::ZERO.after(LONG_PATIENCE_MAX));
+    }
+
+    #[test]
     fn routes_that_are_made_up_do_not_push_out_those_that_are_used() {
         let mut classes = taught(Span::from_us(1_000), Span::from_us(100_000), 100);
         for number in 0..100_000 {
@@ -349,7 +401,7 @@ mod tests {
                 classes.demand(now, Some(SLOW));
             }
             now = now.after(Span::from_s(1));
-            classes.measure(now, workers);
+            classes.measure(now, workers, Span::ZERO);
         }
         classes.reserved()
     }
@@ -365,6 +417,11 @@ mod tests {
         assert_eq!(loaded(&mut classes, 80, 2), 1);
         assert_eq!(loaded(&mut classes, 10, 1), 0, "there are no others");
         assert_eq!(loaded(&mut classes, 0, 2), 1);
+        let waits = LONG_LOAD_OVER.times(2);
+        classes.measure(classes.measured_at.after(LONG_LOAD_EVERY), 2, waits);
+        assert_eq!(classes.reserved(), 0, "what has come and waits is work too");
+        assert_eq!(loaded(&mut classes, 2_000, 4), 0);
+        assert!(classes.load <= 4 * FULL, "there is no more than all");
     }
 
     /// Two workers who have learnt that one route takes 10 ms and the other one; nothing runs.
@@ -408,15 +465,30 @@ mod tests {
 
     #[test]
     fn a_long_request_that_has_waited_for_long_goes_first() {
+        // Also before those of whom nothing is known, since their servers speak first.
+        for comes in [|pair: &mut Pair, slot| pair.asks(slot, QUICK), Pair::arrives] {
+            let mut pair = informed();
+            (40..42).for_each(|slot| pair.asks(slot, SLOW));
+            pair.later(Span::from_ms(10 * LONG_PATIENCE));
+            (42..46).for_each(|slot| comes(&mut pair, slot));
+            answers(&mut pair, 40, 10_000);
+            let [(42, free), (43, _), (41, busy), ..] = offered(&pair, 41)[..] else {
+                panic!("{:?}", offered(&pair, 41))
+            };
+            assert_ne!(free, busy);
+        }
+    }
+
+    #[test]
+    fn what_runs_on_a_worker_that_is_stopped_takes_nobodys_place() {
         let mut pair = informed();
         (40..42).for_each(|slot| pair.asks(slot, SLOW));
-        pair.later(Span::from_ms(10 * LONG_PATIENCE));
-        (42..46).for_each(|slot| pair.asks(slot, QUICK));
-        answers(&mut pair, 40, 10_000);
-        let [(42, free), (43, _), (41, busy), ..] = offered(&pair, 41)[..] else {
-            panic!("{:?}", offered(&pair, 41))
-        };
-        assert_ne!(free, busy);
+        let [(40, busy)] = offered(&pair, 40)[..] else { panic!("{:?}", offered(&pair, 40)) };
+        pair.says(40, Word::Claimed { transit_us: 0 });
+        pair.step(Input::Stopped(pair.workers[usize::from(!busy)]));
+        // The one that is left cannot be kept free.
+        pair.later(LONG_LOAD_EVERY);
+        assert_eq!(offered(&pair, 41), [(41, !busy)]);
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct Gauge {
     transit: u64,
 }
 
+/// The longest way that is believed: what took longer had to wait for a CPU.
+const TRANSIT_MAX_US: u32 = 1_000;
 /// Samples that the mean of transits remembers.
 const TRANSITS: u64 = 256;
 /// Requests that are remembered, half of them for sure: long enough that a rare long one is not
@@ -42,7 +44,7 @@ impl Gauge {
 
     /// Takes in the time from an offer to an idle worker's claim: half of the gap.
     pub fn crossed(&mut self, transit_us: u32) {
-        let sample = u64::from(transit_us) * TRANSITS;
+        let sample = u64::from(transit_us.min(TRANSIT_MAX_US)) * TRANSITS;
         let before = self.transit;
         self.transit =
             if before == 0 { sample } else { before - before / TRANSITS + sample / TRANSITS };

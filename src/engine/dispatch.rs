@@ -9,8 +9,7 @@ use super::policy::{Binder, Rebinds, Select};
 use super::worker::{Attention, State, Worker};
 use super::{Engine, Overload};
 use crate::limits::{
-    ACCEPT_PAUSE, OFFER_PAUSE, RECALL_AFTER, RECALL_AFTER_FIXED, RECALL_DOUBLINGS_MAX,
-    RESUMED_BEYOND_CREDIT_MAX, TICKETS_MAX,
+    ACCEPT_PAUSE, OFFER_PAUSE, RECALL_AFTER, RECALL_AFTER_FIXED, RECALL_DOUBLINGS_MAX, TICKETS_MAX,
 };
 use crate::units::{Mono, Route, Span, Ticket, WorkerId};
 
@@ -28,7 +27,8 @@ impl Engine {
                 out.push(Action::Watch(ticket));
             }
             (Overload::Hold | Overload::Reject, Begins::Server) => {
-                self.ledger.enter(ticket, Place::Held);
+                self.ledger.enter(ticket, Place::Watched { since: now });
+                self.ledger.asks(ticket, self.classes.demand(now, None));
             }
         }
     }
@@ -207,6 +207,7 @@ impl Engine {
 
     pub(super) fn load(&mut self, now: Mono, id: WorkerId, load: Load) {
         let Some(worker) = self.worker_mut(id) else { return };
+        let load = load.no_less_than(worker.load);
         let before = core::mem::replace(&mut worker.load, load);
         let work = load.work_since(before);
         if let Attention::Overdue { since } = &mut worker.attention
@@ -259,19 +260,19 @@ impl Engine {
         }
     }
 
-    /// Offers what is held, oldest first, for as long as the policy finds a worker. Once per turn:
-    /// what goes to one worker then travels together.
+    /// Offers what is held, oldest first and short ones before long ones, for as long as the policy
+    /// finds a worker. Once per turn: what goes to one worker then travels together.
     pub(super) fn place_held(&mut self, now: Mono, out: &mut Actions) {
-        if self.setup.classes {
-            self.classes.measure(now, self.strength.0.into());
-        }
+        self.measure_classes(now);
         if self.offers_paused_until.is_none() {
-            while let Some(ticket) = self.next_held(now) {
+            let mut room_for_long = self.room_for_long();
+            while let Some(ticket) = self.next_held(now, 0 < room_for_long) {
                 let favourite = self.ledger.served_by(ticket).and_then(|id| self.worker(id));
                 let favourite = favourite.map(|worker| worker.seat);
                 let Some(seat) = self.selector.pick(&mut self.field, favourite) else { break };
                 let to = self.seats[seat.index()].holder.expect("an eligible seat has a holder");
                 self.offer(now, ticket, to, out);
+                room_for_long = room_for_long.saturating_sub(self.long(ticket));
             }
         }
         self.tell_hold(now, out);
@@ -459,13 +460,12 @@ impl Engine {
             }
             (Word::Resumed, Credit::Lent) => {
                 self.set_credit(id, ticket, credit, Credit::Holds);
-                self.worker(id).is_some_and(|worker| {
-                    worker.running
-                        <= self.credit_limit(worker).saturating_add(RESUMED_BEYOND_CREDIT_MAX)
-                })
+                true
             }
             (Word::Pinned, _) => {
                 self.set_credit(id, ticket, credit, Credit::Lent);
+                // What comes next on it is another request, of which nothing is known.
+                self.ledger.forget_demand(ticket);
                 true
             }
             (Word::Closed, _) => {

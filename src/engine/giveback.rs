@@ -17,7 +17,8 @@
 //! time, and two wakes where nobody is awake. Below [`SPREAD_BELOW`] it ends. A factor of two
 //! between the two keeps it from going to and fro, and so do a memory of thousands of requests and
 //! a mean of the load over half a second; to be wrong either way costs no more than the threshold.
-//! Where there is but one connection nobody can wait for anybody.
+//! Where there is but one connection nobody can wait for anybody, nor where workers serve many
+//! requests at once: how busy such a one is its account does not tell.
 
 use super::Engine;
 use super::action::{Action, Actions};
@@ -173,7 +174,8 @@ impl Engine {
     /// Whether a request can have to wait for another one's connection.
     fn may_wait(&self) -> bool {
         let ledger = &self.ledger;
-        2 <= ledger.delivered() + ledger.offered() + ledger.held() + ledger.parked()
+        let connections = ledger.delivered() + ledger.offered() + ledger.held() + ledger.parked();
+        2 <= connections && self.concurrency() == 1
     }
 
     fn oldest_parked(&self) -> Option<(Ticket, Mono)> {
@@ -192,7 +194,7 @@ impl Engine {
     fn parked_after(&self) -> Span {
         if !self.phase.accepts() {
             Phase::SILENT_AFTER_STOP
-        } else if self.is_full() {
+        } else if self.is_scarce() {
             SILENT_AFTER_FULL
         } else {
             PARKED_AFTER
@@ -206,6 +208,7 @@ mod tests {
     use super::super::pair::Pair;
     use super::super::policy::{Depth, Policy};
     use super::*;
+    use crate::limits::ACCEPT_BATCH;
 
     const JBSQ: Policy = Policy::Jbsq(Depth::Fixed(1));
 
@@ -352,6 +355,20 @@ mod tests {
             pair.step(Input::Readable { ticket, route: None });
             assert_eq!(pair.others.last(), Some(&Action::Retire(ticket)));
         }
+    }
+
+    #[test]
+    fn no_more_are_let_go_than_there_is_need_for() {
+        let many = 4 * ACCEPT_BATCH;
+        let mut pair = Pair::lending(JBSQ, Dispatch::Request, many);
+        for slot in 0..many {
+            pair.arrives(slot);
+            answers(&mut pair, slot as usize);
+        }
+        assert_eq!(pair.engine.accept_room(), 0);
+        pair.later(SILENT_AFTER_FULL);
+        let is_expire = |action: &&Action| matches!(action, Action::Expire(_));
+        assert_eq!(pair.others.iter().filter(is_expire).count(), 4, "of 64 there is room for one");
     }
 
     #[test]

@@ -164,8 +164,19 @@ impl Load {
     pub const NONE: Self =
         Self { in_flight: 0, connections: 0, finished: 0, busy: Span::ZERO, squares: 0 };
 
-    /// What has been worked since the account was read as `before`. Where it has shrunk (somebody
-    /// lies, or was read between two of his stores) that is nothing.
+    /// The account, where what only grows has not shrunk (somebody lies, or was read between two of
+    /// his stores).
+    #[must_use]
+    pub fn no_less_than(self, before: Self) -> Self {
+        Self {
+            finished: self.finished.max(before.finished),
+            busy: self.busy.max(before.busy),
+            squares: self.squares.max(before.squares),
+            ..self
+        }
+    }
+
+    /// What has been worked since the account was read as `before`; nothing where it has shrunk.
     pub fn work_since(self, before: Self) -> Work {
         Work {
             requests: self.finished.saturating_sub(before.finished),

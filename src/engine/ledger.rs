@@ -112,7 +112,7 @@ pub struct Ledger {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Entry {
     generation: u32,
-    /// Order of arrival: a connection that comes back to the hold queue goes before later ones.
+    /// Order of requests: one that comes back to the hold queue goes before later ones.
     arrival: u64,
     /// Who gave it back last.
     served_by: Option<WorkerId>,
@@ -193,19 +193,25 @@ impl Ledger {
         self.entries[ticket.index()].served_by = Some(from);
     }
 
-    /// Moves a watched connection to its place in the hold queue, and a parked one to the end: its
-    /// next request arrives now.
+    /// Moves a watched or a parked connection to the end of the hold queue: a request arrives now.
     ///
     /// # Panics
     /// When the ticket is not live.
     pub fn asks(&mut self, ticket: Ticket, demand: Demand) {
-        if let Some(Place::Parked { .. }) = self.place(ticket) {
-            self.arrivals += 1;
-            self.entries[ticket.index()].arrival = self.arrivals;
-        }
         self.unlink(ticket);
-        self.entries[ticket.index()].demand = demand;
+        self.arrivals += 1;
+        let entry = &mut self.entries[ticket.index()];
+        (entry.arrival, entry.demand) = (self.arrivals, demand);
         self.link(ticket.slot, Place::Held);
+    }
+
+    /// Nothing is known of its next request. It is with a worker.
+    ///
+    /// # Panics
+    /// When the ticket is beyond the table.
+    pub fn forget_demand(&mut self, ticket: Ticket) {
+        debug_assert!(self.is_claimed(ticket), "its demand decides which list it stands in");
+        self.entries[ticket.index()].demand = Demand::UNKNOWN;
     }
 
     /// Its request has been measured, and is not to be again.

@@ -38,7 +38,7 @@ use self::rng::Rng;
 use self::supervisor::{Phase, Rollout};
 use self::want::Want;
 use self::worker::{Attention, Patience, State as WorkerState, Worker};
-use crate::limits::{SILENT_AFTER, SILENT_AFTER_FULL, TICKETS_MAX};
+use crate::limits::{ACCEPT_BATCH, SILENT_AFTER, SILENT_AFTER_FULL, TICKETS_MAX};
 use crate::units::{Generation, Mono, SeatId, Span, Ticket, WorkerId};
 
 /// What the user decided, as far as the engine is concerned.
@@ -470,9 +470,16 @@ impl Engine {
         self.setup.copies_max <= self.copies()
     }
 
+    /// Whether there will be descriptors for hardly any more, those counted that are on their way
+    /// out: so that no more idle connections are let go of than there is need for.
+    fn is_scarce(&self) -> bool {
+        let spare = (self.setup.copies_max / 64).clamp(1, ACCEPT_BATCH);
+        self.setup.copies_max < self.copies() - self.ledger.expiring() + spare
+    }
+
     /// How long a client may say nothing.
     fn silent_after(&self) -> Span {
-        match (self.phase.accepts(), self.is_hold_full() || self.is_full()) {
+        match (self.phase.accepts(), self.is_hold_full() || self.is_scarce()) {
             (false, _) => Phase::SILENT_AFTER_STOP,
             (true, true) => SILENT_AFTER_FULL,
             (true, false) => SILENT_AFTER,

@@ -349,9 +349,6 @@ impl Engine {
             out.push(Action::Retire(ticket));
             lost += 1;
         }
-        if let Some(worker) = self.worker_mut(id) {
-            worker.longs = 0;
-        }
         lost
     }
 

@@ -76,7 +76,10 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Some(Place::Watched { .. } | Place::Parked { .. } | Place::Expiring | Place::Held)
             | None => true,
         };
-        if let Some(ticket) = hand.copies.evict(idle) {
+        // One that is held may be about to be offered to this very worker.
+        let held = |ticket| engine.ledger().place(ticket) == Some(Place::Held);
+        let evicted = hand.copies.evict(|ticket| idle(ticket) && !held(ticket));
+        if let Some(ticket) = evicted.or_else(|| hand.copies.evict(idle)) {
             self.tell_to_forget(worker, ticket);
         }
     }

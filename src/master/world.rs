@@ -1,6 +1,6 @@
 //! The real world around the master: processes, shared pages, the clock, the log.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::hash::RandomState;
 use std::os::fd::{AsFd, OwnedFd};
@@ -252,8 +252,10 @@ impl World {
 
     /// Idle workers stay awake only while nobody else needs their CPUs.
     fn decide_on_spinning(&self) {
+        let seats: BTreeSet<SeatId> = self.staff.iter().flatten().map(|each| each.seat).collect();
         let crowd = self.staff.iter().flatten().count();
-        let most = if crowd <= self.recipe.placement.spinners { SPIN_MAX } else { Span::ZERO };
+        let apart = seats.len() == crowd && crowd <= self.recipe.placement.spinners;
+        let most = if apart { SPIN_MAX } else { Span::ZERO };
         self.page.spin_ns.store(u32::try_from(most.as_ns()).unwrap_or(0), Relaxed);
     }
 

@@ -19,7 +19,7 @@ use super::timers::{Limit, Timers};
 use super::work::Work;
 use crate::io::slots::{Key, Slots};
 use crate::io::{Backend, Completion, Outcome};
-use crate::limits::{QUICK_STREAK, REQUESTS_PER_TURN};
+use crate::limits::{QUICK_STREAK, REQUESTS_PER_TURN, UNSAID_PAUSE};
 use crate::sys::clock;
 use crate::units::{Mono, Span};
 use crate::wire::token::Say;
@@ -83,8 +83,6 @@ enum Pace {
 
 /// How late the date of an answer may change.
 const DATE_SLACK: Span = Span::from_ms(100);
-/// Pause before tokens that found the ring full are tried again.
-const UNSAID_PAUSE: Span = Span::from_ms(1);
 
 impl<B: Backend<Fd = OwnedFd>> Server<B> {
     /// A worker that has said nothing yet.

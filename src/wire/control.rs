@@ -76,7 +76,7 @@ pub struct Hold {
     pub offered: u32,
     /// Answered, and waiting for their next request.
     pub parked: u32,
-    /// Both of the first two together stay below this.
+    /// Above so many of the first two together nothing more is accepted.
     pub limit: u32,
 }
 

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use super::After;
 use super::intake::Arrival;
 use super::kept::{Kept, Stay};
 use super::link::{Claimed, Link, micros};
@@ -111,16 +112,37 @@ impl<'worker> Connection<'worker> {
         }
     }
 
+    /// Whether this answer has to be the connection's last, although `after` is what shall become
+    /// of it: this worker is to end, and nobody takes the connection up. HTTP/1.1 then says
+    /// `Connection: close`.
+    pub fn is_last(&self, after: After) -> bool {
+        let stays = match (after, self.origin) {
+            (After::Idle, Origin::Master(_)) => !self.link.gives_back(true),
+            (After::Idle, Origin::Listener) | (After::Pin | After::Close, _) => true,
+        };
+        after == After::Close || stays && self.is_leaving()
+    }
+
     /// Gives the connection back if that is wanted; else it is to be kept.
     pub(super) fn rest(self) -> Option<Kept> {
-        let leaves = self.link.gives_back(self.link.order() == Order::Drain);
+        let leaves = self.link.gives_back(self.is_leaving());
         match self.origin {
             Origin::Master(ticket) if leaves => {
                 self.give_back(ticket);
                 None
             }
+            // Who has asked already gets its answer. Others would ask for ever.
+            Origin::Master(_) | Origin::Listener
+                if self.is_leaving() && !socket::has_input(self.as_fd()) =>
+            {
+                None
+            }
             Origin::Master(_) | Origin::Listener => self.keep(Stay::Loose),
         }
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.link.order() == Order::Drain
     }
 
     /// The connection, to be kept until its next request.

@@ -29,6 +29,15 @@ impl FakeMaster {
     /// A master, and the link of its worker: seat 3 in berth 5 of generation 7. The worker gets
     /// these listeners.
     pub(crate) fn new(sharing: Sharing, listeners: Vec<OwnedFd>) -> (Self, Link) {
+        let (master, link) = Self::apart(sharing, listeners);
+        (master, link())
+    }
+
+    /// The same, where the link is taken up by another thread.
+    pub(crate) fn apart(
+        sharing: Sharing,
+        listeners: Vec<OwnedFd>,
+    ) -> (Self, impl FnOnce() -> Link + Send) {
         let (channel, end) = socket::seqpacket_pair().unwrap();
         let (master_memory, page) = Mapped::<MasterPage, Writable>::create(c"master").unwrap();
         let (own_memory, theirs) = Mapped::<WorkerPage, Writable>::create(c"worker").unwrap();
@@ -41,14 +50,12 @@ impl FakeMaster {
             listeners: listeners.len(),
             sharing,
         };
-        let link = Link::for_test(
-            note,
-            end,
-            eventfd::create().unwrap(),
-            Mapped::<MasterPage, ReadOnly>::open(&master_memory).unwrap(),
-            Mapped::<WorkerPage, Writable>::open(&own_memory).unwrap(),
-            listeners,
-        );
+        let link = move || {
+            let bell = eventfd::create().unwrap();
+            let page = Mapped::<MasterPage, ReadOnly>::open(&master_memory).unwrap();
+            let own = Mapped::<WorkerPage, Writable>::open(&own_memory).unwrap();
+            Link::over(note, end, bell, page, own, listeners)
+        };
         (Self { channel, page, theirs }, link)
     }
 
@@ -81,6 +88,11 @@ impl FakeMaster {
     /// Takes an offer back; false when it is claimed.
     pub(crate) fn recall(&self, ticket: Ticket) -> bool {
         claim::recall(&self.theirs, ticket) == Settled::Back
+    }
+
+    /// Whether the worker sleeps.
+    pub(crate) fn sees_nap(&self) -> bool {
+        ring::napping(&self.theirs).is_some()
     }
 
     /// Tells the worker to leave.

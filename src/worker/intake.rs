@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::WorkerError;
 use super::connection::Origin;
-use super::kept::{Kept, Shelf};
+use super::kept::{Kept, Shelf, Stay};
 use super::link::{Claimed, Delivery, Link};
-use crate::limits::{PARKED_AFTER, REQUESTS_PER_TURN};
+use crate::limits::{PARKED_AFTER, REQUESTS_PER_TURN, TURN_MAX, UNSAID_PAUSE};
 use crate::shm::layout::Order;
 use crate::sys::epoll::{EpollFlags, Events, Set};
 use crate::sys::scm::Patience;
@@ -33,8 +33,24 @@ pub(super) struct Intake {
     shelf: Shelf,
     /// There once anything but the channel is waited for: to wait for that alone is one call less.
     waits: Option<Waits>,
-    /// Connections that were served since the set was last asked.
+    /// When the set was last asked, and how many connections were served since.
+    asked_at: Mono,
     served: usize,
+    /// The last connection was a new one: one that is kept goes first.
+    kept_first: bool,
+}
+
+/// What has come from the channel and the listeners.
+#[derive(Debug)]
+enum News {
+    /// A connection.
+    Arrival(Arrival),
+    /// Something to look at anew.
+    Look,
+    /// Nothing.
+    Nothing,
+    /// The master is gone.
+    Gone,
 }
 
 /// An epoll set with the channel in it.
@@ -60,6 +76,9 @@ const LISTENER: u64 = u64::MAX - 1;
 /// Accepts between two rotations of the wake-up order.
 const ROTATE_EVERY: u32 = 16;
 const INPUT: EpollFlags = EpollFlags::EPOLLIN;
+/// What tells that the client has said its last, or left.
+const ENDS: EpollFlags =
+    EpollFlags::EPOLLRDHUP.union(EpollFlags::EPOLLHUP).union(EpollFlags::EPOLLERR);
 
 impl Waits {
     fn new(link: &Link) -> Result<Self, Errno> {
@@ -81,56 +100,76 @@ impl Intake {
                 listeners.add(set, listener)?;
             }
         }
-        Ok(Self { listeners, shelf: Shelf::default(), waits, served: 0 })
+        let (shelf, asked_at) = (Shelf::default(), clock::monotonic());
+        Ok(Self { listeners, shelf, waits, asked_at, served: 0, kept_first: false })
     }
 
-    /// The next connection, or `None` when the worker shall end.
+    /// The next connection, or `None` when the worker shall end. Those that are kept and those that
+    /// are new take turns, so that neither keeps the other out.
     pub(super) fn next(&mut self, link: &mut Link) -> Result<Option<Arrival>, WorkerError> {
-        self.served += 1;
-        if REQUESTS_PER_TURN <= self.served {
-            // However much the master has to offer, those that are here get their turn.
-            self.ask(Some(Span::ZERO)).map_err(WorkerError::Wait)?;
-        }
+        self.ask_if_due().map_err(WorkerError::Wait)?;
         loop {
-            link.flush();
             let draining = link.order() == Order::Drain;
             if draining {
                 self.clear_out(link);
             }
-            if let Some(kept) = self.take_ready() {
-                return Ok(Some(Arrival::Kept(kept)));
-            }
-            // What was sent before the order is still ours to serve.
-            let patience = match &self.waits {
-                None if !draining => Patience::Wait,
-                None | Some(_) => Patience::Now,
+            let all_is_said = link.flush();
+            let kept = if self.kept_first { self.take_ready(link) } else { None };
+            let news = match kept {
+                Some(kept) => News::Arrival(Arrival::Kept(kept)),
+                None => self.take_new(link, draining, all_is_said)?,
             };
-            match link.receive(patience)? {
-                Delivery::Offer(ticket) => match link.claim(ticket, clock::monotonic()) {
-                    Some(claimed) => return Ok(Some(Arrival::Claimed(claimed))),
-                    // It was taken back.
-                    None => continue,
-                },
-                Delivery::Look => continue,
-                Delivery::Gone => return Ok(None),
-                Delivery::Nothing if draining && self.shelf.is_empty() => return Ok(None),
-                Delivery::Nothing => {}
-            }
-            if !draining && let Some(arrival) = self.accept().map_err(WorkerError::Wait)? {
+            let arrival = match news {
+                News::Arrival(arrival) => Some(arrival),
+                News::Nothing => self.take_ready(link).map(Arrival::Kept),
+                News::Look => continue,
+                News::Gone => {
+                    self.end_all(link);
+                    return Ok(None);
+                }
+            };
+            if let Some(arrival) = arrival {
+                self.kept_first = !matches!(arrival, Arrival::Kept(_));
                 return Ok(Some(arrival));
             }
-            self.wait(link).map_err(WorkerError::Wait)?;
+            if draining && all_is_said && self.shelf.is_empty() {
+                return Ok(None);
+            }
+            self.wait(link, all_is_said).map_err(WorkerError::Wait)?;
         }
+    }
+
+    fn take_new(
+        &mut self,
+        link: &mut Link,
+        draining: bool,
+        all_is_said: bool,
+    ) -> Result<News, WorkerError> {
+        // What was sent before the order to leave is still ours to serve.
+        let nothing_else = self.listeners.sockets.is_empty() && self.shelf.is_empty();
+        let patience = match nothing_else && all_is_said && !draining {
+            true => Patience::Wait,
+            false => Patience::Now,
+        };
+        Ok(match link.receive(patience)? {
+            Delivery::Offer(ticket) => match link.claim(ticket, clock::monotonic()) {
+                Some(claimed) => News::Arrival(Arrival::Claimed(claimed)),
+                // It was taken back.
+                None => News::Look,
+            },
+            Delivery::Look => News::Look,
+            Delivery::Gone => News::Gone,
+            Delivery::Nothing if draining => News::Nothing,
+            Delivery::Nothing => {
+                self.accept().map_err(WorkerError::Wait)?.map_or(News::Nothing, News::Arrival)
+            }
+        })
     }
 
     /// Keeps a connection until it has something to read. One that cannot be waited for ends.
     pub(super) fn keep(&mut self, link: &mut Link, kept: Kept) -> Result<(), Errno> {
-        let Waits { set, .. } = match &mut self.waits {
-            Some(waits) => waits,
-            waits @ None => waits.insert(Waits::new(link)?),
-        };
         let mark = self.shelf.next_mark();
-        match set.add(&kept.socket, INPUT | EpollFlags::EPOLLRDHUP, mark) {
+        match self.waits(link)?.set.add(&kept.socket, INPUT | EpollFlags::EPOLLRDHUP, mark) {
             Ok(()) => {
                 self.shelf.put(kept);
             }
@@ -139,11 +178,24 @@ impl Intake {
         Ok(())
     }
 
+    fn waits(&mut self, link: &Link) -> Result<&mut Waits, Errno> {
+        match &mut self.waits {
+            Some(waits) => Ok(waits),
+            waits @ None => Ok(waits.insert(Waits::new(link)?)),
+        }
+    }
+
     /// One that has something to read, out of the set: others have copies, and events would go on.
-    fn take_ready(&mut self) -> Option<Kept> {
-        let kept = self.shelf.take_ready()?;
-        self.forget(&kept);
-        Some(kept)
+    fn take_ready(&mut self, link: &mut Link) -> Option<Kept> {
+        while let Some((kept, ended)) = self.shelf.take_ready() {
+            self.forget(&kept);
+            // The program may remember something of one that is pinned, and is told of its end.
+            if !ended || kept.stay == Stay::Pinned || kept.has_asked() {
+                return Some(kept);
+            }
+            kept.end(link);
+        }
+        None
     }
 
     fn forget(&self, kept: &Kept) {
@@ -170,6 +222,11 @@ impl Intake {
         }
     }
 
+    /// The master is gone, and this worker goes too.
+    fn end_all(&mut self, link: &mut Link) {
+        self.shelf.take_all().for_each(|kept| kept.end(link));
+    }
+
     fn accept(&mut self) -> Result<Option<Arrival>, Errno> {
         let (Some(Waits { set, .. }), listeners) = (&self.waits, &mut self.listeners) else {
             return Ok(None);
@@ -187,24 +244,37 @@ impl Intake {
     }
 
     /// Waits for any of them, until the oldest that is kept has been idle for too long.
-    fn wait(&mut self, link: &mut Link) -> Result<(), Errno> {
-        let now = clock::monotonic();
-        let oldest = self.shelf.oldest_loose();
-        let timeout = oldest.map(|since| since.after(PARKED_AFTER).since(now));
-        if !link.nap() {
+    fn wait(&mut self, link: &mut Link, all_is_said: bool) -> Result<(), Errno> {
+        self.waits(link)?;
+        if link.spin() || !link.nap() {
             return Ok(());
         }
-        let asked = self.ask(timeout);
+        let oldest = self.shelf.oldest_loose();
+        let idle = oldest.map(|since| since.after(PARKED_AFTER).since(clock::monotonic()));
+        let unsaid = if all_is_said { None } else { Some(UNSAID_PAUSE) };
+        let asked = self.ask(idle.into_iter().chain(unsaid).min());
         link.wake();
         self.expire(link, clock::monotonic());
         asked
     }
 
+    /// However much the master has to offer, those that are kept get their turn.
+    fn ask_if_due(&mut self) -> Result<(), Errno> {
+        self.served += 1;
+        let due =
+            REQUESTS_PER_TURN <= self.served || self.asked_at.after(TURN_MAX) <= clock::monotonic();
+        if due && !self.shelf.is_empty() {
+            self.ask(Some(Span::ZERO))?;
+        }
+        Ok(())
+    }
+
     /// Asks the set who has something to read, and waits for no longer than that.
     fn ask(&mut self, timeout: Option<Span>) -> Result<(), Errno> {
-        self.served = 0;
         let Some(Waits { set, events }) = &mut self.waits else { return Ok(()) };
-        match set.wait(timeout, events) {
+        let waited = set.wait(timeout, events);
+        (self.served, self.asked_at) = (0, clock::monotonic());
+        match waited {
             Ok(()) => {}
             Err(Errno(libc::EINTR)) => return Ok(()),
             Err(errno) => return Err(errno),
@@ -212,7 +282,7 @@ impl Intake {
         for index in 0..events.count() {
             match events.at(index) {
                 (CHANNEL | LISTENER, _) => {}
-                (mark, _) => self.shelf.is_ready(mark),
+                (mark, flags) => self.shelf.is_ready(mark, flags.intersects(ENDS)),
             }
         }
         Ok(())

@@ -31,13 +31,21 @@ pub(super) enum Stay {
 /// All of them, by position.
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
-    places: Vec<Option<Kept>>,
+    places: Vec<Option<Place>>,
     /// Vacant positions.
     vacant: Vec<usize>,
     /// Those that are not pinned, by the time since when they are here.
     loose: BTreeSet<(Mono, usize)>,
-    /// Those of which an event has come.
+    /// Those of which an event has come, each once.
     ready: VecDeque<usize>,
+}
+
+#[derive(Debug)]
+struct Place {
+    kept: Kept,
+    is_ready: bool,
+    /// Its client has said its last, or left.
+    ended: bool,
 }
 
 impl Kept {
@@ -71,25 +79,36 @@ impl Shelf {
         if kept.stay == Stay::Loose {
             self.loose.insert((kept.since, at));
         }
-        self.places[at] = Some(kept);
+        self.places[at] = Some(Place { kept, is_ready: false, ended: false });
         at
     }
 
     /// Puts one that is to be taken next.
     pub(super) fn put_first(&mut self, kept: Kept) {
         let at = self.put(kept);
-        self.ready.push_front(at);
+        if self.is_news(at, false) {
+            self.ready.push_front(at);
+        }
     }
 
-    /// Something has come from the one with this mark.
-    pub(super) fn is_ready(&mut self, mark: u64) {
-        self.ready.extend(usize::try_from(mark));
+    /// Something has come from the one with this mark, perhaps not for the first time: input, or
+    /// its end.
+    pub(super) fn is_ready(&mut self, mark: u64, ended: bool) {
+        let Ok(at) = usize::try_from(mark) else { return };
+        if self.is_news(at, ended) {
+            self.ready.push_back(at);
+        }
     }
 
-    /// Takes one from which something has come.
-    pub(super) fn take_ready(&mut self) -> Option<Kept> {
+    /// Takes one from which something has come, and whether its end has.
+    pub(super) fn take_ready(&mut self) -> Option<(Kept, bool)> {
         let at = self.ready.pop_front()?;
-        self.take(at)
+        self.take(at).map(|place| (place.kept, place.ended))
+    }
+
+    /// Takes all.
+    pub(super) fn take_all(&mut self) -> impl Iterator<Item = Kept> {
+        std::mem::take(self).places.into_iter().flatten().map(|place| place.kept)
     }
 
     /// Since when the one that is not pinned and has been here longest has.
@@ -100,15 +119,25 @@ impl Shelf {
     /// Takes that one.
     pub(super) fn take_oldest_loose(&mut self) -> Option<Kept> {
         let (_, at) = *self.loose.first()?;
-        self.take(at)
+        let Place { kept, is_ready, ended: _ } = self.take(at)?;
+        if is_ready {
+            // The next one that is put here has not been heard from.
+            self.ready.retain(|ready| *ready != at);
+        }
+        Some(kept)
     }
 
-    fn take(&mut self, at: usize) -> Option<Kept> {
-        let kept = self.places.get_mut(at)?.take()?;
+    /// Notes that something has come from the one that is there. False if that was known.
+    fn is_news(&mut self, at: usize, ended: bool) -> bool {
+        let Some(Some(place)) = self.places.get_mut(at) else { return false };
+        place.ended |= ended;
+        !std::mem::replace(&mut place.is_ready, true)
+    }
+
+    fn take(&mut self, at: usize) -> Option<Place> {
+        let place = self.places.get_mut(at)?.take()?;
         self.vacant.push(at);
-        self.loose.remove(&(kept.since, at));
-        // The next one that is put here has not been heard from.
-        self.ready.retain(|ready| *ready != at);
-        Some(kept)
+        self.loose.remove(&(place.kept.since, at));
+        Some(place)
     }
 }

@@ -171,30 +171,12 @@ impl Link {
         let listeners = (0..note.listeners)
             .map(|index| take(position::LISTENERS + index))
             .collect::<Result<_, _>>()?;
-        Ok(Self {
-            channel: take(position::CHANNEL)?,
-            bell: take(position::BELL)?,
-            master,
-            own,
-            listeners,
-            note,
-            copies: Copies::default(),
-            offers: VecDeque::new(),
-            errands: VecDeque::new(),
-            unsaid: VecDeque::new(),
-            rung: None,
-            connections: 0,
-            busy_since: Mono::ZERO,
-            idle_since: Mono::ZERO,
-            spin: Spin::UNTRIED,
-            pausing: None,
-            slept: false,
-        })
+        let (channel, bell) = (take(position::CHANNEL)?, take(position::BELL)?);
+        Ok(Self::over(note, channel, bell, master, own, listeners))
     }
 
-    /// A link to a master that is part of the test.
-    #[cfg(test)]
-    pub(super) fn for_test(
+    /// A link over these, of which nothing has been used.
+    pub(super) fn over(
         note: Note,
         channel: OwnedFd,
         bell: OwnedFd,
@@ -288,6 +270,7 @@ impl Link {
         }
         let socket = self.copies.take(ticket)?;
         self.opened();
+        self.pausing = None;
         let transit_us = self.transit_us(ticket, now);
         if std::mem::take(&mut self.slept) && 0 < transit_us {
             self.spin.woke(Span::from_us(transit_us.into()), self.spins_at_most());
@@ -525,6 +508,7 @@ impl Link {
     pub fn began(&mut self, now: Mono) {
         self.own.board.busy_since_ns.store(now.as_ns().max(1), Relaxed);
         self.busy_since = now;
+        self.slept = false;
         add_one(&self.own.board.started);
     }
 

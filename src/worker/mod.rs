@@ -63,7 +63,7 @@ pub enum After {
     /// sent is left in a buffer, and nothing about it has to be remembered.
     Idle,
     /// It waits for its next request here, and nowhere else: what it needs is in this process (TLS,
-    /// a WebSocket, a transaction).
+    /// a WebSocket, a transaction). When its client leaves it comes once more, to read the end.
     Pin,
     /// It ends.
     Close,
@@ -184,6 +184,7 @@ mod tests {
 
     use super::fake_master::FakeMaster;
     use super::*;
+    use crate::limits::TOKEN_RING;
     use crate::units::{GiveBack, Ticket};
     use crate::wire::link::Sharing;
     use crate::wire::token::Say;
@@ -287,6 +288,127 @@ mod tests {
         let says = served(GiveBack::Never, script);
         assert_eq!(count(&says, |say| matches!(say, Say::Done { .. })), 2, "once for each");
         assert_eq!(count(&says, |say| matches!(say, Say::Closed(_))), 2);
+    }
+
+    /// A worker that serves by callback, and its master, under which nobody takes connections back.
+    fn worker() -> (FakeMaster, Worker) {
+        let (master, mut link) = FakeMaster::new(Sharing::None, Vec::new());
+        master.wants_back(GiveBack::Never);
+        let intake = Intake::new(&mut link).unwrap();
+        (master, Worker { link, intake })
+    }
+
+    #[test]
+    fn those_that_are_kept_do_not_keep_others_out_however_busy_they_are() {
+        let (master, mut worker) = worker();
+        // More than are served in one turn, each with more to ask than is answered here.
+        let tickets = (0..70).map(|slot| Ticket { slot, generation: 1 });
+        let busy: Vec<_> = tickets.map(|ticket| (ticket, client())).collect();
+        for (ticket, (client, copy)) in &busy {
+            (&*client).write_all(&[b'a'; 100]).unwrap();
+            master.offer(*ticket, copy);
+        }
+        let ((other, copy), ticket) = (client(), Ticket { slot: 70, generation: 1 });
+        (&other).write_all(b"z").unwrap();
+        let (mut requests, mut came_at) = (0, None);
+        let ended = worker.serve(|connection| {
+            requests += 1;
+            if requests == 300 {
+                master.offer(ticket, &copy);
+            }
+            let mut byte = [0];
+            connection.read_exact(&mut byte)?;
+            if byte == *b"z" {
+                came_at = Some(requests);
+                master.drain();
+            }
+            let over = came_at.is_some() || 2_000 < requests;
+            Ok(if over { After::Close } else { After::Idle })
+        });
+        ended.unwrap();
+        assert!(came_at.is_some_and(|at| at < 310), "offered at 300, served at {came_at:?}");
+    }
+
+    #[test]
+    fn who_leaves_answers_what_was_asked_and_nothing_more() {
+        let (master, mut worker) = worker();
+        let clients = [0, 1].map(|slot| (Ticket { slot, generation: 1 }, client()));
+        for (ticket, (client, copy)) in &clients {
+            (&*client).write_all(&ticket.slot.to_le_bytes()[..1]).unwrap();
+            master.offer(*ticket, copy);
+        }
+        let mut requests = 0;
+        let ended = worker.serve(|connection| {
+            let mut who = [0];
+            connection.read_exact(&mut who)?;
+            requests += 1;
+            if requests == 10 {
+                master.drain();
+            }
+            let leaving = 10 <= requests;
+            assert_eq!(connection.is_last(After::Idle), leaving);
+            assert!(requests < 100, "it would be kept for ever");
+            // While one is served the other asks again, if it still can.
+            let other = 1 - who[0];
+            let _gone = (&clients[usize::from(other)].1.0).write_all(&[other]);
+            Ok(After::Idle)
+        });
+        ended.unwrap();
+        assert!((10..20).contains(&requests), "{requests}");
+        assert_eq!(count(&master.heard(), |say| matches!(say, Say::Closed(_))), 2);
+    }
+
+    #[test]
+    fn who_leaves_has_said_everything_before() {
+        let (master, link) = FakeMaster::apart(Sharing::None, Vec::new());
+        master.drain();
+        std::thread::scope(|scope| {
+            let leaving = scope.spawn(|| {
+                let mut link = link();
+                let lost = Ticket { slot: 9, generation: 1 };
+                (0..=TOKEN_RING).for_each(|_| link.say(Say::Missed(lost)));
+                let intake = Intake::new(&mut link).unwrap();
+                Worker { link, intake }.next_connection().unwrap().is_none()
+            });
+            while !master.sees_nap() {
+                assert!(!leaving.is_finished(), "one word has not been said");
+                std::thread::yield_now();
+            }
+            let mut heard = 0;
+            while heard <= TOKEN_RING {
+                heard += master.heard().len();
+            }
+            assert!(leaving.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn a_client_that_leaves_between_two_requests_is_no_request() {
+        let (master, mut worker) = worker();
+        let clients = [0, 1].map(|slot| (Ticket { slot, generation: 1 }, client()));
+        for (ticket, (client, copy)) in &clients {
+            (&*client).write_all(b"a").unwrap();
+            master.offer(*ticket, copy);
+        }
+        let [(_, (first, copy)), (_, (second, other_copy))] = clients;
+        let mut gone = Some((first, copy));
+        let mut requests = 0;
+        let ended = worker.serve(|connection| {
+            requests += 1;
+            connection.read_exact(&mut [0])?;
+            match requests {
+                1 => {}
+                2 => {
+                    gone = None;
+                    (&second).write_all(b"a").unwrap();
+                }
+                _ => master.drain(),
+            }
+            Ok(After::Idle)
+        });
+        ended.unwrap();
+        assert_eq!((requests, master.board()), (3, (3, 3, 0)));
+        drop((gone, second, other_copy));
     }
 
     #[test]

@@ -338,7 +338,8 @@ impl<'a> Master<'a> {
     fn rests(&mut self, worker: usize, request: usize) {
         let connection = self.connection_of(request);
         let Place::With { ticket, served, .. } = self.places[connection] else { return };
-        let took = self.trace.requests[request].service.plus(self.costs.overhead).as_us();
+        let work = self.trace.requests[request].service;
+        let took = self.servers[worker].takes(work, self.costs.overhead).as_us();
         let took = u32::try_from(took).unwrap_or(u32::MAX);
         let last = !self.arrivals.has_successor(request);
         if self.engine.give_back() == GiveBack::Always {

@@ -106,7 +106,12 @@ impl<T: Copy + PartialEq> Server<T> {
     /// It executes the request; the time when it will be done.
     pub(super) fn run(&mut self, now: Span, request: usize, work: Span, overhead: Span) -> Span {
         self.running = Some((request, now));
-        now.plus(at_speed(work, self.speed)).plus(overhead)
+        now.plus(self.takes(work, overhead))
+    }
+
+    /// How long a request of so much work takes here.
+    pub(super) fn takes(&self, work: Span, overhead: Span) -> Span {
+        at_speed(work, self.speed).plus(overhead)
     }
 
     /// What ran has ended.
