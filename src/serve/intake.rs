@@ -144,9 +144,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         self.intake.served = 0;
         self.intake.looked_at = now;
         let claims = if self.is_quick() { CLAIMS_PER_TURN } else { 1 };
-        while self.intake.has_mail && self.intake.newcomers.len() < claims {
-            self.open_mail(now)?;
-        }
+        while self.intake.newcomers.len() < claims && self.open_mail(now)? {}
         if self.intake.newcomers.is_empty() && self.mode == Mode::Serve {
             self.open_doors(now);
         }
@@ -171,20 +169,23 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         }
     }
 
-    /// Takes up the next offer that is still ours to claim.
-    fn open_mail(&mut self, now: Mono) -> Result<(), ServeError> {
+    /// Takes up the next offer that is still ours to claim. False when there is none.
+    fn open_mail(&mut self, now: Mono) -> Result<bool, ServeError> {
+        if !self.intake.has_mail {
+            return Ok(false);
+        }
         let mut mail = self.link.receive(Patience::Now)?;
         while let Delivery::Offer(ticket) = mail {
             if let Some(claimed) = self.link.claim(ticket, now) {
                 let key = self.open(claimed.socket, Standing::claimed(ticket, now));
                 self.intake.newcomers.push(key);
-                return Ok(());
+                return Ok(true);
             }
             // It was taken back, and is another's by now.
             mail = self.link.receive(Patience::Now)?;
         }
         match mail {
-            // The order is read in every turn.
+            // The order may be newer than this turn's look at it: another turn reads it.
             Delivery::Look | Delivery::Offer(_) => {}
             Delivery::Nothing => self.intake.has_mail = false,
             Delivery::Gone => {
@@ -196,7 +197,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
                 }
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Has one connection of each listener accepted.

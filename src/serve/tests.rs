@@ -54,6 +54,7 @@ on_both_backends! {
     earlier_answers_leave_before_a_slow_request_begins
     draining_answers_what_comes_and_ends
     draining_takes_what_the_channel_holds
+    an_order_that_comes_in_the_middle_of_a_turn_is_seen
     a_dead_master_ends_the_worker_after_its_work
     a_connection_ends_for_the_client_though_the_master_has_a_copy
     what_was_taken_back_is_not_touched
@@ -489,6 +490,23 @@ fn draining_answers_what_comes_and_ends(backend: impl Backend<Fd = OwnedFd>) {
     assert_eq!(rig.read_to_end(&mut idle), "");
     rig.end();
     assert_eq!(rig.master().board(), (3, 3, 0));
+}
+
+fn an_order_that_comes_in_the_middle_of_a_turn_is_seen(backend: impl Backend<Fd = OwnedFd>) {
+    let mut rig = Rig::new(backend);
+    // The wake-up by itself, and one that is read on the way to something else: the order may be
+    // newer than the look at it with which the turn began.
+    for errand in [None, Some(Errand::Forget(Ticket { slot: 9, generation: 1 }))] {
+        rig.settle();
+        rig.master().look();
+        match errand {
+            Some(errand) => rig.master().errand(errand),
+            None => rig.until("it is woken", |rig| !rig.server.completions.is_empty()),
+        }
+        let now = rig.now();
+        rig.server.turn(now).unwrap();
+        assert_eq!(rig.server.timeout(now), Some(Span::ZERO), "it would sleep: {errand:?}");
+    }
 }
 
 fn draining_takes_what_the_channel_holds(backend: impl Backend<Fd = OwnedFd>) {

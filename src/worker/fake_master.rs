@@ -76,7 +76,7 @@ impl FakeMaster {
         let ring = Ring::to_worker(&self.page, 5, &self.theirs).unwrap();
         ring.push(errand.encode()).unwrap();
         if ring::napping(&self.theirs).is_some() {
-            self.send(Kind::Look, &[], &[] as &[OwnedFd]);
+            self.look();
         }
     }
 
@@ -98,6 +98,11 @@ impl FakeMaster {
     /// Tells the worker to leave.
     pub(crate) fn drain(&self) {
         self.page.berths[5].order.store(Order::Drain as u32, Relaxed);
+        self.look();
+    }
+
+    /// Tells the worker to look.
+    pub(crate) fn look(&self) {
         self.send(Kind::Look, &[], &[] as &[OwnedFd]);
     }
 

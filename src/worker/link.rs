@@ -44,6 +44,8 @@ pub struct Link {
     copies: Copies,
     /// Offers that have not been asked for.
     offers: VecDeque<Ticket>,
+    /// There was a wake-up among what was read for another reason.
+    told_to_look: bool,
     /// Errands that were read together and have not been run.
     errands: VecDeque<Words>,
     /// Tokens that found the ring full, in order; they go before any other.
@@ -193,6 +195,7 @@ impl Link {
             listeners,
             copies: Copies::default(),
             offers: VecDeque::new(),
+            told_to_look: false,
             errands: VecDeque::new(),
             unsaid: VecDeque::new(),
             rung: None,
@@ -247,6 +250,9 @@ impl Link {
         self.run_errands()?;
         if let Some(ticket) = self.offers.pop_front() {
             return Ok(Delivery::Offer(ticket));
+        }
+        if std::mem::take(&mut self.told_to_look) {
+            return Ok(Delivery::Look);
         }
         let letter = match patience {
             Patience::Wait if self.spin() || !self.nap() => return Ok(Delivery::Look),
@@ -411,7 +417,9 @@ impl Link {
     fn fetch(&mut self, ticket: Ticket) -> Result<(), LinkError> {
         while !self.copies.has(ticket) {
             match self.open_letter(Patience::Now)? {
-                Letter::Offers | Letter::Look => {}
+                Letter::Offers => {}
+                // What it is about may be newer than whatever was looked at before.
+                Letter::Look => self.told_to_look = true,
                 Letter::Nothing | Letter::Gone => break,
             }
         }
