@@ -148,13 +148,14 @@ impl Classes {
     /// many is kept free of them, while so much long work waits.
     pub fn measure(&mut self, now: Mono, workers: u32, waits: Span) {
         let passed = now.since(self.measured_at);
-        let come = core::mem::take(&mut self.come).min(passed.times(workers.into()));
+        let come = core::mem::take(&mut self.come);
         let sample = come.times(FULL).as_ns() / passed.as_ns().max(1);
         let weight = passed.min(LONG_LOAD_OVER);
         let (new, old) = (weight.as_ns(), LONG_LOAD_OVER.less(weight).as_ns());
         let total = u128::from(sample) * u128::from(new) + u128::from(self.load) * u128::from(old);
         let mean = total / u128::from(LONG_LOAD_OVER.as_ns());
-        self.load = u64::try_from(mean).unwrap_or(u64::MAX);
+        // However much has come at once, more than all workers it cannot keep busy.
+        self.load = u64::try_from(mean).unwrap_or(u64::MAX).min(u64::from(workers) * FULL);
         self.measured_at = now;
         let backlog = waits.times(FULL).as_ns() / LONG_LOAD_OVER.as_ns();
         let others = u64::from(workers.saturating_sub(1));
@@ -359,6 +360,23 @@ mod tests {
         assert_eq!(class_of(&classes, SLOW), Class::Long);
         (0..200).for_each(|_| classes.learn(SLOW, Span::from_us(1_000)));
         assert_eq!(class_of(&classes, SLOW), Class::Short);
+    }
+
+    #[test]
+    fn requests_much_longer_than_a_measurement_count_in_full() {
+        let mut classes = taught(Span::from_us(1_000), Span::from_s(1), 100);
+        for (every_ms, kept_free) in [(2_000, 1), (700, 0)] {
+            let (mut now, mut next) = (classes.measured_at, classes.measured_at);
+            for _ in 0..600 {
+                now = now.after(LONG_LOAD_EVERY);
+                if next <= now {
+                    classes.demand(now, Some(SLOW));
+                    next = now.after(Span::from_ms(every_ms));
+                }
+                classes.measure(now, 2, Span::ZERO);
+            }
+            assert_eq!(classes.reserved(), kept_free, "one of a second in {every_ms} ms");
+        }
     }
 
     #[test]
