@@ -52,13 +52,13 @@ pub(super) struct Strip {
 }
 
 /// Room for the names of the policies.
-const NAMES: f64 = 100.0;
+const NAMES: f64 = 128.0;
 const ROW: f64 = 23.0;
 const HEAD: f64 = 34.0;
 const FOOT: f64 = 38.0;
 /// A panel alone has its heading outside.
 const RAISED: f64 = 14.0;
-const NAME_SIGNS: usize = 14;
+const NAME_SIGNS: usize = 19;
 /// What one of several panels beside each other takes.
 const PANEL: f64 = 216.0;
 const PANELS_PER_ROW: usize = 4;
@@ -82,7 +82,7 @@ impl Ranking {
     /// All panels as one picture, beside each other. Nothing without panels.
     pub(super) fn draw_together(&self) -> Option<Picture> {
         let columns = self.panels.len().min(PANELS_PER_ROW);
-        let width = NAMES + PANEL * columns as f64;
+        let width = (NAMES + PANEL * columns as f64).max(WIDTH);
         let mut canvas = Canvas::default();
         let mut top = 0.0;
         for beside in self.panels.chunks(PANELS_PER_ROW) {

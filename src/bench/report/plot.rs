@@ -54,7 +54,7 @@ const HEIGHT: f64 = 206.0;
 const BELOW: f64 = 40.0;
 /// Room that a line of text takes.
 const LINE: f64 = 15.0;
-const LABEL_SIGNS: usize = 14;
+const LABEL_SIGNS: usize = 19;
 
 impl Plot {
     /// Nothing if there is not one place to draw.
