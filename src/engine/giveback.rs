@@ -304,6 +304,17 @@ mod tests {
     }
 
     #[test]
+    fn of_workers_that_serve_many_at_once_nothing_is_reckoned() {
+        for (concurrency, wanted) in [(1, GiveBack::Always), (2, GiveBack::WhenLeaving)] {
+            let mut pair = Pair::serving(JBSQ, concurrency);
+            pair.arrives(0);
+            pair.arrives(1);
+            let told = HalfBusy { done: Work::default() }.with(&mut pair, Span::from_ms(9));
+            assert_eq!(told, wanted);
+        }
+    }
+
+    #[test]
     fn who_finds_nobody_busy_does_not_wait() {
         let mut pair = pair(Dispatch::Auto);
         pair.arrives(0);

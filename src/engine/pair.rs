@@ -37,6 +37,12 @@ impl Pair {
         Self::started(Setup { policy, classes: true, ..Self::SETUP })
     }
 
+    /// Two workers that serve so many requests at once, under `auto`.
+    pub(super) fn serving(policy: Policy, concurrency: u32) -> Self {
+        let dispatch = Dispatch::Auto;
+        Self::of(Setup { policy, dispatch, ..Self::SETUP }, concurrency)
+    }
+
     const SETUP: Setup = Setup {
         policy: Policy::RoundRobin,
         weights: Vec::new(),
@@ -51,6 +57,10 @@ impl Pair {
     };
 
     fn started(setup: Setup) -> Self {
+        Self::of(setup, 1)
+    }
+
+    fn of(setup: Setup, concurrency: u32) -> Self {
         let setup = Setup { weights: vec![1, 1], ..setup };
         let (offers, recalls, others) = (Vec::new(), Vec::new(), Vec::new());
         let now = Mono::from_ns(1);
@@ -64,7 +74,7 @@ impl Pair {
             }
         }
         for worker in pair.workers.clone() {
-            let terms = Terms { concurrency: 1, connections_max: 9 };
+            let terms = Terms { concurrency, connections_max: 9 };
             pair.step(Input::Hello { worker, terms });
         }
         pair

@@ -1,4 +1,4 @@
-//! One connection in a blocking worker's hands: read it, write it, give it back or drop it.
+//! One connection in a blocking worker's hands: to read, write, give back, keep or drop.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -102,14 +102,7 @@ impl<'worker> Connection<'worker> {
     /// under which workers accept for themselves): then serve on, or drop it.
     pub fn idle(self) -> Option<Self> {
         // A blocking worker that kept it would serve nobody else, whatever `auto` thinks best.
-        let leaves = self.link.gives_back(true);
-        match self.origin {
-            Origin::Master(ticket) if leaves => {
-                self.give_back(ticket);
-                None
-            }
-            Origin::Master(_) | Origin::Listener => Some(self),
-        }
+        self.give_back(true)
     }
 
     /// Whether this answer has to be the connection's last, although `after` is what shall become
@@ -125,20 +118,14 @@ impl<'worker> Connection<'worker> {
 
     /// Gives the connection back if that is wanted; else it is to be kept.
     pub(super) fn rest(self) -> Option<Kept> {
-        let leaves = self.link.gives_back(self.is_leaving());
-        match self.origin {
-            Origin::Master(ticket) if leaves => {
-                self.give_back(ticket);
-                None
-            }
-            // Who has asked already gets its answer. Others would ask for ever.
-            Origin::Master(_) | Origin::Listener
-                if self.is_leaving() && !socket::has_input(self.as_fd()) =>
-            {
-                None
-            }
-            Origin::Master(_) | Origin::Listener => self.keep(Stay::Loose),
+        // Read once: an order that comes in between is for the next look.
+        let leaving = self.is_leaving();
+        let stays = self.give_back(leaving)?;
+        // Who has asked already gets its answer. Others would ask for ever.
+        if leaving && !socket::has_input(stays.as_fd()) {
+            return None;
         }
+        stays.keep(Stay::Loose)
     }
 
     fn is_leaving(&self) -> bool {
@@ -160,13 +147,19 @@ impl<'worker> Connection<'worker> {
         Some(Kept { socket: stream.into(), origin, listener, stay, since })
     }
 
-    fn give_back(mut self, ticket: Ticket) {
-        let Some(stream) = self.stream.take() else { return };
+    /// Gives the connection back, or returns it where nobody takes it.
+    fn give_back(mut self, leaving: bool) -> Option<Self> {
+        let Origin::Master(ticket) = self.origin else { return Some(self) };
+        if !self.link.gives_back(leaving) {
+            return Some(self);
+        }
+        let stream = self.stream.take()?;
         let service_us = match (self.end_request(), self.credit) {
             (service_us, Credit::Holds) => service_us,
             (_, Credit::Free) => 0,
         };
         self.link.give_back(ticket, stream.into(), service_us);
+        None
     }
 
     /// The request is answered. Returns how long it took, in microseconds: 1 at least.
