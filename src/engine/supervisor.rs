@@ -415,8 +415,11 @@ impl Engine {
             let due = seat.not_before.is_none_or(|at| at <= now);
             if self.refills() && seat.wanted && seat.holder.is_none() && due {
                 self.seats[index].not_before = None;
-                let generation = self.generation;
-                self.seats[index].holder = self.spawn(now, Self::seat_id(index), generation, out);
+                // One that is being rolled out takes the seat, or leaves it to be filled.
+                if seat.successor.is_none() {
+                    let (seat, generation) = (Self::seat_id(index), self.generation);
+                    self.seats[index].holder = self.spawn(now, seat, generation, out);
+                }
             } else if !self.refills() || !seat.wanted || seat.holder.is_some() {
                 // A successor has taken the seat meanwhile: there is nothing to wait for.
                 self.seats[index].not_before = None;
@@ -491,12 +494,11 @@ impl Engine {
         }
     }
 
+    /// Whether a seat waits for its worker of this generation. An empty one does, too: a rollout in
+    /// which nothing could be started has not been done.
     fn is_outdated(&self, seat: &Seat, generation: Generation) -> bool {
-        seat.wanted
-            && seat
-                .holder
-                .and_then(|holder| self.worker(holder))
-                .is_some_and(|holder| holder.generation < generation)
+        let holder = seat.holder.and_then(|holder| self.worker(holder));
+        seat.wanted && holder.is_none_or(|holder| holder.generation < generation)
     }
 
     fn rollout_failed_once(&mut self, now: Mono, out: &mut Actions) {
@@ -610,5 +612,77 @@ impl Engine {
             out.emit(Event::Strength { have, want });
         }
         self.measure_depth();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::input::Input;
+    use super::super::pair::Pair;
+    use super::super::policy::Policy;
+    use super::*;
+
+    fn pair() -> Pair {
+        Pair::new(Policy::RoundRobin)
+    }
+
+    fn dies(pair: &mut Pair, worker: WorkerId) {
+        pair.step(Input::Exited { worker, exit: Exit::Failed });
+    }
+
+    /// The processes that were started since this was asked last, in order.
+    fn started(pair: &mut Pair) -> Vec<(WorkerId, Generation)> {
+        let spawn = |action| match action {
+            Action::Spawn { worker, generation, .. } => Some((worker, generation)),
+            _ => None,
+        };
+        pair.others.drain(..).filter_map(spawn).collect()
+    }
+
+    fn told(pair: &Pair, event: Event) -> bool {
+        pair.others.contains(&Action::Emit(event))
+    }
+
+    #[test]
+    fn a_rollout_in_which_nothing_starts_is_given_up_and_not_done() {
+        let mut pair = pair();
+        let mut living = pair.workers.clone();
+        while let Some(worker) = living.pop() {
+            dies(&mut pair, worker);
+            living.extend(started(&mut pair).into_iter().map(|(worker, _)| worker));
+        }
+        assert_eq!(pair.engine.workers().count(), 0, "all seats wait out their back-off");
+        let (mut done, mut given_up) = (false, false);
+        pair.step(Input::Command(Command::Rollout));
+        for _ in 0..50 {
+            done |= told(&pair, Event::RolloutDone(Generation(2)));
+            given_up |= told(&pair, Event::RolloutAborted(Generation(2)));
+            for (worker, _) in started(&mut pair) {
+                dies(&mut pair, worker);
+            }
+            pair.later(Span::from_ms(100));
+        }
+        assert_eq!((done, given_up), (false, true));
+    }
+
+    #[test]
+    fn an_empty_seat_is_filled_by_the_rollout_at_once_and_once() {
+        let mut pair = pair();
+        let mut last = pair.workers[0];
+        for _ in 0..4 {
+            dies(&mut pair, last);
+            pair.later(Span::from_s(1));
+            last = started(&mut pair)[0].0;
+        }
+        dies(&mut pair, last);
+        assert_eq!(started(&mut pair), [], "its back-off has only begun");
+        pair.step(Input::Command(Command::Rollout));
+        let [(successor, generation)] = started(&mut pair)[..] else { panic!("one starts") };
+        assert_eq!(generation, Generation(2));
+        pair.later(Span::from_s(8));
+        assert_eq!(started(&mut pair), [], "the successor has the seat, once it is ready");
+        let terms = Terms { concurrency: 1, connections_max: 9 };
+        pair.step(Input::Hello { worker: successor, terms });
+        assert_eq!(pair.engine.strength(), (2, 2));
     }
 }

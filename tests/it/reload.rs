@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use crate::client::Client;
 use crate::crowd::{self, Manner};
 use crate::house::{House, Plan, example};
+use crate::process;
 use crate::wait::nap;
 
 const RELOADS: u32 = 3;
@@ -25,6 +26,7 @@ on_both! {
     reloads_under_reuseport_lose_nothing
     reloads_during_a_reload_become_one
     what_no_longer_starts_changes_nothing
+    a_reload_in_which_nobody_lives_and_nobody_starts_is_not_done
     a_request_that_runs_is_finished_by_the_old_worker
 }
 
@@ -113,6 +115,29 @@ fn what_no_longer_starts_changes_nothing(backend: &str) {
     house.wait_for_status("the new generation serves", |status| 1 < status.generation);
     assert!(pids(&house.wait_until_whole()).is_disjoint(&before));
     answers(&house);
+}
+
+fn a_reload_in_which_nobody_lives_and_nobody_starts_is_not_done(backend: &str) {
+    let plan = Plan::on(backend);
+    let broken = plan.dir().join("broken");
+    let program = "[ -e \"$0\" ] && exit 9; exec \"$1\" serve-worker";
+    let program = ["sh", "-c", program, broken.to_str().unwrap(), dispatchd()];
+    let house = plan.program(program).start();
+    fs::write(&broken, "").unwrap();
+    for worker in house.status().workers {
+        process::signal(worker.pid, Signal::SIGKILL);
+    }
+    // From the third death in a row on there is time between two attempts.
+    house.wait_for_status("all seats wait for their next attempt", |status| {
+        status.workers.iter().all(|worker| 4 <= worker.restarts && worker.state == "vacant")
+    });
+    house.signal(Signal::SIGHUP);
+    house.wait_for_log("rolling replacement given up");
+    assert_eq!(house.times_logged("rolling replacement done"), 0);
+    fs::remove_file(&broken).unwrap();
+    house.signal(Signal::SIGHUP);
+    house.wait_for_log("rolling replacement done");
+    assert_eq!(house.wait_until_whole().have, 2);
 }
 
 fn a_request_that_runs_is_finished_by_the_old_worker(backend: &str) {
