@@ -118,6 +118,17 @@ pub const VIOLATIONS_MAX: u32 = 8;
 pub const SILENT_AFTER: Span = Span::from_s(60);
 /// Pause in accepting after EMFILE, ENFILE, ENOBUFS or ENOMEM.
 pub const ACCEPT_PAUSE: Span = Span::from_ms(100);
+/// Pause before a watch that failed is tried again, and before it is asked again how a process
+/// ended that could not be reaped.
+pub const WATCH_PAUSE: Span = Span::from_ms(50);
+/// Failed watches that are tried again in one turn.
+pub const RETRIES_PER_TURN: usize = 256;
+/// A process that has ended, and that a debugger keeps from being reaped for so long, is replaced
+/// without knowing how it ended.
+pub const REAP_GRACE: Span = Span::from_ms(200);
+/// Changes of children that are taken in in one turn: whoever makes orphans does not hold up the
+/// rest.
+pub const CHILDREN_PER_TURN: usize = 1_024;
 /// Time for the kernel to let go of all operations at the end, before their memory is leaked.
 pub const QUIESCE_MAX: Span = Span::from_s(1);
 /// A want (of room, descriptors or memory) that was not felt for so long is over.

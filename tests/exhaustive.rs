@@ -306,6 +306,7 @@ impl Shell {
         let mut inputs = vec![
             Input::Tick,
             Input::AcceptExhausted,
+            Input::WatchFailed,
             Input::Command(Command::Rollout),
             Input::Command(Command::Shrink),
             Input::Command(Command::Stop),

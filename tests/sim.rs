@@ -12,18 +12,21 @@ use dispatchd::sim::{Options, PARKED, Report, Sabotage, run, run_crowd};
 const PLAIN: Options = Options { trace: false, sabotage: None, restores: true };
 
 /// What a sweep of worlds must have met, or it proves less than it says.
-const MET: [&str; 27] = [
+const MET: [&str; 30] = [
     "calms down",
     "cannot be started at seat",
     "dies with its worker",
     "dies",
     "fails to accept",
+    "fails to watch",
     "gets signal",
     "hangs up",
     "has had its service",
     "holds a long request",
     "is closed at the end",
     "is continued",
+    "is held by a tracer for us",
+    "is let go of by its tracer",
     "is let go: it said nothing",
     "is rejected: too many wait",
     "is stopped",

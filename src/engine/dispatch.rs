@@ -40,6 +40,12 @@ impl Engine {
         self.accept_paused_until = Some(now.after(ACCEPT_PAUSE));
     }
 
+    pub(super) fn watch_failed(&mut self, now: Mono, out: &mut Actions) {
+        if self.watches_fail.is_felt(now) {
+            out.emit(Event::WatchesFail);
+        }
+    }
+
     pub(super) fn readable(
         &mut self,
         now: Mono,
@@ -244,6 +250,9 @@ impl Engine {
         }
         if self.offers_fail.is_over(now) {
             out.emit(Event::OffersResumed);
+        }
+        if self.watches_fail.is_over(now) {
+            out.emit(Event::WatchesResumed);
         }
         self.expire_silent(now, out);
         self.expire_parked(now, out);

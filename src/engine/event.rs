@@ -85,6 +85,10 @@ pub enum Event {
     AcceptPaused,
     /// Accepting goes on.
     AcceptResumed,
+    /// The kernel refuses waits: what happens is noticed late.
+    WatchesFail,
+    /// It refuses none any more.
+    WatchesResumed,
     /// Handing over stops: too many descriptors are on their way in this user's name.
     OffersPaused,
     /// Handing over goes on.

@@ -28,6 +28,8 @@ pub enum Input {
     },
     /// A watched connection ended without a byte.
     HungUp(Ticket),
+    /// The kernel refused a wait, for want of memory or of places; it is tried again by itself.
+    WatchFailed,
     /// An offer could not be sent; the shell has the descriptor back.
     Refused {
         /// The connection.

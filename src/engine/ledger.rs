@@ -276,6 +276,11 @@ impl Ledger {
         matches!(self.place(ticket), Some(Place::Delivered { .. }))
     }
 
+    /// Whether the master waits for the connection's client.
+    pub fn is_waited_for(&self, ticket: Ticket) -> bool {
+        matches!(self.place(ticket), Some(Place::Watched { .. } | Place::Parked { .. }))
+    }
+
     /// Whether an offer of the connection to this worker is being taken back.
     pub fn is_recalled_from(&self, ticket: Ticket, worker: WorkerId) -> bool {
         match self.place(ticket) {

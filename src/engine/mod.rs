@@ -102,9 +102,11 @@ pub struct Engine {
     rng: Rng,
     accept_paused_until: Option<Mono>,
     offers_paused_until: Option<Mono>,
-    /// What the log knows of accepts that fail, of offers that do, and of a full hold queue.
+    /// What the log knows of accepts that fail, of offers and waits that do, and of a full hold
+    /// queue.
     accepts_fail: Want,
     offers_fail: Want,
+    watches_fail: Want,
     hold_full: Want,
     strength: (u16, u16),
     /// Whether all wanted workers have ever been ready together.
@@ -180,6 +182,7 @@ impl Engine {
             offers_paused_until: None,
             accepts_fail: Want::default(),
             offers_fail: Want::default(),
+            watches_fail: Want::default(),
             hold_full: Want::default(),
             strength: (0, 0),
             was_whole: false,
@@ -199,6 +202,7 @@ impl Engine {
             Input::ListenersClosed => self.listeners_closed(),
             Input::Readable { ticket, route } => self.readable(now, ticket, route, out),
             Input::HungUp(ticket) => self.hung_up(ticket, out),
+            Input::WatchFailed => self.watch_failed(now, out),
             Input::Refused { ticket, why } => self.refused(now, ticket, why, out),
             Input::Recalled(ticket) => self.recalled(now, ticket, out),
             Input::TooLate(ticket) => self.too_late(now, ticket, out),
@@ -247,6 +251,7 @@ impl Engine {
             // Descriptors that are all in use stay so until something happens.
             self.accepts_fail.deadline().filter(|_| !self.is_full()),
             self.offers_fail.deadline(),
+            self.watches_fail.deadline(),
             // So does a queue that is full.
             self.hold_full.deadline().filter(|_| !self.is_hold_full()),
             self.phase.deadline(),

@@ -617,6 +617,8 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::super::input::Input;
     use super::super::pair::Pair;
     use super::super::policy::Policy;
@@ -632,11 +634,13 @@ mod tests {
 
     /// The processes that were started since this was asked last, in order.
     fn started(pair: &mut Pair) -> Vec<(WorkerId, Generation)> {
-        let spawn = |action| match action {
-            Action::Spawn { worker, generation, .. } => Some((worker, generation)),
-            _ => None,
-        };
-        pair.others.drain(..).filter_map(spawn).collect()
+        let mut started = Vec::new();
+        for action in pair.others.drain(..) {
+            if let Action::Spawn { worker, generation, .. } = action {
+                started.push((worker, generation));
+            }
+        }
+        started
     }
 
     fn told(pair: &Pair, event: Event) -> bool {

@@ -224,6 +224,27 @@ pub struct Completion<F> {
     pub outcome: Outcome<F>,
 }
 
+impl<F> Completion<F> {
+    /// Whether what was waited for has come.
+    pub const fn has_succeeded(&self) -> bool {
+        match &self.outcome {
+            Outcome::Accepted(Ok(_))
+            | Outcome::Readable(_, Ok(_))
+            | Outcome::Rang(Ok(()))
+            | Outcome::HandedOff(_, Ok(()))
+            | Outcome::Received(_, Ok(_))
+            | Outcome::Sent(_, Ok(_))
+            | Outcome::Closed => true,
+            Outcome::Accepted(Err(_))
+            | Outcome::Readable(_, Err(_))
+            | Outcome::Rang(Err(_))
+            | Outcome::HandedOff(_, Err(_))
+            | Outcome::Received(_, Err(_))
+            | Outcome::Sent(_, Err(_)) => false,
+        }
+    }
+}
+
 /// The result of each kind of operation. A cancelled one answers `Errno(ECANCELED)`.
 #[derive(Debug)]
 pub enum Outcome<F> {

@@ -23,8 +23,10 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     pub(super) fn expire(&mut self, ticket: Ticket) {
-        if let Some(token) = self.tickets.watch_of(ticket) {
-            self.backend.expire(token);
+        match self.tickets.watch_of(ticket) {
+            Some(token) => self.backend.expire(token),
+            // Its watch has failed, and nothing will be heard of it.
+            None => self.ensuing.push(Input::HungUp(ticket)),
         }
     }
 

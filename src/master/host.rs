@@ -4,11 +4,11 @@
 use super::Opened;
 use crate::engine::Engine;
 use crate::engine::event::Event;
-use crate::engine::input::{Load, Terms};
+use crate::engine::input::{Exit, Load, Terms};
 pub use crate::shm::claim::Settled;
 pub use crate::shm::layout::{Doze, Order};
 pub use crate::shm::ring::{Full, Overrun, Words};
-pub use crate::sys::pidfd::{Change, Signal};
+pub use crate::sys::pidfd::Signal;
 pub use crate::sys::signal::Notice;
 use crate::units::{Generation, GiveBack, ListenerId, Mono, Route, SeatId, Span, Ticket, WorkerId};
 
@@ -29,11 +29,10 @@ pub trait Host {
     /// Sends a signal; a process that is gone already is no error.
     fn signal(&mut self, worker: WorkerId, signal: Signal);
 
-    /// Takes the ending of a process that has ended, and its last words; false while it lives.
-    fn reap(&mut self, worker: WorkerId) -> Reaped;
-
-    /// What has happened to a living process since this was asked last, one thing at a time.
-    fn change(&mut self, worker: WorkerId) -> Option<Change>;
+    /// What has happened to a child since this was asked last, one thing at a time; `None` when
+    /// nothing is new. A worker that has ended may be told of later than it has: while a debugger
+    /// holds it, nobody else learns how it ended.
+    fn child(&mut self) -> Option<Child>;
 
     /// Takes in what a worker has written; false when it has closed its output.
     fn read_output(&mut self, worker: WorkerId) -> bool;
@@ -142,15 +141,24 @@ pub struct Hired<F> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SpawnFailed;
 
-/// What became of a process that was said to have ended.
+/// A child of which there is something new.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Reaped {
-    /// It lives.
-    Alive,
-    /// It left with exit code 0.
-    Clean,
-    /// Anything else.
-    Failed,
+pub enum Child {
+    /// A worker.
+    Worker(WorkerId, Change),
+    /// One that nobody waits for: an orphan, or a worker that was given up. It is reaped.
+    Stranger,
+}
+
+/// What has happened to a worker's process.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// SIGSTOP and its like: it does nothing until continued.
+    Stopped,
+    /// SIGCONT.
+    Continued,
+    /// It has ended, and is reaped.
+    Ended(Exit),
 }
 
 /// What happened to a connection, for its card.

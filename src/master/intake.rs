@@ -2,13 +2,13 @@
 //! workers say, then the operator, and arrivals last: capacity is freed before it is spent.
 
 use super::Master;
-use super::host::{CardNote, ControlStep, Host, Reaped};
+use super::host::{CardNote, ControlStep, Host};
 use super::tags::Purpose;
-use crate::engine::input::{Begins, Command, Exit, Input, Refusal, Word};
+use super::watches::Failed;
+use crate::engine::input::{Begins, Command, Input, Refusal, Word};
 use crate::engine::ledger::Place;
 use crate::io::{self, Backend, Completion, Op, Outcome, Parcel, Ready};
-use crate::limits::{ACCEPT_PAUSE, TOKENS_PER_TURN};
-use crate::sys::pidfd::Change;
+use crate::limits::TOKENS_PER_TURN;
 use crate::sys::signal::Notice;
 use crate::units::{Errno, ListenerId, Ticket, WorkerId};
 use crate::wire::parcel::tickets;
@@ -35,10 +35,11 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         let mut ended = Vec::new();
         for completion in self.completions.drain(..) {
             match Purpose::of(completion.tag) {
-                Purpose::Process(worker) => ended.push(worker),
+                Purpose::Process(worker) if completion.has_succeeded() => ended.push(worker),
                 Purpose::Parcel(_) => sorted.handoffs.push(completion),
                 Purpose::Accept(_) | Purpose::Watch(_) => sorted.arrivals.push(completion),
-                Purpose::Output(_)
+                Purpose::Process(_)
+                | Purpose::Output(_)
                 | Purpose::Bell
                 | Purpose::Signals
                 | Purpose::ControlAccept
@@ -75,28 +76,18 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             (Purpose::Parcel(worker), Outcome::HandedOff(parcel, result)) => {
                 self.handed_off(worker, parcel, result);
             }
-            (Purpose::Output(worker), Outcome::Readable(fd, _)) => self.output(worker, fd),
-            (Purpose::Bell, Outcome::Rang(_)) | (Purpose::Close, Outcome::Closed) => {}
-            (Purpose::Signals, Outcome::Readable(fd, _)) => self.signalled(fd),
-            (Purpose::ControlAccept, Outcome::Accepted(result)) => self.control_accepted(result),
-            (Purpose::ControlClient(index), Outcome::Readable(fd, result)) => {
-                self.control_spoke(index, fd, result);
+            (purpose, Outcome::Readable(fd, Err(_))) => {
+                self.wait_failed(Failed::Watch(purpose, fd));
             }
+            (Purpose::Output(worker), Outcome::Readable(fd, Ok(_))) => self.output(worker, fd),
+            (Purpose::Signals, Outcome::Readable(fd, Ok(_))) => self.signalled(fd),
+            (Purpose::ControlClient(index), Outcome::Readable(fd, Ok(_))) => {
+                self.control_spoke(index, fd);
+            }
+            (Purpose::Bell, Outcome::Rang(Err(_))) => self.wait_failed(Failed::Bell),
+            (Purpose::Bell, Outcome::Rang(Ok(()))) | (Purpose::Close, Outcome::Closed) => {}
+            (Purpose::ControlAccept, Outcome::Accepted(result)) => self.control_accepted(result),
             (purpose, outcome) => unreachable!("{purpose:?} cannot end as {outcome:?}"),
-        }
-    }
-
-    /// A dead worker's last tokens are read before it is buried.
-    fn take_in_deaths(&mut self, ended: &[WorkerId]) {
-        for worker in ended.iter().copied() {
-            let exit = match self.host.reap(worker) {
-                Reaped::Alive => continue,
-                Reaped::Clean => Exit::Clean,
-                Reaped::Failed => Exit::Failed,
-            };
-            self.host.read_output(worker);
-            self.words_of(worker);
-            self.step(Input::Exited { worker, exit });
         }
     }
 
@@ -108,7 +99,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
     }
 
-    fn words_of(&mut self, worker: WorkerId) {
+    pub(super) fn words_of(&mut self, worker: WorkerId) {
         let mut words = std::mem::take(&mut self.words);
         if self.host.tokens(worker, TOKENS_PER_TURN, &mut words).is_err() {
             self.step(Input::Violation(worker));
@@ -196,8 +187,10 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
                 self.host.card(ticket, CardNote::Readable(self.now));
                 self.step(Input::Readable { ticket, route });
             }
-            Ok(_) => self.step(Input::HungUp(ticket)),
-            Err(errno) => self.step(watch_failed(ticket, errno)),
+            Err(errno) if !is_end(errno) && self.engine.ledger().is_waited_for(ticket) => {
+                self.wait_failed(Failed::Connection(ticket));
+            }
+            Ok(_) | Err(_) => self.step(Input::HungUp(ticket)),
         }
     }
 
@@ -241,14 +234,19 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         put.ok()
     }
 
-    fn output(&mut self, worker: WorkerId, fd: B::Fd) {
+    pub(super) fn output(&mut self, worker: WorkerId, fd: B::Fd) {
         let open = self.host.read_output(worker);
         let Some(hand) = self.crew.hand(worker) else { return };
         hand.output =
             open.then(|| self.backend.submit(Op::Readable { fd }, Purpose::Output(worker).tag()));
     }
 
-    fn signalled(&mut self, fd: B::Fd) {
+    /// Listens to the workers' bell.
+    pub(super) fn listen_to_bell(&mut self) {
+        self.backend.submit(Op::Ring { bell: self.bell }, Purpose::Bell.tag());
+    }
+
+    pub(super) fn signalled(&mut self, fd: B::Fd) {
         while let Some(notice) = self.host.notice() {
             let command = match notice {
                 Notice::Terminate => Command::Stop,
@@ -260,38 +258,26 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
                 Notice::OneMore => Command::Grow,
                 Notice::OneLess => Command::Shrink,
                 Notice::Children => {
-                    self.take_in_changes();
+                    self.take_in_children();
                     continue;
                 }
             };
             self.step(Input::Command(command));
         }
-        self.backend.submit(Op::Readable { fd }, Purpose::Signals.tag());
-    }
-
-    /// One SIGCHLD can stand for many: every worker is asked.
-    fn take_in_changes(&mut self) {
-        for berth in 0..self.crew.berths() {
-            let Some(worker) = self.crew.name(berth) else { continue };
-            while let Some(change) = self.host.change(worker) {
-                self.step(match change {
-                    Change::Stopped => Input::Stopped(worker),
-                    Change::Continued => Input::Continued(worker),
-                });
-            }
-        }
+        self.watch_for(Purpose::Signals, fd);
     }
 
     fn control_accepted(&mut self, result: Result<B::Fd, Errno>) {
         let Ok(fd) = result else {
-            // Descriptors or memory are short, and whoever asks is still there: another attempt at
-            // once would fail as this one did, and the next one too.
-            self.control_again_at = Some(self.now.after(ACCEPT_PAUSE));
-            return;
+            // Descriptors or memory are short, and whoever asks is still there.
+            return self.wait_failed(Failed::ControlAccept);
         };
         self.listen_for_control();
         match self.control_clients.iter().position(Option::is_none) {
-            Some(index) => self.listen_to(index, fd),
+            Some(index) => {
+                let index = u32::try_from(index).expect("control clients are limited");
+                self.listen_to(index, fd);
+            }
             // A full house: whoever has been silent is let go, the newcomer may try again.
             None => {
                 for token in self.control_clients.iter().flatten() {
@@ -303,24 +289,21 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     /// Waits for the next who wants to know something.
     pub(super) fn listen_for_control(&mut self) {
-        self.control_again_at = None;
         if let Some(listener) = self.control {
             self.backend.submit(Op::Accept { listener }, Purpose::ControlAccept.tag());
         }
     }
 
-    fn control_spoke(&mut self, index: u32, fd: B::Fd, result: Result<Ready, Errno>) {
-        let index = index as usize;
-        self.control_clients[index] = None;
-        if result.is_ok() && self.host.control(&fd, &self.engine) == ControlStep::Again {
+    fn control_spoke(&mut self, index: u32, fd: B::Fd) {
+        self.control_clients[index as usize] = None;
+        if self.host.control(&fd, &self.engine) == ControlStep::Again {
             self.listen_to(index, fd);
         }
     }
 
-    fn listen_to(&mut self, index: usize, fd: B::Fd) {
-        let position = u32::try_from(index).expect("control clients are limited");
-        let tag = Purpose::ControlClient(position).tag();
-        self.control_clients[index] = Some(self.backend.submit(Op::Readable { fd }, tag));
+    pub(super) fn listen_to(&mut self, index: u32, fd: B::Fd) {
+        let token = self.watch_for(Purpose::ControlClient(index), fd);
+        self.control_clients[index as usize] = Some(token);
     }
 }
 
@@ -332,29 +315,8 @@ const fn refusal(errno: Errno) -> Refusal {
     }
 }
 
-/// What a watch that ended without a byte means. Where the kernel had no room for it (ENOSPC is
-/// the user's limit of watches in epoll sets), the client may be well: a worker waits for it
-/// instead, at the price of a credit.
-const fn watch_failed(ticket: Ticket, errno: Errno) -> Input {
-    match errno.0 {
-        libc::ENOMEM | libc::ENOSPC => Input::Readable { ticket, route: None },
-        _ => Input::HungUp(ticket),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_client_that_the_kernel_cannot_watch_is_no_lost_client() {
-        let ticket = Ticket { slot: 3, generation: 1 };
-        for errno in [libc::ENOMEM, libc::ENOSPC] {
-            let readable = Input::Readable { ticket, route: None };
-            assert_eq!(watch_failed(ticket, Errno(errno)), readable);
-        }
-        for errno in [libc::ECONNRESET, libc::ECANCELED, libc::EPIPE] {
-            assert_eq!(watch_failed(ticket, Errno(errno)), Input::HungUp(ticket));
-        }
-    }
+/// Whether a watch on a connection failed since the connection has: any other error is the kernel's
+/// own (ENOSPC is the user's limit of watches in epoll sets), and the client may be well.
+const fn is_end(errno: Errno) -> bool {
+    matches!(errno.0, libc::ECONNRESET | libc::EPIPE | libc::ENOTCONN | libc::ETIMEDOUT)
 }

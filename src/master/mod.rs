@@ -18,6 +18,7 @@ mod status;
 mod tags;
 pub mod telemetry;
 mod tickets;
+mod watches;
 mod world;
 
 use std::io;
@@ -30,6 +31,7 @@ use self::listeners::Listeners;
 pub use self::listeners::Opened;
 use self::tags::Purpose;
 use self::tickets::Tickets;
+use self::watches::Retries;
 use crate::engine::action::{Action, Actions, Outcome};
 use crate::engine::input::Input;
 use crate::engine::{Engine, Setup};
@@ -50,8 +52,8 @@ pub struct Master<B: Backend, H: Host<Fd = B::Fd>> {
     listeners: Listeners<B::Fd>,
     control: Option<Source>,
     control_clients: Vec<Option<Token>>,
-    /// When the control socket is tried again, after a client could not be accepted.
-    control_again_at: Option<Mono>,
+    bell: Source,
+    retries: Retries<B::Fd>,
     now: Mono,
     actions: Actions,
     completions: Vec<Completion<B::Fd>>,
@@ -100,7 +102,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             listeners,
             control,
             control_clients: vec![None; CONTROL_CLIENTS_MAX],
-            control_again_at: None,
+            bell,
+            retries: Retries::NONE,
             now,
             actions: Actions::new(),
             completions: Vec::new(),
@@ -144,9 +147,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         self.host.doze(Doze::Awake);
         self.now = self.host.now();
         self.take_in();
-        if self.control_again_at.is_some_and(|at| at <= self.now) {
-            self.listen_for_control();
-        }
+        self.retry();
         self.step(Input::Tick);
         self.carry_out();
         self.arm_accepts();
@@ -189,7 +190,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         if (awaits || self.engine.lends()) && self.host.has_tokens() {
             return Some(Span::ZERO);
         }
-        let deadlines = [self.engine.deadline(), self.control_again_at].into_iter().flatten();
+        let deadlines = [self.engine.deadline(), self.retries.deadline()].into_iter().flatten();
         let until_deadline = deadlines.min().map(|deadline| deadline.since(self.now));
         [until_deadline, at_most, self.flush_again].into_iter().flatten().min()
     }

@@ -59,6 +59,11 @@ pub(super) fn not_started(seat: SeatId, reason: &str) {
     tracing::error!(worker = seat.0, "cannot start worker: {reason}");
 }
 
+/// The end of a worker that was replaced before.
+pub(super) fn stray_ended(seat: SeatId, pid: u32, ending: &str) {
+    tracing::info!(worker = seat.0, pid, "a worker that was given up has ended: {ending}");
+}
+
 /// One event; `ending` says how a worker that is gone ended, where that is known.
 pub(super) fn event(event: Event, pid: Option<u32>, ending: Option<&str>) {
     match event {
@@ -97,6 +102,11 @@ pub(super) fn event(event: Event, pid: Option<u32>, ending: Option<&str>) {
                  (raise `ulimit -n`)"
             );
         }
+        Event::WatchesFail => tracing::warn!(
+            "the kernel refuses to watch descriptors (too little memory, or \
+             fs.epoll.max_user_watches is too low): some are looked at late"
+        ),
+        Event::WatchesResumed => tracing::info!("the kernel watches all descriptors again"),
         Event::OffersResumed => tracing::info!("handing over again"),
         Event::RolloutStarted(generation) => {
             tracing::info!(generation = generation.0, "rolling replacement begins");

@@ -7,20 +7,21 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::control::Clients;
-use super::host::{CardNote, ControlStep, Hire, Hired, Host, Reaped, SpawnFailed};
+use super::host::{CardNote, Change, Child, ControlStep, Hire, Hired, Host, SpawnFailed};
 use super::start::{self, Taker};
 use super::{Opened, telemetry};
 use crate::config::placement::Placement;
 use crate::engine::Engine;
 use crate::engine::event::Event;
-use crate::engine::input::{Begins, Load, Terms};
+use crate::engine::input::{Begins, Exit, Load, Terms};
 use crate::limits::{BERTHS_MAX, ROUTE_PEEK, SPIN_MAX, STDERR_TAIL};
 use crate::shm::claim::{self, Settled};
 use crate::shm::layout::{Doze, LAYOUT, MAGIC, MasterPage, Order, WorkerPage};
 use crate::shm::map::{MapError, Mapped, Writable};
 use crate::shm::ring::{self, Full, Overrun, Ring, Words};
+use crate::sys::children::{self, Ending, News};
 use crate::sys::log_sink::LogSink;
-use crate::sys::pidfd::{self, Change, Ending, Signal};
+use crate::sys::pidfd::{self, Signal};
 use crate::sys::process::Class;
 use crate::sys::scm;
 use crate::sys::signal::{self, Notice};
@@ -71,6 +72,8 @@ pub(super) struct World {
     bell: OwnedFd,
     signals: OwnedFd,
     staff: Vec<Option<Member>>,
+    /// Workers whose end is not known and is not waited for: their processes' numbers and seats.
+    strays: Vec<(u32, SeatId)>,
     last_exits: Vec<Option<String>>,
     clients: Clients,
     sink: Option<LogSink>,
@@ -112,7 +115,7 @@ impl World {
         page.head.magic.store(MAGIC, Relaxed);
         page.head.layout.store(LAYOUT, Relaxed);
         let sink = LogSink::stderr().ok();
-        let (staff, last_exits) = (Vec::new(), Vec::new());
+        let (staff, strays, last_exits) = (Vec::new(), Vec::new(), Vec::new());
         let (hashers, now) = (RandomState::new(), Mono::ZERO);
         Ok(Self {
             recipe,
@@ -121,6 +124,7 @@ impl World {
             bell,
             signals,
             staff,
+            strays,
             last_exits,
             clients,
             sink,
@@ -266,15 +270,25 @@ impl World {
         self.last_exits[seat.index()] = Some(text);
     }
 
+    /// A worker that nobody waits for any more has ended at last.
+    fn stray_changed(&mut self, pid: u32, change: children::Change) {
+        if let children::Change::Ended(ending) = change
+            && let Some(at) = self.strays.iter().position(|(stray, _)| *stray == pid)
+        {
+            let (_, seat) = self.strays.swap_remove(at);
+            telemetry::stray_ended(seat, pid, &how(ending));
+        }
+    }
+
     /// How a worker ended, in words: code or signal, and its last lines.
     fn obituary(&self, worker: WorkerId) -> Option<String> {
         let member = self.member(worker)?;
-        let ending = match (member.ending?, member.sent) {
-            (Ending::Code(code), _) => format!("exit code {code}"),
-            (Ending::Signal(libc::SIGKILL), None) => {
+        let ending = match (member.ending, member.sent) {
+            (None, _) => String::from("nobody can tell how: a debugger holds it"),
+            (Some(Ending::Signal(libc::SIGKILL)), None) => {
                 String::from("killed by SIGKILL, not by dispatchd: out of memory, or an operator")
             }
-            (Ending::Signal(number), _) => format!("killed by {}", pidfd::signal_name(number)),
+            (Some(ending), _) => how(ending),
         };
         let tail: Vec<u8> = member.tail.iter().copied().collect();
         let words = String::from_utf8_lossy(&tail);
@@ -314,22 +328,23 @@ impl Host for World {
         }
     }
 
-    fn reap(&mut self, worker: WorkerId) -> Reaped {
-        let Some(member) = self.member_mut(worker) else { return Reaped::Alive };
-        match pidfd::reap(&member.process) {
-            Ok(Some(ending)) => {
+    fn child(&mut self) -> Option<Child> {
+        let News { pid, change } = children::next()?;
+        let member = self.staff.iter_mut().flatten().find(|member| member.pid == pid);
+        let Some(member) = member else {
+            self.stray_changed(pid, change);
+            return Some(Child::Stranger);
+        };
+        let change = match change {
+            children::Change::Stopped => Change::Stopped,
+            children::Change::Continued => Change::Continued,
+            children::Change::Ended(ending) => {
                 member.ending = Some(ending);
-                if ending == Ending::Code(0) { Reaped::Clean } else { Reaped::Failed }
+                let clean = ending == Ending::Code(0);
+                Change::Ended(if clean { Exit::Clean } else { Exit::Failed })
             }
-            Ok(None) => Reaped::Alive,
-            // Nobody else waits for our children; one that cannot be waited for is gone.
-            Err(_) => Reaped::Failed,
-        }
-    }
-
-    fn change(&mut self, worker: WorkerId) -> Option<Change> {
-        // One that cannot be asked is gone, which its own descriptor tells.
-        pidfd::change(&self.member(worker)?.process).ok().flatten()
+        };
+        Some(Child::Worker(member.worker, change))
     }
 
     fn read_output(&mut self, worker: WorkerId) -> bool {
@@ -348,8 +363,9 @@ impl Host for World {
     }
 
     fn bury(&mut self, worker: WorkerId) {
-        if let Some(berth) = self.staff.get_mut(worker.index()) {
-            *berth = None;
+        let member = self.staff.get_mut(worker.index()).and_then(Option::take);
+        if let Some(Member { pid, seat, ending: None, .. }) = member {
+            self.strays.push((pid, seat));
         }
         self.decide_on_spinning();
     }
@@ -501,6 +517,8 @@ impl Host for World {
             | Event::AcceptResumed
             | Event::OffersPaused
             | Event::OffersResumed
+            | Event::WatchesFail
+            | Event::WatchesResumed
             | Event::RolloutStarted(_)
             | Event::RolloutDone(_)
             | Event::RolloutAborted(_)
@@ -551,6 +569,14 @@ impl Member {
                 self.line.clear();
             }
         }
+    }
+}
+
+/// How a process ended, in words.
+fn how(ending: Ending) -> String {
+    match ending {
+        Ending::Code(code) => format!("exit code {code}"),
+        Ending::Signal(number) => format!("killed by {}", children::signal_name(number)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::ops::Bound;
 
-use super::faults::{Sabotage, errno, exhaustion, strikes};
+use super::faults::{Sabotage, errno, exhaustion, strikes, watch_failure};
 use super::trace::Who;
 use super::worker::{Letter, ProcessId};
 use super::world::{Holder, Object, Shared, SimFd, World};
@@ -224,14 +224,18 @@ impl SimBackend {
                 }
                 _ => self.finish(token, Outcome::Accepted(Err(errno::ECANCELED))),
             },
-            Op::Readable { fd } => {
-                let object = fd.object;
-                self.wait_for(token, object, Work::Readable(fd));
-            }
-            Op::Ring { bell } => match self.object_of(bell) {
-                Some(Object::Bell(bell)) => {
+            Op::Readable { fd } => match self.watch_failure(Some(fd.object)) {
+                None => {
+                    let object = fd.object;
+                    self.wait_for(token, object, Work::Readable(fd));
+                }
+                Some(errno) => self.finish(token, Outcome::Readable(fd, Err(errno))),
+            },
+            Op::Ring { bell } => match (self.object_of(bell), self.watch_failure(None)) {
+                (Some(Object::Bell(bell)), None) => {
                     self.wait_for(token, Object::Bell(bell), Work::Ring(bell));
                 }
+                (Some(_), Some(errno)) => self.finish(token, Outcome::Rang(Err(errno))),
                 _ => self.finish(token, Outcome::Rang(Err(errno::ECANCELED))),
             },
             Op::Handoff { channel, parcel } => {
@@ -276,6 +280,19 @@ impl SimBackend {
             }
             self.withdraw(token);
         }
+    }
+
+    /// Why the kernel does not keep a watch, if it does not. What can be told at once is told.
+    fn watch_failure(&self, object: Option<Object>) -> Option<Errno> {
+        let mut world = self.world.borrow_mut();
+        let rate = world.scenario.faults.watch_fails;
+        if object.is_some_and(|object| world.is_readable(object)) || !world.strikes(rate) {
+            return None;
+        }
+        let errno = watch_failure(&mut world.rng);
+        let (at, number) = (world.now, u64::try_from(errno.0).unwrap_or(0));
+        world.trace.did(at, Who::Kernel, "fails to watch", number);
+        Some(errno)
     }
 
     fn plants(&self, sabotage: Sabotage) -> bool {
@@ -371,7 +388,6 @@ impl SimBackend {
             };
             let swallowed = match object {
                 Object::Connection(_) => self.plants(Sabotage::SwallowReadable),
-                Object::Ending(_) => self.plants(Sabotage::SwallowDeath),
                 _ => false,
             };
             if swallowed && strikes(&mut self.world.borrow_mut().rng, 200) {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::faults::errno;
 use super::shadow::Entry;
 use super::trace::Who;
 use super::worker::{Claim, Process, ProcessId};
@@ -99,10 +100,16 @@ impl World {
     /// A result reaches the master.
     pub(super) fn saw_completion(&mut self, outcome: &Outcome<SimFd>) {
         match outcome {
+            // It is the watch that has failed, and nothing is told of the connection.
+            Outcome::Readable(_, Err(errno)) if *errno != errno::ECONNRESET => {}
             Outcome::Readable(SimFd { object: Object::Connection(index), .. }, _) => {
                 let connection = &mut self.connections[*index];
                 connection.told = true;
                 self.ledger.waiting += u32::from(std::mem::take(&mut connection.parked));
+            }
+            Outcome::Readable(SimFd { object: Object::Ending(process), .. }, Ok(_)) => {
+                let now = self.now;
+                self.processes[*process].seen.ended(now);
             }
             Outcome::Accepted(Ok(_)) => self.ledger.waiting += 1,
             Outcome::Accepted(Err(_))
@@ -249,6 +256,8 @@ impl World {
             | Event::AcceptResumed
             | Event::OffersPaused
             | Event::OffersResumed
+            | Event::WatchesFail
+            | Event::WatchesResumed
             | Event::RolloutStarted(_)
             | Event::RolloutDone(_)
             | Event::RolloutAborted(_)

@@ -12,6 +12,7 @@ pub(super) mod errno {
     pub(crate) const ENOMEM: Errno = Errno(12);
     pub(crate) const ENFILE: Errno = Errno(23);
     pub(crate) const EMFILE: Errno = Errno(24);
+    pub(crate) const ENOSPC: Errno = Errno(28);
     pub(crate) const EPIPE: Errno = Errno(32);
     pub(crate) const ECONNRESET: Errno = Errno(104);
     pub(crate) const ENOBUFS: Errno = Errno(105);
@@ -30,7 +31,7 @@ pub enum Sabotage {
     ClaimRecalled,
     /// A watch on a connection never ends.
     SwallowReadable,
-    /// A worker's death is never told.
+    /// A worker's death is never told, in no way.
     SwallowDeath,
     /// A worker's last word about a connection is lost.
     LoseClosed,
@@ -59,6 +60,10 @@ pub(super) struct Faults {
     pub(super) too_many_refs: u64,
     /// Accepts that end for want of descriptors or memory.
     pub(super) exhausted: u64,
+    /// Watches that fail.
+    pub(super) watch_fails: u64,
+    /// Processes that cannot be reaped for a while after their end.
+    pub(super) reaped_late: u64,
     /// Processes that cannot be started.
     pub(super) spawn_fails: u64,
     /// Processes that never say hello.
@@ -136,7 +141,15 @@ impl Faults {
             deaf_to_drain: some(400),
             deaf_to_term: some(400),
             jumps: some(4),
+            ..Self::NONE
         }
+    }
+
+    /// The same with those that came later. Their dice are their own, so that the worlds of earlier
+    /// seeds stay what they were.
+    pub(super) fn and_later_ones(self, rng: &mut Rng) -> Self {
+        let mut some = |most: u64| if rng.chance(1, 3) { 1 + rng.below(most) } else { 0 };
+        Self { watch_fails: some(300), reaped_late: some(500), ..self }
     }
 
     /// None at all.
@@ -146,6 +159,8 @@ impl Faults {
         again: 0,
         too_many_refs: 0,
         exhausted: 0,
+        watch_fails: 0,
+        reaped_late: 0,
         spawn_fails: 0,
         mute: 0,
         crash: 0,
@@ -156,6 +171,11 @@ impl Faults {
         deaf_to_term: 0,
         jumps: 0,
     };
+}
+
+/// Why a watch fails.
+pub(super) fn watch_failure(rng: &mut Rng) -> Errno {
+    pick(rng, &[errno::ENOMEM, errno::ENOSPC, errno::ECANCELED])
 }
 
 /// True so often in a thousand.

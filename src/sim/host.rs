@@ -9,8 +9,8 @@ use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::input::{Load, Terms};
 use crate::master::host::{
-    CardNote, Change, ControlStep, Doze, Full, Hire, Hired, Host, Notice, Order, Overrun, Reaped,
-    Settled, Signal, SpawnFailed, Words,
+    CardNote, Child, ControlStep, Doze, Full, Hire, Hired, Host, Notice, Order, Overrun, Settled,
+    Signal, SpawnFailed, Words,
 };
 use crate::units::{GiveBack, Mono, Route, Span, Ticket, WorkerId};
 use crate::wire::token::{Say, Token};
@@ -52,23 +52,8 @@ impl Host for SimHost {
         }
     }
 
-    fn reap(&mut self, worker: WorkerId) -> Reaped {
-        let mut world = self.world.borrow_mut();
-        let Some(process) = world.process_of(worker) else { return Reaped::Alive };
-        match world.processes[process].ended {
-            None => Reaped::Alive,
-            Some(clean) => {
-                let now = world.now;
-                world.processes[process].seen.ended(now);
-                if clean { Reaped::Clean } else { Reaped::Failed }
-            }
-        }
-    }
-
-    fn change(&mut self, worker: WorkerId) -> Option<Change> {
-        let mut world = self.world.borrow_mut();
-        let process = world.process_of(worker)?;
-        world.processes[process].change.take()
+    fn child(&mut self) -> Option<Child> {
+        self.world.borrow_mut().next_child()
     }
 
     fn read_output(&mut self, worker: WorkerId) -> bool {

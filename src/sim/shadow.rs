@@ -69,8 +69,9 @@ impl Seen {
         self.was_stopped = true;
     }
 
-    pub(super) const fn ended(&mut self, now: Mono) {
-        self.ended = Some(now);
+    /// Its end is seen now, or was before.
+    pub(super) fn ended(&mut self, now: Mono) {
+        self.ended.get_or_insert(now);
     }
 
     pub(super) const fn is_buried(self) -> bool {

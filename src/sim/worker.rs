@@ -3,15 +3,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::faults::{CRASHES, Crash, LIES, Lie, Sabotage, between, pick};
+use super::faults::{CRASHES, Crash, LIES, Lie, Sabotage, between, pick, strikes};
 use super::service::{Job, Stage};
 use super::shadow::Seen;
 use super::trace::Who;
 use super::workload::{Concurrency, length_of};
 use super::world::{Happening, Holder, Object, World};
-use crate::engine::input::{Load, Terms};
+use crate::engine::input::{Exit, Load, Terms};
 use crate::limits::TOKEN_RING_BELL;
-use crate::master::host::{Change, Doze, Hire, Notice, Order, Signal, Words};
+use crate::master::host::{Change, Child, Doze, Hire, Notice, Order, Signal, Words};
 use crate::units::{Mono, PoolId, Span, Ticket, WorkerId};
 use crate::wire::errand::Errand;
 use crate::wire::parcel::{Header, Kind, tickets};
@@ -31,7 +31,11 @@ pub(super) struct Process {
     pub(super) ended: Option<bool>,
     pub(super) stopped_since: Option<Mono>,
     /// What `waitid` would say of stops; only the last one is kept, and the master is told.
-    pub(super) change: Option<Change>,
+    change: Option<Change>,
+    /// From when on `waitid` says how it ended, until it has.
+    reapable_from: Option<Mono>,
+    /// Its end is told in no way.
+    swallowed: bool,
     /// SIGTERM waits for it to go on.
     term_pending: bool,
     pub(super) order: Order,
@@ -518,13 +522,45 @@ impl World {
         }
     }
 
-    /// SIGCHLD; several are one.
     fn tells_of(&mut self, process: ProcessId, change: Change) {
         self.processes[process].change = Some(change);
+        self.tells_parent();
+    }
+
+    /// SIGCHLD; several are one.
+    fn tells_parent(&mut self) {
         if !self.notices.contains(&Notice::Children) {
             self.notices.push_back(Notice::Children);
         }
         self.stir(Object::Signals);
+    }
+
+    /// The tracer of a process that has ended lets go of it; now and then nobody is told.
+    pub(super) fn becomes_reapable(&mut self, process: ProcessId) {
+        self.did(process, "is let go of by its tracer", 0);
+        if self.rng.chance(2, 3) {
+            self.tells_parent();
+        }
+    }
+
+    /// What `waitid` says, one thing at a time.
+    pub(super) fn next_child(&mut self) -> Option<Child> {
+        let now = self.now;
+        let is_new = |process: &Process| {
+            process.change.is_some() || process.reapable_from.is_some_and(|from| from <= now)
+        };
+        let process = self.processes.iter_mut().find(|process| is_new(process))?;
+        let change = match process.change.take() {
+            Some(change) => change,
+            None => {
+                process.reapable_from = None;
+                process.seen.ended(now);
+                let clean = process.ended == Some(true);
+                Change::Ended(if clean { Exit::Clean } else { Exit::Failed })
+            }
+        };
+        let known = !process.seen.is_buried();
+        Some(if known { Child::Worker(process.id, change) } else { Child::Stranger })
     }
 
     pub(super) fn signals(&mut self, process: ProcessId, signal: Signal) {
@@ -561,6 +597,25 @@ impl World {
         self.stir(Object::Ending(process));
         self.stir(Object::Output(process));
         self.lose_unread(process);
+        self.is_to_be_reaped(process);
+    }
+
+    /// A process that has ended tells its parent, at once or when a debugger lets go of it.
+    fn is_to_be_reaped(&mut self, process: ProcessId) {
+        self.processes[process].change = None;
+        if self.sabotage == Some(Sabotage::SwallowDeath) && strikes(&mut self.rng, 200) {
+            self.processes[process].swallowed = true;
+            return;
+        }
+        if self.ails(self.scenario.faults.reaped_late) {
+            let pause = between(&mut self.rng, Span::ZERO, Span::from_ms(500));
+            self.did(process, "is held by a tracer for us", pause.as_us());
+            self.processes[process].reapable_from = Some(self.now.after(pause));
+            self.plan_in(pause, Happening::BecomesReapable(process));
+        } else {
+            self.processes[process].reapable_from = Some(self.now);
+            self.tells_parent();
+        }
     }
 
     /// The master has closed its end: an orphan leaves.
@@ -591,6 +646,8 @@ impl Process {
             ended: None,
             stopped_since: None,
             change: None,
+            reapable_from: None,
+            swallowed: false,
             term_pending: false,
             order: Order::Serve,
             channel: VecDeque::new(),
@@ -608,6 +665,11 @@ impl Process {
             load: Load::default(),
             seen: Seen::default(),
         }
+    }
+
+    /// Whether its descriptor says that it has ended.
+    pub(super) const fn shows_its_end(&self) -> bool {
+        self.ended.is_some() && !self.swallowed
     }
 
     const fn has_slot(&self) -> bool {

@@ -111,6 +111,8 @@ impl Scenario {
         let quiet = rng.chance(1, 16);
         let faults = if quiet { Faults::NONE } else { Faults::draw(rng) };
         let setup = draw_setup(rng);
+        let mut dice = Rng::new(setup.seed);
+        let faults = if quiet { faults } else { faults.and_later_ones(&mut dice) };
         let rough_start = rng.chance(1, 12);
         let faults_from = Mono::from_ns(if rough_start { 0 } else { 200_000_000 });
         let busy = between(rng, Span::from_ms(800), Span::from_ms(3_000));

@@ -150,6 +150,7 @@ pub(super) enum Happening {
     Lies(ProcessId),
     Writes(ProcessId),
     Dies(ProcessId, bool),
+    BecomesReapable(ProcessId),
     Orders(Notice),
     Jumps(Span),
     CalmsDown,
@@ -255,6 +256,7 @@ impl World {
             Happening::Lies(process) => self.lies(process),
             Happening::Writes(process) => self.writes(process),
             Happening::Dies(process, clean) => self.dies(process, clean),
+            Happening::BecomesReapable(process) => self.becomes_reapable(process),
             Happening::Orders(notice) => {
                 self.trace.did(self.now, Who::Operator, "orders", notice as u64);
                 self.notices.push_back(notice);
@@ -376,7 +378,7 @@ impl World {
                 let connection = &self.connections[index];
                 connection.has_input() || connection.hung_up || connection.shut
             }
-            Object::Ending(process) => self.processes[process].ended.is_some(),
+            Object::Ending(process) => self.processes[process].shows_its_end(),
             Object::Output(process) => {
                 self.processes[process].ended.is_some() || self.processes[process].wrote
             }

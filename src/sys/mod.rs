@@ -2,6 +2,7 @@
 //! all the unsafe code of the house. Nothing here decides anything.
 
 pub mod affinity;
+pub mod children;
 pub mod clock;
 pub mod cpus;
 pub mod epoll;

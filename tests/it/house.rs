@@ -32,6 +32,16 @@ pub(crate) struct Plan {
     env: Vec<(&'static str, String)>,
     stdin: Stdio,
     stderr: Option<Stdio>,
+    numbers: Numbers,
+}
+
+/// What the numbers of processes in a status mean.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Numbers {
+    /// What they mean here.
+    Ours,
+    /// Something else: dispatchd is in a container, which ends with it.
+    Container,
 }
 
 /// A running dispatchd.
@@ -40,6 +50,7 @@ pub(crate) struct House {
     master: Child,
     name: String,
     dir: TempDir,
+    numbers: Numbers,
     /// Every process seen so far, with its start.
     seen: RefCell<BTreeMap<u32, u64>>,
     /// Where it listens, in the order of the flags.
@@ -70,6 +81,7 @@ impl Plan {
             env: Vec::new(),
             stdin: Stdio::null(),
             stderr: None,
+            numbers: Numbers::Ours,
         }
     }
 
@@ -106,6 +118,12 @@ impl Plan {
     ) -> Self {
         self.wrapper = wrapper.into_iter().map(Into::into).collect();
         self
+    }
+
+    /// Starts dispatchd as the first process of a container, which ends with whoever made it.
+    pub(crate) fn in_container(mut self) -> Self {
+        self.numbers = Numbers::Container;
+        self.through(["unshare", "--pid", "--fork", "--kill-child"])
     }
 
     pub(crate) fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
@@ -178,7 +196,8 @@ impl Plan {
             .spawn()
             .unwrap();
         let (seen, addresses) = (RefCell::default(), Vec::new());
-        House { master, name: self.name, dir: self.dir, seen, addresses }
+        let numbers = self.numbers;
+        House { master, name: self.name, dir: self.dir, numbers, seen, addresses }
     }
 }
 
@@ -267,7 +286,7 @@ impl House {
         line.clear();
         BufReader::new(stream).read_line(&mut line).ok()?;
         let Ok(Reply::Status(status)) = serde_json::from_str(&line) else { return None };
-        for worker in &status.workers {
+        for worker in status.workers.iter().filter(|_| self.numbers == Numbers::Ours) {
             if let Some(start) = process::started(worker.pid) {
                 self.seen.borrow_mut().insert(worker.pid, start);
             }

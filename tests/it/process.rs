@@ -40,6 +40,23 @@ pub(crate) fn started(pid: u32) -> Option<u64> {
     if alive { field(pid, 22) } else { None }
 }
 
+/// Whether a process has ended and waits to be reaped.
+pub(crate) fn is_zombie(pid: u32) -> bool {
+    state(pid) == Some('Z')
+}
+
+/// The name of a process, as `ps` shows it.
+pub(crate) fn name(pid: u32) -> Option<String> {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(name.trim_end().to_owned())
+}
+
+/// The children of a process, those included that wait to be reaped.
+pub(crate) fn children(parent: u32) -> Vec<u32> {
+    let is_child = |pid: &u32| field(*pid, 4) == Some(parent.into());
+    dispatchd::sys::process::all().into_iter().filter(is_child).collect()
+}
+
 /// The share of a CPU, in percent, that a process takes while it is watched for so long.
 pub(crate) fn cpu_percent(pid: u32, span: Span) -> u64 {
     /// Of the clock that /proc counts in, on every Linux.

@@ -1,7 +1,7 @@
-//! A kernel that is short of memory, as far as one dispatchd can tell: calls of one kind fail with
-//! ENOBUFS for as long as a test wants. A filter has the kernel ask this process before each of
-//! them. No filter sees what io_uring does, so that this works on epoll alone; for io_uring there
-//! is only the simulator, since no limit that a process can set makes the kernel say ENOBUFS.
+//! A kernel that is short of something, as far as one dispatchd can tell: calls of one kind fail
+//! for as long as a test wants. A filter has the kernel ask this process before each of them. No
+//! filter sees what io_uring does, so that this works on epoll alone; for io_uring there is only
+//! the simulator, since no limit that a process can set brings these errors about.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,8 +17,13 @@ use crate::confine::{answer, ask_before};
 use crate::house::{House, Plan};
 use crate::role::wanting_memory;
 
-/// What the filter asks about: how the master accepts, and how it hands over.
-const CALLS: [libc::c_long; 2] = [libc::SYS_accept4, libc::SYS_sendmsg];
+/// What the filter asks about: how the master accepts, how it hands over, and how it watches; each
+/// with the error that a shortage is told by.
+const CALLS: [(libc::c_long, Errno); 3] = [
+    (libc::SYS_accept4, Errno::ENOBUFS),
+    (libc::SYS_sendmsg, Errno::ENOBUFS),
+    (libc::SYS_epoll_ctl, Errno::ENOSPC),
+];
 /// No call has this number.
 const NONE: i64 = -1;
 
@@ -47,7 +52,7 @@ pub(crate) fn with(plan: Plan, test: impl FnOnce(&House, &Shortage)) {
 impl Shortage {
     /// From now on calls of this kind fail.
     pub(crate) fn begin(&self, call: libc::c_long) {
-        assert!(CALLS.contains(&call), "the filter asks about what can fail");
+        assert!(error_of(call).is_some(), "the filter asks about what can fail");
         self.failing.store(call, SeqCst);
     }
 
@@ -68,9 +73,13 @@ impl Shortage {
         answer(&parcel.fds[0], |call| {
             let fails = call == self.failing.load(SeqCst);
             self.failed.fetch_add(u64::from(fails), SeqCst);
-            fails.then_some(Errno::ENOBUFS)
+            if fails { error_of(call) } else { None }
         });
     }
+}
+
+fn error_of(call: libc::c_long) -> Option<Errno> {
+    CALLS.iter().find(|(known, _)| *known == call).map(|(_, errno)| *errno)
 }
 
 /// Ends the shortage even when the test fails.
@@ -91,6 +100,6 @@ pub(crate) fn tell_of_calls() {
             let questions: OwnedFd = told.into_iter().next().unwrap();
             send_parcel(io::stdin().as_fd(), &[0], &[questions]).unwrap();
         });
-        questions.send(ask_before(&CALLS)).unwrap();
+        questions.send(ask_before(&CALLS.map(|(call, _)| call))).unwrap();
     });
 }

@@ -1,0 +1,70 @@
+//! What has happened to the children of this process, whoever started them: its workers, what it
+//! took over with an exec, and, as the first process of a container, everybody's orphans. Whoever
+//! does not ask keeps their zombies.
+
+#![expect(unsafe_code, reason = "nix loses a child that was killed by a real-time signal")]
+
+use std::mem::MaybeUninit;
+
+use nix::errno::Errno as Number;
+
+/// What has happened to one child.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct News {
+    /// The child's number. It means another process from now on, if the child has ended.
+    pub pid: u32,
+    /// What has happened.
+    pub change: Change,
+}
+
+/// What can happen to a child.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// SIGSTOP and its like: it does nothing until continued.
+    Stopped,
+    /// SIGCONT.
+    Continued,
+    /// It has ended, and nothing of it is left.
+    Ended(Ending),
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ending {
+    /// By itself, with this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+/// What has happened to some child since this was asked last; `None` when nothing is new. Of a
+/// child that has ended while a debugger holds it nothing is told until it lets go.
+pub fn next() -> Option<News> {
+    const CHANGES: i32 = libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED | libc::WNOHANG;
+    let mut place = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the place is as large as a siginfo_t and ours alone; P_ALL needs no number.
+    let result = unsafe { libc::waitid(libc::P_ALL, 0, place.as_mut_ptr(), CHANGES) };
+    // It fails when there is no child at all.
+    Number::result(result).ok()?;
+    // SAFETY: any bits are a siginfo_t, and those that the kernel has not written are zero.
+    let info = unsafe { place.assume_init() };
+    // SAFETY: the kernel writes the fields of SIGCHLD, or leaves them zero.
+    let pid = unsafe { info.si_pid() };
+    // SAFETY: as above.
+    let status = unsafe { info.si_status() };
+    let pid = u32::try_from(pid).ok().filter(|pid| 0 < *pid)?;
+    let change = match info.si_code {
+        libc::CLD_EXITED => Change::Ended(Ending::Code(status)),
+        libc::CLD_KILLED | libc::CLD_DUMPED => Change::Ended(Ending::Signal(status)),
+        libc::CLD_CONTINUED => Change::Continued,
+        // CLD_STOPPED, and CLD_TRAPPED, which nobody here traces for.
+        _ => Change::Stopped,
+    };
+    Some(News { pid, change })
+}
+
+/// The usual name of a signal, without its prefix.
+pub fn signal_name(number: i32) -> String {
+    nix::sys::signal::Signal::try_from(number)
+        .map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().to_owned())
+}

@@ -1,0 +1,150 @@
+//! The ends of processes: each is taken, whoever holds the process, whatever the kernel refuses to
+//! watch, and whosever child it was.
+
+use dispatchd::units::Span;
+use nix::errno::Errno;
+use nix::sys::ptrace;
+use nix::sys::signal::Signal;
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+
+use crate::client::Client;
+use crate::house::{House, Plan};
+use crate::process;
+use crate::shortage;
+use crate::wait::eventually;
+
+on_both! {
+    a_killed_worker_is_replaced_while_a_debugger_holds_it
+    the_end_of_a_traced_worker_is_told_once_its_debugger_lets_go
+    a_master_ends_while_a_debugger_holds_its_workers
+    strangers_are_reaped
+    the_first_process_of_a_container_reaps_its_orphans
+}
+
+/// A process that this thread traces, as `gdb` and `strace -f` do.
+struct Traced(Pid);
+
+impl Traced {
+    fn attach(pid: u32) -> Self {
+        let pid = Pid::from_raw(i32::try_from(pid).unwrap());
+        ptrace::seize(pid, ptrace::Options::empty()).unwrap();
+        Self(pid)
+    }
+
+    /// Takes note of its end, as a debugger does sooner or later: its parent learns of it then.
+    fn let_go(self) {
+        match waitpid(self.0, None) {
+            Ok(_) | Err(Errno::ECHILD) => {}
+            Err(errno) => panic!("cannot wait for {}: {errno}", self.0),
+        }
+    }
+}
+
+fn kill(pid: u32) {
+    process::signal(pid, Signal::SIGKILL);
+}
+
+fn a_killed_worker_is_replaced_while_a_debugger_holds_it(backend: &str) {
+    let house = Plan::on(backend).with("--workers 1").start();
+    let victim = house.worker(0).pid;
+    let traced = Traced::attach(victim);
+    kill(victim);
+    house.wait_for_status("another worker serves", |status| {
+        status.have == 1 && status.workers.iter().all(|worker| worker.pid != victim)
+    });
+    assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+    assert!(house.log().contains("a debugger holds it"), "{}", house.log());
+    assert!(process::is_zombie(victim), "it is still held");
+    traced.let_go();
+    house.wait_for_log("a worker that was given up has ended: killed by SIGKILL");
+    eventually("it is reaped", || (!process::is_zombie(victim)).then_some(()));
+}
+
+fn the_end_of_a_traced_worker_is_told_once_its_debugger_lets_go(backend: &str) {
+    let house = Plan::on(backend).with("--workers 1").start();
+    let victim = house.worker(0).pid;
+    let traced = Traced::attach(victim);
+    kill(victim);
+    traced.let_go();
+    house.wait_for_status("another worker serves", |status| {
+        let text = status.workers.iter().find_map(|worker| worker.last_exit.clone());
+        status.have == 1 && text.is_some_and(|text| text.contains("SIGKILL"))
+    });
+}
+
+fn a_master_ends_while_a_debugger_holds_its_workers(backend: &str) {
+    for signal in [Signal::SIGTERM, Signal::SIGQUIT] {
+        let mut house = Plan::on(backend).start();
+        let traced = [0, 1].map(|seat| Traced::attach(house.worker(seat).pid));
+        for Traced(pid) in &traced {
+            kill(pid.as_raw().unsigned_abs());
+        }
+        house.signal(signal);
+        assert_eq!(house.exit_code(), Some(0));
+        traced.into_iter().for_each(Traced::let_go);
+    }
+}
+
+/// Children that were there before dispatchd took the process over.
+fn strangers_are_reaped(backend: &str) {
+    let strangers = "for i in 1 2 3; do sleep 0.1 & done; exec \"$0\" \"$@\"";
+    let house = Plan::on(backend).through(["sh", "-c", strangers]).start();
+    eventually("the strangers have ended", || {
+        let names = process::children(house.pid()).into_iter().map(process::name);
+        names.flatten().all(|name| name != "sleep").then_some(())
+    });
+    assert_eq!(zombies(house.pid()), 0);
+}
+
+fn the_first_process_of_a_container_reaps_its_orphans(backend: &str) {
+    let worker = "(for i in 1 2 3 4 5; do (sleep 0.2 &) ; done); exec \"$0\" serve-worker";
+    let program = ["sh", "-c", worker, env!("CARGO_BIN_EXE_dispatchd")];
+    let house = Plan::on(backend).program(program).in_container().start();
+    assert_eq!(house.status().pid, 1, "the master is the first process of its container");
+    let master =
+        eventually("it is seen from outside", || process::children(house.pid()).first().copied());
+    eventually("the orphans have ended", || (process::children(master).len() == 2).then_some(()));
+    assert_eq!(zombies(master), 0);
+    end_container(house, master);
+}
+
+/// What is promised of signals holds for the first process, too, for which the kernel ignores those
+/// that nobody takes.
+fn end_container(mut house: House, master: u32) {
+    process::signal(master, Signal::SIGTTIN);
+    house.wait_for_status("a third worker is ready", |status| status.have == 3);
+    process::signal(master, Signal::SIGHUP);
+    house.wait_for_status("the next generation serves", |status| status.generation == 2);
+    process::signal(master, Signal::SIGTERM);
+    assert_eq!(house.exit_code(), Some(0));
+}
+
+fn zombies(parent: u32) -> usize {
+    process::children(parent).into_iter().filter(|pid| process::is_zombie(*pid)).count()
+}
+
+/// No watch can be set, for want of places: what happens is noticed all the same, and nothing
+/// spins. See [`shortage`] for why it is tried on epoll alone.
+#[test]
+fn what_cannot_be_watched_is_noticed_all_the_same() {
+    shortage::with(Plan::on("epoll"), |house, shortage| {
+        let (victim, before) = (house.worker(0).pid, house.status());
+        shortage.begin(libc::SYS_epoll_ctl);
+        // Its successor has a set of its own, and so cannot be ready yet.
+        kill(victim);
+        house.wait_for_status("the death is noticed", |status| status.have == 1);
+        house.signal(Signal::SIGTTOU);
+        house.wait_for_status("the signal is noticed", |status| status.want == 1);
+        let share = process::cpu_percent(house.pid(), Span::from_ms(500));
+        assert!(share < 60, "the master takes {share} % of a CPU");
+        assert!(0 < shortage.failed());
+        shortage.end();
+        let after = house.wait_until_whole();
+        assert_eq!((before.have, after.have), (2, 1));
+        assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+        let told = house.times_logged("the kernel refuses to watch descriptors");
+        assert_eq!(told, 1);
+        house.wait_for_log("the kernel watches all descriptors again");
+    });
+}
