@@ -142,6 +142,11 @@ pub const START_TIMEOUT: Span = Span::from_s(30);
 pub const DRAIN_TIMEOUT: Span = Span::from_s(30);
 /// From SIGTERM to SIGKILL.
 pub const TERM_TIMEOUT: Span = Span::from_s(2);
+/// From SIGKILL until a process that cannot die (in a frozen control group, or waiting for a disk)
+/// is left behind.
+pub const KILL_TIMEOUT: Span = Span::from_s(5);
+/// A worker that has closed its channel, and has not ended after so long, is replaced.
+pub const DETACH_GRACE: Span = Span::from_ms(100);
 /// Deaths before the first worker was ever ready, after which the master gives up.
 pub const START_DEATHS_MAX: u32 = 3;
 /// First delay before a restart; doubles with each death until [`BACKOFF_MAX`].

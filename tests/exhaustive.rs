@@ -1,7 +1,7 @@
 //! Everything that can happen, in every order, as far as that can be counted: all sequences of
 //! seven cues for one worker's life, and all sequences of a few inputs for the whole engine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dispatchd::engine::action::{Action, Actions};
 use dispatchd::engine::giveback::Dispatch;
@@ -10,6 +10,7 @@ use dispatchd::engine::ledger::Place;
 use dispatchd::engine::policy::{Depth, Policy};
 use dispatchd::engine::worker::{Cue, Effect, Patience, State};
 use dispatchd::engine::{Engine, Overload, Setup};
+use dispatchd::limits::KILL_TIMEOUT;
 use dispatchd::units::{ListenerId, Mono, Span, Ticket, WorkerId};
 
 const PATIENCE: Patience = Patience { start: Span::from_s(1), drain: Span::from_s(1) };
@@ -32,6 +33,8 @@ struct Life {
     employed: bool,
     told_to_go: bool,
     killed: bool,
+    /// It could not be killed, and is none of ours any more.
+    left_behind: bool,
     unburied: bool,
 }
 
@@ -62,11 +65,12 @@ fn check_state(state: State, life: Life, now: Mono) {
         | State::Ready
         | State::Draining { .. }
         | State::Terminating { .. }
-        | State::Killing => true,
+        | State::Killing { .. } => true,
     };
     assert_eq!(alive, life.process, "{state:?} is wrong about its process");
     assert_eq!(matches!(state, State::Reclaiming { .. }), life.unburied);
-    assert_eq!(state == State::Killing, alive && life.killed, "a kill is for good");
+    let killing = matches!(state, State::Killing { .. });
+    assert_eq!(killing, alive && life.killed, "a kill is for good");
     if state.deadline().is_some() {
         let (next, _) = state.on(Cue::Overdue, now, PATIENCE).expect("a deadline is kept");
         assert_ne!(next, state, "the deadline leads nowhere");
@@ -76,7 +80,8 @@ fn check_state(state: State, life: Life, now: Mono) {
         let reclaiming = State::Reclaiming { recovered: 0 };
         assert_eq!(end, Some((reclaiming, Effect::Recall)), "a death is never missed");
         let kill = state.on(Cue::Kill, now, PATIENCE);
-        let expected = (!life.killed).then_some((State::Killing, Effect::SendKill));
+        let until = now.after(KILL_TIMEOUT);
+        let expected = (!life.killed).then_some((State::Killing { until }, Effect::SendKill));
         assert_eq!(kill, expected);
     }
 }
@@ -112,6 +117,8 @@ fn check_cue(state: State, life: Life, cue: Cue, now: Mono) -> (State, Life) {
         }
         Effect::Recall => {
             assert!(life.process, "what never lived has nothing to give back");
+            then.left_behind = cue == Cue::Overdue;
+            assert!(!then.left_behind || life.killed, "left behind alive, and not killed");
             (then.process, then.unburied) = (false, true);
         }
     }
@@ -143,6 +150,8 @@ struct Shell {
     /// What was taken back from whom, and has not been missed.
     missable: BTreeSet<(WorkerId, Ticket)>,
     running: BTreeSet<WorkerId>,
+    /// Those of them that were sent SIGKILL, and when.
+    killed: BTreeMap<WorkerId, Mono>,
     sweeping: bool,
 }
 
@@ -181,6 +190,7 @@ fn tell(policy: Policy, concurrency: u32) {
         recalls: BTreeSet::new(),
         missable: BTreeSet::new(),
         running: BTreeSet::new(),
+        killed: BTreeMap::new(),
         sweeping: false,
     };
     let mut actions = Actions::new();
@@ -277,10 +287,17 @@ impl Shell {
                     assert!(self.running.contains(&to), "{ticket} is offered to the dead {to}");
                 }
                 Action::Bury(worker) => {
-                    assert!(!self.running.contains(&worker), "{worker} is buried alive");
+                    let killed_at = self.killed.get(&worker);
+                    let given_up = killed_at.is_some_and(|at| at.after(KILL_TIMEOUT) <= self.now);
+                    let lives = self.running.remove(&worker);
+                    assert!(!lives || given_up, "{worker} is buried alive");
                 }
-                Action::Terminate(worker) | Action::Kill(worker) | Action::Drain(worker) => {
+                Action::Terminate(worker) | Action::Drain(worker) => {
                     assert!(self.running.contains(&worker), "{worker} is gone already");
+                }
+                Action::Kill(worker) => {
+                    assert!(self.running.contains(&worker), "{worker} is gone already");
+                    self.killed.insert(worker, self.now);
                 }
                 Action::Retire(ticket) => {
                     assert_eq!(self.engine.ledger().place(ticket), None, "{ticket} is in use");
@@ -319,6 +336,7 @@ impl Shell {
             inputs.push(Input::Exited { worker, exit: Exit::Failed });
             let terms = Terms { concurrency: 1, connections_max: 10 };
             inputs.push(Input::Hello { worker, terms });
+            inputs.push(Input::Detached(worker));
         }
         inputs.extend(
             self.missable.iter().filter(|(worker, _)| self.running.contains(worker)).map(
@@ -332,7 +350,7 @@ impl Shell {
         for ticket in TICKETS {
             self.possible_for(ticket, &mut inputs);
         }
-        let pauses = [Span::from_us(1), Span::from_ms(11), Span::from_s(3)];
+        let pauses = [Span::from_us(1), Span::from_ms(11), Span::from_s(6)];
         let timed = inputs.into_iter().flat_map(|input| {
             // Only a tick is about time.
             let pauses = if input == Input::Tick { &pauses[1..] } else { &pauses[..1] };

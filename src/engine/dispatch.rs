@@ -81,7 +81,8 @@ impl Engine {
                     out.emit(Event::OffersPaused);
                 }
             }
-            Refusal::Full | Refusal::Gone => {
+            Refusal::Gone => self.detached(now, to, out),
+            Refusal::Full => {
                 let until = now.after(OFFER_PAUSE);
                 if let Some(worker) = self.worker_mut(to) {
                     let (attention, recalled) = (worker.attention, worker.recalled);
@@ -117,7 +118,7 @@ impl Engine {
             | State::Ready
             | State::Draining { .. }
             | State::Terminating { .. }
-            | State::Killing => self.counters.recalled += 1,
+            | State::Killing { .. } => self.counters.recalled += 1,
         }
         self.refresh(to);
         self.bury_if_settled(now, to, out);
@@ -196,7 +197,7 @@ impl Engine {
             State::Vacant
             | State::Starting { .. }
             | State::Terminating { .. }
-            | State::Killing
+            | State::Killing { .. }
             | State::Reclaiming { .. } => {}
         }
         self.refresh(id);
@@ -363,6 +364,7 @@ impl Engine {
         worker.state == State::Ready
             && worker.attention == Attention::Prompt
             && !worker.stopped
+            && worker.detached_until.is_none()
             && worker.offered + self.ledger.delivered_to(id) < worker.terms.connections_max
             && !worker.is_held_up()
             && worker.offered + worker.running < self.credit_limit(worker)

@@ -116,6 +116,10 @@ pub enum Cause {
     DrainTimeout,
     /// It left offers unclaimed for too long.
     Stalled,
+    /// It closed its channel, and did not end.
+    Detached,
+    /// It could not be killed, and is left behind.
+    Unkillable,
     /// It lied.
     Lied,
     /// It could not be started.

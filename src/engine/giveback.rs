@@ -222,6 +222,12 @@ mod tests {
         pair.says(at, Word::Idle { service_us: 9 });
     }
 
+    /// A connection comes, and its worker begins with it.
+    fn begins(pair: &mut Pair, slot: u32) {
+        pair.arrives(slot);
+        pair.says(pair.offers.len() - 1, Word::Claimed { transit_us: 0 });
+    }
+
     /// One worker's account of all that it has done so far.
     fn load(pair: &mut Pair, done: Work) {
         let Work { requests: finished, time: busy, squares } = done;
@@ -286,11 +292,11 @@ mod tests {
     fn requests_are_spread_while_they_would_wait_otherwise() {
         let mut pair = pair(Dispatch::Auto);
         assert_eq!(pair.engine.give_back(), GiveBack::WhenLeaving);
-        pair.arrives(0);
+        begins(&mut pair, 0);
         let mut workers = HalfBusy { done: Work::default() };
         let mut told = |pair: &mut Pair, us| workers.with(pair, Span::from_us(us));
         assert_eq!(told(&mut pair, 900), GiveBack::WhenLeaving, "nobody else could wait");
-        pair.arrives(1);
+        begins(&mut pair, 1);
         // Half of the time they find a request that is half over.
         for (us, wanted) in [
             (45, GiveBack::WhenLeaving),
@@ -307,8 +313,8 @@ mod tests {
     fn of_workers_that_serve_many_at_once_nothing_is_reckoned() {
         for (concurrency, wanted) in [(1, GiveBack::Always), (2, GiveBack::WhenLeaving)] {
             let mut pair = Pair::serving(JBSQ, concurrency);
-            pair.arrives(0);
-            pair.arrives(1);
+            begins(&mut pair, 0);
+            begins(&mut pair, 1);
             let told = HalfBusy { done: Work::default() }.with(&mut pair, Span::from_ms(9));
             assert_eq!(told, wanted);
         }

@@ -75,6 +75,8 @@ pub enum Input {
         /// Whether it left as a worker does that has been told to.
         exit: Exit,
     },
+    /// The process has closed its channel: it can be offered nothing any more.
+    Detached(WorkerId),
     /// The process was stopped (SIGSTOP): it does nothing until it is continued.
     Stopped(WorkerId),
     /// The process goes on.

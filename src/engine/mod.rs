@@ -147,6 +147,8 @@ pub struct Counters {
     pub offered: u64,
     /// Connections that workers gave back between two requests.
     pub given_back: u64,
+    /// Processes that could not be killed, and were left behind.
+    pub left_behind: u64,
 }
 
 /// The engine's whole state as plain data, from which it can be built again.
@@ -212,6 +214,7 @@ impl Engine {
             Input::Load { worker, load } => self.load(now, worker, load),
             Input::SpawnFailed(worker) => self.spawn_failed(now, worker, out),
             Input::Exited { worker, exit } => self.exited(now, worker, exit, out),
+            Input::Detached(worker) => self.detached(now, worker, out),
             Input::Stopped(worker) => self.stopped(now, worker, out),
             Input::Continued(worker) => self.continued(worker, out),
             Input::Command(command) => self.command(now, command, out),
@@ -237,7 +240,8 @@ impl Engine {
         let unclaimed = self.oldest_offer().map(|(_, _, at)| at.after(self.recall_after()));
         let workers = self.workers.iter().flat_map(|worker| {
             let given_up = worker.gives_up_at(self.setup.stall_timeout);
-            [worker.state.deadline(), worker.attention.deadline(), given_up].into_iter().flatten()
+            let states = [worker.state.deadline(), worker.attention.deadline()];
+            states.into_iter().chain([worker.detached_until, given_up]).flatten()
         });
         let seats = self.seats.iter().filter_map(|seat| seat.not_before);
         let rest = [
@@ -287,7 +291,7 @@ impl Engine {
                 | WorkerState::Ready
                 | WorkerState::Draining { .. }
                 | WorkerState::Terminating { .. }
-                | WorkerState::Killing
+                | WorkerState::Killing { .. }
                 | WorkerState::Reclaiming { .. } => false,
             })
     }

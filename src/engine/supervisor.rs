@@ -7,8 +7,8 @@ use super::ledger::{Place, Reason};
 use super::worker::{Cue, Effect, State, Worker};
 use super::{Engine, Seat};
 use crate::limits::{
-    BACKOFF_MIN, BERTHS_MAX, CONCURRENCY_MAX, ROLLOUT_FAILURES_MAX, SEATS_MAX, START_DEATHS_MAX,
-    VIOLATIONS_MAX,
+    BACKOFF_MIN, BERTHS_MAX, CONCURRENCY_MAX, DETACH_GRACE, ROLLOUT_FAILURES_MAX, SEATS_MAX,
+    START_DEATHS_MAX, VIOLATIONS_MAX,
 };
 use crate::units::{Generation, Mono, SeatId, Span, WorkerId};
 
@@ -100,7 +100,7 @@ impl Engine {
             // It was told to go while it said that: no lie, and of no use.
             State::Vacant
             | State::Terminating { .. }
-            | State::Killing
+            | State::Killing { .. }
             | State::Reclaiming { .. } => return,
         }
         worker.terms = terms;
@@ -120,17 +120,65 @@ impl Engine {
         let (seat, times) = (worker.seat, worker.violations);
         out.emit(Event::Lied { worker: id, seat, times });
         if times == VIOLATIONS_MAX {
-            worker.cause.get_or_insert(Cause::Lied);
-            self.cue(now, id, Cue::Kill, out);
+            self.kill(now, id, Cause::Lied, out);
         }
     }
 
     pub(super) fn replace_stalled(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
-        if let Some(worker) = self.worker_mut(id) {
-            worker.cause.get_or_insert(Cause::Stalled);
-        }
         // A stopped process does not hear SIGTERM.
+        self.kill(now, id, Cause::Stalled, out);
+    }
+
+    /// A worker is to go at once. Its seat is its own until it has, and served by nobody.
+    fn kill(&mut self, now: Mono, id: WorkerId, cause: Cause, out: &mut Actions) {
+        if let Some(worker) = self.worker_mut(id) {
+            worker.cause.get_or_insert(cause);
+        }
         self.cue(now, id, Cue::Kill, out);
+        self.tell_strength(out);
+    }
+
+    /// A worker has closed its channel. Whoever ends does so a moment before; one that goes on
+    /// cannot serve, unless it is finishing what it has.
+    pub(super) fn detached(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+        let Some(worker) = self.worker_mut(id) else { return };
+        match worker.state {
+            State::Starting { .. } | State::Ready if worker.detached_until.is_none() => {
+                worker.detached_until = Some(now.after(DETACH_GRACE));
+                self.ask_back(now, id, Reason::Stuck, out);
+                self.refresh(id);
+            }
+            State::Vacant
+            | State::Starting { .. }
+            | State::Ready
+            | State::Draining { .. }
+            | State::Terminating { .. }
+            | State::Killing { .. }
+            | State::Reclaiming { .. } => {}
+        }
+    }
+
+    /// Has another one take the place of a worker that closed its channel and did not end: at once,
+    /// whatever time that one takes to go.
+    fn replace_detached(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+        let Some(worker) = self.worker_mut(id) else { return };
+        worker.detached_until = None;
+        match worker.state {
+            State::Starting { .. } | State::Ready => {}
+            // It was told to go meanwhile, and has a deadline for that.
+            State::Vacant
+            | State::Draining { .. }
+            | State::Terminating { .. }
+            | State::Killing { .. }
+            | State::Reclaiming { .. } => return,
+        }
+        worker.cause.get_or_insert(Cause::Detached);
+        let worker = worker.clone();
+        self.cue(now, id, Cue::Terminate, out);
+        if self.seats[worker.seat.index()].holder == Some(id) {
+            self.vacate(now, &worker, out);
+            self.tell_strength(out);
+        }
     }
 
     pub(super) fn spawn_failed(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
@@ -149,7 +197,7 @@ impl Engine {
                     State::Vacant
                     | State::Starting { .. }
                     | State::Ready
-                    | State::Killing
+                    | State::Killing { .. }
                     | State::Reclaiming { .. },
                     _,
                 ) => false,
@@ -204,6 +252,9 @@ impl Engine {
             let state = self.workers[berth].state;
             if state.deadline().is_some_and(|until| until <= now) {
                 self.overdue(now, berth, state, out);
+            }
+            if self.workers[berth].detached_until.is_some_and(|until| until <= now) {
+                self.replace_detached(now, self.name(berth), out);
             }
         }
         self.fill_seats(now, out);
@@ -298,18 +349,20 @@ impl Engine {
         let cause = match state {
             State::Starting { .. } => Some(Cause::NotReady),
             State::Draining { .. } => Some(Cause::DrainTimeout),
-            State::Vacant
-            | State::Ready
-            | State::Terminating { .. }
-            | State::Killing
-            | State::Reclaiming { .. } => None,
+            State::Killing { .. } => Some(Cause::Unkillable),
+            State::Vacant | State::Ready | State::Terminating { .. } | State::Reclaiming { .. } => {
+                None
+            }
         };
         let worker = &mut self.workers[berth];
-        if worker.cause.is_none() || cause == Some(Cause::DrainTimeout) {
+        let tells_more = [Some(Cause::DrainTimeout), Some(Cause::Unkillable)].contains(&cause);
+        if worker.cause.is_none() || tells_more {
             worker.cause = cause;
         }
+        self.counters.left_behind += u64::from(cause == Some(Cause::Unkillable));
         let id = self.name(berth);
         self.cue(now, id, Cue::Overdue, out);
+        self.bury_if_settled(now, id, out);
     }
 
     /// A ready worker takes its seat; whoever sat there finishes.
@@ -369,9 +422,7 @@ impl Engine {
             self.rollout_failed_once(now, out);
         }
         if was_holder {
-            self.seats[seat.index()].holder = None;
-            self.field.bar(seat);
-            self.schedule_refill(now, seat, worker, out);
+            self.vacate(now, worker, out);
         }
         let unasked = cause != Cause::Told;
         if let Phase::Opening { deaths } = &mut self.phase
@@ -383,6 +434,13 @@ impl Engine {
             }
         }
         self.tell_strength(out);
+    }
+
+    /// A seat's holder is gone, or as good as that.
+    fn vacate(&mut self, now: Mono, worker: &Worker, out: &mut Actions) {
+        self.seats[worker.seat.index()].holder = None;
+        self.field.bar(worker.seat);
+        self.schedule_refill(now, worker.seat, worker, out);
     }
 
     fn schedule_refill(&mut self, now: Mono, seat: SeatId, worker: &Worker, out: &mut Actions) {
@@ -623,6 +681,7 @@ mod tests {
     use super::super::pair::Pair;
     use super::super::policy::Policy;
     use super::*;
+    use crate::limits::KILL_TIMEOUT;
 
     fn pair() -> Pair {
         Pair::new(Policy::RoundRobin)
@@ -667,6 +726,20 @@ mod tests {
             pair.later(Span::from_ms(100));
         }
         assert_eq!((done, given_up), (false, true));
+    }
+
+    #[test]
+    fn a_worker_that_is_killed_serves_no_seat_and_one_that_does_not_die_is_left_behind() {
+        let mut pair = pair();
+        let victim = pair.workers[0];
+        for _ in 0..VIOLATIONS_MAX {
+            pair.step(Input::Violation(victim));
+        }
+        assert_eq!(pair.engine.strength(), (1, 2));
+        pair.later(KILL_TIMEOUT);
+        let [(_, generation)] = started(&mut pair)[..] else { panic!("another takes its seat") };
+        assert_eq!((generation, pair.engine.counters().left_behind), (Generation(1), 1));
+        assert_eq!(pair.engine.worker(victim), None);
     }
 
     #[test]

@@ -5,12 +5,12 @@
 //!  Vacant ---------> Starting -----> Ready ---------> Draining -------> Terminating --> Killing
 //!    ^                  |              |                 |                 |            |
 //!    |                  +--------------+------ Exited ---+-----------------+------------+
-//!    +---- Buried ---- Reclaiming <----------------+
+//!    +---- Buried ---- Reclaiming <----------------+---------------- Overdue ----+
 //! ```
 
 use super::event::Cause;
 use super::input::{Load, Terms};
-use crate::limits::TERM_TIMEOUT;
+use crate::limits::{KILL_TIMEOUT, TERM_TIMEOUT};
 use crate::units::{Generation, Mono, SeatId, Span};
 
 /// Where a process is in its life. Every state that could last for ever by a fault has a deadline.
@@ -36,8 +36,11 @@ pub enum State {
         until: Mono,
     },
     /// It has been sent SIGKILL.
-    Killing,
-    /// It is gone; what it has not claimed is being taken back.
+    Killing {
+        /// Deadline: if the process is there still it is left behind.
+        until: Mono,
+    },
+    /// It is gone, or given up; what it has not claimed is being taken back.
     Reclaiming {
         /// Offers that came back so far.
         recovered: u32,
@@ -98,6 +101,7 @@ impl State {
         let starting = Self::Starting { until: now.after(patience.start) };
         let draining = Self::Draining { until: now.after(patience.drain) };
         let terminating = Self::Terminating { until: now.after(TERM_TIMEOUT) };
+        let killing = Self::Killing { until: now.after(KILL_TIMEOUT) };
         match (self, cue) {
             (Self::Vacant, Cue::Spawn) => Some((starting, Effect::Nothing)),
             (Self::Starting { .. }, Cue::Hello) => Some((Self::Ready, Effect::Employ)),
@@ -115,15 +119,18 @@ impl State {
                 | Self::Draining { .. }
                 | Self::Terminating { .. },
                 Cue::Kill,
-            ) => Some((Self::Killing, Effect::SendKill)),
+            ) => Some((killing, Effect::SendKill)),
             (
                 Self::Starting { .. }
                 | Self::Ready
                 | Self::Draining { .. }
                 | Self::Terminating { .. }
-                | Self::Killing,
+                | Self::Killing { .. },
                 Cue::Exited,
-            ) => Some((Self::Reclaiming { recovered: 0 }, Effect::Recall)),
+            )
+            | (Self::Killing { .. }, Cue::Overdue) => {
+                Some((Self::Reclaiming { recovered: 0 }, Effect::Recall))
+            }
             (Self::Reclaiming { .. }, Cue::Buried) => Some((Self::Vacant, Effect::Nothing)),
             (Self::Vacant, _)
             | (Self::Starting { .. }, Cue::Spawn | Cue::Buried)
@@ -134,14 +141,8 @@ impl State {
                 Cue::Spawn | Cue::Hello | Cue::Drain | Cue::Terminate | Cue::Buried,
             )
             | (
-                Self::Killing,
-                Cue::Spawn
-                | Cue::Hello
-                | Cue::Drain
-                | Cue::Terminate
-                | Cue::Kill
-                | Cue::Overdue
-                | Cue::Buried,
+                Self::Killing { .. },
+                Cue::Spawn | Cue::Hello | Cue::Drain | Cue::Terminate | Cue::Kill | Cue::Buried,
             )
             | (
                 Self::Reclaiming { .. },
@@ -159,10 +160,11 @@ impl State {
     /// When this state must be left.
     pub const fn deadline(self) -> Option<Mono> {
         match self {
-            Self::Starting { until } | Self::Draining { until } | Self::Terminating { until } => {
-                Some(until)
-            }
-            Self::Vacant | Self::Ready | Self::Killing | Self::Reclaiming { .. } => None,
+            Self::Starting { until }
+            | Self::Draining { until }
+            | Self::Terminating { until }
+            | Self::Killing { until } => Some(until),
+            Self::Vacant | Self::Ready | Self::Reclaiming { .. } => None,
         }
     }
 
@@ -174,7 +176,7 @@ impl State {
             Self::Ready => "ready",
             Self::Draining { .. } => "draining",
             Self::Terminating { .. } => "terminating",
-            Self::Killing => "killing",
+            Self::Killing { .. } => "killing",
             Self::Reclaiming { .. } => "reclaiming",
         }
     }
@@ -238,6 +240,8 @@ pub struct Worker {
     pub attention: Attention,
     /// Whether it is stopped by a signal.
     pub stopped: bool,
+    /// It has closed its channel, and is replaced then, unless it ends before.
+    pub detached_until: Option<Mono>,
     /// When it became ready.
     pub ready_since: Option<Mono>,
     /// False words so far.
@@ -263,6 +267,7 @@ impl Worker {
         load: Load::NONE,
         attention: Attention::Prompt,
         stopped: false,
+        detached_until: None,
         ready_since: None,
         violations: 0,
         cause: None,
@@ -307,7 +312,7 @@ impl Worker {
             | State::Ready
             | State::Draining { .. }
             | State::Terminating { .. }
-            | State::Killing => true,
+            | State::Killing { .. } => true,
         }
     }
 }

@@ -13,7 +13,9 @@ use crate::wire::errand::Words;
 pub(super) struct Hand<F> {
     pub(super) worker: WorkerId,
     pub(super) channel: Source,
+    /// The watches on its output and on its channel's end, while they last.
     pub(super) output: Option<Token>,
+    pub(super) hangup: Option<Token>,
     /// Offers that travel together; sent when full or at the end of the turn.
     pub(super) packed: Option<Parcel<F>>,
     pub(super) copies: Copies,
@@ -27,11 +29,12 @@ pub(super) struct Hand<F> {
 }
 
 impl<F> Hand<F> {
-    pub(super) fn new(worker: WorkerId, channel: Source, output: Token) -> Self {
+    pub(super) fn new(worker: WorkerId, channel: Source) -> Self {
         Self {
             worker,
             channel,
-            output: Some(output),
+            output: None,
+            hangup: None,
             packed: None,
             copies: Copies::default(),
             unsent: VecDeque::new(),

@@ -140,15 +140,19 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     fn enlist(&mut self, worker: WorkerId, hired: Hired<B::Fd>) {
-        let Hired { channel, process, output, listeners } = hired;
+        let Hired { channel, hangup, process, output, listeners } = hired;
         for opened in listeners {
             self.listeners.add(opened, &mut self.backend);
         }
         let channel = self.backend.adopt(channel, Role::Channel);
-        self.backend.submit(Op::Readable { fd: process }, Purpose::Process(worker).tag());
-        let output =
-            self.backend.submit(Op::Readable { fd: output }, Purpose::Output(worker).tag());
-        self.crew.enlist(Hand::new(worker, channel, output));
+        self.crew.enlist(Hand::new(worker, channel));
+        for (purpose, fd) in [
+            (Purpose::Process(worker), process),
+            (Purpose::Output(worker), output),
+            (Purpose::Channel(worker), hangup),
+        ] {
+            self.watch_for(purpose, fd);
+        }
     }
 
     pub(super) fn drain(&mut self, worker: WorkerId) {
@@ -168,8 +172,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     pub(super) fn bury(&mut self, worker: WorkerId) {
         self.host.bury(worker);
         let Some(hand) = self.crew.discharge(worker) else { return };
-        if let Some(output) = hand.output {
-            self.backend.cancel(output);
+        for watch in [hand.output, hand.hangup].into_iter().flatten() {
+            self.backend.cancel(watch);
         }
         drop(self.backend.release(hand.channel));
     }

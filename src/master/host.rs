@@ -129,6 +129,8 @@ pub struct Hire {
 pub struct Hired<F> {
     /// The master's end of its channel.
     pub channel: F,
+    /// A copy of it: readable when nobody has the other end any more, since nobody writes there.
+    pub hangup: F,
     /// Readable when the process has ended.
     pub process: F,
     /// Readable when it has written something.

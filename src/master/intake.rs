@@ -40,6 +40,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
                 Purpose::Accept(_) | Purpose::Watch(_) => sorted.arrivals.push(completion),
                 Purpose::Process(_)
                 | Purpose::Output(_)
+                | Purpose::Channel(_)
                 | Purpose::Bell
                 | Purpose::Signals
                 | Purpose::ControlAccept
@@ -76,10 +77,11 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             (Purpose::Parcel(worker), Outcome::HandedOff(parcel, result)) => {
                 self.handed_off(worker, parcel, result);
             }
-            (purpose, Outcome::Readable(fd, Err(_))) => {
-                self.wait_failed(Failed::Watch(purpose, fd));
-            }
+            (purpose, Outcome::Readable(fd, Err(_))) => self.watch_failed(purpose, fd),
             (Purpose::Output(worker), Outcome::Readable(fd, Ok(_))) => self.output(worker, fd),
+            (Purpose::Channel(worker), Outcome::Readable(_, Ok(_))) => {
+                self.step(Input::Detached(worker));
+            }
             (Purpose::Signals, Outcome::Readable(fd, Ok(_))) => self.signalled(fd),
             (Purpose::ControlClient(index), Outcome::Readable(fd, Ok(_))) => {
                 self.control_spoke(index, fd);
@@ -235,10 +237,11 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     pub(super) fn output(&mut self, worker: WorkerId, fd: B::Fd) {
-        let open = self.host.read_output(worker);
-        let Some(hand) = self.crew.hand(worker) else { return };
-        hand.output =
-            open.then(|| self.backend.submit(Op::Readable { fd }, Purpose::Output(worker).tag()));
+        if self.host.read_output(worker) {
+            self.watch_for(Purpose::Output(worker), fd);
+        } else if let Some(hand) = self.crew.hand(worker) {
+            hand.output = None;
+        }
     }
 
     /// Listens to the workers' bell.
@@ -302,8 +305,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     pub(super) fn listen_to(&mut self, index: u32, fd: B::Fd) {
-        let token = self.watch_for(Purpose::ControlClient(index), fd);
-        self.control_clients[index as usize] = Some(token);
+        self.watch_for(Purpose::ControlClient(index), fd);
     }
 }
 

@@ -114,6 +114,7 @@ fn totals(engine: &Engine) -> Totals {
         recovered: counters.recovered,
         recalled: counters.recalled,
         given_back: counters.given_back,
+        left_behind: counters.left_behind,
         log_lines_dropped: telemetry::lines_dropped(),
     }
 }

@@ -16,6 +16,8 @@ pub(super) enum Purpose {
     Process(WorkerId),
     /// A worker's output.
     Output(WorkerId),
+    /// The end of a worker's channel.
+    Channel(WorkerId),
     /// The workers' bell.
     Bell,
     /// The operator's signals.
@@ -48,6 +50,7 @@ impl Purpose {
             Self::ControlAccept => (8, 0),
             Self::ControlClient(index) => (9, u64::from(index)),
             Self::Close => (10, 0),
+            Self::Channel(worker) => (11, pack(worker)),
         };
         Tag(kind << PAYLOAD_BITS | payload)
     }
@@ -75,6 +78,7 @@ impl Purpose {
             8 => Self::ControlAccept,
             9 => Self::ControlClient(payload as u32),
             10 => Self::Close,
+            11 => Self::Channel(worker),
             kind => unreachable!("the master made no tag of kind {kind}"),
         }
     }
@@ -100,6 +104,7 @@ mod tests {
             Purpose::Parcel(worker),
             Purpose::Process(worker),
             Purpose::Output(worker),
+            Purpose::Channel(worker),
             Purpose::Bell,
             Purpose::Signals,
             Purpose::ControlAccept,

@@ -142,6 +142,21 @@ fn gone(seat: SeatId, pid: Option<u32>, cause: Cause, ending: &str, recovered: u
             lost,
             "worker replaced, it took no connections: {ending}"
         ),
+        Cause::Detached => tracing::error!(
+            worker = seat,
+            pid,
+            recovered,
+            lost,
+            "worker replaced, it closed its channel to dispatchd: {ending}"
+        ),
+        Cause::Unkillable => tracing::error!(
+            worker = seat,
+            pid,
+            recovered,
+            lost,
+            "worker replaced, its process cannot be killed and is left behind (in a frozen control \
+             group, or waiting for a disk?)"
+        ),
         Cause::Lied => tracing::error!(
             worker = seat,
             pid,

@@ -52,9 +52,47 @@ impl<F> Retries<F> {
 }
 
 impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
-    /// Waits for what can be read of a descriptor.
-    pub(super) fn watch_for(&mut self, purpose: Purpose, fd: B::Fd) -> Token {
-        self.backend.submit(Op::Readable { fd }, purpose.tag())
+    /// Waits for what can be read of a descriptor, for as long as that is of use to anybody.
+    pub(super) fn watch_for(&mut self, purpose: Purpose, fd: B::Fd) {
+        if self.remember(purpose, None) {
+            let token = self.backend.submit(Op::Readable { fd }, purpose.tag());
+            self.remember(purpose, Some(token));
+        }
+    }
+
+    /// A watch has ended without a result: the kernel refused it, or it was withdrawn.
+    pub(super) fn watch_failed(&mut self, purpose: Purpose, fd: B::Fd) {
+        if self.remember(purpose, None) {
+            self.wait_failed(Failed::Watch(purpose, fd));
+        }
+    }
+
+    /// Remembers a watch that may have to be withdrawn, or that there is none. False when nobody
+    /// would miss it.
+    fn remember(&mut self, purpose: Purpose, token: Option<Token>) -> bool {
+        match purpose {
+            Purpose::Signals => true,
+            Purpose::Process(worker) => self.lives(worker),
+            Purpose::Output(worker) => {
+                self.crew.hand(worker).map(|hand| hand.output = token).is_some()
+            }
+            Purpose::Channel(worker) => {
+                self.crew.hand(worker).map(|hand| hand.hangup = token).is_some()
+            }
+            // Its place stays taken until it has its answer.
+            Purpose::ControlClient(index) => {
+                let place = &mut self.control_clients[index as usize];
+                *place = token.or(*place);
+                true
+            }
+            // These are waited for in other ways.
+            Purpose::Accept(_)
+            | Purpose::Watch(_)
+            | Purpose::Parcel(_)
+            | Purpose::Bell
+            | Purpose::ControlAccept
+            | Purpose::Close => false,
+        }
     }
 
     /// A wait has failed.
@@ -151,21 +189,9 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Failed::Watch(Purpose::Signals, fd) => self.signalled(fd),
             Failed::Watch(Purpose::Output(worker), fd) => self.output(worker, fd),
             Failed::Watch(Purpose::ControlClient(index), fd) => self.listen_to(index, fd),
-            Failed::Watch(purpose @ Purpose::Process(worker), fd) if self.lives(worker) => {
-                self.watch_for(purpose, fd);
-            }
-            // Nobody waits for it any more. The others are never waited for in this way.
-            Failed::Connection(_)
-            | Failed::Watch(
-                Purpose::Process(_)
-                | Purpose::Accept(_)
-                | Purpose::Watch(_)
-                | Purpose::Parcel(_)
-                | Purpose::Bell
-                | Purpose::ControlAccept
-                | Purpose::Close,
-                _,
-            ) => {}
+            Failed::Watch(purpose, fd) => self.watch_for(purpose, fd),
+            // Nobody waits for it any more.
+            Failed::Connection(_) => {}
         }
     }
 }

@@ -204,6 +204,7 @@ impl World {
             fds: &fds,
         })?;
         let hired = Hired {
+            hangup: fd::duplicate(&channel)?,
             channel,
             process: fd::duplicate(&child.pidfd)?,
             output: fd::duplicate(&child.output)?,

@@ -321,10 +321,11 @@ impl SimBackend {
             match object {
                 Object::Post(post) => self.accept_waiting(post),
                 Object::Bell(bell) => self.ring(bell),
-                Object::Connection(_) | Object::Ending(_) | Object::Output(_) | Object::Signals => {
-                    self.tell_readable(object);
-                }
-                Object::Channel(_) => {}
+                Object::Connection(_)
+                | Object::Ending(_)
+                | Object::Output(_)
+                | Object::Channel(_)
+                | Object::Signals => self.tell_readable(object),
             }
         }
     }

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use super::faults::errno;
+use super::service::Job;
 use super::shadow::Entry;
 use super::trace::Who;
 use super::worker::{Claim, Process, ProcessId};
-use super::world::{Holder, Object, SimFd, World};
+use super::workload::{Client, LENGTH_MAX};
+use super::world::{Connection, Holder, Object, SimFd, World};
 use crate::engine::classes::Class;
 use crate::engine::event::{Cause, Event};
 use crate::engine::policy::{Binder, Depth, Rebinds};
@@ -15,7 +17,7 @@ use crate::engine::worker::State;
 use crate::engine::{Engine, Overload};
 use crate::io::{Outcome, Parcel};
 use crate::limits::{
-    BACKOFF_FORGET, CONCURRENCY_MAX, JBSQ_AUTO_DEPTH_MAX, PARKED_AFTER, RECALL_AFTER,
+    BACKOFF_FORGET, CONCURRENCY_MAX, JBSQ_AUTO_DEPTH_MAX, KILL_TIMEOUT, PARKED_AFTER, RECALL_AFTER,
     RECALL_DOUBLINGS_MAX, SILENT_AFTER, SILENT_AFTER_FULL, TERM_TIMEOUT, VIOLATIONS_MAX,
 };
 use crate::master::host::{Notice, Words};
@@ -176,6 +178,11 @@ impl World {
     pub(super) fn saw_burial(&mut self, worker: WorkerId) {
         if let Some(process) = self.process_of(worker) {
             self.processes[process].seen.buried = true;
+            match &self.processes[process] {
+                Process { ended: None, .. } => self.is_left_behind(process),
+                it if it.dying || it.shows_its_end() => {}
+                _ => self.fail(format!("worker {worker} is buried, and nobody said that it ended")),
+            }
             let begun = self.connections.iter().enumerate();
             let begun = begun.filter(|(_, each)| each.owner == Some(process) && !each.tainted);
             self.ledger.orphans.extend(begun.map(|(index, _)| (index, self.now)));
@@ -183,6 +190,20 @@ impl World {
         let left: Vec<Ticket> = self.ledger.tickets_of(worker).collect();
         for ticket in left {
             self.ledger.remove(ticket);
+        }
+    }
+
+    /// A process is given up that lives: only one that cannot be killed, and not before its time.
+    /// Where the master has no copies of what it had begun with, nobody can tell the clients.
+    fn is_left_behind(&mut self, process: ProcessId) {
+        let id = self.processes[process].id;
+        if !self.processes[process].dying {
+            self.fail(format!("worker {id} is buried alive"));
+        }
+        self.trace.did(self.now, Who::Worker(id), "is left behind", 0);
+        let lends = self.scenario.lends();
+        for connection in self.connections.iter_mut().filter(|_| !lends) {
+            connection.tainted |= connection.owner == Some(process);
         }
     }
 
@@ -271,8 +292,9 @@ impl World {
     /// A worker was replaced because it neither claimed nor served anything.
     fn judge_stall(&mut self, worker: WorkerId) {
         let Some(process) = self.process_of(worker) else { return };
-        let Process { nature, stopped_since, seen, .. } = &self.processes[process];
-        let deserved = nature.lie.is_some() || stopped_since.is_some() || seen.was_stopped;
+        let process = &self.processes[process];
+        let stopped = process.stopped_since.is_some() || process.seen.was_stopped;
+        let deserved = process.nature.lie.is_some() || stopped || process.detached;
         // After a leap of the clock nobody has had a chance to say anything.
         if !deserved && self.scenario.faults.jumps == 0 {
             self.fail(format!("{worker} is replaced as stalled, and was well"));
@@ -361,9 +383,8 @@ impl World {
 
     /// Connections that have not been begun with, wherever they are.
     fn in_masters_hands(&self) -> usize {
-        let waits = |connection: &&super::world::Connection| {
-            connection.accepted.is_some() && connection.owner.is_none()
-        };
+        let waits =
+            |connection: &&Connection| connection.accepted.is_some() && connection.owner.is_none();
         self.connections.iter().filter(waits).filter(|each| each.ended.is_none()).count()
     }
 
@@ -434,8 +455,8 @@ impl World {
     /// descriptors than it has room for.
     fn check_sleepers(&mut self) {
         let patience = WAKING_MAX.as_ns() + 3 * self.scenario.faults.late_max.as_ns();
-        let awake = |process: &&Process| process.ended.is_none() && process.stopped_since.is_none();
-        let fault = self.processes.iter().filter(awake).find_map(|process| {
+        let mut running = self.processes.iter().filter(|process| process.runs());
+        let fault = running.find_map(|process| {
             let id = process.id;
             let offer = |words| matches!(Errand::decode(words), Ok(Errand::Offer(_)));
             let told = process.errands.iter().copied().any(offer);
@@ -468,6 +489,8 @@ impl World {
             };
             let since = self.ledger.fast_at.unwrap_or(stop_at).max(self.jumped_at);
             let limit = since.after(patience).after(TERM_TIMEOUT).after(STOP_SLACK);
+            let dying = self.processes.iter().any(|process| process.dying);
+            let limit = if dying { limit.after(KILL_TIMEOUT) } else { limit };
             if limit < self.now {
                 self.fail("the stop takes for ever".to_owned());
             }
@@ -475,7 +498,7 @@ impl World {
         let mut reclaiming = BTreeMap::new();
         for (id, worker) in engine.workers() {
             if worker.violations >= VIOLATIONS_MAX
-                && !matches!(worker.state, State::Killing | State::Reclaiming { .. })
+                && !matches!(worker.state, State::Killing { .. } | State::Reclaiming { .. })
             {
                 self.fail(format!("{id} lied {} times and lives", worker.violations));
             }
@@ -580,12 +603,19 @@ impl World {
         if serving < usize::from(want) {
             self.fail(format!("{serving} processes serve where {want} should"));
         }
+        // Where all wait for few workers, the last waits for all that the others want.
+        let open = |(each, _): &(&Connection, &Client)| each.ended.is_none();
+        let clients = self.connections.iter().zip(&self.scenario.clients).filter(open);
+        let wanted = clients.map(|(each, client)| client.requests.saturating_sub(each.answered));
+        let wanted = u64::from(wanted.sum::<u32>());
+        let work = self.scenario.service.times(LENGTH_MAX).times(wanted);
+        let patience = SERVICE_MAX.plus(Span::from_ns(work.as_ns() / u64::from(want.max(1))));
         for index in 0..self.connections.len() {
             let connection = &self.connections[index];
             let asks = connection.answered < connection.asked && !connection.hung_up;
-            let long = SERVICE_MAX < self.now.since(connection.asked_at);
-            // What a liar gave back unanswered is its own fault.
-            let stolen = connection.tainted && connection.parked;
+            let long = patience < self.now.since(connection.asked_at);
+            // What a liar read, and gave back unanswered, nobody can answer any more.
+            let stolen = connection.tainted && (connection.parked || !connection.has_input());
             let over = connection.ended.is_some() || connection.shut || stolen;
             if asks && long && !over {
                 self.fail(format!("connection {index} is not served: {connection:?}"));
@@ -604,7 +634,16 @@ impl World {
                 .filter(|each| kind(each.say))
                 .count()
         };
-        let begun: usize = self.processes.iter().map(Process::has).sum();
+        // A liar may go on with what it has given away.
+        let known = self.processes.iter().enumerate();
+        let known = known.filter(|(_, process)| !process.seen.is_buried());
+        let begun = known.flat_map(|(id, process)| process.jobs.iter().map(move |job| (id, job)));
+        let has = |(id, job): &(ProcessId, &Job)| {
+            let connection = &self.connections[job.connection];
+            let given_away = connection.tainted && connection.parked;
+            job.ticket.is_some() && connection.owner == Some(*id) && !given_away
+        };
+        let begun = begun.filter(has).count();
         let closed = unread(|say| matches!(say, Say::Closed(_)));
         let idle = unread(|say| matches!(say, Say::Idle { .. }));
         let claimed = unread(|say| matches!(say, Say::Claimed { .. }));
@@ -618,18 +657,22 @@ impl World {
     /// After the end nothing is left.
     pub(super) fn check_end(&mut self) {
         self.settle();
-        let open = self.open_copies().next();
+        let left_behind = |holder: Holder| match holder {
+            Holder::Process(process) | Holder::Channel(process) => self.processes[process].dying,
+            Holder::Master | Holder::Nobody => false,
+        };
+        let open = self.open_copies().find(|(_, holder)| !left_behind(*holder));
         if let Some((object, holder)) = open {
             self.fail(format!("{object:?} is open at the end, with {holder:?}"));
         }
-        if let Some(process) = self.processes.iter().find(|process| process.ended.is_none()) {
+        let outlives = |process: &&Process| process.ended.is_none() && !process.dying;
+        if let Some(process) = self.processes.iter().find(outlives) {
             let id = process.id;
             self.fail(format!("worker {id} outlives its master"));
         }
-        let lost = self
-            .connections
-            .iter()
-            .position(|connection| connection.accepted.is_some() && connection.ended.is_none());
+        let lost = self.connections.iter().position(|connection| {
+            connection.accepted.is_some() && connection.ended.is_none() && connection.copies == 0
+        });
         if let Some(index) = lost {
             self.fail(format!("connection {index} has no end"));
         }

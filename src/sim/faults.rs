@@ -64,6 +64,10 @@ pub(super) struct Faults {
     pub(super) watch_fails: u64,
     /// Processes that cannot be reaped for a while after their end.
     pub(super) reaped_late: u64,
+    /// Processes that close their channel and hang.
+    pub(super) detach: u64,
+    /// Processes that SIGKILL does not end for long.
+    pub(super) unkillable: u64,
     /// Processes that cannot be started.
     pub(super) spawn_fails: u64,
     /// Processes that never say hello.
@@ -149,7 +153,13 @@ impl Faults {
     /// seeds stay what they were.
     pub(super) fn and_later_ones(self, rng: &mut Rng) -> Self {
         let mut some = |most: u64| if rng.chance(1, 3) { 1 + rng.below(most) } else { 0 };
-        Self { watch_fails: some(300), reaped_late: some(500), ..self }
+        Self {
+            watch_fails: some(300),
+            reaped_late: some(500),
+            detach: some(500),
+            unkillable: some(900),
+            ..self
+        }
     }
 
     /// None at all.
@@ -161,6 +171,8 @@ impl Faults {
         exhausted: 0,
         watch_fails: 0,
         reaped_late: 0,
+        detach: 0,
+        unkillable: 0,
         spawn_fails: 0,
         mute: 0,
         crash: 0,

@@ -39,6 +39,7 @@ impl Host for SimHost {
         let process = world.start(hire).ok_or(SpawnFailed)?;
         Ok(Hired {
             channel: world.open(Object::Channel(process)),
+            hangup: world.open(Object::Channel(process)),
             process: world.open(Object::Ending(process)),
             output: world.open(Object::Output(process)),
             listeners: Vec::new(),

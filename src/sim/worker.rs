@@ -36,6 +36,10 @@ pub(super) struct Process {
     reapable_from: Option<Mono>,
     /// Its end is told in no way.
     swallowed: bool,
+    /// It has closed its channel.
+    pub(super) detached: bool,
+    /// It was killed, and has not ended: it does nothing any more.
+    pub(super) dying: bool,
     /// SIGTERM waits for it to go on.
     term_pending: bool,
     pub(super) order: Order,
@@ -78,6 +82,7 @@ pub(super) struct Nature {
     mute: bool,
     obeys_drain: bool,
     obeys_term: bool,
+    dies_when_killed: bool,
 }
 
 /// A message in a channel.
@@ -128,6 +133,10 @@ impl World {
         if self.rng.chance(1, 8) {
             self.plan_in(boot, Happening::Writes(process));
         }
+        if self.ails(self.scenario.faults.detach) {
+            let when = between(&mut self.rng, boot, Span::from_ms(1_500));
+            self.plan_in(when, Happening::Detaches(process));
+        }
         Some(process)
     }
 
@@ -149,6 +158,7 @@ impl World {
             mute: self.ails(faults.mute),
             obeys_drain: !self.ails(faults.deaf_to_drain),
             obeys_term: !self.ails(faults.deaf_to_term),
+            dies_when_killed: !self.ails(faults.unkillable),
         }
     }
 
@@ -159,15 +169,14 @@ impl World {
 
     /// Whether it can do anything at the moment.
     pub(super) fn runs(&self, process: ProcessId) -> bool {
-        let process = &self.processes[process];
-        process.ended.is_none() && process.stopped_since.is_none()
+        self.processes[process].runs()
     }
 
     pub(super) fn boots(&mut self, process: ProcessId) {
         if self.processes[process].ended.is_some() {
             return;
         }
-        if self.processes[process].stopped_since.is_some() {
+        if !self.runs(process) {
             // It goes on with that when it is continued.
             return;
         }
@@ -506,7 +515,7 @@ impl World {
 
     pub(super) fn continues(&mut self, process: ProcessId) {
         let this = &mut self.processes[process];
-        if this.ended.is_some() || this.stopped_since.take().is_none() {
+        if this.ended.is_some() || this.dying || this.stopped_since.take().is_none() {
             return;
         }
         let (up, term) = (this.up, std::mem::take(&mut this.term_pending));
@@ -525,6 +534,17 @@ impl World {
     fn tells_of(&mut self, process: ProcessId, change: Change) {
         self.processes[process].change = Some(change);
         self.tells_parent();
+    }
+
+    /// It closes its channel, and hangs.
+    pub(super) fn detaches(&mut self, process: ProcessId) {
+        if !self.runs(process) || self.scenario.calm_from <= self.now {
+            return;
+        }
+        self.did(process, "closes its channel", 0);
+        self.processes[process].detached = true;
+        self.lose_unread(process);
+        self.stir(Object::Channel(process));
     }
 
     /// SIGCHLD; several are one.
@@ -566,13 +586,23 @@ impl World {
     pub(super) fn signals(&mut self, process: ProcessId, signal: Signal) {
         self.did(process, "gets signal", signal as u64);
         let soon = between(&mut self.rng, Span::from_us(10), Span::from_ms(2));
+        let calm = self.scenario.calm_from <= self.now;
         let this = &mut self.processes[process];
         this.seen.signalled();
         if signal == Signal::Kill && this.stopped_since.is_some() {
             this.seen.killed_while_stopped();
         }
         match signal {
-            Signal::Kill => self.plan_in(soon, Happening::Dies(process, false)),
+            Signal::Kill if calm || this.nature.dies_when_killed => {
+                self.plan_in(soon, Happening::Dies(process, false));
+            }
+            Signal::Kill => {
+                this.dying = true;
+                self.did(process, "does not die", 0);
+                let long = between(&mut self.rng, Span::from_s(1), Span::from_s(20));
+                self.plan_in(long, Happening::Dies(process, false));
+            }
+            Signal::Terminate if this.dying => {}
             Signal::Terminate if this.stopped_since.is_some() => this.term_pending = true,
             Signal::Terminate if this.nature.obeys_term => {
                 self.plan_in(soon, Happening::Dies(process, false));
@@ -596,6 +626,7 @@ impl World {
         }
         self.stir(Object::Ending(process));
         self.stir(Object::Output(process));
+        self.stir(Object::Channel(process));
         self.lose_unread(process);
         self.is_to_be_reaped(process);
     }
@@ -620,7 +651,7 @@ impl World {
 
     /// The master has closed its end: an orphan leaves.
     pub(super) fn channel_closes(&mut self, process: ProcessId) {
-        if self.processes[process].ended.is_none() {
+        if self.processes[process].ended.is_none() && !self.processes[process].dying {
             let id = self.processes[process].id;
             self.fail(format!("the channel of worker {id} is closed, and it lives"));
         }
@@ -648,6 +679,8 @@ impl Process {
             change: None,
             reapable_from: None,
             swallowed: false,
+            detached: false,
+            dying: false,
             term_pending: false,
             order: Order::Serve,
             channel: VecDeque::new(),
@@ -665,6 +698,12 @@ impl Process {
             load: Load::default(),
             seen: Seen::default(),
         }
+    }
+
+    /// Whether it can do anything at the moment.
+    pub(super) const fn runs(&self) -> bool {
+        let hangs = self.detached || self.dying;
+        self.ended.is_none() && self.stopped_since.is_none() && !hangs
     }
 
     /// Whether its descriptor says that it has ended.

@@ -83,9 +83,12 @@ pub(super) fn route_of(client: usize) -> Option<Route> {
     u32::try_from(client % ROUTES).ok().filter(|route| *route != 0).map(Route)
 }
 
+/// The most that [`length_of`] says.
+pub(super) const LENGTH_MAX: u64 = 8;
+
 /// How many times as long as others its first requests take.
 pub(super) const fn length_of(client: usize) -> u64 {
-    if client % ROUTES == 1 { 8 } else { 1 }
+    if client % ROUTES == 1 { LENGTH_MAX } else { 1 }
 }
 
 /// How many things there are to ask for.

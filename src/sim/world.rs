@@ -151,6 +151,7 @@ pub(super) enum Happening {
     Writes(ProcessId),
     Dies(ProcessId, bool),
     BecomesReapable(ProcessId),
+    Detaches(ProcessId),
     Orders(Notice),
     Jumps(Span),
     CalmsDown,
@@ -257,6 +258,7 @@ impl World {
             Happening::Writes(process) => self.writes(process),
             Happening::Dies(process, clean) => self.dies(process, clean),
             Happening::BecomesReapable(process) => self.becomes_reapable(process),
+            Happening::Detaches(process) => self.detaches(process),
             Happening::Orders(notice) => {
                 self.trace.did(self.now, Who::Operator, "orders", notice as u64);
                 self.notices.push_back(notice);
@@ -385,7 +387,7 @@ impl World {
             Object::Signals => !self.notices.is_empty(),
             Object::Post(post) => !self.posts[post].backlog.is_empty(),
             Object::Bell(bell) => self.bells[bell],
-            Object::Channel(_) => false,
+            Object::Channel(process) => self.has_no_reader(process),
         }
     }
 
@@ -462,6 +464,7 @@ impl World {
             }
             Object::Post(_) if self.is_open(object) => {}
             Object::Post(post) => self.post_closes(post),
+            Object::Channel(_) if self.is_open(object) => {}
             Object::Channel(process) => self.channel_closes(process),
             Object::Ending(_) | Object::Output(_) | Object::Bell(_) | Object::Signals => {}
         }
@@ -469,7 +472,8 @@ impl World {
 
     /// Whether nobody can read a process's channel any more.
     pub(super) fn has_no_reader(&self, process: ProcessId) -> bool {
-        self.processes[process].ended.is_some()
+        let process = &self.processes[process];
+        process.ended.is_some() || process.detached
     }
 
     /// Whether anybody has it open; what is dropped and not settled yet is closed.

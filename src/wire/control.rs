@@ -112,6 +112,8 @@ pub struct Totals {
     pub recalled: u64,
     /// Times that a worker gave a connection back between two requests.
     pub given_back: u64,
+    /// Processes that could not be killed, and were left behind.
+    pub left_behind: u64,
     /// Log lines dropped because nobody read them.
     pub log_lines_dropped: u64,
 }

@@ -1,16 +1,20 @@
 //! The ends of processes: each is taken, whoever holds the process, whatever the kernel refuses to
 //! watch, and whosever child it was.
 
+use std::ffi::OsString;
+
+use dispatchd::limits::START_TIMEOUT;
 use dispatchd::units::Span;
 use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::sys::signal::Signal;
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::client::Client;
 use crate::house::{House, Plan};
 use crate::process;
+use crate::role::{ROLE, program};
 use crate::shortage;
 use crate::wait::eventually;
 
@@ -18,6 +22,10 @@ on_both! {
     a_killed_worker_is_replaced_while_a_debugger_holds_it
     the_end_of_a_traced_worker_is_told_once_its_debugger_lets_go
     a_master_ends_while_a_debugger_holds_its_workers
+    a_worker_that_cannot_be_killed_is_left_behind
+    a_master_ends_without_a_worker_that_cannot_be_killed
+    a_worker_that_closes_its_channel_and_hangs_is_replaced
+    one_that_closes_its_channel_before_it_is_ready_is_told
     strangers_are_reaped
     the_first_process_of_a_container_reaps_its_orphans
 }
@@ -30,6 +38,21 @@ impl Traced {
         let pid = Pid::from_raw(i32::try_from(pid).unwrap());
         ptrace::seize(pid, ptrace::Options::empty()).unwrap();
         Self(pid)
+    }
+
+    /// Holds it in the middle of its end, so that SIGKILL does not end it: as a disk does that does
+    /// not answer, or a control group that is frozen.
+    fn immortal(pid: u32) -> Self {
+        let pid = Pid::from_raw(i32::try_from(pid).unwrap());
+        ptrace::seize(pid, ptrace::Options::PTRACE_O_TRACEEXIT).unwrap();
+        Self(pid)
+    }
+
+    /// Lets it end after all.
+    fn release(self) {
+        assert!(matches!(waitpid(self.0, None), Ok(WaitStatus::PtraceEvent(..))));
+        ptrace::cont(self.0, None).unwrap();
+        self.let_go();
     }
 
     /// Takes note of its end, as a debugger does sooner or later: its parent learns of it then.
@@ -84,6 +107,58 @@ fn a_master_ends_while_a_debugger_holds_its_workers(backend: &str) {
         assert_eq!(house.exit_code(), Some(0));
         traced.into_iter().for_each(Traced::let_go);
     }
+}
+
+/// A worker that ignores SIGTERM, so that it takes SIGKILL to end it.
+fn deaf() -> Vec<OsString> {
+    let deaf = "trap '' TERM; exec \"$0\" serve-worker";
+    ["sh", "-c", deaf, env!("CARGO_BIN_EXE_dispatchd")].map(Into::into).into()
+}
+
+fn a_worker_that_cannot_be_killed_is_left_behind(backend: &str) {
+    let plan = Plan::on(backend).with("--workers 1 --drain-timeout 0s");
+    let house = plan.program(deaf()).start();
+    let victim = house.worker(0).pid;
+    let traced = Traced::immortal(victim);
+    house.signal(Signal::SIGHUP);
+    let status = house.wait_for_status("it is given up", |status| status.totals.left_behind == 1);
+    assert_eq!((status.have, status.workers.len()), (1, 1));
+    assert!(house.log().contains("cannot be killed and is left behind"), "{}", house.log());
+    assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+    assert!(process::started(victim).is_some(), "it is there still");
+    traced.release();
+    // How depends on whether it drained before it was killed.
+    house.wait_for_log("a worker that was given up has ended");
+}
+
+fn a_master_ends_without_a_worker_that_cannot_be_killed(backend: &str) {
+    let mut house = Plan::on(backend).with("--workers 1").program(deaf()).start();
+    let traced = Traced::immortal(house.worker(0).pid);
+    house.signal(Signal::SIGQUIT);
+    assert_eq!(house.exit_code(), Some(0));
+    traced.release();
+}
+
+fn a_worker_that_closes_its_channel_and_hangs_is_replaced(backend: &str) {
+    let plan = Plan::on(backend).with("--workers 1").program(program()).env(ROLE, "detached");
+    let house = plan.start();
+    let victim = house.worker(0).pid;
+    // One request has it close everything.
+    let mut asking = Client::asking(house.address(), "/").unwrap();
+    house.wait_for_log("worker replaced, it closed its channel to dispatchd");
+    house.wait_for_status("another worker serves", |status| {
+        status.have == 1 && status.workers.iter().all(|worker| worker.pid != victim)
+    });
+    // What it had begun with is lost with it; nobody waits for it in vain.
+    asking.reply().unwrap_err();
+}
+
+fn one_that_closes_its_channel_before_it_is_ready_is_told(backend: &str) {
+    let closes = "exec 3>&- 4>&- 5>&- 6>&-; exec sleep 600";
+    let ended = Plan::on(backend).program(["sh", "-c", closes]).run();
+    assert_eq!(ended.code, Some(1), "{}", ended.log);
+    assert!(ended.log.contains("it closed its channel to dispatchd"), "{}", ended.log);
+    assert!(ended.after < START_TIMEOUT, "{}", ended.after);
 }
 
 /// Children that were there before dispatchd took the process over.

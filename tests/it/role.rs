@@ -93,6 +93,7 @@ fn a_worker() {
         "stubborn" => stubborn(),
         "chatty" => chatty(),
         "greeter" => greeter(),
+        "detached" => detached(),
         lie => liar(lie),
     }
 }
@@ -125,6 +126,16 @@ fn greeter() {
         drop(connection.write_all(b"220 at your service\r\n"));
         drop(connection.read(&mut [0; 1024]));
     }
+}
+
+/// Claims a connection, lets go of everything but that, and hangs.
+fn detached() {
+    let mut link = Link::from_env().unwrap();
+    link.hello(1).unwrap();
+    let ticket = next_offer(&mut link);
+    let _claimed = link.claim(ticket, monotonic()).expect("nobody recalls it");
+    drop(link);
+    wait_for_the_end();
 }
 
 /// In seat 0 it tells the master what is not so; elsewhere it is the built-in worker.
