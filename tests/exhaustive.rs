@@ -15,8 +15,9 @@ use dispatchd::units::{ListenerId, Mono, Span, Ticket, WorkerId};
 
 const PATIENCE: Patience = Patience { start: Span::from_s(1), drain: Span::from_s(1) };
 
-const CUES: [Cue; 8] = [
+const CUES: [Cue; 9] = [
     Cue::Spawn,
+    Cue::Executed,
     Cue::Hello,
     Cue::Drain,
     Cue::Terminate,
@@ -41,7 +42,7 @@ struct Life {
 #[test]
 fn every_life_of_seven_cues_is_a_lawful_one() {
     let lives = live_on(State::Vacant, Life::default(), Mono::ZERO, 7);
-    assert_eq!(lives, 8_u64.pow(7), "some sequence was left out");
+    assert_eq!(lives, 9_u64.pow(7), "some sequence was left out");
 }
 
 /// Goes through all sequences of so many further cues; how many there were.
@@ -61,7 +62,8 @@ fn live_on(state: State, life: Life, now: Mono, left: u32) -> u64 {
 fn check_state(state: State, life: Life, now: Mono) {
     let alive = match state {
         State::Vacant | State::Reclaiming { .. } => false,
-        State::Starting { .. }
+        State::Launching { .. }
+        | State::Starting { .. }
         | State::Ready
         | State::Draining { .. }
         | State::Terminating { .. }
@@ -88,12 +90,16 @@ fn check_state(state: State, life: Life, now: Mono) {
 
 fn check_cue(state: State, life: Life, cue: Cue, now: Mono) -> (State, Life) {
     let Some((next, effect)) = state.on(cue, now, PATIENCE) else { return (state, life) };
-    assert!(next.deadline().is_none_or(|until| now < until), "{next:?} is overdue at once");
+    let same = next.deadline() == state.deadline();
+    assert!(same || next.deadline().is_none_or(|until| now < until), "{next:?} is overdue at once");
     let mut then = life;
     match effect {
         Effect::Nothing if cue == Cue::Spawn => {
             assert!(!life.process && !life.unburied, "a berth has one tenant");
             then = Life { process: true, ..Life::default() };
+        }
+        Effect::Nothing if cue == Cue::Executed => {
+            assert!(life.process && !life.employed && !life.told_to_go, "executed twice, or late");
         }
         Effect::Nothing => {
             assert!(cue == Cue::Buried && life.unburied, "{cue:?} has an effect");

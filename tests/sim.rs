@@ -63,7 +63,10 @@ const FOUND: [(u64, &str); 16] = [
     (1_303, "an honest worker called a liar when a refusal and its death come together"),
     (1_555, "the checker not knowing that a full hold queue shortens the patience with the silent"),
     (2_187, "the checker taking what wrr lends for handed over, and missing what came back"),
-    (4_728, "a worker being replaced for its silence a moment after it answered somebody else"),
+    (
+        4_728,
+        "a worker being replaced for its silence a moment after it was done with somebody else",
+    ),
 ];
 
 #[test]
@@ -158,11 +161,17 @@ fn a_failure_says_how_to_see_it_again() {
     }
 }
 
-/// The rarest of all: an accept that leaks a connection where it is forgotten, and a process that
-/// outlives its master.
+/// The rarest of all: an accept that leaks a connection where it is forgotten, a process that
+/// outlives its master, and programs that are found late or not at all.
 #[test]
 fn some_world_meets_the_rarest() {
-    for what in ["accepts after the cancel", "does not die", "is left behind"] {
+    for what in [
+        "accepts after the cancel",
+        "does not die",
+        "is left behind",
+        "executes its program late",
+        "has no program",
+    ] {
         let meets = |seed: &u64| run(*seed, PLAIN).counts.contains_key(what);
         assert!((0..256).any(|seed| meets(&seed)), "no world met \"{what}\"");
     }

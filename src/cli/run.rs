@@ -25,8 +25,7 @@ pub(super) fn run(args: &RunArgs) -> Exit {
     let surroundings = start::Surroundings {
         runtime_dir: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
         inherited: inherited_sockets(),
-        // The file that runs now, even if another one has taken its name since.
-        built_in: (OsString::from("/proc/self/exe"), vec![OsString::from(SERVE_WORKER)]),
+        built_in: OsString::from(SERVE_WORKER),
     };
     match start::run(&config, placement, surroundings) {
         Ok(Outcome::Done) => Exit::Done,

@@ -114,6 +114,7 @@ impl Engine {
                 self.counters.recovered += 1;
             }
             State::Vacant
+            | State::Launching { .. }
             | State::Starting { .. }
             | State::Ready
             | State::Draining { .. }
@@ -195,6 +196,7 @@ impl Engine {
                 self.recall_all(now, id, Reason::Stuck, out);
             }
             State::Vacant
+            | State::Launching { .. }
             | State::Starting { .. }
             | State::Terminating { .. }
             | State::Killing { .. }
@@ -217,10 +219,11 @@ impl Engine {
         let load = load.no_less_than(worker.load);
         let before = core::mem::replace(&mut worker.load, load);
         let work = load.work_since(before);
+        let moved = (before.in_flight, before.connections) != (load.in_flight, load.connections);
         if let Attention::Overdue { since } = &mut worker.attention
-            && 0 < work.requests
+            && (moved || 0 < work.requests)
         {
-            // It answers others, and will come upon what was taken back.
+            // It is busy with others, and will come upon what was taken back.
             *since = now;
         }
         self.gauge.worked(work);
@@ -228,7 +231,7 @@ impl Engine {
         if 0 < work.requests {
             self.measure_depth();
         }
-        if (before.in_flight, before.connections) != (load.in_flight, load.connections) {
+        if moved {
             self.refresh(id);
         }
     }

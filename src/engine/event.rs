@@ -110,6 +110,8 @@ pub enum Cause {
     Told,
     /// It left or died by itself.
     Died,
+    /// Its program was not executed in time.
+    NotExecuted,
     /// It was not ready in time.
     NotReady,
     /// It did not finish in time.

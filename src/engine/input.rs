@@ -66,8 +66,12 @@ pub enum Input {
         /// Its own account.
         load: Load,
     },
-    /// The process could not be started.
+    /// There is no process: it could not be started.
     SpawnFailed(WorkerId),
+    /// The process runs the program that it was started for.
+    Executed(WorkerId),
+    /// The process cannot run that program, and is about to end.
+    ExecFailed(WorkerId),
     /// The process is gone, and every token it left has been read.
     Exited {
         /// Who.

@@ -213,6 +213,8 @@ impl Engine {
             Input::Violation(worker) => self.violation(now, worker, out),
             Input::Load { worker, load } => self.load(now, worker, load),
             Input::SpawnFailed(worker) => self.spawn_failed(now, worker, out),
+            Input::Executed(worker) => self.executed(now, worker, out),
+            Input::ExecFailed(worker) => self.exec_failed(worker),
             Input::Exited { worker, exit } => self.exited(now, worker, exit, out),
             Input::Detached(worker) => self.detached(now, worker, out),
             Input::Stopped(worker) => self.stopped(now, worker, out),
@@ -286,7 +288,7 @@ impl Engine {
             || self.is_full()
             || TICKETS_MAX <= self.live()
             || self.workers.iter().any(|worker| match worker.state {
-                WorkerState::Starting { .. } => true,
+                WorkerState::Launching { .. } | WorkerState::Starting { .. } => true,
                 WorkerState::Vacant
                 | WorkerState::Ready
                 | WorkerState::Draining { .. }

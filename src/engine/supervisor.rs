@@ -95,7 +95,7 @@ impl Engine {
         }
         let Some(worker) = self.worker_mut(id) else { return };
         match worker.state {
-            State::Starting { .. } => {}
+            State::Launching { .. } | State::Starting { .. } => {}
             State::Ready | State::Draining { .. } => return self.violation(now, id, out),
             // It was told to go while it said that: no lie, and of no use.
             State::Vacant
@@ -143,12 +143,15 @@ impl Engine {
     pub(super) fn detached(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
         let Some(worker) = self.worker_mut(id) else { return };
         match worker.state {
-            State::Starting { .. } | State::Ready if worker.detached_until.is_none() => {
+            State::Launching { .. } | State::Starting { .. } | State::Ready
+                if worker.detached_until.is_none() =>
+            {
                 worker.detached_until = Some(now.after(DETACH_GRACE));
                 self.ask_back(now, id, Reason::Stuck, out);
                 self.refresh(id);
             }
             State::Vacant
+            | State::Launching { .. }
             | State::Starting { .. }
             | State::Ready
             | State::Draining { .. }
@@ -164,7 +167,7 @@ impl Engine {
         let Some(worker) = self.worker_mut(id) else { return };
         worker.detached_until = None;
         match worker.state {
-            State::Starting { .. } | State::Ready => {}
+            State::Launching { .. } | State::Starting { .. } | State::Ready => {}
             // It was told to go meanwhile, and has a deadline for that.
             State::Vacant
             | State::Draining { .. }
@@ -182,10 +185,19 @@ impl Engine {
     }
 
     pub(super) fn spawn_failed(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+        self.exec_failed(id);
+        self.exited(now, id, Exit::Failed, out);
+    }
+
+    pub(super) fn executed(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+        self.cue(now, id, Cue::Executed, out);
+    }
+
+    /// Its end follows, or its deadline.
+    pub(super) fn exec_failed(&mut self, id: WorkerId) {
         if let Some(worker) = self.worker_mut(id) {
             worker.cause = Some(Cause::NotStarted);
         }
-        self.exited(now, id, Exit::Failed, out);
     }
 
     pub(super) fn exited(&mut self, now: Mono, id: WorkerId, exit: Exit, out: &mut Actions) {
@@ -195,6 +207,7 @@ impl Engine {
                 (State::Draining { .. }, Exit::Failed)
                 | (
                     State::Vacant
+                    | State::Launching { .. }
                     | State::Starting { .. }
                     | State::Ready
                     | State::Killing { .. }
@@ -339,7 +352,13 @@ impl Engine {
                         worker.cause.get_or_insert(Cause::Told);
                     }
                 }
-                Cue::Spawn | Cue::Hello | Cue::Kill | Cue::Overdue | Cue::Exited | Cue::Buried => {}
+                Cue::Spawn
+                | Cue::Executed
+                | Cue::Hello
+                | Cue::Kill
+                | Cue::Overdue
+                | Cue::Exited
+                | Cue::Buried => {}
             }
             self.cue(now, id, cue, out);
         }
@@ -347,6 +366,7 @@ impl Engine {
 
     fn overdue(&mut self, now: Mono, berth: usize, state: State, out: &mut Actions) {
         let cause = match state {
+            State::Launching { .. } => Some(Cause::NotExecuted),
             State::Starting { .. } => Some(Cause::NotReady),
             State::Draining { .. } => Some(Cause::DrainTimeout),
             State::Killing { .. } => Some(Cause::Unkillable),
@@ -429,7 +449,8 @@ impl Engine {
             && unasked
         {
             *deaths += 1;
-            if *deaths >= START_DEATHS_MAX || cause == Cause::NotReady {
+            let waited = [Cause::NotReady, Cause::NotExecuted].contains(&cause);
+            if *deaths >= START_DEATHS_MAX || waited {
                 self.end(now, Outcome::NeverReady, out);
             }
         }

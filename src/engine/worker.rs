@@ -1,11 +1,11 @@
 //! One worker process: the life that it leads, and what the engine remembers about it.
 //!
 //! ```text
-//!            Spawn            Hello           Drain             Overdue          Overdue
-//!  Vacant ---------> Starting -----> Ready ---------> Draining -------> Terminating --> Killing
-//!    ^                  |              |                 |                 |            |
-//!    |                  +--------------+------ Exited ---+-----------------+------------+
-//!    +---- Buried ---- Reclaiming <----------------+---------------- Overdue ----+
+//!        Spawn         Executed        Hello       Drain         Overdue         Overdue
+//!  Vacant ---> Launching -----> Starting ---> Ready ---> Draining ---> Terminating --> Killing
+//!    ^             |               |            |           |               |             |
+//!    |             +---------------+----------- Exited -----+---------------+-------------+
+//!    +--- Buried --- Reclaiming <------------------+----------------- Overdue ------------+
 //! ```
 
 use super::event::Cause;
@@ -18,7 +18,13 @@ use crate::units::{Generation, Mono, SeatId, Span};
 pub enum State {
     /// No process.
     Vacant,
-    /// Started; it must say hello by then.
+    /// Started, and not yet the program that it is to be: the kernel looks for that, and may wait
+    /// for a scanner or for a file system.
+    Launching {
+        /// Deadline: the same for the hello.
+        until: Mono,
+    },
+    /// Its program runs; it must say hello by then.
     Starting {
         /// Deadline.
         until: Mono,
@@ -52,6 +58,8 @@ pub enum State {
 pub enum Cue {
     /// It was started.
     Spawn,
+    /// It has become its program.
+    Executed,
     /// It said hello.
     Hello,
     /// It shall finish and leave.
@@ -98,13 +106,19 @@ impl State {
     /// The state that `cue` leads to, and what that asks for; `None` when the cue means nothing
     /// here and is ignored.
     pub fn on(self, cue: Cue, now: Mono, patience: Patience) -> Option<(Self, Effect)> {
-        let starting = Self::Starting { until: now.after(patience.start) };
+        let launching = Self::Launching { until: now.after(patience.start) };
         let draining = Self::Draining { until: now.after(patience.drain) };
         let terminating = Self::Terminating { until: now.after(TERM_TIMEOUT) };
         let killing = Self::Killing { until: now.after(KILL_TIMEOUT) };
         match (self, cue) {
-            (Self::Vacant, Cue::Spawn) => Some((starting, Effect::Nothing)),
-            (Self::Starting { .. }, Cue::Hello) => Some((Self::Ready, Effect::Employ)),
+            (Self::Vacant, Cue::Spawn) => Some((launching, Effect::Nothing)),
+            (Self::Launching { until }, Cue::Executed) => {
+                Some((Self::Starting { until }, Effect::Nothing))
+            }
+            // A word may be read before the news that somebody is there to say it.
+            (Self::Launching { .. } | Self::Starting { .. }, Cue::Hello) => {
+                Some((Self::Ready, Effect::Employ))
+            }
             (Self::Ready, Cue::Drain) => Some((draining, Effect::TellDrain)),
             // One that is not up yet has nothing to finish.
             (Self::Starting { .. }, Cue::Drain | Cue::Terminate | Cue::Overdue)
@@ -112,16 +126,20 @@ impl State {
             | (Self::Draining { .. }, Cue::Terminate | Cue::Overdue) => {
                 Some((terminating, Effect::SendTerm))
             }
-            (Self::Terminating { .. }, Cue::Overdue)
+            // No program is there that could hear SIGTERM.
+            (Self::Launching { .. }, Cue::Drain | Cue::Terminate | Cue::Overdue)
+            | (Self::Terminating { .. }, Cue::Overdue)
             | (
-                Self::Starting { .. }
+                Self::Launching { .. }
+                | Self::Starting { .. }
                 | Self::Ready
                 | Self::Draining { .. }
                 | Self::Terminating { .. },
                 Cue::Kill,
             ) => Some((killing, Effect::SendKill)),
             (
-                Self::Starting { .. }
+                Self::Launching { .. }
+                | Self::Starting { .. }
                 | Self::Ready
                 | Self::Draining { .. }
                 | Self::Terminating { .. }
@@ -132,27 +150,25 @@ impl State {
                 Some((Self::Reclaiming { recovered: 0 }, Effect::Recall))
             }
             (Self::Reclaiming { .. }, Cue::Buried) => Some((Self::Vacant, Effect::Nothing)),
-            (Self::Vacant, _)
-            | (Self::Starting { .. }, Cue::Spawn | Cue::Buried)
-            | (Self::Ready, Cue::Spawn | Cue::Hello | Cue::Overdue | Cue::Buried)
-            | (Self::Draining { .. }, Cue::Spawn | Cue::Hello | Cue::Drain | Cue::Buried)
-            | (
-                Self::Terminating { .. },
-                Cue::Spawn | Cue::Hello | Cue::Drain | Cue::Terminate | Cue::Buried,
-            )
-            | (
-                Self::Killing { .. },
-                Cue::Spawn | Cue::Hello | Cue::Drain | Cue::Terminate | Cue::Kill | Cue::Buried,
-            )
-            | (
-                Self::Reclaiming { .. },
+            // All that is left means nothing where it comes.
+            (
+                Self::Vacant
+                | Self::Launching { .. }
+                | Self::Starting { .. }
+                | Self::Ready
+                | Self::Draining { .. }
+                | Self::Terminating { .. }
+                | Self::Killing { .. }
+                | Self::Reclaiming { .. },
                 Cue::Spawn
+                | Cue::Executed
                 | Cue::Hello
                 | Cue::Drain
                 | Cue::Terminate
                 | Cue::Kill
                 | Cue::Overdue
-                | Cue::Exited,
+                | Cue::Exited
+                | Cue::Buried,
             ) => None,
         }
     }
@@ -160,7 +176,8 @@ impl State {
     /// When this state must be left.
     pub const fn deadline(self) -> Option<Mono> {
         match self {
-            Self::Starting { until }
+            Self::Launching { until }
+            | Self::Starting { until }
             | Self::Draining { until }
             | Self::Terminating { until }
             | Self::Killing { until } => Some(until),
@@ -172,6 +189,7 @@ impl State {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Vacant => "vacant",
+            Self::Launching { .. } => "launching",
             Self::Starting { .. } => "starting",
             Self::Ready => "ready",
             Self::Draining { .. } => "draining",
@@ -308,7 +326,8 @@ impl Worker {
     pub fn is_alive(&self) -> bool {
         match self.state {
             State::Vacant | State::Reclaiming { .. } => false,
-            State::Starting { .. }
+            State::Launching { .. }
+            | State::Starting { .. }
             | State::Ready
             | State::Draining { .. }
             | State::Terminating { .. }

@@ -13,7 +13,9 @@ use crate::wire::errand::Words;
 pub(super) struct Hand<F> {
     pub(super) worker: WorkerId,
     pub(super) channel: Source,
-    /// The watches on its output and on its channel's end, while they last.
+    /// The watches on its way to its program, on its output and on its channel's end, while they
+    /// last.
+    pub(super) report: Option<Token>,
     pub(super) output: Option<Token>,
     pub(super) hangup: Option<Token>,
     /// Offers that travel together; sent when full or at the end of the turn.
@@ -33,6 +35,7 @@ impl<F> Hand<F> {
         Self {
             worker,
             channel,
+            report: None,
             output: None,
             hangup: None,
             packed: None,

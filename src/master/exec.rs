@@ -140,7 +140,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     fn enlist(&mut self, worker: WorkerId, hired: Hired<B::Fd>) {
-        let Hired { channel, hangup, process, output, listeners } = hired;
+        let Hired { channel, hangup, process, output, report, listeners } = hired;
         for opened in listeners {
             self.listeners.add(opened, &mut self.backend);
         }
@@ -148,6 +148,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         self.crew.enlist(Hand::new(worker, channel));
         for (purpose, fd) in [
             (Purpose::Process(worker), process),
+            (Purpose::Launch(worker), report),
             (Purpose::Output(worker), output),
             (Purpose::Channel(worker), hangup),
         ] {
@@ -172,7 +173,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     pub(super) fn bury(&mut self, worker: WorkerId) {
         self.host.bury(worker);
         let Some(hand) = self.crew.discharge(worker) else { return };
-        for watch in [hand.output, hand.hangup].into_iter().flatten() {
+        for watch in [hand.report, hand.output, hand.hangup].into_iter().flatten() {
             self.backend.cancel(watch);
         }
         drop(self.backend.release(hand.channel));

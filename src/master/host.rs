@@ -20,11 +20,15 @@ pub trait Host {
     /// The time, read once per turn.
     fn now(&mut self) -> Mono;
 
-    /// Starts a worker.
+    /// Starts a worker's process, and does not wait until it has become its program.
     ///
     /// # Errors
-    /// When the process cannot be started; the host keeps the reason for its report.
+    /// When there is no process; the host keeps the reason for its report.
     fn spawn(&mut self, hire: Hire) -> Result<Hired<Self::Fd>, SpawnFailed>;
+
+    /// How far a worker's process has got on its way to its program. Why it failed the host keeps
+    /// for its report.
+    fn launch(&mut self, worker: WorkerId) -> Launch;
 
     /// Sends a signal; a process that is gone already is no error.
     fn signal(&mut self, worker: WorkerId, signal: Signal);
@@ -135,6 +139,8 @@ pub struct Hired<F> {
     pub process: F,
     /// Readable when it has written something.
     pub output: F,
+    /// Readable when there is news for [`Host::launch`].
+    pub report: F,
     /// Sockets that had to be opened for its seat: one that was grown under `reuseport`.
     pub listeners: Vec<Opened<F>>,
 }
@@ -142,6 +148,17 @@ pub struct Hired<F> {
 /// The process could not be started.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SpawnFailed;
+
+/// How far a process has got on its way to its program.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Launch {
+    /// It is not its program yet.
+    Pending,
+    /// It is its program, or it has ended.
+    Over,
+    /// It cannot become its program, and is about to end.
+    Failed,
+}
 
 /// A child of which there is something new.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -2,7 +2,7 @@
 //! workers say, then the operator, and arrivals last: capacity is freed before it is spent.
 
 use super::Master;
-use super::host::{CardNote, ControlStep, Host};
+use super::host::{CardNote, ControlStep, Host, Launch};
 use super::tags::Purpose;
 use super::watches::Failed;
 use crate::engine::input::{Begins, Command, Input, Refusal, Word};
@@ -39,6 +39,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
                 Purpose::Parcel(_) => sorted.handoffs.push(completion),
                 Purpose::Accept(_) | Purpose::Watch(_) => sorted.arrivals.push(completion),
                 Purpose::Process(_)
+                | Purpose::Launch(_)
                 | Purpose::Output(_)
                 | Purpose::Channel(_)
                 | Purpose::Bell
@@ -78,6 +79,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
                 self.handed_off(worker, parcel, result);
             }
             (purpose, Outcome::Readable(fd, Err(_))) => self.watch_failed(purpose, fd),
+            (Purpose::Launch(worker), Outcome::Readable(fd, Ok(_))) => self.launched(worker, fd),
             (Purpose::Output(worker), Outcome::Readable(fd, Ok(_))) => self.output(worker, fd),
             (Purpose::Channel(worker), Outcome::Readable(_, Ok(_))) => {
                 self.step(Input::Detached(worker));
@@ -234,6 +236,18 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             self.backend.submit(Op::Close { fd }, Purpose::Close.tag());
         });
         put.ok()
+    }
+
+    /// There is news of a worker's way to its program.
+    pub(super) fn launched(&mut self, worker: WorkerId, fd: B::Fd) {
+        match self.host.launch(worker) {
+            Launch::Pending => return self.watch_for(Purpose::Launch(worker), fd),
+            Launch::Over => self.step(Input::Executed(worker)),
+            Launch::Failed => self.step(Input::ExecFailed(worker)),
+        }
+        if let Some(hand) = self.crew.hand(worker) {
+            hand.report = None;
+        }
     }
 
     pub(super) fn output(&mut self, worker: WorkerId, fd: B::Fd) {

@@ -13,6 +13,7 @@ mod exec;
 pub mod host;
 mod intake;
 mod listeners;
+mod member;
 pub mod start;
 mod status;
 mod tags;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::control::{self, About, Clients, ControlError};
 use super::telemetry;
-use super::world::{OwnListener, Recipe, World};
+use super::world::{OwnListener, Program, Recipe, World};
 use super::{Master, Opened, Posts};
 use crate::config::placement::Placement;
 use crate::config::{BackendChoice, Config, DispatchOn, ListenAddr, policy};
@@ -20,6 +20,7 @@ use crate::engine::worker::Patience;
 use crate::io::probe::{self, Choice, Chosen, ProbeError, Wanted};
 use crate::limits::{BACKLOG_DEFAULT, MASTER_SPARE_DESCRIPTORS, SEATS_MAX, STALL_TIMEOUT};
 use crate::shm::map::MapError;
+use crate::sys::executable::Executable;
 use crate::sys::fd::{self, io_error};
 use crate::sys::process::Class;
 use crate::sys::rlimit::{self, RlimitError};
@@ -42,8 +43,8 @@ pub struct Surroundings {
     pub runtime_dir: Option<PathBuf>,
     /// Sockets inherited through `LISTEN_FDS`.
     pub inherited: Vec<OwnedFd>,
-    /// What a worker without a program of its own runs: this very program, and how it is told.
-    pub built_in: (OsString, Vec<OsString>),
+    /// How this program is told that it is a worker, which it is where no other is named.
+    pub built_in: OsString,
 }
 
 /// Why a master did not start, or could not go on.
@@ -143,7 +144,8 @@ pub fn run(
         signals: kernel("copy a descriptor", fd::duplicate(&signals))?,
         control: Some(control),
     };
-    let world = World::new(recipe, bell, signals, Clients::new(about))?;
+    let no_input = kernel("open /dev/null", fd::no_input())?;
+    let world = World::new(recipe, bell, signals, no_input, Clients::new(about))?;
     let ended = match choice.backend {
         Chosen::Uring(ring) => Master::new(setup, posts, ring, world).run(),
         Chosen::Epoll(epoll) => Master::new(setup, posts, epoll, world).run(),
@@ -327,13 +329,19 @@ fn seat_id(index: usize) -> SeatId {
 fn recipe(
     config: &Config,
     choice: &Choice,
-    built_in: (OsString, Vec<OsString>),
+    built_in: OsString,
     placement: Placement,
     sockets: &[Opened<OwnedFd>],
 ) -> Result<Recipe, StartError> {
     let (program, args) = match &config.program {
-        Some(program) => (find_program(program)?, program.args.clone()),
-        None => built_in,
+        Some(program) => {
+            let (path, name) = (find_program(program)?, program.path.clone());
+            (Program::Foreign { path, name }, program.args.clone())
+        }
+        None => {
+            let own = kernel("open this program's own file", Executable::own())?;
+            (Program::BuiltIn(own), vec![built_in])
+        }
     };
     let sharing = match config.policy {
         Policy::Shared => Sharing::Shared,

@@ -14,6 +14,8 @@ pub(super) enum Purpose {
     Parcel(WorkerId),
     /// A worker's end.
     Process(WorkerId),
+    /// A worker's way to its program.
+    Launch(WorkerId),
     /// A worker's output.
     Output(WorkerId),
     /// The end of a worker's channel.
@@ -51,6 +53,7 @@ impl Purpose {
             Self::ControlClient(index) => (9, u64::from(index)),
             Self::Close => (10, 0),
             Self::Channel(worker) => (11, pack(worker)),
+            Self::Launch(worker) => (12, pack(worker)),
         };
         Tag(kind << PAYLOAD_BITS | payload)
     }
@@ -79,6 +82,7 @@ impl Purpose {
             9 => Self::ControlClient(payload as u32),
             10 => Self::Close,
             11 => Self::Channel(worker),
+            12 => Self::Launch(worker),
             kind => unreachable!("the master made no tag of kind {kind}"),
         }
     }
@@ -105,6 +109,7 @@ mod tests {
             Purpose::Process(worker),
             Purpose::Output(worker),
             Purpose::Channel(worker),
+            Purpose::Launch(worker),
             Purpose::Bell,
             Purpose::Signals,
             Purpose::ControlAccept,

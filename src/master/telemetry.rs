@@ -8,8 +8,10 @@ use std::io::{self, Write};
 
 use crate::engine::event::{Cause, Event};
 use crate::limits::LOG_BUFFER;
+use crate::sys::fd::io_error;
 use crate::sys::log_sink::LogSink;
-use crate::units::SeatId;
+use crate::sys::spawn::Step;
+use crate::units::{Errno, SeatId};
 
 /// Bytes written in one go.
 const WRITE_MAX: usize = 16 * 1024;
@@ -57,6 +59,26 @@ pub(super) fn worker_line(seat: SeatId, line: &str) {
 /// A worker that could not be started.
 pub(super) fn not_started(seat: SeatId, reason: &str) {
     tracing::error!(worker = seat.0, "cannot start worker: {reason}");
+}
+
+/// Something that workers have to do without; told once.
+pub(super) fn refused(step: Step, errno: Errno) {
+    let reason = io_error(errno);
+    match step {
+        Step::Group => tracing::warn!(
+            "workers cannot have process groups of their own ({reason}): a terminal's ^C reaches \
+             them, too"
+        ),
+        Step::Class => tracing::warn!(
+            "workers cannot be put back into dispatchd's scheduling class ({reason}): they run in \
+             the batch class"
+        ),
+        Step::ParentsEnd => tracing::warn!(
+            "workers cannot ask for a signal at dispatchd's end ({reason}): should dispatchd be \
+             killed, those that do not notice live on"
+        ),
+        Step::Descriptors | Step::Exec => unreachable!("a worker cannot do without {step:?}"),
+    }
 }
 
 /// The end of a worker that was replaced before.
@@ -129,6 +151,12 @@ fn gone(seat: SeatId, pid: Option<u32>, cause: Cause, ending: &str, recovered: u
         Cause::Died => {
             tracing::error!(worker = seat, pid, recovered, lost, "worker died: {ending}");
         }
+        Cause::NotExecuted => tracing::error!(
+            worker = seat,
+            pid,
+            "worker's program was not executed in time (a virus scanner, or a file system that \
+             does not answer?): {ending}"
+        ),
         Cause::NotReady => {
             tracing::error!(worker = seat, pid, "worker was not ready in time: {ending}");
         }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::Master;
-use super::host::{Change, Child, Host};
+use super::host::{Change, Child, Host, Launch};
 use super::tags::Purpose;
 use crate::engine::input::{Exit, Input};
 use crate::engine::worker::Worker;
@@ -75,6 +75,9 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Purpose::Process(worker) => self.lives(worker),
             Purpose::Output(worker) => {
                 self.crew.hand(worker).map(|hand| hand.output = token).is_some()
+            }
+            Purpose::Launch(worker) => {
+                self.crew.hand(worker).map(|hand| hand.report = token).is_some()
             }
             Purpose::Channel(worker) => {
                 self.crew.hand(worker).map(|hand| hand.hangup = token).is_some()
@@ -164,12 +167,15 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
     }
 
-    /// A dead worker's last words are read before it is buried.
+    /// A dead worker's last words are read before it is buried, of whatever kind they are.
     fn died(&mut self, worker: WorkerId, exit: Exit) {
         self.retries.unreaped.retain(|(unreaped, _)| *unreaped != worker);
         if self.lives(worker) {
             self.host.read_output(worker);
             self.words_of(worker);
+            if self.host.launch(worker) == Launch::Failed {
+                self.step(Input::ExecFailed(worker));
+            }
             self.step(Input::Exited { worker, exit });
         }
     }
@@ -187,6 +193,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             }
             Failed::ControlAccept => self.listen_for_control(),
             Failed::Watch(Purpose::Signals, fd) => self.signalled(fd),
+            Failed::Watch(Purpose::Launch(worker), fd) => self.launched(worker, fd),
             Failed::Watch(Purpose::Output(worker), fd) => self.output(worker, fd),
             Failed::Watch(Purpose::ControlClient(index), fd) => self.listen_to(index, fd),
             Failed::Watch(purpose, fd) => self.watch_for(purpose, fd),

@@ -1,32 +1,37 @@
 //! The real world around the master: processes, shared pages, the clock, the log.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::ffi::{OsStr, OsString};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::hash::RandomState;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::control::Clients;
-use super::host::{CardNote, Change, Child, ControlStep, Hire, Hired, Host, SpawnFailed};
+use super::host::{CardNote, Change, Child, ControlStep, Hire, Hired, Host, Launch, SpawnFailed};
+use super::member::{self, Member};
 use super::start::{self, Taker};
 use super::{Opened, telemetry};
 use crate::config::placement::Placement;
 use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::input::{Begins, Exit, Load, Terms};
-use crate::limits::{BERTHS_MAX, ROUTE_PEEK, SPIN_MAX, STDERR_TAIL};
+use crate::limits::{BERTHS_MAX, ROUTE_PEEK, SPIN_MAX, TICKETS_MAX};
 use crate::shm::claim::{self, Settled};
 use crate::shm::layout::{Doze, LAYOUT, MAGIC, MasterPage, Order, WorkerPage};
 use crate::shm::map::{MapError, Mapped, Writable};
 use crate::shm::ring::{self, Full, Overrun, Ring, Words};
 use crate::sys::children::{self, Ending, News};
+use crate::sys::executable::Executable;
+use crate::sys::fd::{self, io_error};
 use crate::sys::log_sink::LogSink;
 use crate::sys::pidfd::{self, Signal};
 use crate::sys::process::Class;
 use crate::sys::scm;
 use crate::sys::signal::{self, Notice};
 use crate::sys::socket::{Endpoint, ListenOptions};
-use crate::sys::{clock, fd, memfd, socket, spawn};
+use crate::sys::spawn::{self, Progress, Step, Trouble};
+use crate::sys::{clock, memfd, socket};
 use crate::units::{
     Errno, GiveBack, ListenerId, Mono, PoolId, Route, RouteBy, SeatId, Span, Ticket, WorkerId,
 };
@@ -39,7 +44,8 @@ const LOG_RETRY: Span = Span::from_ms(100);
 /// What workers are made of.
 #[derive(Debug)]
 pub(super) struct Recipe {
-    pub(super) program: OsString,
+    pub(super) program: Program,
+    /// Arguments behind the program's name.
     pub(super) args: Vec<OsString>,
     pub(super) env: Vec<(&'static str, String)>,
     pub(super) placement: Placement,
@@ -52,6 +58,20 @@ pub(super) struct Recipe {
     pub(super) listeners: Vec<Vec<OwnedFd>>,
     /// Under `reuseport`, what each seat has a socket for.
     pub(super) own: Vec<OwnListener>,
+}
+
+/// What workers run.
+#[derive(Debug)]
+pub(super) enum Program {
+    /// This very program.
+    BuiltIn(Executable),
+    /// Another one.
+    Foreign {
+        /// Its file.
+        path: OsString,
+        /// As the operator calls it.
+        name: OsString,
+    },
 }
 
 /// A listener of which every seat has a socket of its own.
@@ -71,34 +91,20 @@ pub(super) struct World {
     memory: OwnedFd,
     bell: OwnedFd,
     signals: OwnedFd,
+    /// What workers read as their standard input.
+    no_input: OwnedFd,
     staff: Vec<Option<Member>>,
     /// Workers whose end is not known and is not waited for: their processes' numbers and seats.
     strays: Vec<(u32, SeatId)>,
     last_exits: Vec<Option<String>>,
+    /// What workers could not be given, of which the operator has been told.
+    refused: BTreeSet<Step>,
     clients: Clients,
     sink: Option<LogSink>,
     /// Nobody outside can tell which routes share a number.
     hashers: RandomState,
     /// The time of this turn.
     now: Mono,
-}
-
-/// One worker process.
-#[derive(Debug)]
-pub(super) struct Member {
-    pub(super) worker: WorkerId,
-    pub(super) pid: u32,
-    seat: SeatId,
-    process: OwnedFd,
-    output: OwnedFd,
-    page: Mapped<WorkerPage, Writable>,
-    ending: Option<Ending>,
-    /// The signal that the master sent, if any: its own SIGKILL needs no explanation.
-    sent: Option<Signal>,
-    /// The last bytes of its output, to say why it died.
-    tail: VecDeque<u8>,
-    /// The beginning of a line of which the end has not come.
-    line: Vec<u8>,
 }
 
 impl World {
@@ -108,6 +114,7 @@ impl World {
         recipe: Recipe,
         bell: OwnedFd,
         signals: OwnedFd,
+        no_input: OwnedFd,
         clients: Clients,
     ) -> Result<Self, MapError> {
         let (memory, page) = Mapped::<MasterPage, Writable>::create(c"dispatchd")?;
@@ -123,9 +130,11 @@ impl World {
             memory,
             bell,
             signals,
+            no_input,
             staff,
             strays,
             last_exits,
+            refused: BTreeSet::new(),
             clients,
             sink,
             hashers,
@@ -196,11 +205,12 @@ impl World {
         berth.wakes.store(0, Relaxed);
         berth.order.store(Order::Serve as u32, Relaxed);
         let child = spawn::spawn(&spawn::Order {
-            program: &self.recipe.program,
-            args: &self.recipe.args,
+            program: self.program(),
+            args: &self.args(hire.seat),
             env: &env,
             env_remove: &["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET"],
             class: self.recipe.class,
+            stdin: self.no_input.as_fd(),
             fds: &fds,
         })?;
         let hired = Hired {
@@ -208,10 +218,37 @@ impl World {
             channel,
             process: fd::duplicate(&child.pidfd)?,
             output: fd::duplicate(&child.output)?,
+            report: fd::duplicate(&child.report)?,
             listeners: opened,
         };
         self.enlist(hire, child, page);
         Ok(hired)
+    }
+
+    fn program(&self) -> spawn::Program<'_> {
+        match &self.recipe.program {
+            Program::BuiltIn(executable) => spawn::Program::Open(executable),
+            Program::Foreign { path, .. } => spawn::Program::Path(path.as_os_str()),
+        }
+    }
+
+    /// What the operator calls the workers' program.
+    fn program_name(&self) -> Cow<'_, str> {
+        match &self.recipe.program {
+            Program::BuiltIn(_) => Cow::Borrowed("the built-in worker"),
+            Program::Foreign { name, .. } => name.to_string_lossy(),
+        }
+    }
+
+    fn args(&self, seat: SeatId) -> Vec<OsString> {
+        let name = match &self.recipe.program {
+            Program::BuiltIn(_) => {
+                let pool = &self.clients.about().name;
+                format!("dispatchd: worker {} ({pool})", seat.0).into()
+            }
+            Program::Foreign { name, .. } => name.clone(),
+        };
+        [name].into_iter().chain(self.recipe.args.iter().cloned()).collect()
     }
 
     /// The sockets of a seat that has none yet, under `reuseport`: one that was grown.
@@ -240,18 +277,7 @@ impl World {
         if self.staff.len() <= berth {
             self.staff.resize_with(berth + 1, || None);
         }
-        self.staff[berth] = Some(Member {
-            worker: hire.worker,
-            pid: child.pid,
-            seat: hire.seat,
-            process: child.pidfd,
-            output: child.output,
-            page,
-            ending: None,
-            sent: None,
-            tail: VecDeque::new(),
-            line: Vec::new(),
-        });
+        self.staff[berth] = Some(Member::new(hire, child, page));
         self.decide_on_spinning();
     }
 
@@ -262,6 +288,21 @@ impl World {
         let apart = seats.len() == crowd && crowd <= self.recipe.placement.spinners;
         let most = if apart { SPIN_MAX } else { Span::ZERO };
         self.page.spin_ns.store(u32::try_from(most.as_ns()).unwrap_or(0), Relaxed);
+    }
+
+    /// A worker is about to end without having become its program.
+    fn cannot_execute(&mut self, worker: WorkerId, Trouble { step, errno }: Trouble) {
+        let reason = io_error(errno);
+        let text = match step {
+            Step::Exec => format!("{}: {reason}", self.program_name()),
+            Step::Descriptors | Step::Group | Step::Class | Step::ParentsEnd => {
+                format!("it cannot put its descriptors in order: {reason}")
+            }
+        };
+        if let Some(member) = self.member_mut(worker) {
+            telemetry::not_started(member.seat, &text);
+            member.not_executed = Some(text);
+        }
     }
 
     fn set_last_exit(&mut self, seat: SeatId, text: String) {
@@ -277,28 +318,8 @@ impl World {
             && let Some(at) = self.strays.iter().position(|(stray, _)| *stray == pid)
         {
             let (_, seat) = self.strays.swap_remove(at);
-            telemetry::stray_ended(seat, pid, &how(ending));
+            telemetry::stray_ended(seat, pid, &member::how(ending));
         }
-    }
-
-    /// How a worker ended, in words: code or signal, and its last lines.
-    fn obituary(&self, worker: WorkerId) -> Option<String> {
-        let member = self.member(worker)?;
-        let ending = match (member.ending, member.sent) {
-            (None, _) => String::from("nobody can tell how: a debugger holds it"),
-            (Some(Ending::Signal(libc::SIGKILL)), None) => {
-                String::from("killed by SIGKILL, not by dispatchd: out of memory, or an operator")
-            }
-            (Some(ending), _) => how(ending),
-        };
-        let tail: Vec<u8> = member.tail.iter().copied().collect();
-        let words = String::from_utf8_lossy(&tail);
-        let last: Vec<&str> = words.lines().rev().take(3).collect();
-        let last: Vec<&str> = last.into_iter().rev().filter(|line| !line.is_empty()).collect();
-        Some(match last.as_slice() {
-            [] => ending,
-            lines => format!("{ending}; last output: {}", lines.join(" | ")),
-        })
     }
 }
 
@@ -312,13 +333,30 @@ impl Host for World {
 
     fn spawn(&mut self, hire: Hire) -> Result<Hired<OwnedFd>, SpawnFailed> {
         self.start(hire).map_err(|errno| {
-            let reason = std::io::Error::from_raw_os_error(errno.0);
-            let program = OsStr::to_string_lossy(&self.recipe.program);
-            let text = format!("{program}: {reason}");
+            let text = format!("cannot start a process: {}", io_error(errno));
             telemetry::not_started(hire.seat, &text);
             self.set_last_exit(hire.seat, text);
             SpawnFailed
         })
+    }
+
+    fn launch(&mut self, worker: WorkerId) -> Launch {
+        loop {
+            let Some(member) = self.member_mut(worker) else { return Launch::Over };
+            match member.progress() {
+                Progress::Pending => return Launch::Pending,
+                Progress::Over => return Launch::Over,
+                Progress::Trouble(Trouble { step, errno }) if step.is_wish() => {
+                    if self.refused.insert(step) {
+                        telemetry::refused(step, errno);
+                    }
+                }
+                Progress::Trouble(trouble) => {
+                    self.cannot_execute(worker, trouble);
+                    return Launch::Failed;
+                }
+            }
+        }
     }
 
     fn signal(&mut self, worker: WorkerId, signal: Signal) {
@@ -528,7 +566,7 @@ impl Host for World {
         let pid = worker.and_then(|worker| self.member(worker)).map(|member| member.pid);
         let obituary = match event {
             Event::Gone { worker, seat, .. } => {
-                let text = self.obituary(worker);
+                let text = self.member(worker).map(Member::obituary);
                 if let Some(text) = &text {
                     self.set_last_exit(seat, text.clone());
                 }
@@ -545,45 +583,9 @@ impl Host for World {
     }
 }
 
-impl Member {
-    /// Connections that it has taken so far, by its own account.
-    pub(super) fn accepted(&self) -> u64 {
-        self.page.board.accepted.load(Relaxed)
-    }
-
-    /// Times that it woke the master.
-    pub(super) fn rings(&self) -> u64 {
-        self.page.board.rings.load(Relaxed)
-    }
-
-    /// Takes in a piece of output: the tail is kept, whole lines go to the log.
-    fn wrote(&mut self, bytes: &[u8]) {
-        self.tail.extend(bytes);
-        let surplus = self.tail.len().saturating_sub(STDERR_TAIL);
-        self.tail.drain(..surplus);
-        for byte in bytes {
-            if *byte != b'\n' {
-                self.line.push(*byte);
-            }
-            if *byte == b'\n' || STDERR_TAIL <= self.line.len() {
-                telemetry::worker_line(self.seat, &String::from_utf8_lossy(&self.line));
-                self.line.clear();
-            }
-        }
-    }
-}
-
-/// How a process ended, in words.
-fn how(ending: Ending) -> String {
-    match ending {
-        Ending::Code(code) => format!("exit code {code}"),
-        Ending::Signal(number) => format!("killed by {}", children::signal_name(number)),
-    }
-}
-
-const _: () = assert!(
-    link::position::LISTENERS + crate::limits::LISTENERS_MAX <= spawn::COPIES_MAX,
-    "a worker can be given all its descriptors"
-);
 const _: () = assert!(BERTHS_MAX < u16::MAX as usize);
+const _: () = assert!(
+    2 * TICKETS_MAX < spawn::DESCRIPTOR_LAST.cast_unsigned(),
+    "a new worker finds all descriptors of its master"
+);
 const _: () = assert!(scm::DESCRIPTORS_MAX == crate::limits::PARCEL_MAX);

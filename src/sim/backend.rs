@@ -323,6 +323,7 @@ impl SimBackend {
                 Object::Bell(bell) => self.ring(bell),
                 Object::Connection(_)
                 | Object::Ending(_)
+                | Object::Launch(_)
                 | Object::Output(_)
                 | Object::Channel(_)
                 | Object::Signals => self.tell_readable(object),

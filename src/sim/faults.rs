@@ -70,6 +70,10 @@ pub(super) struct Faults {
     pub(super) unkillable: u64,
     /// Processes that cannot be started.
     pub(super) spawn_fails: u64,
+    /// Processes for which the kernel takes long to find their program.
+    pub(super) exec_slow: u64,
+    /// Processes that turn out to have no program.
+    pub(super) exec_fails: u64,
     /// Processes that never say hello.
     pub(super) mute: u64,
     /// Processes that crash somewhere.
@@ -158,6 +162,8 @@ impl Faults {
             reaped_late: some(500),
             detach: some(500),
             unkillable: some(900),
+            exec_slow: some(500),
+            exec_fails: some(300),
             ..self
         }
     }
@@ -173,6 +179,8 @@ impl Faults {
         reaped_late: 0,
         detach: 0,
         unkillable: 0,
+        exec_slow: 0,
+        exec_fails: 0,
         spawn_fails: 0,
         mute: 0,
         crash: 0,

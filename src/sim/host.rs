@@ -9,8 +9,8 @@ use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::input::{Load, Terms};
 use crate::master::host::{
-    CardNote, Child, ControlStep, Doze, Full, Hire, Hired, Host, Notice, Order, Overrun, Settled,
-    Signal, SpawnFailed, Words,
+    CardNote, Child, ControlStep, Doze, Full, Hire, Hired, Host, Launch, Notice, Order, Overrun,
+    Settled, Signal, SpawnFailed, Words,
 };
 use crate::units::{GiveBack, Mono, Route, Span, Ticket, WorkerId};
 use crate::wire::token::{Say, Token};
@@ -42,8 +42,21 @@ impl Host for SimHost {
             hangup: world.open(Object::Channel(process)),
             process: world.open(Object::Ending(process)),
             output: world.open(Object::Output(process)),
+            report: world.open(Object::Launch(process)),
             listeners: Vec::new(),
         })
+    }
+
+    fn launch(&mut self, worker: WorkerId) -> Launch {
+        let world = self.world.borrow();
+        let process = world.process_of(worker).map(|process| &world.processes[process]);
+        match process.map(|process| process.launch) {
+            Some(Launch::Pending) if process.is_some_and(|it| it.ended.is_none()) => {
+                Launch::Pending
+            }
+            Some(Launch::Failed) => Launch::Failed,
+            Some(Launch::Pending | Launch::Over) | None => Launch::Over,
+        }
     }
 
     fn signal(&mut self, worker: WorkerId, signal: Signal) {

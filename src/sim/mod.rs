@@ -9,6 +9,7 @@ mod backend;
 mod checker;
 mod faults;
 mod host;
+mod launch;
 mod service;
 mod shadow;
 pub mod stage;

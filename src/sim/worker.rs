@@ -11,7 +11,7 @@ use super::workload::{Concurrency, length_of};
 use super::world::{Happening, Holder, Object, World};
 use crate::engine::input::{Exit, Load, Terms};
 use crate::limits::TOKEN_RING_BELL;
-use crate::master::host::{Change, Child, Doze, Hire, Notice, Order, Signal, Words};
+use crate::master::host::{Change, Child, Doze, Hire, Launch, Notice, Order, Signal, Words};
 use crate::units::{Mono, PoolId, Span, Ticket, WorkerId};
 use crate::wire::errand::Errand;
 use crate::wire::parcel::{Header, Kind, tickets};
@@ -26,6 +26,8 @@ pub(super) struct Process {
     pub(super) id: WorkerId,
     pub(super) seat: usize,
     pub(super) nature: Nature,
+    /// Whether it is its program.
+    pub(super) launch: Launch,
     pub(super) up: bool,
     /// Whether it left cleanly, once it has ended.
     pub(super) ended: Option<bool>,
@@ -79,7 +81,7 @@ pub(super) struct Nature {
     pub(super) service: Span,
     pub(super) crash: Option<Crash>,
     pub(super) lie: Option<Lie>,
-    mute: bool,
+    pub(super) mute: bool,
     obeys_drain: bool,
     obeys_term: bool,
     dies_when_killed: bool,
@@ -118,12 +120,7 @@ impl World {
         let process = self.processes.len();
         self.processes.push(Process::new(hire, nature));
         self.did(process, "starts at seat", u64::from(hire.seat.0));
-        let boot = between(&mut self.rng, Span::from_us(200), Span::from_ms(20));
-        if nature.crash == Some(Crash::BeforeHello) {
-            self.plan_in(boot, Happening::Dies(process, false));
-        } else if !nature.mute {
-            self.plan_in(boot, Happening::Boots(process));
-        }
+        let boot = self.launches(process);
         if self.ails(self.scenario.faults.stop) {
             let when = between(&mut self.rng, boot, Span::from_ms(1_500));
             let forever = self.rng.chance(1, 3);
@@ -176,8 +173,8 @@ impl World {
         if self.processes[process].ended.is_some() {
             return;
         }
-        if !self.runs(process) {
-            // It goes on with that when it is continued.
+        if !self.runs(process) || self.processes[process].launch == Launch::Pending {
+            // It goes on with that when it is continued, or when it has become its program.
             return;
         }
         self.processes[process].up = true;
@@ -538,7 +535,8 @@ impl World {
 
     /// It closes its channel, and hangs.
     pub(super) fn detaches(&mut self, process: ProcessId) {
-        if !self.runs(process) || self.scenario.calm_from <= self.now {
+        let launched = self.processes[process].launch == Launch::Over;
+        if !launched || !self.runs(process) || self.scenario.calm_from <= self.now {
             return;
         }
         self.did(process, "closes its channel", 0);
@@ -592,6 +590,11 @@ impl World {
         if signal == Signal::Kill && this.stopped_since.is_some() {
             this.seen.killed_while_stopped();
         }
+        if signal == Signal::Terminate && this.launch == Launch::Pending {
+            let id = this.id;
+            self.fail(format!("worker {id} is sent SIGTERM, and no program is there to hear it"));
+            return;
+        }
         match signal {
             Signal::Kill if calm || this.nature.dies_when_killed => {
                 self.plan_in(soon, Happening::Dies(process, false));
@@ -627,6 +630,7 @@ impl World {
         self.stir(Object::Ending(process));
         self.stir(Object::Output(process));
         self.stir(Object::Channel(process));
+        self.stir(Object::Launch(process));
         self.lose_unread(process);
         self.is_to_be_reaped(process);
     }
@@ -673,6 +677,7 @@ impl Process {
             id: hire.worker,
             seat: hire.seat.index(),
             nature,
+            launch: Launch::Pending,
             up: false,
             ended: None,
             stopped_since: None,

@@ -12,7 +12,7 @@ use super::trace::{Trace, Who};
 use super::worker::{Process, ProcessId};
 use super::workload::Scenario;
 use crate::engine::rng::Rng;
-use crate::master::host::{Doze, Notice};
+use crate::master::host::{Doze, Launch, Notice};
 use crate::units::{GiveBack, Mono, Span, Ticket, WorkerId};
 
 /// A world that backend and host share.
@@ -61,6 +61,7 @@ pub(super) enum Object {
     /// The master's end of a process's channel.
     Channel(ProcessId),
     Ending(ProcessId),
+    Launch(ProcessId),
     Output(ProcessId),
     /// The master's is bell 0.
     Bell(usize),
@@ -152,6 +153,8 @@ pub(super) enum Happening {
     Dies(ProcessId, bool),
     BecomesReapable(ProcessId),
     Detaches(ProcessId),
+    Executes(ProcessId, Span),
+    FailsToExecute(ProcessId),
     Orders(Notice),
     Jumps(Span),
     CalmsDown,
@@ -259,6 +262,8 @@ impl World {
             Happening::Dies(process, clean) => self.dies(process, clean),
             Happening::BecomesReapable(process) => self.becomes_reapable(process),
             Happening::Detaches(process) => self.detaches(process),
+            Happening::Executes(process, boot) => self.executes(process, boot),
+            Happening::FailsToExecute(process) => self.fails_to_execute(process),
             Happening::Orders(notice) => {
                 self.trace.did(self.now, Who::Operator, "orders", notice as u64);
                 self.notices.push_back(notice);
@@ -384,6 +389,10 @@ impl World {
             Object::Output(process) => {
                 self.processes[process].ended.is_some() || self.processes[process].wrote
             }
+            Object::Launch(process) => {
+                let process = &self.processes[process];
+                process.ended.is_some() || process.launch != Launch::Pending
+            }
             Object::Signals => !self.notices.is_empty(),
             Object::Post(post) => !self.posts[post].backlog.is_empty(),
             Object::Bell(bell) => self.bells[bell],
@@ -466,7 +475,11 @@ impl World {
             Object::Post(post) => self.post_closes(post),
             Object::Channel(_) if self.is_open(object) => {}
             Object::Channel(process) => self.channel_closes(process),
-            Object::Ending(_) | Object::Output(_) | Object::Bell(_) | Object::Signals => {}
+            Object::Ending(_)
+            | Object::Launch(_)
+            | Object::Output(_)
+            | Object::Bell(_)
+            | Object::Signals => {}
         }
     }
 
@@ -554,6 +567,7 @@ impl SimFd {
             Object::Post(_)
             | Object::Channel(_)
             | Object::Ending(_)
+            | Object::Launch(_)
             | Object::Output(_)
             | Object::Bell(_)
             | Object::Signals => None,

@@ -4,7 +4,9 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
+use nix::sys::stat::Mode;
+use nix::unistd::pipe2;
 
 use crate::units::Errno;
 
@@ -108,6 +110,16 @@ pub fn set_cloexec(fd: impl AsFd) -> Result<(), Errno> {
 /// EBADF alone, which an owned descriptor rules out.
 pub fn clear_cloexec(fd: impl AsFd) -> Result<(), Errno> {
     fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).map(drop).map_err(errno_of)
+}
+
+/// What is at its end at once, for a program that is to read nothing: /dev/null, and where there is
+/// none a pipe into which nobody writes.
+///
+/// # Errors
+/// EMFILE or ENFILE.
+pub fn no_input() -> Result<OwnedFd, Errno> {
+    let null = open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+    null.or_else(|_| pipe2(OFlag::O_CLOEXEC).map(|(read, _)| read)).map_err(errno_of)
 }
 
 /// Reads what is there, up to the buffer's length; 0 is the end.

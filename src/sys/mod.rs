@@ -7,6 +7,7 @@ pub mod clock;
 pub mod cpus;
 pub mod epoll;
 pub mod eventfd;
+pub mod executable;
 pub mod fd;
 pub mod log_sink;
 pub mod memfd;

@@ -1,5 +1,6 @@
 //! What the command line and the master say to each other on the control socket: one JSON line
-//! each way.
+//! each way. The two may be of different versions, since a master goes on after an update: what
+//! one does not know, the other does without.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +26,8 @@ pub enum Reply {
 }
 
 /// The state of a master and its workers.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
 pub struct Status {
     /// `--name`.
     pub name: String,
@@ -66,7 +68,8 @@ pub struct Status {
 }
 
 /// Connections in the master.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
 pub struct Hold {
     /// Waiting for a worker.
     pub held: u32,
@@ -81,7 +84,8 @@ pub struct Hold {
 }
 
 /// What is known of short and long requests.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
 pub struct Classes {
     /// What makes requests alike, as `--classes` takes it.
     pub by: String,
@@ -96,7 +100,8 @@ pub struct Classes {
 }
 
 /// What has happened so far.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
 pub struct Totals {
     /// Connections accepted by the master.
     pub arrived: u64,
@@ -119,7 +124,8 @@ pub struct Totals {
 }
 
 /// One worker process.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
 pub struct WorkerStatus {
     /// Its seat.
     pub worker: u16,
@@ -152,6 +158,13 @@ pub struct WorkerStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_master_of_another_version_is_understood() {
+        let line = r#"{"reply":"status","name":"a","totals":{"arrived":3},"moons":[2]}"#;
+        let Reply::Status(status) = serde_json::from_str(line).unwrap() else { panic!("{line}") };
+        assert_eq!((status.name.as_str(), status.totals.arrived, status.have), ("a", 3, 0));
+    }
 
     #[test]
     fn requests_read_back_and_strangers_are_refused() {

@@ -39,6 +39,7 @@ mod crash;
 mod deaths;
 mod hostile;
 mod http;
+mod launch;
 mod limits;
 mod listeners;
 mod policies;

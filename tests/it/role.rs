@@ -25,7 +25,7 @@ use dispatchd::worker::{Claimed, Delivery, Link, Worker};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::confine::{forbid_io_uring, obey_limits};
-use crate::shortage;
+use crate::{launch, shortage};
 
 /// The variable that says which part to play.
 pub(crate) const ROLE: &str = "IT_ROLE";
@@ -48,6 +48,11 @@ pub(crate) fn within_limits() -> Vec<OsString> {
 /// The command line of a wrapper that prepares the command behind it for a [`shortage`].
 pub(crate) fn wanting_memory() -> Vec<OsString> {
     wrapper("role::a_supervised_process")
+}
+
+/// The command line of a wrapper that has the command behind it ask before it executes anything.
+pub(crate) fn asking_before_exec() -> Vec<OsString> {
+    wrapper("role::a_process_that_asks_before_it_executes")
 }
 
 fn wrapper(test: &str) -> Vec<OsString> {
@@ -74,7 +79,12 @@ fn an_obedient_process() {
 
 #[test]
 fn a_supervised_process() {
-    wrap(shortage::tell_of_calls);
+    wrap(shortage::tell_of_what_can_fail);
+}
+
+#[test]
+fn a_process_that_asks_before_it_executes() {
+    wrap(launch::tell_of_execs);
 }
 
 /// Becomes the command behind it, if there is one, once the rest of its life is confined.

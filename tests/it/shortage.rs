@@ -3,6 +3,7 @@
 //! filter sees what io_uring does, so that this works on epoll alone; for io_uring there is only
 //! the simulator, since no limit that a process can set brings these errors about.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
@@ -38,15 +39,35 @@ pub(crate) struct Shortage {
 /// Runs a test with a dispatchd that can be brought into a shortage.
 pub(crate) fn with(plan: Plan, test: impl FnOnce(&House, &Shortage)) {
     let shortage = Shortage { failing: AtomicI64::new(NONE), failed: AtomicU64::new(0) };
-    let (ours, theirs) = socket::seqpacket_pair().unwrap();
+    let (plan, supervisor) = supervised(plan, wanting_memory());
     thread::scope(|scope| {
         // It ends when the last process ends that the filter is for.
-        scope.spawn(|| shortage.supervise(&ours));
-        let house = plan.stdin(theirs).through(wanting_memory()).start();
+        scope.spawn(|| answer(&supervisor.questions(), |call| shortage.verdict(call)));
+        let house = plan.start();
         // Before the house ends, which asks for its status.
         let _ender = Ender(&shortage);
         test(&house, &shortage);
     });
+}
+
+/// Where the wrapper of a plan tells of the questions that the kernel asks.
+#[derive(Debug)]
+pub(crate) struct Supervisor(OwnedFd);
+
+/// The plan with a wrapper that calls [`tell_of_calls`].
+pub(crate) fn supervised(plan: Plan, wrapper: Vec<OsString>) -> (Plan, Supervisor) {
+    let (ours, theirs) = socket::seqpacket_pair().unwrap();
+    (plan.stdin(theirs).through(wrapper), Supervisor(ours))
+}
+
+impl Supervisor {
+    /// Waits for the wrapper.
+    pub(crate) fn questions(&self) -> OwnedFd {
+        match recv_parcel(self.0.as_fd(), Patience::Wait).unwrap() {
+            Incoming::Parcel(parcel) => parcel.fds.into_iter().next().unwrap(),
+            other => panic!("the wrapper has told nothing: {other:?}"),
+        }
+    }
 }
 
 impl Shortage {
@@ -66,15 +87,10 @@ impl Shortage {
         self.failed.load(SeqCst)
     }
 
-    fn supervise(&self, wrapper: &OwnedFd) {
-        let Incoming::Parcel(parcel) = recv_parcel(wrapper.as_fd(), Patience::Wait).unwrap() else {
-            panic!("the wrapper has told nothing");
-        };
-        answer(&parcel.fds[0], |call| {
-            let fails = call == self.failing.load(SeqCst);
-            self.failed.fetch_add(u64::from(fails), SeqCst);
-            if fails { error_of(call) } else { None }
-        });
+    fn verdict(&self, call: libc::c_long) -> Option<Errno> {
+        let fails = call == self.failing.load(SeqCst);
+        self.failed.fetch_add(u64::from(fails), SeqCst);
+        if fails { error_of(call) } else { None }
     }
 }
 
@@ -91,8 +107,14 @@ impl Drop for Ender<'_> {
     }
 }
 
-/// The wrapper's part: from here on the kernel asks whoever holds the other end of standard input.
-pub(crate) fn tell_of_calls() {
+/// The wrapper's part: from here on the kernel asks about what can fail.
+pub(crate) fn tell_of_what_can_fail() {
+    tell_of_calls(&CALLS.map(|(call, _)| call));
+}
+
+/// A wrapper's part: from here on the kernel asks whoever holds the other end of standard input
+/// before each of these calls.
+pub(crate) fn tell_of_calls(calls: &[libc::c_long]) {
     let (questions, told) = mpsc::channel();
     thread::scope(|scope| {
         // A thread that the filter is not for, since nobody could answer for this call yet.
@@ -100,6 +122,6 @@ pub(crate) fn tell_of_calls() {
             let questions: OwnedFd = told.into_iter().next().unwrap();
             send_parcel(io::stdin().as_fd(), &[0], &[questions]).unwrap();
         });
-        questions.send(ask_before(&CALLS.map(|(call, _)| call))).unwrap();
+        questions.send(ask_before(calls)).unwrap();
     });
 }

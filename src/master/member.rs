@@ -1,0 +1,124 @@
+//! The master's side of one worker process that the engine need not know: its descriptors, its
+//! pages, and what it leaves behind for whoever asks why it ended.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::host::Hire;
+use super::telemetry;
+use crate::limits::STDERR_TAIL;
+use crate::shm::layout::WorkerPage;
+use crate::shm::map::{Mapped, Writable};
+use crate::sys::children::{self, Ending};
+use crate::sys::pidfd::Signal;
+use crate::sys::spawn::{self, Progress};
+use crate::units::{SeatId, WorkerId};
+
+/// One worker process.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) worker: WorkerId,
+    pub(super) pid: u32,
+    pub(super) seat: SeatId,
+    pub(super) process: OwnedFd,
+    pub(super) output: OwnedFd,
+    pub(super) page: Mapped<WorkerPage, Writable>,
+    /// What it tells until it is its program.
+    report: Option<OwnedFd>,
+    /// Why it could not become its program.
+    pub(super) not_executed: Option<String>,
+    pub(super) ending: Option<Ending>,
+    /// The signal that the master sent, if any: its own SIGKILL needs no explanation.
+    pub(super) sent: Option<Signal>,
+    /// The last bytes of its output, to say why it died.
+    tail: VecDeque<u8>,
+    /// The beginning of a line of which the end has not come.
+    line: Vec<u8>,
+}
+
+impl Member {
+    pub(super) fn new(hire: Hire, child: spawn::Child, page: Mapped<WorkerPage, Writable>) -> Self {
+        let Hire { worker, seat, generation: _ } = hire;
+        let spawn::Child { pid, pidfd: process, output, report } = child;
+        Self {
+            worker,
+            pid,
+            seat,
+            process,
+            output,
+            page,
+            report: Some(report),
+            not_executed: None,
+            ending: None,
+            sent: None,
+            tail: VecDeque::new(),
+            line: Vec::new(),
+        }
+    }
+
+    /// How far it has got on its way to its program.
+    pub(super) fn progress(&mut self) -> Progress {
+        let progress = self.report.as_ref().map_or(Progress::Over, spawn::progress);
+        if progress == Progress::Over {
+            self.report = None;
+        }
+        progress
+    }
+
+    /// Connections that it has taken so far, by its own account.
+    pub(super) fn accepted(&self) -> u64 {
+        self.page.board.accepted.load(Relaxed)
+    }
+
+    /// Times that it woke the master.
+    pub(super) fn rings(&self) -> u64 {
+        self.page.board.rings.load(Relaxed)
+    }
+
+    /// Takes in a piece of output: the tail is kept, whole lines go to the log.
+    pub(super) fn wrote(&mut self, bytes: &[u8]) {
+        self.tail.extend(bytes);
+        let surplus = self.tail.len().saturating_sub(STDERR_TAIL);
+        self.tail.drain(..surplus);
+        for byte in bytes {
+            if *byte != b'\n' {
+                self.line.push(*byte);
+            }
+            if *byte == b'\n' || STDERR_TAIL <= self.line.len() {
+                telemetry::worker_line(self.seat, &String::from_utf8_lossy(&self.line));
+                self.line.clear();
+            }
+        }
+    }
+
+    /// How it ended, in words: code or signal, and its last lines.
+    pub(super) fn obituary(&self) -> String {
+        if let Some(text) = &self.not_executed {
+            return text.clone();
+        }
+        let ending = match (self.ending, self.sent) {
+            (None, _) => String::from("nobody can tell how: a debugger holds it"),
+            (Some(Ending::Signal(libc::SIGKILL)), None) => {
+                String::from("killed by SIGKILL, not by dispatchd: out of memory, or an operator")
+            }
+            (Some(ending), _) => how(ending),
+        };
+        let tail: Vec<u8> = self.tail.iter().copied().collect();
+        let words = String::from_utf8_lossy(&tail);
+        let last: Vec<&str> = words.lines().rev().take(3).collect();
+        let last: Vec<&str> = last.into_iter().rev().filter(|line| !line.is_empty()).collect();
+        match last.as_slice() {
+            [] => ending,
+            lines => format!("{ending}; last output: {}", lines.join(" | ")),
+        }
+    }
+}
+
+/// How a process ended, in words.
+pub(super) fn how(ending: Ending) -> String {
+    match ending {
+        Ending::Code(code) => format!("exit code {code}"),
+        Ending::Signal(number) => format!("killed by {}", children::signal_name(number)),
+    }
+}
