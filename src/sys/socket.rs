@@ -231,6 +231,32 @@ pub fn poll_ready_now(fd: BorrowedFd<'_>) -> Option<Ready> {
     }
 }
 
+/// What a stream is waited for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Way {
+    /// Reading.
+    In,
+    /// Writing.
+    Out,
+}
+
+/// Waits until a read or a write would not wait, no longer than `patience`. Whether it would, the
+/// next try tells: this may return early.
+///
+/// # Errors
+/// ENOMEM.
+pub fn wait(stream: BorrowedFd<'_>, way: Way, patience: Span) -> Result<(), Errno> {
+    let interest = match way {
+        Way::In => PollFlags::POLLIN,
+        Way::Out => PollFlags::POLLOUT,
+    };
+    let timeout = PollTimeout::try_from(patience.as_ms_ceil()).unwrap_or(PollTimeout::MAX);
+    match nix::poll::poll(&mut [PollFd::new(stream, interest)], timeout) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno_of(errno)),
+    }
+}
+
 /// Whether there are bytes to read; they stay.
 pub fn has_input(socket: BorrowedFd<'_>) -> bool {
     !peek(socket, &mut [0]).is_empty()
@@ -281,6 +307,19 @@ pub fn recv(stream: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> Result<usize, Errno
         match last_errno() {
             Errno(libc::EINTR) => {}
             errno => return Err(errno),
+        }
+    }
+}
+
+/// Reads what there is into `buffer`, without waiting; 0 is the end.
+///
+/// # Errors
+/// EAGAIN when there is nothing, ECONNRESET and what else recv says.
+pub fn recv_into(stream: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Errno> {
+    loop {
+        match nix::sys::socket::recv(stream.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+            Err(nix::errno::Errno::EINTR) => {}
+            answer => return answer.map_err(errno_of),
         }
     }
 }
@@ -452,6 +491,13 @@ mod tests {
             assert_eq!(peek(connection.as_fd(), &mut [0; 4]), b"hell");
             assert_eq!(recv(connection.as_fd(), &mut buffer), Ok(5));
             assert_eq!(recv(connection.as_fd(), &mut buffer), Err(Errno(libc::EAGAIN)));
+            client.write_all(b"again").unwrap();
+            assert_eq!(wait(connection.as_fd(), Way::In, Span::from_s(10)), Ok(()));
+            let mut again = [0; 8];
+            assert_eq!(recv_into(connection.as_fd(), &mut again), Ok(5));
+            assert_eq!(recv_into(connection.as_fd(), &mut again), Err(Errno(libc::EAGAIN)));
+            assert_eq!(wait(connection.as_fd(), Way::In, Span::from_ms(1)), Ok(()));
+            assert_eq!(wait(connection.as_fd(), Way::Out, Span::from_s(10)), Ok(()));
             assert_eq!(send(connection.as_fd(), &buffer), Ok(5));
             shutdown(connection.as_fd()).unwrap();
             let mut answer = String::new();
