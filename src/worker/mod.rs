@@ -12,6 +12,10 @@
 //! # }
 //! ```
 //!
+//! It serves one connection at a time, so that whoever is slow keeps others out:
+//! [`Connection::set_deadline`] bounds a request. And what is closed while its client is still
+//! sending may take the answer with it: [`Connection::finish`] first.
+//!
 //! One whose protocol has several requests per connection gives the connection back after each
 //! answer, instead of waiting for the next: `connection.idle()`. dispatchd waits for it, and offers
 //! it to whoever is free, so that no request waits behind another connection's long one. The same
@@ -25,7 +29,8 @@
 //! # }
 //! ```
 //!
-//! A program with a loop of its own uses [`Link`] instead, as the built-in server does.
+//! A program with a loop of its own uses [`Link`] instead, as the built-in server does. What
+//! HTTP/1.1 asks of a worker, `examples/http/mod.rs` shows.
 
 mod connection;
 mod copies;

@@ -36,6 +36,7 @@ mod bench_load;
 mod classes;
 mod cli;
 mod crash;
+mod examples;
 mod hostile;
 mod http;
 mod limits;
