@@ -4,7 +4,7 @@
 use std::mem;
 
 use super::buffers::Buffers;
-use super::http::{Advance, Http, Refusal, Request, Responder, Step, Tail, fill};
+use super::http::{Advance, Fault, Http, Refusal, Request, Responder, Step, Tail, fill};
 use crate::limits::{HTTP_BUFFER, HTTP_CHUNK};
 
 /// One connection's conversation.
@@ -179,9 +179,9 @@ impl Dialogue {
 
     /// Tells the client that its request took too long, which is the last answer.
     pub(super) fn time_out(&mut self, responder: &Responder, buffers: &mut Buffers) {
-        self.ready_output(buffers);
-        responder.timeout(&mut self.output);
-        self.ending = Ending::Linger;
+        let rest = self.input.get(self.consumed..).unwrap_or_default();
+        let refusal = Refusal { fault: Fault::TimedOut, answer: self.http.answer_so_far(rest) };
+        self.refuse(&refusal, responder, buffers);
     }
 
     /// Whether there is something to send.

@@ -46,6 +46,17 @@ fn head_has_the_head_alone(backend: &str) {
     }
     // Had there been a body, this answer would not be read.
     assert_eq!(client.get("/healthz").unwrap().text(), "ok\n");
+    // Nor has a refusal one, whether or not the head could be read.
+    for (request, status) in [
+        ("HEAD / HTTP/1.1\r\n\r\n", 400),
+        ("HEAD / HTTP/1.1\r\nX : y\r\n\r\n", 400),
+        ("HEAD / HTTP/2.0\r\n\r\n", 505),
+    ] {
+        let mut client = Client::connect(house.address()).unwrap();
+        client.send(request.as_bytes()).unwrap();
+        assert_eq!(client.reply_head().unwrap().status, status, "{request:?}");
+        client.end().unwrap();
+    }
 }
 
 fn bodies_come_back_from_echo_in_either_framing(backend: &str) {
@@ -149,13 +160,18 @@ fn what_is_wrong_is_told_and_ends_the_connection(backend: &str) {
 fn a_request_that_does_not_end_is_told_so() {
     let houses = ["uring", "epoll"].map(|backend| Plan::on(backend).start());
     let mut clients = houses.each_ref().map(|house| {
-        let mut client = Client::connect(house.address()).unwrap();
-        client.send(b"GET / HTTP/1.1\r\nHost: a\r\nX: ").unwrap();
-        client
+        let begun: [&[u8]; 2] = [b"GET / HTTP/1.1\r\nHost: a\r\nX: ", b"HEAD /"];
+        begun.map(|begun| {
+            let mut client = Client::connect(house.address()).unwrap();
+            client.send(begun).unwrap();
+            client
+        })
     });
-    for client in &mut clients {
-        let reply = client.reply().unwrap();
-        assert_eq!((reply.status, reply.closes()), (408, true));
+    for [get, head] in &mut clients {
+        let reply = get.reply().unwrap();
+        assert_eq!((reply.status, reply.closes(), reply.body.is_empty()), (408, true, false));
+        assert_eq!(head.reply_head().unwrap().status, 408);
+        head.end().unwrap();
     }
 }
 

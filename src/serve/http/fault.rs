@@ -15,8 +15,9 @@ use crate::limits::{
 pub struct Refusal {
     /// What is wrong; its text is the body of the answer.
     pub fault: Fault,
-    /// Whether the answer may have a body: not when a HEAD request is refused.
-    pub answer: Answer,
+    /// Whether the answer may have a body: not when a HEAD request is refused. None where the
+    /// method is not known, and may be HEAD: then the answer is one that is right for all.
+    pub answer: Option<Answer>,
 }
 
 /// What is wrong with a request.

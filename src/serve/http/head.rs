@@ -70,8 +70,8 @@ pub(super) fn parse(head: &[u8]) -> Result<Head, Refusal> {
     let outcome = parsed.parse_with_uninit_headers(head, &mut slots);
     let parts = match (outcome, parsed.method, parsed.path, parsed.version) {
         (Ok(_), Some(name), Some(target), Some(version)) => (name, target, version),
-        (Ok(_), ..) => return Err(refusal(Fault::RequestLine, Answer::Full)),
-        (Err(error), ..) => return Err(refusal(head_fault(error, head), Answer::Full)),
+        (Ok(_), ..) => return Err(refusal(Fault::RequestLine, answer_to(head))),
+        (Err(error), ..) => return Err(refusal(head_fault(error, head), answer_to(head))),
     };
     let (name, target, version) = parts;
     let method = Method::from_name(name);
@@ -79,7 +79,20 @@ pub(super) fn parse(head: &[u8]) -> Result<Head, Refusal> {
     let version = if version == 0 { Version::Http10 } else { Version::Http11 };
     interpret(method, target, version, parsed.headers)
         .map(|head| Head { answer, ..head })
-        .map_err(|fault| refusal(fault, answer))
+        .map_err(|fault| refusal(fault, Some(answer)))
+}
+
+/// How much of an answer somebody can take who has begun a request like this: of one to HEAD only
+/// the head. None as long as the method may become HEAD.
+pub(super) fn answer_to(begun: &[u8]) -> Option<Answer> {
+    let end = begun.iter().position(|&byte| !is_token_byte(byte));
+    let (method, rest) = begun.split_at(end.unwrap_or(begun.len()));
+    match (method, rest) {
+        (b"HEAD", [_, ..]) => Some(Answer::HeadOnly),
+        (b"", [b'\r' | b'\n' | b'\t' | b' ', ..]) => None,
+        (method, []) if b"HEAD".starts_with(method) => None,
+        _ => Some(Answer::Full),
+    }
 }
 
 /// Bytes of which tokens consist: methods, names of fields and of codings.
@@ -127,7 +140,7 @@ struct Fields {
     expectation: Expectation,
 }
 
-const fn refusal(fault: Fault, answer: Answer) -> Refusal {
+const fn refusal(fault: Fault, answer: Option<Answer>) -> Refusal {
     Refusal { fault, answer }
 }
 
@@ -585,7 +598,7 @@ mod tests {
     #[test]
     fn a_refused_head_request_gets_no_body() {
         let refusal = parse(b"HEAD /none HTTP/1.1\r\nHost: a\r\n\r\n").unwrap_err();
-        assert_eq!(refusal, Refusal { fault: Fault::Path, answer: Answer::HeadOnly });
+        assert_eq!(refusal, Refusal { fault: Fault::Path, answer: Some(Answer::HeadOnly) });
     }
 
     /// What was searched is overwritten with bytes that would be refused if they were looked at

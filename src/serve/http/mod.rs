@@ -12,7 +12,7 @@ mod routes;
 use std::mem;
 
 use self::body::{Body, Framing, Progress, Retention};
-use self::head::{Expectation, Head, HeadSearch, is_token_byte};
+use self::head::{Expectation, Head, HeadSearch, answer_to, is_token_byte};
 use crate::limits::HTTP_BLANK_LINES_MAX;
 
 pub use self::fault::{Fault, Refusal};
@@ -117,15 +117,28 @@ impl Http {
         }
     }
 
+    /// How much of an answer the client can take whose request is not complete. `input` is what no
+    /// call has consumed.
+    pub fn answer_so_far(&self, input: &[u8]) -> Option<Answer> {
+        match &self.state {
+            State::Head => {
+                let begins = input.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+                answer_to(&input[begins.unwrap_or(input.len())..])
+            }
+            State::Body(pending) => Some(pending.answer),
+            State::Refused(refusal) => refusal.answer,
+        }
+    }
+
     fn advance_head(&mut self, input: &[u8], out: &mut Vec<u8>) -> Advance {
         let skipped = match self.skip_blank_lines(input) {
             Ok(skipped) => skipped,
-            Err(fault) => return self.refuse(Refusal { fault, answer: Answer::Full }, 0),
+            Err(refusal) => return self.refuse(refusal, 0),
         };
         let rest = &input[skipped..];
         match self.search.end(rest) {
             Ok(None) => Advance { consumed: skipped, step: Step::NeedBytes },
-            Err(fault) => self.refuse(Refusal { fault, answer: Answer::Full }, skipped),
+            Err(fault) => self.refuse(Refusal { fault, answer: answer_to(rest) }, skipped),
             Ok(Some(end)) => match head::parse(&rest[..end]) {
                 Ok(head) => self.begin(head, &rest[end..], skipped + end, out),
                 Err(refusal) => self.refuse(refusal, skipped + end),
@@ -135,23 +148,24 @@ impl Http {
 
     /// Length of the empty lines that lead `input`. What follows them must begin a method, so
     /// that a client of another protocol need not send a whole head to be refused.
-    fn skip_blank_lines(&mut self, input: &[u8]) -> Result<usize, Fault> {
+    fn skip_blank_lines(&mut self, input: &[u8]) -> Result<usize, Refusal> {
         let mut skipped = 0;
         loop {
-            match input.get(skipped..).unwrap_or_default() {
-                [b'\r', b'\n', ..] if self.blank_lines == HTTP_BLANK_LINES_MAX => {
-                    return Err(Fault::BlankLines);
-                }
-                [b'\r', b'\n', ..] => {
+            let rest = input.get(skipped..).unwrap_or_default();
+            let fault = match rest {
+                [b'\r', b'\n', ..] if self.blank_lines < HTTP_BLANK_LINES_MAX => {
                     self.blank_lines += 1;
                     self.search = HeadSearch::default();
                     skipped += 2;
+                    continue;
                 }
                 [] | [b'\r'] => return Ok(skipped),
                 [first, ..] if is_token_byte(*first) => return Ok(skipped),
-                [b'\n', ..] => return Err(Fault::BareLf),
-                [_, ..] => return Err(Fault::RequestLine),
-            }
+                [b'\r', b'\n', ..] => Fault::BlankLines,
+                [b'\n', ..] => Fault::BareLf,
+                [_, ..] => Fault::RequestLine,
+            };
+            return Err(Refusal { fault, answer: answer_to(rest) });
         }
     }
 
@@ -184,7 +198,7 @@ impl Http {
                 let request = Request { route, answer, keep_alive, body: body.into_kept() };
                 Advance { consumed: before + consumed, step: Step::Request(request) }
             }
-            Err(fault) => self.refuse(Refusal { fault, answer: pending.answer }, before),
+            Err(fault) => self.refuse(Refusal { fault, answer: Some(pending.answer) }, before),
         }
     }
 
@@ -320,6 +334,33 @@ mod tests {
         assert_eq!(again.consumed, 0);
         assert_eq!(again.step, Step::Refuse(client.refusal.unwrap()));
         assert!(!client.http.is_idle());
+    }
+
+    #[test]
+    fn the_method_says_how_much_of_an_answer_there_is_as_soon_as_it_can() {
+        let head = "HEAD / HTTP/1.1\r\nHost: a\r\n";
+        for (begun, expected) in [
+            (head, Some(Answer::HeadOnly)),
+            ("HEAD ", Some(Answer::HeadOnly)),
+            ("HEAD\t", Some(Answer::HeadOnly)),
+            ("\r\n\r\nHEAD ", Some(Answer::HeadOnly)),
+            ("HEAD", None),
+            ("HE", None),
+            ("\r\nH", None),
+            ("\r", None),
+            ("", None),
+            ("HEADS", Some(Answer::Full)),
+            ("HX", Some(Answer::Full)),
+            ("head ", Some(Answer::Full)),
+            ("G", Some(Answer::Full)),
+            ("\x16", Some(Answer::Full)),
+        ] {
+            let http = Http::new();
+            assert_eq!(http.answer_so_far(begun.as_bytes()), expected, "{begun:?}");
+        }
+        let in_a_body = format!("{head}Content-Length: 3\r\n\r\nG");
+        let client = Client::sent(&[in_a_body.as_bytes()]);
+        assert_eq!(client.http.answer_so_far(b"ET"), Some(Answer::HeadOnly));
     }
 
     #[test]

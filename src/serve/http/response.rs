@@ -106,18 +106,14 @@ impl Responder {
     /// Appends the answer to a request that is not served. The connection is to be closed.
     pub fn refuse(&self, refusal: &Refusal, out: &mut Vec<u8>) {
         let Refusal { fault, answer } = *refusal;
-        let body = format!("{fault}\n");
+        // Where it may have to do without a body, nothing is announced either.
+        let body = answer.map_or_else(String::new, |_| format!("{fault}\n"));
         append_status(out, fault.status(), &self.date);
         if let Fault::Method { allow } = fault {
             append(out, &["Allow: ", allow, "\r\n"]);
         }
         append_fields(out, TEXT, length(body.as_bytes()), Persistence::Close);
-        append_body(out, body.as_bytes(), answer);
-    }
-
-    /// Appends the answer to a client that began a request and did not end it in time (408).
-    pub fn timeout(&self, out: &mut Vec<u8>) {
-        self.refuse(&Refusal { fault: Fault::TimedOut, answer: Answer::Full }, out);
+        append_body(out, body.as_bytes(), answer.unwrap_or(Answer::HeadOnly));
     }
 
     /// Appends the answer of a path that spent time.
@@ -361,7 +357,7 @@ mod tests {
     fn refusals_say_what_is_wrong_and_close() {
         let mut out = Vec::new();
         let fault = Fault::Method { allow: "GET, HEAD" };
-        responder(None).refuse(&Refusal { fault, answer: Answer::Full }, &mut out);
+        responder(None).refuse(&Refusal { fault, answer: Some(Answer::Full) }, &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "HTTP/1.1 405 Method Not Allowed\r\nServer: dispatchd\r\n\
@@ -370,10 +366,11 @@ mod tests {
              Connection: close\r\n\r\nthis path takes GET, HEAD\n"
         );
         let mut out = Vec::new();
-        responder(None).refuse(&Refusal { fault, answer: Answer::HeadOnly }, &mut out);
+        responder(None).refuse(&Refusal { fault, answer: Some(Answer::HeadOnly) }, &mut out);
         assert!(out.ends_with(b"Content-Length: 26\r\nConnection: close\r\n\r\n"));
         let mut out = Vec::new();
-        responder(None).timeout(&mut out);
+        responder(None).refuse(&Refusal { fault: Fault::TimedOut, answer: None }, &mut out);
         assert!(out.starts_with(b"HTTP/1.1 408 Request Timeout\r\n"));
+        assert!(out.ends_with(b"Content-Length: 0\r\nConnection: close\r\n\r\n"));
     }
 }

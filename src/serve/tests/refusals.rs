@@ -1,0 +1,51 @@
+//! What the built-in worker does with requests that it does not serve, and with clients that send
+//! more than they should, on both backends.
+
+use super::*;
+
+on_both_backends! {
+    no_way_out_gives_head_a_body
+}
+
+/// The head of the one answer, behind which nothing comes.
+fn head_alone(text: &str) -> &str {
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    assert_eq!(body, "", "{text}");
+    head
+}
+
+fn no_way_out_gives_head_a_body(backend: impl Backend<Fd = OwnedFd>) {
+    let mut rig = Rig::new(backend);
+    for (request, status) in [
+        ("HEAD / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400"),
+        ("HEAD / HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n", "400"),
+        ("HEAD / HTTP/1.1\nHost: a\n\n", "400"),
+        ("HEAD\t/ HTTP/1.1\r\n\r\n", "400"),
+        ("HEAD / HTTP/3.0\r\n\r\n", "505"),
+        ("HEAD / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: x\r\n\r\n", "501"),
+        ("HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n", "413"),
+        ("HEAD / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx", "400"),
+        ("HEAD / HTTP/1.1\r\nHost: a\r\nExpect: more\r\n\r\n", "417"),
+        ("\r\n\r\n\r\n\r\n\r\nHEAD / HTTP/1.1\r\n", "400"),
+        ("\nHEAD / HTTP/1.1\r\n", "400"),
+    ] {
+        let (mut client, _) = rig.client_that_sent(request.as_bytes());
+        let text = rig.read_to_end(&mut client);
+        assert!(head_alone(&text).starts_with(&format!("HTTP/1.1 {status} ")), "{request:?}");
+    }
+    let (mut long, _) = rig.client_that_sent(b"HEAD / HTTP/1.1\r\nX: ");
+    long.write_all(&[b'x'; HTTP_HEAD_MAX]).unwrap();
+    assert!(head_alone(&rig.read_to_end(&mut long)).contains(" 431 "));
+
+    // Those that come to no end. What may become HEAD has no body either, and nothing missing.
+    let begun = ["H", "HEAD", "HEAD /", "HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n"];
+    for begun in begun {
+        let (mut client, _) = rig.client_that_sent(begun.as_bytes());
+        rig.jump(HTTP_REQUEST_TIMEOUT);
+        let text = rig.read_to_end(&mut client);
+        let head = head_alone(&text);
+        assert!(head.starts_with("HTTP/1.1 408 "), "{begun}: {head}");
+        let is_known = begun.starts_with("HEAD ");
+        assert_eq!(!head.contains("Content-Length: 0\r\n"), is_known, "{begun}: {head}");
+    }
+}
