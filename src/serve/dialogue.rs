@@ -221,6 +221,11 @@ impl Dialogue {
         self.http.is_idle()
     }
 
+    /// Whether another worker could go on as if it were this one.
+    pub(super) fn is_blank(&self) -> bool {
+        self.http.is_blank()
+    }
+
     /// What happens when the output is out.
     pub(super) const fn ending(&self) -> Ending {
         self.ending

@@ -12,8 +12,8 @@ use crate::io::Backend;
 use crate::io::epoll::Epoll;
 use crate::io::uring::Uring;
 use crate::limits::{
-    CLAIMS_PER_TURN, HTTP_BODY_MAX, HTTP_DRAIN_IDLE, HTTP_HEAD_MAX, HTTP_IDLE_TIMEOUT,
-    HTTP_REQUEST_TIMEOUT, HTTP_WRITE_TIMEOUT, QUICK_STREAK,
+    CLAIMS_PER_TURN, HTTP_BLANK_LINES_MAX, HTTP_BODY_MAX, HTTP_DRAIN_IDLE, HTTP_HEAD_MAX,
+    HTTP_IDLE_TIMEOUT, HTTP_REQUEST_TIMEOUT, HTTP_WRITE_TIMEOUT, QUICK_STREAK,
 };
 use crate::sys::clock;
 use crate::sys::socket::{self, Endpoint, ListenOptions};
@@ -417,12 +417,15 @@ fn a_refusal_reaches_a_client_that_still_sends(backend: impl Backend<Fd = OwnedF
 fn an_idle_connection_is_closed_quietly(backend: impl Backend<Fd = OwnedFd>) {
     let mut rig = Rig::new(backend);
     let (mut client, _) = rig.client_that_sent(GET);
+    let (mut blank, _) = rig.client_that_sent(&[GET, b"\r\n"].concat());
     let (mut late, _) = rig.client_that_sent(GET);
     rig.read_until(&mut client, b")\n");
+    rig.read_until(&mut blank, b")\n");
     rig.read_until(&mut late, b")\n");
     rig.jump(HTTP_IDLE_TIMEOUT);
     late.write_all(GET).unwrap();
     assert_eq!(rig.read_to_end(&mut client), "");
+    assert_eq!(rig.read_to_end(&mut blank), "");
     rig.read_until(&mut late, b")\n");
 }
 

@@ -109,13 +109,15 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
     }
 
     /// The ticket of a connection that is to go back to the master now: nothing of a request has
-    /// come, nothing of an answer is left, and the master wants it.
+    /// come, nothing of an answer is left, and the master wants it. What is counted of a connection
+    /// keeps it here, since it would be counted from the start after each way through the master; a
+    /// worker that leaves lets it go all the same, which no client can have happen again and again.
     fn goes_back(&mut self, key: Key) -> Option<Ticket> {
         let leaving = self.mode == Mode::Drain;
         let conn = self.conns.tenant_mut(key)?;
         let ticket = conn.standing.ticket()?;
-        let ready = conn.is_between_requests() && self.link.gives_back(leaving);
-        ready.then_some(ticket)
+        let ready = conn.is_between_requests() && (leaving || conn.dialogue.is_blank());
+        (ready && self.link.gives_back(leaving)).then_some(ticket)
     }
 
     /// Gives a connection back: our copy stays here, whoever is offered the next request. `done`

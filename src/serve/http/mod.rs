@@ -117,6 +117,12 @@ impl Http {
         }
     }
 
+    /// Whether nothing is known of the connection that whoever goes on with it would have to know.
+    /// Empty lines are counted: the count would begin anew with him.
+    pub fn is_blank(&self) -> bool {
+        self.is_idle() && self.blank_lines == 0
+    }
+
     /// How much of an answer the client can take whose request is not complete. `input` is what no
     /// call has consumed.
     pub fn answer_so_far(&self, input: &[u8]) -> Option<Answer> {
@@ -295,10 +301,11 @@ mod tests {
             client.send(b"\r");
             assert!(!client.http.is_idle());
             client.send(b"\n");
-            assert!(client.http.is_idle());
+            assert!(client.http.is_idle() && !client.http.is_blank());
         }
         client.send(GET);
         assert_eq!(client.requests.len(), 1);
+        assert!(client.http.is_blank());
         client.send(&b"\r\n".repeat(usize::from(HTTP_BLANK_LINES_MAX) + 1));
         assert_eq!(client.fault(), Some(Fault::BlankLines));
     }

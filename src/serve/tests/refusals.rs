@@ -5,6 +5,7 @@ use super::*;
 
 on_both_backends! {
     no_way_out_gives_head_a_body
+    empty_lines_are_counted_though_connections_go_back
 }
 
 /// The head of the one answer, behind which nothing comes.
@@ -48,4 +49,40 @@ fn no_way_out_gives_head_a_body(backend: impl Backend<Fd = OwnedFd>) {
         let is_known = begun.starts_with("HEAD ");
         assert_eq!(!head.contains("Content-Length: 0\r\n"), is_known, "{begun}: {head}");
     }
+}
+
+fn empty_lines_are_counted_though_connections_go_back(backend: impl Backend<Fd = OwnedFd>) {
+    let mut rig = Rig::new(backend);
+    rig.master().wants_back(GiveBack::Always);
+    let (mut client, _kept, ticket) = lent(&mut rig);
+    client.write_all(GET).unwrap();
+    rig.read_until(&mut client, b")\n");
+    rig.settle();
+    rig.heard();
+    let offer = |rig: &mut Rig<_>| {
+        rig.master().offer_again(ticket);
+        rig.settle();
+        rig.heard()
+    };
+    client.write_all(b"\r\n").unwrap();
+    let says = offer(&mut rig);
+    assert!(matches!(says[..], [Say::Claimed { .. }, Say::Waiting(_)]), "it stays: {says:?}");
+    for _ in 1..HTTP_BLANK_LINES_MAX {
+        client.write_all(b"\r\n").unwrap();
+        rig.settle();
+    }
+    assert_eq!(rig.heard(), []);
+    // A request ends the count, and its answer gives the connection back.
+    client.write_all(GET).unwrap();
+    rig.read_until(&mut client, b")\n");
+    rig.settle();
+    assert!(matches!(rig.heard()[..], [Say::Resumed(_), Say::Idle { .. }]));
+    client.write_all(b"\r\n").unwrap();
+    offer(&mut rig);
+    // It is idle, and a worker that leaves closes nothing that is.
+    rig.master().drain();
+    rig.settle();
+    assert_eq!(rig.heard(), [Say::Idle { ticket, service_us: 0 }]);
+    assert!(!read_some(&mut client, &mut Vec::new()), "the master has it still");
+    rig.end();
 }
