@@ -155,6 +155,8 @@ pub const CONTROL_TIMEOUT: Span = Span::from_s(5);
 
 /// Bytes of a request's head: request line and fields.
 pub const HTTP_HEAD_MAX: usize = 16 * 1024;
+/// Bytes of a method; the longest that is registered has 17. What has no blank by then is no HTTP.
+pub const HTTP_METHOD_MAX: usize = 32;
 /// Fields of a request's head.
 pub const HTTP_FIELDS_MAX: usize = 64;
 /// Empty lines before a request, which old clients send after a body.

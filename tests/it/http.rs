@@ -14,6 +14,8 @@ on_both! {
     pipelined_requests_are_answered_in_order
     a_large_answer_arrives_whole
     the_old_version_closes
+    a_newer_minor_version_is_served
+    what_is_sound_and_not_served_leaves_the_connection_open
     what_is_wrong_is_told_and_ends_the_connection
 }
 
@@ -126,11 +128,9 @@ fn the_old_version_closes(backend: &str) {
 fn what_is_wrong_is_told_and_ends_the_connection(backend: &str) {
     let house = Plan::on(backend).start();
     let long = "x".repeat(20_000);
+    let other_protocol = "a".repeat(33);
     let many = (0..100).fold(String::new(), |text, n| text + &format!("F{n}: x\r\n"));
     for (request, status) in [
-        ("GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 404),
-        ("POST /whoami HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n".to_owned(), 405),
-        ("GET /sleep?ms=soon HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
         ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".to_owned(), 400),
         (format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"), 431),
@@ -145,14 +145,61 @@ fn what_is_wrong_is_told_and_ends_the_connection(backend: &str) {
         (smuggled("Content-Length : 5"), 400),
         (smuggled("Transfer-Encoding: chunked\r\n folded"), 400),
         ("GET / HTTP/3.0\r\nHost: a\r\n\r\n".to_owned(), 505),
+        ("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 405),
+        // Nobody waits for more of what is no HTTP, and be it a line.
+        ("SSH-2.0-x\r\n".to_owned(), 400),
+        ("GET / HTTP/3.0\r\n".to_owned(), 505),
+        (other_protocol, 501),
         ("GET / HTTP/1.1\nHost: a\n\n".to_owned(), 400),
         ("nonsense\r\n\r\n".to_owned(), 400),
     ] {
         let reply = refusal(house.address(), &request);
-        assert_eq!(reply.status, status, "{}", request.escape_debug());
+        assert_eq!((reply.status, reply.closes()), (status, true), "{}", request.escape_debug());
         assert!(!reply.text().is_empty(), "the client is told why");
     }
     assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+}
+
+fn what_is_sound_and_not_served_leaves_the_connection_open(backend: &str) {
+    // Whether the connection stays with its worker or goes back between two requests.
+    for dispatch in ["connection", "request"] {
+        let house = Plan::on(backend).with(&format!("--dispatch {dispatch}")).start();
+        let mut client = Client::connect(house.address()).unwrap();
+        for (line, status, allow) in [
+            ("POST /nowhere", 404, None),
+            ("DELETE /nowhere", 404, None),
+            ("POST /whoami", 405, Some("GET, HEAD, OPTIONS")),
+            ("PATCH /", 405, Some("GET, HEAD, POST, OPTIONS")),
+            ("GET /echo", 405, Some("POST, PUT, OPTIONS")),
+            ("POST /sleep?ms=soon", 400, None),
+            ("GET /bytes", 400, None),
+            ("BREW /", 501, None),
+            ("OPTIONS /burn", 204, Some("GET, HEAD, POST, OPTIONS")),
+            ("OPTIONS *", 204, Some("GET, HEAD, POST, PUT, OPTIONS")),
+        ] {
+            let head = format!("{line} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+            for piece in [head.as_str(), "12\r\nGET / HTTP/1.1\r\n\r\n", "\r\n0\r\n\r\n"] {
+                client.send(piece.as_bytes()).unwrap();
+            }
+            let reply = client.reply().unwrap();
+            let told = (reply.status, reply.field("allow"), reply.closes());
+            assert_eq!(told, (status, allow, false), "{line}");
+            assert_eq!(reply.body.is_empty(), status == 204, "{line}");
+            assert_eq!(reply.field("content-length").is_none(), status == 204, "{line}");
+        }
+        assert_eq!(client.get("/healthz").unwrap().text(), "ok\n");
+    }
+}
+
+fn a_newer_minor_version_is_served(backend: &str) {
+    let house = Plan::on(backend).start();
+    let mut client = Client::connect(house.address()).unwrap();
+    for minor in 2..=9 {
+        let request = format!("GET /healthz HTTP/1.{minor}\r\nHost: a\r\n\r\n");
+        client.send(request.as_bytes()).unwrap();
+        let reply = client.reply().unwrap();
+        assert_eq!((reply.status, reply.closes()), (200, false), "{request}");
+    }
 }
 
 /// One test for both backends at once, since it takes as long as the server's patience.

@@ -6,11 +6,12 @@ use thiserror::Error;
 use super::Answer;
 use crate::limits::{
     HTTP_BLANK_LINES_MAX, HTTP_BODY_MAX, HTTP_BYTES_MAX, HTTP_CHUNK_EXTENSIONS_MAX,
-    HTTP_FIELDS_MAX, HTTP_HEAD_MAX, HTTP_MS_MAX, HTTP_TRAILER_MAX,
+    HTTP_FIELDS_MAX, HTTP_HEAD_MAX, HTTP_METHOD_MAX, HTTP_MS_MAX, HTTP_TRAILER_MAX,
 };
 
-/// A request that is not served: answer with its status, then close. Where the next request
-/// would begin is not known any more, or not worth finding out.
+/// A request that is refused: answer with its status, then close. Where the next request would
+/// begin is not known any more, or not worth finding out. What is sound and only asks for nothing
+/// that there is, is [`super::Route::Unserved`] instead.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Refusal {
     /// What is wrong; its text is the body of the answer.
@@ -94,6 +95,12 @@ pub enum Fault {
         /// What it takes: the value of the `Allow` field.
         allow: &'static str,
     },
+    /// No method of HTTP.
+    #[error("the method is unknown; there are GET, HEAD, POST, PUT and OPTIONS")]
+    MethodUnknown,
+    /// No method is so long: what begins like this is another protocol.
+    #[error("the method is longer than {HTTP_METHOD_MAX} bytes")]
+    MethodTooLong,
     /// The request did not arrive in time. Only the server, which has a clock, finds this.
     #[error("the request did not arrive in time")]
     TimedOut,
@@ -115,8 +122,8 @@ pub enum Fault {
     /// A transfer coding beside `chunked`.
     #[error("the request has a transfer coding other than chunked")]
     TransferCoding,
-    /// Another version of HTTP.
-    #[error("only HTTP/1.1 and HTTP/1.0 are spoken here")]
+    /// Another major version of HTTP.
+    #[error("only HTTP/1 is spoken here")]
     Version,
 }
 
@@ -152,7 +159,9 @@ impl Fault {
             Self::HeadTooLong | Self::FieldsTooMany | Self::TrailerTooLong => {
                 "431 Request Header Fields Too Large"
             }
-            Self::TransferCoding => "501 Not Implemented",
+            Self::MethodUnknown | Self::MethodTooLong | Self::TransferCoding => {
+                "501 Not Implemented"
+            }
             Self::Version => "505 HTTP Version Not Supported",
         }
     }

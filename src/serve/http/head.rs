@@ -9,14 +9,25 @@ use std::net::Ipv6Addr;
 use super::Answer;
 use super::body::Framing;
 use super::fault::{Fault, Refusal};
-use super::routes::{ALLOW_ANYWHERE, Method, Route, route};
-use crate::limits::{HTTP_BODY_MAX, HTTP_FIELDS_MAX, HTTP_HEAD_MAX};
+use super::routes::{Method, Route, Target, route};
+use crate::limits::{HTTP_BODY_MAX, HTTP_FIELDS_MAX, HTTP_HEAD_MAX, HTTP_METHOD_MAX};
 
 /// How far the search for the empty line that ends a head has come.
 #[derive(Debug, Default)]
 pub(super) struct HeadSearch {
     searched: usize,
     line_start: usize,
+    opening: Opening,
+}
+
+/// What is known of the first line before the head is complete.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Opening {
+    /// Not all of it is there.
+    #[default]
+    Unread,
+    /// It is a request line.
+    Sound,
 }
 
 impl HeadSearch {
@@ -37,6 +48,24 @@ impl HeadSearch {
         }
         self.searched = window.len();
         if window.len() == HTTP_HEAD_MAX { Err(Fault::HeadTooLong) } else { Ok(None) }
+    }
+
+    /// What is wrong with the beginning of a head already, although its end was not found: nobody
+    /// who speaks another protocol sends one. A head that comes in one piece is not looked at.
+    pub(super) fn fault_so_far(&mut self, input: &[u8]) -> Option<Fault> {
+        // It may be the beginning of an empty line.
+        if self.opening == Opening::Sound || input == b"\r" {
+            return None;
+        }
+        let fault = method_fault(input);
+        if fault.is_some() || self.line_start == 0 {
+            return fault;
+        }
+        self.opening = Opening::Sound;
+        let line = find_lf(input).map_or(input, |lf| &input[..=lf]);
+        // Without room for fields the parser ends behind the line.
+        let outcome = httparse::Request::new(&mut []).parse(line);
+        outcome.err().filter(|&error| !is_newer_minor(error, line)).map(|e| head_fault(e, line))
     }
 
     /// Whether nothing is searched yet.
@@ -71,10 +100,13 @@ pub(super) fn parse(head: &[u8]) -> Result<Head, Refusal> {
     let parts = match (outcome, parsed.method, parsed.path, parsed.version) {
         (Ok(_), Some(name), Some(target), Some(version)) => (name, target, version),
         (Ok(_), ..) => return Err(refusal(Fault::RequestLine, answer_to(head))),
-        (Err(error), ..) => return Err(refusal(head_fault(error, head), answer_to(head))),
+        (Err(error), ..) => return unparsed(error, head),
     };
     let (name, target, version) = parts;
     let method = Method::from_name(name);
+    if method == Method::Unknown && HTTP_METHOD_MAX < name.len() {
+        return Err(refusal(Fault::MethodTooLong, Some(Answer::Full)));
+    }
     let answer = if method == Method::Head { Answer::HeadOnly } else { Answer::Full };
     let version = if version == 0 { Version::Http10 } else { Version::Http11 };
     interpret(method, target, version, parsed.headers)
@@ -163,11 +195,13 @@ fn interpret(
         (_, Version::Http10) => Expectation::Nothing,
         (expectation, Version::Http11) => expectation,
     };
-    let route = route(method, origin_form(method, target)?)?;
-    let keep_alive = match (fields.connection, version) {
+    let route = route(method, target_of(method, target)?);
+    let persists = match (fields.connection, version) {
         (Connection::Close, _) | (Connection::Unsaid, Version::Http10) => false,
         (Connection::KeepAlive, _) | (Connection::Unsaid, Version::Http11) => true,
     };
+    // What follows may be meant for the tunnel that there is not.
+    let keep_alive = persists && method != Method::Connect;
     Ok(Head { route, answer: Answer::Full, keep_alive, framing, expectation })
 }
 
@@ -294,28 +328,32 @@ fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// The path and query of a target, whichever of the forms it has.
-fn origin_form(method: Method, target: &str) -> Result<&str, Fault> {
+/// What a target means, whichever of the forms it has.
+fn target_of(method: Method, target: &str) -> Result<Target<'_>, Fault> {
     if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
         return Err(Fault::Target);
     }
     if target.starts_with('/') {
-        return Ok(target);
+        return Ok(Target::Path(target));
     }
-    if method == Method::Connect || (method == Method::Options && target == "*") {
-        return Err(Fault::Method { allow: ALLOW_ANYWHERE });
+    if method == Method::Options && target == "*" {
+        return Ok(Target::Server);
+    }
+    if method == Method::Connect && is_authority(target.as_bytes()) {
+        return Ok(Target::Authority);
     }
     let (scheme, rest) = target.split_once("://").ok_or(Fault::Target)?;
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     if !scheme.eq_ignore_ascii_case("http") || !is_authority(authority.as_bytes()) {
         return Err(Fault::Target);
     }
-    match path {
-        "" => Ok("/"),
-        path if path.starts_with('/') => Ok(path),
-        // The path may be left out before a query, and only the root takes what follows then.
-        _ => Ok("/"),
-    }
+    Ok(match path {
+        // That is how a proxy is told to ask about the whole server.
+        "" if method == Method::Options => Target::Server,
+        path if path.starts_with('/') => Target::Path(path),
+        // The path may be left out, before a query too; only the root takes what follows then.
+        _ => Target::Path("/"),
+    })
 }
 
 /// Whether this is a host, by name or address, with an optional port and without a user.
@@ -349,13 +387,39 @@ const fn is_name_byte(byte: u8) -> bool {
     )
 }
 
+/// A head that the parser did not take: a newer minor version is read as ours, since its requests
+/// are (RFC 9110, 2.5), and all else is refused.
+#[cold]
+fn unparsed(error: httparse::Error, head: &[u8]) -> Result<Head, Refusal> {
+    if is_newer_minor(error, head) {
+        let mut head = head.to_vec();
+        if let Some(end) = head.iter().position(|&byte| byte == b'\r') {
+            head[end - 1] = b'1';
+        }
+        return parse(&head);
+    }
+    let fault = method_fault(head).unwrap_or_else(|| head_fault(error, head));
+    Err(refusal(fault, answer_to(head)))
+}
+
+/// Why no method begins these bytes. None as long as one may.
+fn method_fault(bytes: &[u8]) -> Option<Fault> {
+    let token = bytes.iter().take_while(|&&byte| is_token_byte(byte));
+    let length = token.take(HTTP_METHOD_MAX + 1).count();
+    match bytes.get(length) {
+        _ if HTTP_METHOD_MAX < length => Some(Fault::MethodTooLong),
+        Some(b' ') | None => None,
+        Some(_) => Some(Fault::RequestLine),
+    }
+}
+
 /// Why the parser did not take this head.
 fn head_fault(error: httparse::Error, head: &[u8]) -> Fault {
     match error {
         httparse::Error::HeaderName => Fault::FieldName,
         httparse::Error::HeaderValue => Fault::FieldValue,
         httparse::Error::TooManyHeaders => Fault::FieldsTooMany,
-        httparse::Error::Version if names_a_version(head) => Fault::Version,
+        httparse::Error::Version if major_version(head).is_some() => Fault::Version,
         httparse::Error::Version
         | httparse::Error::NewLine
         | httparse::Error::Status
@@ -363,16 +427,19 @@ fn head_fault(error: httparse::Error, head: &[u8]) -> Fault {
     }
 }
 
-/// Whether the request line ends in the name of some version of HTTP. One that this server did
-/// speak would not have been an error.
-fn names_a_version(head: &[u8]) -> bool {
-    let mut words =
-        head.split(|&byte| byte == b'\r').next().unwrap_or_default().split(|b| *b == b' ');
-    match words.nth(2) {
-        Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]) => {
-            major.is_ascii_digit() && minor.is_ascii_digit() && words.next().is_none()
+/// Whether nothing is wrong but that the parser does not know this minor version of HTTP/1.
+fn is_newer_minor(error: httparse::Error, head: &[u8]) -> bool {
+    error == httparse::Error::Version && major_version(head) == Some(b'1')
+}
+
+/// The major version of HTTP that the request line names at its end, as a digit.
+fn major_version(head: &[u8]) -> Option<u8> {
+    let mut words = head.split(|&byte| byte == b'\r').next()?.split(|&byte| byte == b' ');
+    match (words.nth(2)?, words.next()) {
+        ([b'H', b'T', b'T', b'P', b'/', major, b'.', minor], None) => {
+            (major.is_ascii_digit() && minor.is_ascii_digit()).then_some(*major)
         }
-        Some(_) | None => false,
+        _ => None,
     }
 }
 
@@ -523,16 +590,15 @@ mod tests {
             ("GET * HTTP/1.1", Some(Fault::Target)),
             ("GET /#x HTTP/1.1", Some(Fault::Target)),
             ("GET /\u{e9} HTTP/1.1", Some(Fault::Target)),
-            ("OPTIONS * HTTP/1.1", Some(Fault::Method { allow: ALLOW_ANYWHERE })),
-            ("CONNECT a:80 HTTP/1.1", Some(Fault::Method { allow: ALLOW_ANYWHERE })),
-            ("DELETE / HTTP/1.1", Some(Fault::Method { allow: "GET, HEAD, POST" })),
-            ("GET /none HTTP/1.1", Some(Fault::Path)),
+            ("OPTIONS *x HTTP/1.1", Some(Fault::Target)),
+            ("CONNECT a:b HTTP/1.1", Some(Fault::Target)),
+            ("GET a:80 HTTP/1.1", Some(Fault::Target)),
             ("GET / HTTP/2.0", Some(Fault::Version)),
             ("PRI * HTTP/2.0", Some(Fault::Version)),
-            ("GET / HTTP/1.2", Some(Fault::Version)),
             ("GET / HTTP/0.9", Some(Fault::Version)),
             ("GET / HTTP/2", Some(Fault::RequestLine)),
             ("GET / HTTP/1.10", Some(Fault::RequestLine)),
+            ("GET / HTTP/1.2 x", Some(Fault::RequestLine)),
             ("GET / http/1.1", Some(Fault::RequestLine)),
             ("GET / HTTP/1.x", Some(Fault::RequestLine)),
             ("GET / HTTP/2.0 x", Some(Fault::RequestLine)),
@@ -546,9 +612,79 @@ mod tests {
             ("GET /", Some(Fault::RequestLine)),
             ("GET", Some(Fault::RequestLine)),
             ("G(T / HTTP/1.1", Some(Fault::RequestLine)),
+            ("AAAABBBBCCCCDDDDEEEEFFFFGGGGHHHHI / HTTP/1.1", Some(Fault::MethodTooLong)),
+            ("AAAABBBBCCCCDDDDEEEEFFFFGGGGHHHHI( / HTTP/1.1", Some(Fault::MethodTooLong)),
         ] {
             let text = format!("{line}\r\nHost: a\r\n\r\n");
             assert_eq!(fault_of(&text), fault, "{}", line.escape_debug());
+            // The line alone says it, and nothing more is waited for.
+            let is_of_the_line = !matches!(fault, None | Some(Fault::Target));
+            let expected = fault.filter(|_| is_of_the_line);
+            let begun = format!("{line}\r\nHost: a\r\n");
+            assert_eq!(early_fault_of(&begun), expected, "{}", line.escape_debug());
+        }
+    }
+
+    fn early_fault_of(begun: &str) -> Option<Fault> {
+        let mut search = HeadSearch::default();
+        assert_eq!(search.end(begun.as_bytes()), Ok(None));
+        search.fault_so_far(begun.as_bytes())
+    }
+
+    #[test]
+    fn what_can_be_no_method_is_refused_before_its_line_ends() {
+        for (begun, fault) in [
+            ("\r", None),
+            ("GET", None),
+            ("AAAABBBBCCCCDDDDEEEEFFFFGGGGHHHH", None),
+            ("AAAABBBBCCCCDDDDEEEEFFFFGGGGHHHH ", None),
+            ("AAAABBBBCCCCDDDDEEEEFFFFGGGGHHHHI", Some(Fault::MethodTooLong)),
+            ("SSH-2.0-x", None),
+            ("SSH-2.0-x\r", Some(Fault::RequestLine)),
+            ("GET\t", Some(Fault::RequestLine)),
+            ("G\u{e9}", Some(Fault::RequestLine)),
+            ("GET / HTTP/9", None),
+        ] {
+            assert_eq!(early_fault_of(begun), fault, "{begun:?}");
+        }
+    }
+
+    #[test]
+    fn every_minor_version_is_served_as_the_one_that_is_known() {
+        for minor in 2..=9 {
+            let text = format!("HEAD /healthz?HTTP/1.7 HTTP/1.{minor}\r\nHost: a\r\nX: y\r\n\r\n");
+            let head = parse(text.as_bytes()).unwrap();
+            let expected = (Route::Healthz, Answer::HeadOnly, true);
+            assert_eq!((head.route, head.answer, head.keep_alive), expected, "{text}");
+            assert_eq!(fault_of(&text.replace("Host: a\r\n", "")), Some(Fault::HostMissing));
+            assert_eq!(early_fault_of(&text[..text.len() - 2]), None);
+        }
+    }
+
+    #[test]
+    fn what_is_sound_and_not_served_leaves_the_connection_open() {
+        let everything = Route::Options { allow: "GET, HEAD, POST, PUT, OPTIONS" };
+        let tunnel = Route::Unserved(Fault::Method { allow: "GET, HEAD, POST, PUT, OPTIONS" });
+        let root = Route::Options { allow: "GET, HEAD, POST, OPTIONS" };
+        for (line, route, keep_alive) in [
+            ("GET /none", Route::Unserved(Fault::Path), true),
+            ("GET /burn", Route::Unserved(Fault::QueryMs), true),
+            ("BREW /", Route::Unserved(Fault::MethodUnknown), true),
+            ("OPTIONS *", everything, true),
+            ("OPTIONS http://host", everything, true),
+            ("OPTIONS http://host/", root, true),
+            ("OPTIONS http://host?x", root, true),
+            // Whoever asks for a tunnel may send into it before the answer.
+            ("CONNECT a:80", tunnel, false),
+            (
+                "CONNECT /",
+                Route::Unserved(Fault::Method { allow: "GET, HEAD, POST, OPTIONS" }),
+                false,
+            ),
+        ] {
+            let text = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
+            let head = parse(text.as_bytes()).unwrap();
+            assert_eq!((head.route, head.keep_alive), (route, keep_alive), "{line}");
         }
     }
 
@@ -597,8 +733,8 @@ mod tests {
 
     #[test]
     fn a_refused_head_request_gets_no_body() {
-        let refusal = parse(b"HEAD /none HTTP/1.1\r\nHost: a\r\n\r\n").unwrap_err();
-        assert_eq!(refusal, Refusal { fault: Fault::Path, answer: Some(Answer::HeadOnly) });
+        let refusal = parse(b"HEAD /none HTTP/1.1\r\n\r\n").unwrap_err();
+        assert_eq!(refusal, Refusal { fault: Fault::HostMissing, answer: Some(Answer::HeadOnly) });
     }
 
     /// What was searched is overwritten with bytes that would be refused if they were looked at

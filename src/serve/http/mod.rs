@@ -142,12 +142,16 @@ impl Http {
             Err(refusal) => return self.refuse(refusal, 0),
         };
         let rest = &input[skipped..];
-        match self.search.end(rest) {
-            Ok(None) => Advance { consumed: skipped, step: Step::NeedBytes },
-            Err(fault) => self.refuse(Refusal { fault, answer: answer_to(rest) }, skipped),
+        let found = self.search.end(rest);
+        match found {
             Ok(Some(end)) => match head::parse(&rest[..end]) {
                 Ok(head) => self.begin(head, &rest[end..], skipped + end, out),
                 Err(refusal) => self.refuse(refusal, skipped + end),
+            },
+            // What is wrong first counts, in however many pieces it came.
+            Ok(None) | Err(_) => match self.search.fault_so_far(rest).or_else(|| found.err()) {
+                Some(fault) => self.refuse(Refusal { fault, answer: answer_to(rest) }, skipped),
+                None => Advance { consumed: skipped, step: Step::NeedBytes },
             },
         }
     }
@@ -184,8 +188,13 @@ impl Http {
             let request = Request { route, answer, keep_alive, body: Vec::new() };
             return Advance { consumed, step: Step::Request(request) };
         }
-        if expectation == Expectation::Continue && rest.is_empty() {
-            out.extend_from_slice(CONTINUE);
+        match (expectation, route) {
+            // Whether the body comes after all, nobody can tell.
+            (Expectation::Continue, Route::Unserved(fault)) => {
+                return self.refuse(Refusal { fault, answer: Some(answer) }, consumed);
+            }
+            (Expectation::Continue, _) if rest.is_empty() => out.extend_from_slice(CONTINUE),
+            (Expectation::Nothing | Expectation::Continue | Expectation::Foreign, _) => {}
         }
         let retention = if route == Route::Echo { Retention::Keep } else { Retention::Discard };
         let body = Body::new(framing, retention);
@@ -219,7 +228,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::limits::HTTP_HEAD_MAX;
+    use crate::limits::{HTTP_HEAD_MAX, HTTP_METHOD_MAX};
 
     /// A connection as the server keeps it: input that is not consumed, and what came of it.
     #[derive(Default)]
@@ -311,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn other_protocols_are_refused_at_their_first_byte() {
+    fn other_protocols_are_refused_as_soon_as_they_are_known() {
         for (bytes, fault) in [
             (&b"\x16\x03\x01"[..], Fault::RequestLine),
             (b"\0", Fault::RequestLine),
@@ -321,13 +330,27 @@ mod tests {
         ] {
             assert_eq!(Client::sent(&[bytes]).fault(), Some(fault));
         }
+        // Others begin with what might become a method.
+        for (bytes, fault) in [
+            (&b"SSH-2.0-x\r\n"[..], Fault::RequestLine),
+            (b"EHLO here\r\n", Fault::RequestLine),
+            (b"GET /\r\n", Fault::RequestLine),
+            (b"GET / HTTP/2.0\r\n", Fault::Version),
+            (&[b'a'; HTTP_METHOD_MAX + 1], Fault::MethodTooLong),
+            (b"GET / HTTP/9.9\r\nHost: a\n", Fault::Version),
+        ] {
+            let pieces: Vec<_> = bytes.chunks(1).collect();
+            assert_eq!(Client::sent(&[bytes]).fault(), Some(fault));
+            assert_eq!(Client::sent(&pieces).fault(), Some(fault));
+        }
         let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
         assert_eq!(Client::sent(&[preface]).fault(), Some(Fault::Version));
     }
 
     #[test]
     fn a_head_without_end_is_refused_at_the_limit() {
-        let mut client = Client::sent(&[&vec![b'a'; HTTP_HEAD_MAX - 1]]);
+        let begun = [&b"GET /"[..], &vec![b'a'; HTTP_HEAD_MAX - 6]].concat();
+        let mut client = Client::sent(&[&begun]);
         assert_eq!(client.fault(), None);
         client.send(b"a");
         assert_eq!(client.fault(), Some(Fault::HeadTooLong));
@@ -335,8 +358,8 @@ mod tests {
 
     #[test]
     fn a_refusal_stays() {
-        let mut client = Client::sent(&[b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n"]);
-        assert_eq!(client.fault(), Some(Fault::Path));
+        let mut client = Client::sent(&[b"GET / HTTP/1.1\r\n\r\n"]);
+        assert_eq!(client.fault(), Some(Fault::HostMissing));
         let again = client.http.advance(GET, &mut client.out);
         assert_eq!(again.consumed, 0);
         assert_eq!(again.step, Step::Refuse(client.refusal.unwrap()));
@@ -385,6 +408,11 @@ mod tests {
         assert!(early.out.is_empty());
         let bodiless = Client::sent(&[&post("Expect: 100-continue")]);
         assert!(bodiless.out.is_empty() && bodiless.requests.len() == 1);
+        // What would be thrown away is not asked for, and whether it comes nobody knows.
+        let vain =
+            b"PUT /pot HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+        let vain = Client::sent(&[vain]);
+        assert_eq!((&vain.out[..], vain.fault()), (&b""[..], Some(Fault::Path)));
         let long = Client::sent(&[&post("Expect: 100-continue\r\nContent-Length: 9999999")]);
         assert!(long.out.is_empty());
         assert_eq!(long.fault(), Some(Fault::BodyTooLong));
@@ -403,7 +431,18 @@ mod tests {
             1 => Just(post("Transfer-Encoding: chunked")).prop_map(|head| {
                 [&head[..], b"3\r\nabcd\r\n0\r\n\r\n"].concat()
             }),
+            2 => Just(b"BREW /pot HTTP/1.7\r\nHost: a\r\nContent-Length: 2\r\n\r\nab".to_vec()),
+            1 => Just(post("Content-Length: 3\r\nExpect: 100-continue")).prop_map(|head| {
+                [&head[..], b"abc"].concat()
+            }),
+            1 => Just(b"PUT /pot HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\
+                Expect: 100-continue\r\n\r\nx".to_vec()),
             1 => Just(b"GET / HTTP/1.1\nHost: a\n\n".to_vec()),
+            1 => Just(b"GET / HTTP/4.1\r\nHost: a\n\n".to_vec()),
+            1 => Just(b"SSH-2.0-x\r\nX: y\n".to_vec()),
+            1 => Just(b"AAAABBBBCCCCDDDDEEEEFFFFGGGGHHHHI / HTTP/1.1\r\nX : y\r\n\r\n".to_vec()),
+            1 => "(HEAD|HEAP|[A-Z]{30,34})[ (/]{1,2}[a-z]{0,3} (HTTP/[0-9][.][0-9]|x)\r?\n"
+                .prop_map(String::into_bytes),
             1 => Just(b"BAD\r\n\r\n".to_vec()),
             1 => proptest::collection::vec(any::<u8>(), 0..30),
         ];

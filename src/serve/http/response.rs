@@ -99,20 +99,37 @@ impl Responder {
                 append_head(out, OK, &self.date, BINARY, length(&request.body), persistence);
                 append_body(out, &request.body, request.answer);
             }
+            Route::Options { allow } => {
+                append_status(out, NO_CONTENT, &self.date);
+                append(out, &["Allow: ", allow, "\r\n"]);
+                append_persistence(out, persistence);
+            }
+            Route::Unserved(fault) => self.explain(fault, Some(request.answer), persistence, out),
         }
         Tail::None
     }
 
-    /// Appends the answer to a request that is not served. The connection is to be closed.
+    /// Appends the answer to a request that is refused. The connection is to be closed.
     pub fn refuse(&self, refusal: &Refusal, out: &mut Vec<u8>) {
         let Refusal { fault, answer } = *refusal;
+        self.explain(fault, answer, Persistence::Close, out);
+    }
+
+    /// Appends what is wrong with a request.
+    fn explain(
+        &self,
+        fault: Fault,
+        answer: Option<Answer>,
+        persistence: Persistence,
+        out: &mut Vec<u8>,
+    ) {
         // Where it may have to do without a body, nothing is announced either.
         let body = answer.map_or_else(String::new, |_| format!("{fault}\n"));
         append_status(out, fault.status(), &self.date);
         if let Fault::Method { allow } = fault {
             append(out, &["Allow: ", allow, "\r\n"]);
         }
-        append_fields(out, TEXT, length(body.as_bytes()), Persistence::Close);
+        append_fields(out, TEXT, length(body.as_bytes()), persistence);
         append_body(out, body.as_bytes(), answer.unwrap_or(Answer::HeadOnly));
     }
 
@@ -147,6 +164,7 @@ enum Persistence {
 }
 
 const OK: &str = "200 OK";
+const NO_CONTENT: &str = "204 No Content";
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const BINARY: &str = "application/octet-stream";
@@ -218,13 +236,18 @@ fn append_status(out: &mut Vec<u8>, status: &str, date: &str) {
 }
 
 fn append_fields(out: &mut Vec<u8>, kind: &str, body_length: u64, persistence: Persistence) {
+    append(out, &["Content-Type: ", kind, "\r\nContent-Length: "]);
+    write!(out, "{body_length}\r\n").expect("a Vec takes every write");
+    append_persistence(out, persistence);
+}
+
+/// The last field, and the end of the head.
+fn append_persistence(out: &mut Vec<u8>, persistence: Persistence) {
     let connection = match persistence {
         Persistence::KeepAlive => "keep-alive",
         Persistence::Close => "close",
     };
-    append(out, &["Content-Type: ", kind, "\r\nContent-Length: "]);
-    write!(out, "{body_length}").expect("a Vec takes every write");
-    append(out, &["\r\nConnection: ", connection, "\r\n\r\n"]);
+    append(out, &["Connection: ", connection, "\r\n\r\n"]);
 }
 
 fn append_body(out: &mut Vec<u8>, body: &[u8], answer: Answer) {

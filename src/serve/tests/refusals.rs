@@ -5,6 +5,7 @@ use super::*;
 
 on_both_backends! {
     no_way_out_gives_head_a_body
+    what_is_sound_and_not_served_leaves_the_connection_open
     empty_lines_are_counted_though_connections_go_back
 }
 
@@ -49,6 +50,33 @@ fn no_way_out_gives_head_a_body(backend: impl Backend<Fd = OwnedFd>) {
         let is_known = begun.starts_with("HEAD ");
         assert_eq!(!head.contains("Content-Length: 0\r\n"), is_known, "{begun}: {head}");
     }
+}
+
+fn what_is_sound_and_not_served_leaves_the_connection_open(backend: impl Backend<Fd = OwnedFd>) {
+    let mut rig = Rig::new(backend);
+    let (mut client, _) = rig.client_that_sent(b"");
+    // A body that reads like a request is dropped, and the next request begins behind it.
+    let body = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    let fields = format!("Host: a\r\nContent-Length: {}", body.len());
+    for (line, status) in [
+        ("POST /none", "404 Not Found"),
+        ("POST /whoami", "405 Method Not Allowed"),
+        ("POST /sleep?ms=soon", "400 Bad Request"),
+        ("BREW /", "501 Not Implemented"),
+        ("OPTIONS *", "204 No Content"),
+    ] {
+        let request = format!("{line} HTTP/1.1\r\n{fields}\r\n\r\n{body}");
+        client.write_all(request.as_bytes()).unwrap();
+        client.write_all(GET).unwrap();
+        let text = rig.read_until(&mut client, b")\n");
+        assert!(text.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{line}: {text}");
+        assert_eq!(text.matches("HTTP/1.1 ").count(), 2, "{line}: {text}");
+        assert!(!text.contains("Connection: close"), "{line}: {text}");
+    }
+    rig.settle();
+    assert_eq!(rig.master().board(), (10, 10, 1));
+    client.write_all(b"GET /none HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    assert!(rig.read_to_end(&mut client).contains("Connection: close"));
 }
 
 fn empty_lines_are_counted_though_connections_go_back(backend: impl Backend<Fd = OwnedFd>) {
