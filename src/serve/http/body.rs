@@ -3,7 +3,7 @@
 //! decoder therefore takes one byte after the other and accepts nothing but the grammar.
 
 use super::fault::Fault;
-use super::head::is_token_byte;
+use super::line::is_token_byte;
 use crate::limits::{HTTP_BODY_MAX, HTTP_CHUNK_EXTENSIONS_MAX, HTTP_TRAILER_MAX};
 
 /// How the length of a body is told.

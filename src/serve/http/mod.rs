@@ -6,13 +6,15 @@ mod body;
 mod date;
 mod fault;
 mod head;
+mod line;
 mod response;
 mod routes;
 
 use std::mem;
 
 use self::body::{Body, Framing, Progress, Retention};
-use self::head::{Expectation, Head, HeadSearch, answer_to, is_token_byte};
+use self::head::{Expectation, Head, HeadSearch};
+use self::line::{answer_to, is_token_byte};
 use crate::limits::HTTP_BLANK_LINES_MAX;
 
 pub use self::fault::{Fault, Refusal};
