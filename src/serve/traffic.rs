@@ -281,6 +281,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         let Some(conn) = self.conns.tenant_mut(key) else { return };
         conn.dialogue.time_out(&self.responder, &mut self.buffers);
         conn.standing.answers(conn.dialogue.unsent());
+        self.begin(now);
         self.settle(key, now);
     }
 

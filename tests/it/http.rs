@@ -129,6 +129,7 @@ fn what_is_wrong_is_told_and_ends_the_connection(backend: &str) {
     let house = Plan::on(backend).start();
     let long = "x".repeat(20_000);
     let other_protocol = "a".repeat(33);
+    let mut sent = 0;
     let many = (0..100).fold(String::new(), |text, n| text + &format!("F{n}: x\r\n"));
     for (request, status) in [
         ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
@@ -156,7 +157,11 @@ fn what_is_wrong_is_told_and_ends_the_connection(backend: &str) {
         let reply = refusal(house.address(), &request);
         assert_eq!((reply.status, reply.closes()), (status, true), "{}", request.escape_debug());
         assert!(!reply.text().is_empty(), "the client is told why");
+        sent += 1;
     }
+    house.wait_for_status("each of them is counted as a request", |status| {
+        status.workers.iter().map(|worker| worker.requests).sum::<u64>() == sent
+    });
     assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
 }
 

@@ -6,6 +6,7 @@ use super::*;
 on_both_backends! {
     no_way_out_gives_head_a_body
     what_is_sound_and_not_served_leaves_the_connection_open
+    every_refusal_is_a_request_and_counts_once
     empty_lines_are_counted_though_connections_go_back
 }
 
@@ -77,6 +78,41 @@ fn what_is_sound_and_not_served_leaves_the_connection_open(backend: impl Backend
     assert_eq!(rig.master().board(), (10, 10, 1));
     client.write_all(b"GET /none HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
     assert!(rig.read_to_end(&mut client).contains("Connection: close"));
+}
+
+fn every_refusal_is_a_request_and_counts_once(backend: impl Backend<Fd = OwnedFd>) {
+    let mut rig = Rig::new(backend);
+    let mut count = 0;
+    for request in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        b"SSH-2.0-x\r\n",
+        b"GET /none HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx",
+        &[GET, b"BAD\r\n\r\n", GET].concat(),
+    ] {
+        count += 1 + u64::from(request.starts_with(GET));
+        let (mut client, _) = rig.client_that_sent(request);
+        rig.read_to_end(&mut client);
+        drop(client);
+        rig.settle();
+        assert_eq!(rig.master().board(), (count, count, 0), "{}", request.escape_ascii());
+    }
+    // So does one that comes to no end, in its head or in its body.
+    let post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nx";
+    for begun in [&GET[..9], post] {
+        let (mut client, _) = rig.client_that_sent(begun);
+        assert_eq!(rig.master().board(), (count, count, 1));
+        rig.jump(HTTP_REQUEST_TIMEOUT);
+        assert!(rig.read_to_end(&mut client).contains(" 408 "));
+        drop(client);
+        rig.settle();
+        count += 1;
+        assert_eq!(rig.master().board(), (count, count, 0));
+    }
+    // Who leaves before that has asked for nothing.
+    drop(rig.client_that_sent(&GET[..9]));
+    rig.settle();
+    assert_eq!(rig.master().board(), (count, count, 0));
 }
 
 fn empty_lines_are_counted_though_connections_go_back(backend: impl Backend<Fd = OwnedFd>) {
