@@ -68,7 +68,9 @@ fn bodies_come_back_from_echo_in_either_framing(backend: &str) {
     client.send(fixed).unwrap();
     assert_eq!(client.reply().unwrap().text(), "hello");
     let head = b"PUT /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-    for piece in [head, b"5\r\nhello\r\n".as_slice(), b"7;x=y\r\n, world", b"\r\n0\r\n\r\n"] {
+    for piece in
+        [head, b"5\r\nhello\r\n".as_slice(), b"7 ; x=y;z=\"\\\"\"\r\n, world", b"\r\n0\r\n\r\n"]
+    {
         client.send(piece).unwrap();
     }
     assert_eq!(client.reply().unwrap().text(), "hello, world");
@@ -142,6 +144,11 @@ fn what_is_wrong_is_told_and_ends_the_connection(backend: &str) {
         (smuggled("Content-Length: 5\r\nTransfer-Encoding: chunked"), 400),
         (smuggled("Content-Length: +5"), 400),
         (smuggled("Transfer-Encoding: chunked, chunked"), 400),
+        (
+            "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1 \r\nx"
+                .to_owned(),
+            400,
+        ),
         (smuggled("Transfer-Encoding: gzip"), 501),
         (smuggled("Content-Length : 5"), 400),
         (smuggled("Transfer-Encoding: chunked\r\n folded"), 400),

@@ -69,9 +69,12 @@ pub enum Fault {
     /// A chunk's size line is malformed, or its number too long.
     #[error("a chunk's size is not 1 to 16 hexadecimal digits, then CRLF")]
     ChunkSize,
+    /// What is behind a chunk's size is no extension.
+    #[error("a chunk's size is followed by something else than ;NAME or ;NAME=VALUE, then CRLF")]
+    ChunkExtension,
     /// Too much beside the sizes.
     #[error("chunk extensions are longer than {HTTP_CHUNK_EXTENSIONS_MAX} bytes together")]
-    ChunkExtensions,
+    ChunkExtensionsTooLong,
     /// A chunk is longer than its size says.
     #[error("a chunk is not followed by CRLF")]
     ChunkEnd,
@@ -146,7 +149,8 @@ impl Fault {
             | Self::TransferEncoding
             | Self::TransferEncodingTooOld
             | Self::ChunkSize
-            | Self::ChunkExtensions
+            | Self::ChunkExtension
+            | Self::ChunkExtensionsTooLong
             | Self::ChunkEnd
             | Self::Trailer
             | Self::QueryMs
