@@ -218,6 +218,8 @@ pub const HTTP_IDLE_TIMEOUT: Span = Span::from_s(75);
 /// Time for a client to take any byte of its answer.
 pub const HTTP_WRITE_TIMEOUT: Span = Span::from_s(30);
 /// Time to read off what a client still sends after the last answer, lest a reset eats the answer.
+/// As long as the answer has not arrived, it goes on, and ends when the client takes none of it for
+/// [`HTTP_WRITE_TIMEOUT`].
 pub const HTTP_LINGER: Span = Span::from_s(1);
 /// Time for the next request of an idle connection while its worker drains.
 pub const HTTP_DRAIN_IDLE: Span = Span::from_s(5);

@@ -354,7 +354,8 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
             other @ (Phase::Serving
             | Phase::Retiring
             | Phase::Overdue
-            | Phase::Lingering { .. }
+            | Phase::Lingering(_)
+            | Phase::Ebbing(_)
             | Phase::Doomed) => conn.phase = other,
         }
     }

@@ -12,8 +12,8 @@ use crate::io::Backend;
 use crate::io::epoll::Epoll;
 use crate::io::uring::Uring;
 use crate::limits::{
-    CLAIMS_PER_TURN, HTTP_BLANK_LINES_MAX, HTTP_BODY_MAX, HTTP_DRAIN_IDLE, HTTP_HEAD_MAX,
-    HTTP_IDLE_TIMEOUT, HTTP_REQUEST_TIMEOUT, HTTP_WRITE_TIMEOUT, QUICK_STREAK,
+    CLAIMS_PER_TURN, HTTP_BODY_MAX, HTTP_DRAIN_IDLE, HTTP_IDLE_TIMEOUT, HTTP_REQUEST_TIMEOUT,
+    HTTP_WRITE_TIMEOUT, QUICK_STREAK,
 };
 use crate::sys::clock;
 use crate::sys::socket::{self, Endpoint, ListenOptions};

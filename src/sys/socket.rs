@@ -338,6 +338,18 @@ pub fn send(stream: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
     }
 }
 
+/// Bytes that were written and have not arrived: that the peer's kernel has not acknowledged, and
+/// on a unix socket that nobody has read.
+///
+/// # Errors
+/// ENOTTY when it is no socket, EINVAL when it listens.
+pub fn unsent(stream: BorrowedFd<'_>) -> Result<usize, Errno> {
+    let mut count: i32 = 0;
+    // SAFETY: the request writes one int, and `count` is one that outlives the call.
+    let code = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    if code < 0 { Err(last_errno()) } else { Ok(usize::try_from(count).unwrap_or(0)) }
+}
+
 /// Sends small answers at once instead of waiting for more of them.
 ///
 /// # Errors
@@ -364,6 +376,12 @@ pub fn set_timeouts(stream: impl AsFd, span: Span) -> Result<(), Errno> {
     let time = TimeVal::microseconds(microseconds);
     setsockopt(&stream, ReceiveTimeout, &time).map_err(errno_of)?;
     setsockopt(&stream, SendTimeout, &time).map_err(errno_of)
+}
+
+/// Makes the kernel take no more than a few kilobytes at once.
+#[cfg(test)]
+pub(crate) fn shrink_send_buffer(stream: impl AsFd) -> Result<(), Errno> {
+    setsockopt(&stream, nix::sys::socket::sockopt::SndBuf, &1).map_err(errno_of)
 }
 
 fn tcp_socket(family: AddressFamily, options: ListenOptions) -> Result<OwnedFd, Errno> {
@@ -499,6 +517,7 @@ mod tests {
             assert_eq!(wait(connection.as_fd(), Way::In, Span::from_ms(1)), Ok(()));
             assert_eq!(wait(connection.as_fd(), Way::Out, Span::from_s(10)), Ok(()));
             assert_eq!(send(connection.as_fd(), &buffer), Ok(5));
+            while unsent(connection.as_fd()) != Ok(0) {}
             shutdown(connection.as_fd()).unwrap();
             let mut answer = String::new();
             client.read_to_string(&mut answer).unwrap();
@@ -553,6 +572,7 @@ mod tests {
             }
         };
         assert_eq!(full, Errno(libc::EAGAIN));
+        assert!(unsent(a.as_fd()).is_ok_and(|count| 65_536 < count), "nobody reads");
         let (c, d) = UnixStream::pair().unwrap();
         drop(d);
         assert_eq!(poll_ready_now(c.as_fd()), Some(Ready::Ended));

@@ -3,8 +3,11 @@
 
 use std::fmt::Write as _;
 
+use dispatchd::units::Span;
+
 use crate::client::{Client, Reply};
 use crate::house::Plan;
+use crate::wait::nap;
 
 on_both! {
     every_path_answers
@@ -13,6 +16,7 @@ on_both! {
     expect_is_met_before_the_body
     pipelined_requests_are_answered_in_order
     a_large_answer_arrives_whole
+    late_bytes_take_nothing_of_a_long_answer
     the_old_version_closes
     a_newer_minor_version_is_served
     what_is_sound_and_not_served_leaves_the_connection_open
@@ -116,6 +120,22 @@ fn a_large_answer_arrives_whole(backend: &str) {
     let mut client = Client::connect(house.address()).unwrap();
     assert_eq!(client.get("/bytes?n=3000000").unwrap().body.len(), 3_000_000);
     assert_eq!(client.get("/bytes?n=0").unwrap().body, b"");
+}
+
+fn late_bytes_take_nothing_of_a_long_answer(backend: &str) {
+    // Whether or not the master has a copy, which puts the reset off.
+    for dispatch in ["connection", "request"] {
+        let house = Plan::on(backend).with(&format!("--dispatch {dispatch}")).start();
+        for _ in 0..5 {
+            let mut client = Client::asking(house.address(), "/bytes?n=1000000").unwrap();
+            let head = client.reply_head().unwrap();
+            assert_eq!((head.status, head.closes()), (200, true));
+            nap(Span::from_ms(50));
+            client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            nap(Span::from_ms(50));
+            assert_eq!(client.read_to_end().unwrap().len(), 1_000_000, "{dispatch}");
+        }
+    }
 }
 
 fn the_old_version_closes(backend: &str) {

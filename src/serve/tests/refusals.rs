@@ -1,12 +1,18 @@
 //! What the built-in worker does with requests that it does not serve, and with clients that send
 //! more than they should, on both backends.
 
+use std::net::TcpListener;
+
 use super::*;
+use crate::limits::{HTTP_BLANK_LINES_MAX, HTTP_HEAD_MAX, HTTP_LINGER};
 
 on_both_backends! {
     no_way_out_gives_head_a_body
     what_is_sound_and_not_served_leaves_the_connection_open
     every_refusal_is_a_request_and_counts_once
+    late_bytes_take_nothing_of_a_long_answer
+    late_bytes_take_nothing_of_an_answer_in_pieces
+    who_takes_nothing_of_a_long_answer_is_let_go
     empty_lines_are_counted_though_connections_go_back
 }
 
@@ -113,6 +119,82 @@ fn every_refusal_is_a_request_and_counts_once(backend: impl Backend<Fd = OwnedFd
     drop(rig.client_that_sent(&GET[..9]));
     rig.settle();
     assert_eq!(rig.master().board(), (count, count, 0));
+}
+
+/// A client that has asked so over TCP, where a reset takes what has not arrived, when all of its
+/// answers are in the kernel.
+fn long_answer<B: Backend<Fd = OwnedFd>>(rig: &mut Rig<B>, requests: &[u8]) -> TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (connection, ticket) = (listener.accept().unwrap().0, rig.next_ticket());
+    rig.master().offer(ticket, &connection.into());
+    client.set_nonblocking(true).unwrap();
+    client.write_all(requests).unwrap();
+    rig.heard();
+    rig.until("the first answer's last byte is in the kernel", |rig| {
+        rig.heard().iter().any(|say| matches!(say, Say::Done { .. }))
+    });
+    rig.settle();
+    client
+}
+
+fn late_bytes_take_nothing_of_a_long_answer(backend: impl Backend<Fd = OwnedFd>) {
+    const LENGTH: usize = 400_000;
+    let mut rig = Rig::new(backend);
+    let long = format!("GET /bytes?n={LENGTH} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let last = long.replace("Host", "Connection: close\r\nHost");
+    // However long it takes the client to look: some of the answer has not even arrived, and be the
+    // last one short.
+    for (requests, seconds) in
+        [(last.as_bytes(), 0), (last.as_bytes(), 20), (&[long.as_bytes(), CLOSE].concat(), 5)]
+    {
+        let mut client = long_answer(&mut rig, requests);
+        for _ in 0..seconds {
+            rig.jump(HTTP_LINGER);
+            rig.settle();
+        }
+        client.write_all(GET).unwrap();
+        rig.settle();
+        let text = rig.read_to_end(&mut client);
+        let body = text.split_once("\r\n\r\n").unwrap().1;
+        let (filler, rest) = body.split_at(LENGTH);
+        assert!(filler.bytes().all(|byte| byte == b'x'), "{seconds} s later");
+        assert_eq!(rest.ends_with(")\n"), requests.ends_with(CLOSE), "{rest}");
+        drop(client);
+        rig.settle();
+        assert_eq!(rig.master().board().2, 0);
+    }
+}
+
+fn late_bytes_take_nothing_of_an_answer_in_pieces(backend: impl Backend<Fd = OwnedFd>) {
+    let mut rig = Rig::new(backend);
+    // It is short, and does not go at once all the same.
+    let (mut client, connection) = UnixStream::pair().unwrap();
+    client.set_nonblocking(true).unwrap();
+    socket::shrink_send_buffer(&connection).unwrap();
+    let ticket = rig.next_ticket();
+    rig.master().offer(ticket, &connection.into());
+    let get = b"GET /bytes?n=16000 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    client.write_all(get).unwrap();
+    rig.settle();
+    client.write_all(GET).unwrap();
+    // Without a reset at its end.
+    assert!(rig.read_to_end(&mut client).ends_with(&"x".repeat(16_000)));
+}
+
+fn who_takes_nothing_of_a_long_answer_is_let_go(backend: impl Backend<Fd = OwnedFd>) {
+    let mut rig = Rig::new(backend);
+    let get = b"GET /bytes?n=400000 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let _client = long_answer(&mut rig, get);
+    let looks = (1..100).find(|_| {
+        rig.jump(HTTP_LINGER);
+        rig.settle();
+        rig.master().board().2 == 0
+    });
+    // From the last look that found some more of it gone.
+    let least = HTTP_WRITE_TIMEOUT.as_ns() / HTTP_LINGER.as_ns();
+    assert!(looks.is_some_and(|looks| (least..2 * least).contains(&looks)), "{looks:?}");
+    assert!(matches!(rig.heard()[..], [Say::Closed(_)]));
 }
 
 fn empty_lines_are_counted_though_connections_go_back(backend: impl Backend<Fd = OwnedFd>) {
