@@ -238,6 +238,7 @@ pub const UNSAID_PAUSE: Span = Span::from_ms(1);
 const _: () = assert!(TOKEN_RING.is_power_of_two());
 const _: () = assert!(ERRAND_RING.is_power_of_two());
 const _: () = assert!(TOKEN_RING_BELL < TOKEN_RING);
+const _: () = assert!(HTTP_METHOD_MAX < HTTP_HEAD_MAX, "a method ends within its head");
 const _: () = assert!(PARCEL_MAX <= 253, "SCM_MAX_FD");
 const _: () = assert!(HOLD_DEFAULT <= HOLD_MAX && HOLD_MAX <= TICKETS_MAX);
 const _: () = assert!(BERTHS_MAX <= u16::MAX as usize);

@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use super::Answer;
+use super::{Allow, Answer};
 use crate::limits::{
     HTTP_BLANK_LINES_MAX, HTTP_BODY_MAX, HTTP_BYTES_MAX, HTTP_CHUNK_EXTENSIONS_MAX,
     HTTP_FIELDS_MAX, HTTP_HEAD_MAX, HTTP_METHOD_MAX, HTTP_MS_MAX, HTTP_TRAILER_MAX,
@@ -95,8 +95,8 @@ pub enum Fault {
     /// The path does not take this method.
     #[error("this path takes {allow}")]
     Method {
-        /// What it takes: the value of the `Allow` field.
-        allow: &'static str,
+        /// What it takes.
+        allow: Allow,
     },
     /// No method of HTTP.
     #[error("the method is unknown; there are GET, HEAD, POST, PUT and OPTIONS")]

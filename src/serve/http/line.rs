@@ -149,7 +149,7 @@ fn major_version(head: &[u8]) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::super::head::{HeadSearch, parse};
-    use super::super::routes::Route;
+    use super::super::routes::{Allow, Route};
     use super::*;
 
     fn fault_of(head: &str) -> Option<Fault> {
@@ -244,9 +244,9 @@ mod tests {
 
     #[test]
     fn what_is_sound_and_not_served_leaves_the_connection_open() {
-        let everything = Route::Options { allow: "GET, HEAD, POST, PUT, OPTIONS" };
-        let tunnel = Route::Unserved(Fault::Method { allow: "GET, HEAD, POST, PUT, OPTIONS" });
-        let root = Route::Options { allow: "GET, HEAD, POST, OPTIONS" };
+        let everything = Route::Options { allow: Allow::Anything };
+        let tunnel = Route::Unserved(Fault::Method { allow: Allow::Anything });
+        let root = Route::Options { allow: Allow::Posts };
         for (line, route, keep_alive) in [
             ("GET /none", Route::Unserved(Fault::Path), true),
             ("GET /burn", Route::Unserved(Fault::QueryMs), true),
@@ -257,11 +257,7 @@ mod tests {
             ("OPTIONS http://host?x", root, true),
             // Whoever asks for a tunnel may send into it before the answer.
             ("CONNECT a:80", tunnel, false),
-            (
-                "CONNECT /",
-                Route::Unserved(Fault::Method { allow: "GET, HEAD, POST, OPTIONS" }),
-                false,
-            ),
+            ("CONNECT /", Route::Unserved(Fault::Method { allow: Allow::Posts }), false),
         ] {
             let text = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
             let head = parse(text.as_bytes()).unwrap();

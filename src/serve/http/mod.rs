@@ -19,7 +19,7 @@ use crate::limits::HTTP_BLANK_LINES_MAX;
 
 pub use self::fault::{Fault, Refusal};
 pub use self::response::{Identity, Responder, Tail, fill};
-pub use self::routes::Route;
+pub use self::routes::{Allow, Route};
 
 /// The receiving side of one connection: takes bytes as they come, yields whole requests.
 #[derive(Debug, Default)]
@@ -144,17 +144,23 @@ impl Http {
             Err(refusal) => return self.refuse(refusal, 0),
         };
         let rest = &input[skipped..];
-        let found = self.search.end(rest);
-        match found {
+        match self.search.end(rest) {
             Ok(Some(end)) => match head::parse(&rest[..end]) {
                 Ok(head) => self.begin(head, &rest[end..], skipped + end, out),
                 Err(refusal) => self.refuse(refusal, skipped + end),
             },
-            // What is wrong first counts, in however many pieces it came.
-            Ok(None) | Err(_) => match self.search.fault_so_far(rest).or_else(|| found.err()) {
-                Some(fault) => self.refuse(Refusal { fault, answer: answer_to(rest) }, skipped),
-                None => Advance { consumed: skipped, step: Step::NeedBytes },
-            },
+            Ok(None) => self.await_head(rest, skipped, None),
+            Err(fault) => self.await_head(rest, skipped, Some(fault)),
+        }
+    }
+
+    /// Goes on with a head whose end was not found, and why it will not be, if that is known. What
+    /// is wrong first counts, in however many pieces it came.
+    #[cold]
+    fn await_head(&mut self, rest: &[u8], consumed: usize, fault: Option<Fault>) -> Advance {
+        match self.search.fault_so_far(rest).or(fault) {
+            Some(fault) => self.refuse(Refusal { fault, answer: answer_to(rest) }, consumed),
+            None => Advance { consumed, step: Step::NeedBytes },
         }
     }
 

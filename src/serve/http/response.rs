@@ -101,7 +101,7 @@ impl Responder {
             }
             Route::Options { allow } => {
                 append_status(out, NO_CONTENT, &self.date);
-                append(out, &["Allow: ", allow, "\r\n"]);
+                append(out, &["Allow: ", allow.methods(), "\r\n"]);
                 append_persistence(out, persistence);
             }
             Route::Unserved(fault) => self.explain(fault, Some(request.answer), persistence, out),
@@ -127,7 +127,7 @@ impl Responder {
         let body = answer.map_or_else(String::new, |_| format!("{fault}\n"));
         append_status(out, fault.status(), &self.date);
         if let Fault::Method { allow } = fault {
-            append(out, &["Allow: ", allow, "\r\n"]);
+            append(out, &["Allow: ", allow.methods(), "\r\n"]);
         }
         append_fields(out, TEXT, length(body.as_bytes()), persistence);
         append_body(out, body.as_bytes(), answer.unwrap_or(Answer::HeadOnly));
@@ -269,6 +269,7 @@ fn length(body: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::routes::Allow;
     use super::*;
 
     const NOVEMBER: u64 = 784_111_777;
@@ -379,18 +380,18 @@ mod tests {
     #[test]
     fn refusals_say_what_is_wrong_and_close() {
         let mut out = Vec::new();
-        let fault = Fault::Method { allow: "GET, HEAD" };
+        let fault = Fault::Method { allow: Allow::Bodies };
         responder(None).refuse(&Refusal { fault, answer: Some(Answer::Full) }, &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "HTTP/1.1 405 Method Not Allowed\r\nServer: dispatchd\r\n\
-             Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nAllow: GET, HEAD\r\n\
-             Content-Type: text/plain; charset=utf-8\r\nContent-Length: 26\r\n\
-             Connection: close\r\n\r\nthis path takes GET, HEAD\n"
+             Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nAllow: POST, PUT, OPTIONS\r\n\
+             Content-Type: text/plain; charset=utf-8\r\nContent-Length: 35\r\n\
+             Connection: close\r\n\r\nthis path takes POST, PUT, OPTIONS\n"
         );
         let mut out = Vec::new();
         responder(None).refuse(&Refusal { fault, answer: Some(Answer::HeadOnly) }, &mut out);
-        assert!(out.ends_with(b"Content-Length: 26\r\nConnection: close\r\n\r\n"));
+        assert!(out.ends_with(b"Content-Length: 35\r\nConnection: close\r\n\r\n"));
         let mut out = Vec::new();
         responder(None).refuse(&Refusal { fault: Fault::TimedOut, answer: None }, &mut out);
         assert!(out.starts_with(b"HTTP/1.1 408 Request Timeout\r\n"));

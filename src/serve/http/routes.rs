@@ -1,6 +1,8 @@
 //! What the built-in worker can be asked to do. Method, path and query become one closed [`Route`]
 //! here, so that the server never looks at a string of the client's again.
 
+use std::fmt;
+
 use super::fault::Fault;
 use crate::limits::{HTTP_BYTES_MAX, HTTP_MS_MAX};
 use crate::units::Span;
@@ -38,8 +40,8 @@ pub enum Route {
     Echo,
     /// Which methods there are, as OPTIONS asks.
     Options {
-        /// The value of the `Allow` field.
-        allow: &'static str,
+        /// What there is.
+        allow: Allow,
     },
     /// Nothing that there is; the request itself is sound, and the next one may follow.
     Unserved(Fault),
@@ -93,40 +95,55 @@ impl Method {
 pub(super) fn route(method: Method, target: Target<'_>) -> Route {
     let path = match target {
         Target::Path(path) => path,
-        Target::Server => return Route::Options { allow: ALLOW_ANYWHERE },
-        Target::Authority => return Route::Unserved(Fault::Method { allow: ALLOW_ANYWHERE }),
+        Target::Server => return Route::Options { allow: Allow::Anything },
+        Target::Authority => return Route::Unserved(Fault::Method { allow: Allow::Anything }),
     };
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let served = match path {
-        "/" => Takes::Posts.admit(method, || Ok(Route::Root)),
-        "/whoami" => Takes::Nothing.admit(method, || Ok(Route::Whoami)),
-        "/healthz" => Takes::Nothing.admit(method, || Ok(Route::Healthz)),
-        "/burn" => Takes::Posts.admit(method, || Ok(Route::Burn { span: span(query)? })),
-        "/sleep" => Takes::Posts.admit(method, || Ok(Route::Sleep { span: span(query)? })),
-        "/wait" => Takes::Posts.admit(method, || Ok(Route::Wait { span: span(query)? })),
-        "/bytes" => Takes::Nothing.admit(method, || Ok(Route::Bytes { n: length(query)? })),
-        "/echo" => Takes::Bodies.admit(method, || Ok(Route::Echo)),
+        "/" => Allow::Posts.admit(method, || Ok(Route::Root)),
+        "/whoami" => Allow::Questions.admit(method, || Ok(Route::Whoami)),
+        "/healthz" => Allow::Questions.admit(method, || Ok(Route::Healthz)),
+        "/burn" => Allow::Posts.admit(method, || Ok(Route::Burn { span: span(query)? })),
+        "/sleep" => Allow::Posts.admit(method, || Ok(Route::Sleep { span: span(query)? })),
+        "/wait" => Allow::Posts.admit(method, || Ok(Route::Wait { span: span(query)? })),
+        "/bytes" => Allow::Questions.admit(method, || Ok(Route::Bytes { n: length(query)? })),
+        "/echo" => Allow::Bodies.admit(method, || Ok(Route::Echo)),
         _ if method == Method::Unknown => Err(Fault::MethodUnknown),
         _ => Err(Fault::Path),
     };
     served.unwrap_or_else(Route::Unserved)
 }
 
-/// What the server as a whole takes, for targets that name no path of it.
-const ALLOW_ANYWHERE: &str = "GET, HEAD, POST, PUT, OPTIONS";
-
-/// What a path takes beside the question.
+/// What a path takes: the value of the `Allow` field.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Takes {
-    /// It only tells something.
-    Nothing,
+pub enum Allow {
+    /// Questions alone: it only tells something.
+    Questions,
     /// A load generator may also post a body, which is read and dropped.
     Posts,
     /// It is about the body.
     Bodies,
+    /// No path in particular, but the server as a whole.
+    Anything,
 }
 
-impl Takes {
+impl fmt::Display for Allow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.methods())
+    }
+}
+
+impl Allow {
+    /// The methods, as they stand in the field.
+    pub const fn methods(self) -> &'static str {
+        match self {
+            Self::Questions => "GET, HEAD, OPTIONS",
+            Self::Posts => "GET, HEAD, POST, OPTIONS",
+            Self::Bodies => "POST, PUT, OPTIONS",
+            Self::Anything => "GET, HEAD, POST, PUT, OPTIONS",
+        }
+    }
+
     /// The route, if the path takes this method.
     fn admit(
         self,
@@ -134,26 +151,18 @@ impl Takes {
         route: impl FnOnce() -> Result<Route, Fault>,
     ) -> Result<Route, Fault> {
         match (self, method) {
-            (Self::Nothing | Self::Posts, Method::Get | Method::Head)
-            | (Self::Posts | Self::Bodies, Method::Post)
-            | (Self::Bodies, Method::Put) => route(),
+            (Self::Questions | Self::Posts | Self::Anything, Method::Get | Method::Head)
+            | (Self::Posts | Self::Bodies | Self::Anything, Method::Post)
+            | (Self::Bodies | Self::Anything, Method::Put) => route(),
             // It is about the path, whatever its query would have to be.
-            (_, Method::Options) => Ok(Route::Options { allow: self.allow() }),
+            (_, Method::Options) => Ok(Route::Options { allow: self }),
             (_, Method::Unknown) => Err(Fault::MethodUnknown),
             (Self::Bodies, Method::Get | Method::Head)
-            | (Self::Nothing, Method::Post)
-            | (Self::Nothing | Self::Posts, Method::Put)
+            | (Self::Questions, Method::Post)
+            | (Self::Questions | Self::Posts, Method::Put)
             | (_, Method::Delete | Method::Connect | Method::Trace | Method::Patch) => {
-                Err(Fault::Method { allow: self.allow() })
+                Err(Fault::Method { allow: self })
             }
-        }
-    }
-
-    const fn allow(self) -> &'static str {
-        match self {
-            Self::Nothing => "GET, HEAD, OPTIONS",
-            Self::Posts => "GET, HEAD, POST, OPTIONS",
-            Self::Bodies => "POST, PUT, OPTIONS",
         }
     }
 }
@@ -249,18 +258,18 @@ mod tests {
     fn every_path_takes_its_methods_and_no_other() {
         let span = Span::from_ms(2);
         let table = [
-            ("/", Route::Root, "GET, HEAD, POST, OPTIONS"),
-            ("/whoami", Route::Whoami, "GET, HEAD, OPTIONS"),
-            ("/healthz?x=1", Route::Healthz, "GET, HEAD, OPTIONS"),
-            ("/burn?ms=2", Route::Burn { span }, "GET, HEAD, POST, OPTIONS"),
-            ("/sleep?a=b&ms=2", Route::Sleep { span }, "GET, HEAD, POST, OPTIONS"),
-            ("/wait?ms=2&c", Route::Wait { span }, "GET, HEAD, POST, OPTIONS"),
-            ("/bytes?n=9", Route::Bytes { n: 9 }, "GET, HEAD, OPTIONS"),
-            ("/echo", Route::Echo, "POST, PUT, OPTIONS"),
+            ("/", Route::Root, Allow::Posts),
+            ("/whoami", Route::Whoami, Allow::Questions),
+            ("/healthz?x=1", Route::Healthz, Allow::Questions),
+            ("/burn?ms=2", Route::Burn { span }, Allow::Posts),
+            ("/sleep?a=b&ms=2", Route::Sleep { span }, Allow::Posts),
+            ("/wait?ms=2&c", Route::Wait { span }, Allow::Posts),
+            ("/bytes?n=9", Route::Bytes { n: 9 }, Allow::Questions),
+            ("/echo", Route::Echo, Allow::Bodies),
         ];
         for (target, expected, allow) in table {
             for name in ["GET", "HEAD", "POST", "PUT", "CONNECT", "DELETE", "TRACE", "PATCH"] {
-                let expected = if allow.split(", ").any(|allowed| allowed == name) {
+                let expected = if allow.methods().split(", ").any(|allowed| allowed == name) {
                     expected
                 } else {
                     Route::Unserved(Fault::Method { allow })
@@ -274,7 +283,7 @@ mod tests {
         }
         assert_eq!(routed("BREW", "/pot"), Route::Unserved(Fault::MethodUnknown));
         assert_eq!(routed("OPTIONS", "/pot"), Route::Unserved(Fault::Path));
-        let allow = Takes::Posts.allow();
+        let allow = Allow::Posts;
         assert_eq!(routed("OPTIONS", "/burn"), Route::Options { allow }, "no query is no fault");
     }
 
