@@ -222,6 +222,10 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>, Failure> {
         Err(httparse::Error::Version) => return Err(VERSION),
         Err(_) => return Err(BAD),
     };
+    // The parser takes a line that ends in LF alone, and others take that for a part of a value.
+    if bytes[..length].split(|byte| *byte == b'\n').rev().skip(1).any(|l| !l.ends_with(b"\r")) {
+        return Err(BAD);
+    }
     let is_new = parsed.version == Some(1);
     let method = match parsed.method {
         Some("GET") => Method::Get,

@@ -173,13 +173,15 @@ fn interpret(
         (_, Version::Http10) => Expectation::Nothing,
         (expectation, Version::Http11) => expectation,
     };
-    let route = route(method, target_of(method, target)?);
-    let persists = match (fields.connection, version) {
+    let route = match route(method, target_of(method, target)?) {
+        // What follows may be meant for the tunnel that there is not.
+        Route::Unserved(fault) if method == Method::Connect => return Err(fault),
+        route => route,
+    };
+    let keep_alive = match (fields.connection, version) {
         (Connection::Close, _) | (Connection::Unsaid, Version::Http10) => false,
         (Connection::KeepAlive, _) | (Connection::Unsaid, Version::Http11) => true,
     };
-    // What follows may be meant for the tunnel that there is not.
-    let keep_alive = persists && method != Method::Connect;
     Ok(Head { route, answer: Answer::Full, keep_alive, framing, expectation })
 }
 

@@ -245,23 +245,29 @@ mod tests {
     #[test]
     fn what_is_sound_and_not_served_leaves_the_connection_open() {
         let everything = Route::Options { allow: Allow::Anything };
-        let tunnel = Route::Unserved(Fault::Method { allow: Allow::Anything });
         let root = Route::Options { allow: Allow::Posts };
-        for (line, route, keep_alive) in [
-            ("GET /none", Route::Unserved(Fault::Path), true),
-            ("GET /burn", Route::Unserved(Fault::QueryMs), true),
-            ("BREW /", Route::Unserved(Fault::MethodUnknown), true),
-            ("OPTIONS *", everything, true),
-            ("OPTIONS http://host", everything, true),
-            ("OPTIONS http://host/", root, true),
-            ("OPTIONS http://host?x", root, true),
-            // Whoever asks for a tunnel may send into it before the answer.
-            ("CONNECT a:80", tunnel, false),
-            ("CONNECT /", Route::Unserved(Fault::Method { allow: Allow::Posts }), false),
+        for (line, route) in [
+            ("GET /none", Route::Unserved(Fault::Path)),
+            ("GET /burn", Route::Unserved(Fault::QueryMs)),
+            ("BREW /", Route::Unserved(Fault::MethodUnknown)),
+            ("TRACE /", Route::Unserved(Fault::Method { allow: Allow::Posts })),
+            ("OPTIONS *", everything),
+            ("OPTIONS http://host", everything),
+            ("OPTIONS http://host/", root),
+            ("OPTIONS http://host?x", root),
         ] {
             let text = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
             let head = parse(text.as_bytes()).unwrap();
-            assert_eq!((head.route, head.keep_alive), (route, keep_alive), "{line}");
+            assert_eq!((head.route, head.keep_alive), (route, true), "{line}");
+        }
+        // Whoever asks for a tunnel may send into it before the answer.
+        for (target, fault) in [
+            ("a:80", Fault::Method { allow: Allow::Anything }),
+            ("/", Fault::Method { allow: Allow::Posts }),
+            ("/none", Fault::Path),
+        ] {
+            let text = format!("CONNECT {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert_eq!(fault_of(&text), Some(fault));
         }
     }
 }
