@@ -1,28 +1,21 @@
-//! A worker that sends back what it is sent: `dispatchd -- target/release/examples/echo_worker`.
-#![expect(clippy::print_stderr, reason = "dispatchd collects what a worker writes there")]
+//! A worker that sends back what it is sent: `dispatchd -- target/release/examples/echo_worker`. It
+//! is called when something has come, sends it back, and knows nothing of it afterwards.
 
-use std::io;
+use std::io::{Read, Write};
+use std::time::Duration;
 
-use dispatchd::worker::{Worker, WorkerError};
+use dispatchd::worker::{After, Worker, WorkerError};
 
 fn main() -> Result<(), WorkerError> {
-    let mut worker = Worker::from_env()?;
-    while let Some(mut connection) = worker.next_connection()? {
-        if let Err(error) = echo(&mut connection) {
-            // A client that hangs up is no reason to stop.
-            eprintln!("echo: {error}");
-        }
-    }
-    Ok(())
-}
-
-fn echo(connection: &mut (impl io::Read + io::Write)) -> io::Result<()> {
-    let mut buffer = [0; 4096];
-    loop {
+    Worker::from_env()?.serve(|connection| {
+        // A client that does not take what it gets must not keep this worker from others.
+        connection.set_deadline(Duration::from_secs(5));
+        let mut buffer = [0; 4096];
         let count = connection.read(&mut buffer)?;
         if count == 0 {
-            return Ok(());
+            return Ok(After::Close);
         }
         connection.write_all(&buffer[..count])?;
-    }
+        Ok(After::Idle)
+    })
 }

@@ -171,6 +171,8 @@ pub const CONTROL_TIMEOUT: Span = Span::from_s(5);
 
 /// Bytes of a request's head: request line and fields.
 pub const HTTP_HEAD_MAX: usize = 16 * 1024;
+/// Bytes of a method; the longest that is registered has 17. What has no blank by then is no HTTP.
+pub const HTTP_METHOD_MAX: usize = 32;
 /// Fields of a request's head.
 pub const HTTP_FIELDS_MAX: usize = 64;
 /// Empty lines before a request, which old clients send after a body.
@@ -232,6 +234,8 @@ pub const HTTP_IDLE_TIMEOUT: Span = Span::from_s(75);
 /// Time for a client to take any byte of its answer.
 pub const HTTP_WRITE_TIMEOUT: Span = Span::from_s(30);
 /// Time to read off what a client still sends after the last answer, lest a reset eats the answer.
+/// As long as the answer has not arrived, it goes on, and ends when the client takes none of it for
+/// [`HTTP_WRITE_TIMEOUT`].
 pub const HTTP_LINGER: Span = Span::from_s(1);
 /// Time for the next request of an idle connection while its worker drains.
 pub const HTTP_DRAIN_IDLE: Span = Span::from_s(5);
@@ -250,6 +254,7 @@ pub const UNSAID_PAUSE: Span = Span::from_ms(1);
 const _: () = assert!(TOKEN_RING.is_power_of_two());
 const _: () = assert!(ERRAND_RING.is_power_of_two());
 const _: () = assert!(TOKEN_RING_BELL < TOKEN_RING);
+const _: () = assert!(HTTP_METHOD_MAX < HTTP_HEAD_MAX, "a method ends within its head");
 const _: () = assert!(PARCEL_MAX <= 253, "SCM_MAX_FD");
 const _: () = assert!(HOLD_DEFAULT <= HOLD_MAX && HOLD_MAX <= TICKETS_MAX);
 const _: () = assert!(BERTHS_MAX <= u16::MAX as usize);

@@ -5,6 +5,7 @@ use super::credit::Standing;
 use super::dialogue::Dialogue;
 use super::http::Request;
 use crate::io::{Source, Token};
+use crate::units::Mono;
 
 /// An open connection.
 #[derive(Debug)]
@@ -31,6 +32,17 @@ pub(super) struct Leaving {
     pub(super) from: usize,
 }
 
+/// How the end of a connection is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Linger {
+    /// Bytes that still may come.
+    pub(super) left: usize,
+    /// Bytes of the answer that had not arrived at the last look.
+    pub(super) unsent: usize,
+    /// When it was last fewer than before.
+    pub(super) moved_at: Mono,
+}
+
 /// Where a connection stands in its life.
 #[derive(Debug)]
 pub(super) enum Phase {
@@ -43,10 +55,9 @@ pub(super) enum Phase {
     /// The request took too long; it is said so when the receive has ended.
     Overdue,
     /// The last answer is out; what still comes is thrown away.
-    Lingering {
-        /// Bytes until patience ends.
-        left: usize,
-    },
+    Lingering(Linger),
+    /// It was, for a while; when the receive has ended, it is looked whether the answer arrived.
+    Ebbing(Linger),
     /// It is closed as soon as the backend has let go of it.
     Doomed,
 }

@@ -4,7 +4,7 @@
 use std::mem;
 
 use super::buffers::Buffers;
-use super::http::{Advance, Http, Refusal, Request, Responder, Step, Tail, fill};
+use super::http::{Advance, Fault, Http, Refusal, Request, Responder, Step, Tail, fill};
 use crate::limits::{HTTP_BUFFER, HTTP_CHUNK};
 
 /// One connection's conversation.
@@ -22,6 +22,7 @@ pub(super) struct Dialogue {
     /// A request that waits for the answers before it to leave.
     deferred: Option<Request>,
     appetite: Appetite,
+    flow: Flow,
     ending: Ending,
 }
 
@@ -33,7 +34,7 @@ pub(super) enum Ending {
     /// The connection is closed at once: the client expects nothing more.
     Close,
     /// The connection is closed after the client: what it still sends would turn our close into a
-    /// reset, and a reset makes it forget the answer.
+    /// reset, and a reset makes it forget the answer, or the kernel what is left of it.
     Linger,
 }
 
@@ -44,6 +45,15 @@ enum Appetite {
     Chewing,
     /// All that was in the input has been taken up.
     Hungry,
+}
+
+/// How answers leave here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Flow {
+    /// Each at once, so that it is with the client before that can send anything to it.
+    Swift,
+    /// One of them was long, or did not go in one piece: some of it may be on its way for a while.
+    Slow,
 }
 
 /// What comes next on a connection.
@@ -68,6 +78,7 @@ impl Dialogue {
             filler: 0,
             deferred: None,
             appetite: Appetite::Hungry,
+            flow: Flow::Swift,
             ending: Ending::Open,
         }
     }
@@ -158,10 +169,15 @@ impl Dialogue {
             self.filler = left;
             self.top_up();
         }
+        if 0 < self.filler || HTTP_CHUNK < self.output.len() {
+            self.flow = Flow::Slow;
+        }
         if !stays {
-            // A client that asked for the end sends nothing more; any other may be about to.
-            let expected = !request.keep_alive && self.consumed == self.input.len();
-            self.ending = if expected { Ending::Close } else { Ending::Linger };
+            // A client that asked for the end sends nothing more, as a rule; any other may be about
+            // to.
+            let expected = !request.keep_alive && self.is_all_read();
+            let swift = self.flow == Flow::Swift;
+            self.ending = if expected && swift { Ending::Close } else { Ending::Linger };
         }
     }
 
@@ -179,9 +195,18 @@ impl Dialogue {
 
     /// Tells the client that its request took too long, which is the last answer.
     pub(super) fn time_out(&mut self, responder: &Responder, buffers: &mut Buffers) {
-        self.ready_output(buffers);
-        responder.timeout(&mut self.output);
-        self.ending = Ending::Linger;
+        let rest = self.input.get(self.consumed..).unwrap_or_default();
+        let refusal = Refusal { fault: Fault::TimedOut, answer: self.http.answer_so_far(rest) };
+        self.refuse(&refusal, responder, buffers);
+    }
+
+    /// What is said does not leave in one piece.
+    pub(super) fn falters(&mut self) {
+        self.flow = Flow::Slow;
+        match self.ending {
+            Ending::Close => self.ending = Ending::Linger,
+            Ending::Open | Ending::Linger => {}
+        }
     }
 
     /// Whether there is something to send.
@@ -221,6 +246,11 @@ impl Dialogue {
         self.http.is_idle()
     }
 
+    /// Whether another worker could go on as if it were this one.
+    pub(super) fn is_blank(&self) -> bool {
+        self.http.is_blank()
+    }
+
     /// What happens when the output is out.
     pub(super) const fn ending(&self) -> Ending {
         self.ending
@@ -240,6 +270,12 @@ impl Dialogue {
     pub(super) fn dissolve(self, buffers: &mut Buffers) {
         buffers.give(self.input);
         buffers.give(self.output);
+    }
+
+    /// Whether nothing lies unread, as far as can be told without asking: where the last receive
+    /// filled its room, there may be more.
+    fn is_all_read(&self) -> bool {
+        self.consumed == self.input.len() && self.input.len() < self.input.capacity()
     }
 
     fn ready_output(&mut self, buffers: &mut Buffers) {
@@ -331,7 +367,18 @@ mod tests {
     #[test]
     fn the_end_is_at_once_only_when_the_client_asked_for_it_and_sent_no_more() {
         let close = &b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"[..];
+        let long = |n: usize| {
+            format!("GET /bytes?n={n} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                .into_bytes()
+        };
         for (bytes, keep_alive, ending) in [
+            (long(HTTP_CHUNK / 2), true, Ending::Close),
+            (long(HTTP_CHUNK), true, Ending::Linger),
+            (
+                [&b"GET /bytes?n=17000 HTTP/1.1\r\nHost: a\r\n\r\n"[..], close].concat(),
+                true,
+                Ending::Linger,
+            ),
             (GET.to_vec(), true, Ending::Open),
             (close.to_vec(), true, Ending::Close),
             ([close, b"G"].concat(), true, Ending::Linger),
@@ -341,9 +388,22 @@ mod tests {
             let mut talk = Talk::new();
             talk.hear(&bytes);
             talk.serve(keep_alive);
+            talk.said();
+            talk.serve(keep_alive);
             assert_eq!(talk.dialogue.ending(), ending, "{}", bytes.escape_ascii());
             assert_eq!(talk.dialogue.wants_input(), ending == Ending::Open);
+            let later = if ending == Ending::Close { Ending::Linger } else { ending };
+            talk.dialogue.falters();
+            assert_eq!(talk.dialogue.ending(), later);
         }
+        // Behind a receive that filled its room more may lie.
+        let mut talk = Talk::new();
+        let room = talk.dialogue.lend_input(&mut talk.buffers).capacity();
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: ";
+        let body = "x".repeat(room - head.len() - 8);
+        talk.hear(format!("{head}{}\r\n\r\n{body}", body.len()).as_bytes());
+        assert_eq!(talk.serve(true), 1);
+        assert_eq!(talk.dialogue.ending(), Ending::Linger);
     }
 
     #[test]
@@ -391,7 +451,8 @@ mod tests {
         assert_eq!(talk.dialogue.lend_input(&mut talk.buffers).capacity(), HTTP_CHUNK);
 
         let mut talk = Talk::new();
-        for _ in 0..HTTP_CHUNK - 1 {
+        talk.hear(b"GET /");
+        for _ in 5..HTTP_CHUNK - 1 {
             talk.hear(b"a");
             talk.serve(true);
         }

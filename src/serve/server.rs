@@ -285,6 +285,8 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
                 Next::Refuse(refusal) => {
                     conn.dialogue.refuse(&refusal, &self.responder, &mut self.buffers);
                     conn.standing.answers(conn.dialogue.unsent());
+                    self.begin(now);
+                    count += 1;
                     break;
                 }
                 Next::Pause => break,
@@ -320,8 +322,8 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         Ok((count, Pace::Quick))
     }
 
-    /// Counts a request that begins; who reads the clock next counts its end.
-    fn begin(&mut self, now: Mono) {
+    /// Counts a request that begins, be it refused; who reads the clock next counts its end.
+    pub(super) fn begin(&mut self, now: Mono) {
         self.running += 1;
         self.link.began(now);
     }
@@ -352,7 +354,8 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
             other @ (Phase::Serving
             | Phase::Retiring
             | Phase::Overdue
-            | Phase::Lingering { .. }
+            | Phase::Lingering(_)
+            | Phase::Ebbing(_)
             | Phase::Doomed) => conn.phase = other,
         }
     }

@@ -37,6 +37,8 @@ macro_rules! on_both_backends {
     };
 }
 
+mod refusals;
+
 on_both_backends! {
     requests_on_one_connection_are_answered_in_order
     head_and_close_are_honoured
@@ -415,12 +417,15 @@ fn a_refusal_reaches_a_client_that_still_sends(backend: impl Backend<Fd = OwnedF
 fn an_idle_connection_is_closed_quietly(backend: impl Backend<Fd = OwnedFd>) {
     let mut rig = Rig::new(backend);
     let (mut client, _) = rig.client_that_sent(GET);
+    let (mut blank, _) = rig.client_that_sent(&[GET, b"\r\n"].concat());
     let (mut late, _) = rig.client_that_sent(GET);
     rig.read_until(&mut client, b")\n");
+    rig.read_until(&mut blank, b")\n");
     rig.read_until(&mut late, b")\n");
     rig.jump(HTTP_IDLE_TIMEOUT);
     late.write_all(GET).unwrap();
     assert_eq!(rig.read_to_end(&mut client), "");
+    assert_eq!(rig.read_to_end(&mut blank), "");
     rig.read_until(&mut late, b")\n");
 }
 

@@ -4,14 +4,14 @@
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::conn::{Conn, Leaving, Phase};
+use super::conn::{Conn, Leaving, Linger, Phase};
 use super::credit::Standing;
 use super::dialogue::Ending;
 use super::server::{Mode, Server};
 use super::timers::Limit;
 use crate::io::slots::Key;
 use crate::io::{Backend, Op, Role, Tag};
-use crate::limits::HTTP_LINGER_BYTES;
+use crate::limits::{HTTP_LINGER_BYTES, HTTP_WRITE_TIMEOUT};
 use crate::sys::socket;
 use crate::units::{Errno, Mono, Ticket};
 use crate::wire::token::Say;
@@ -64,13 +64,20 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
                 conn.phase = Phase::Serving;
                 self.time_out(key, now);
             }
-            (Phase::Lingering { left }, Ok(bytes @ 1..)) if bytes < *left => {
-                *left -= bytes;
+            (Phase::Lingering(linger), Ok(bytes @ 1..)) if bytes < linger.left => {
+                linger.left -= bytes;
                 conn.dialogue.discard_input();
                 self.receive(key);
             }
+            (Phase::Ebbing(linger), Ok(bytes @ 1..)) if bytes < linger.left => {
+                linger.left -= bytes;
+                self.linger_on(key, now);
+            }
+            (Phase::Ebbing(_), Err(Errno(libc::ECANCELED))) => self.linger_on(key, now),
             (Phase::Retiring | Phase::Overdue, Ok(0) | Err(_))
-            | (Phase::Lingering { .. } | Phase::Doomed, Ok(_) | Err(_)) => self.doom(key),
+            | (Phase::Lingering(_) | Phase::Ebbing(_) | Phase::Doomed, Ok(_) | Err(_)) => {
+                self.doom(key);
+            }
         }
     }
 
@@ -94,6 +101,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         };
         let done = conn.standing.sent(bytes, now);
         if from + bytes < buffer.len() {
+            conn.dialogue.falters();
             self.says.extend(done);
             self.transmit(key, buffer, from + bytes, now);
         } else if conn.dialogue.said(buffer, &mut self.buffers) {
@@ -109,13 +117,15 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
     }
 
     /// The ticket of a connection that is to go back to the master now: nothing of a request has
-    /// come, nothing of an answer is left, and the master wants it.
+    /// come, nothing of an answer is left, and the master wants it. What is counted of a connection
+    /// keeps it here, since it would be counted from the start after each way through the master; a
+    /// worker that leaves lets it go all the same, which no client can have happen again and again.
     fn goes_back(&mut self, key: Key) -> Option<Ticket> {
         let leaving = self.mode == Mode::Drain;
         let conn = self.conns.tenant_mut(key)?;
         let ticket = conn.standing.ticket()?;
-        let ready = conn.is_between_requests() && self.link.gives_back(leaving);
-        ready.then_some(ticket)
+        let ready = conn.is_between_requests() && (leaving || conn.dialogue.is_blank());
+        (ready && self.link.gives_back(leaving)).then_some(ticket)
     }
 
     /// Gives a connection back: our copy stays here, whoever is offered the next request. `done`
@@ -138,7 +148,11 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         match conn.phase {
             Phase::Parked(_) => return self.timers.clear(key),
             Phase::Serving => {}
-            Phase::Retiring | Phase::Overdue | Phase::Lingering { .. } | Phase::Doomed => return,
+            Phase::Retiring
+            | Phase::Overdue
+            | Phase::Lingering(_)
+            | Phase::Ebbing(_)
+            | Phase::Doomed => return,
         }
         if conn.send.is_some() {
             return;
@@ -201,13 +215,32 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
                     self.unsubmitted = true;
                 }
             }
-            (Limit::Linger, _) => self.doom(key),
+            (Limit::Linger, &Phase::Lingering(linger)) => {
+                conn.phase = Phase::Ebbing(linger);
+                match conn.recv {
+                    Some(recv) => {
+                        self.backend.cancel(recv);
+                        self.unsubmitted = true;
+                    }
+                    None => self.linger_on(key, now),
+                }
+            }
             (
+                Limit::Linger,
+                Phase::Serving
+                | Phase::Parked(_)
+                | Phase::Retiring
+                | Phase::Overdue
+                | Phase::Ebbing(_)
+                | Phase::Doomed,
+            )
+            | (
                 Limit::Idle | Limit::IdleInDrain | Limit::Request,
                 Phase::Parked(_)
                 | Phase::Retiring
                 | Phase::Overdue
-                | Phase::Lingering { .. }
+                | Phase::Lingering(_)
+                | Phase::Ebbing(_)
                 | Phase::Doomed,
             ) => {}
         }
@@ -279,6 +312,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         let Some(conn) = self.conns.tenant_mut(key) else { return };
         conn.dialogue.time_out(&self.responder, &mut self.buffers);
         conn.standing.answers(conn.dialogue.unsent());
+        self.begin(now);
         self.settle(key, now);
     }
 
@@ -309,10 +343,31 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         // It fails when the client is gone, which the receive tells.
         let _client_is_gone = socket::shutdown_write(fd.as_fd());
         conn.source = self.backend.adopt(fd, Role::Stream);
-        conn.phase = Phase::Lingering { left: HTTP_LINGER_BYTES };
+        let linger = Linger { left: HTTP_LINGER_BYTES, unsent: usize::MAX, moved_at: now };
+        self.keep_lingering(key, linger, now);
+    }
+
+    fn keep_lingering(&mut self, key: Key, linger: Linger, now: Mono) {
+        let Some(conn) = self.conns.tenant_mut(key) else { return };
+        conn.phase = Phase::Lingering(linger);
         conn.dialogue.discard_input();
         self.receive(key);
         self.timers.set(key, Limit::Linger, now);
+    }
+
+    /// Goes on reading off as long as the answer has not arrived whole and the client takes some of
+    /// it: until then a reset would take the rest away.
+    fn linger_on(&mut self, key: Key, now: Mono) {
+        let Some(conn) = self.conns.tenant_mut(key) else { return };
+        let Phase::Ebbing(linger) = conn.phase else { return };
+        let fd = self.backend.release(conn.source);
+        let unsent = socket::unsent(fd.as_fd()).unwrap_or(0);
+        conn.source = self.backend.adopt(fd, Role::Stream);
+        let moved_at = if unsent < linger.unsent { now } else { linger.moved_at };
+        if unsent == 0 || moved_at.after(HTTP_WRITE_TIMEOUT) <= now {
+            return self.doom(key);
+        }
+        self.keep_lingering(key, Linger { unsent, moved_at, ..linger }, now);
     }
 
     /// Closes the connection as soon as the backend has let go of it.

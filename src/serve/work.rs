@@ -26,9 +26,13 @@ impl Work {
             Route::Burn { span } => Self::Burn(span),
             Route::Sleep { span } => Self::Sleep(span),
             Route::Wait { span } => Self::Park(span),
-            Route::Root | Route::Whoami | Route::Healthz | Route::Bytes { .. } | Route::Echo => {
-                Self::None
-            }
+            Route::Root
+            | Route::Whoami
+            | Route::Healthz
+            | Route::Bytes { .. }
+            | Route::Echo
+            | Route::Options { .. }
+            | Route::Unserved(_) => Self::None,
         }
     }
 

@@ -231,6 +231,32 @@ pub fn poll_ready_now(fd: BorrowedFd<'_>) -> Option<Ready> {
     }
 }
 
+/// What a stream is waited for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Way {
+    /// Reading.
+    In,
+    /// Writing.
+    Out,
+}
+
+/// Waits until a read or a write would not wait, no longer than `patience`. Whether it would, the
+/// next try tells: this may return early.
+///
+/// # Errors
+/// ENOMEM.
+pub fn wait(stream: BorrowedFd<'_>, way: Way, patience: Span) -> Result<(), Errno> {
+    let interest = match way {
+        Way::In => PollFlags::POLLIN,
+        Way::Out => PollFlags::POLLOUT,
+    };
+    let timeout = PollTimeout::try_from(patience.as_ms_ceil()).unwrap_or(PollTimeout::MAX);
+    match nix::poll::poll(&mut [PollFd::new(stream, interest)], timeout) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno_of(errno)),
+    }
+}
+
 /// Whether there are bytes to read; they stay.
 pub fn has_input(socket: BorrowedFd<'_>) -> bool {
     !peek(socket, &mut [0]).is_empty()
@@ -285,6 +311,19 @@ pub fn recv(stream: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> Result<usize, Errno
     }
 }
 
+/// Reads what there is into `buffer`, without waiting; 0 is the end.
+///
+/// # Errors
+/// EAGAIN when there is nothing, ECONNRESET and what else recv says.
+pub fn recv_into(stream: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Errno> {
+    loop {
+        match nix::sys::socket::recv(stream.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+            Err(nix::errno::Errno::EINTR) => {}
+            answer => return answer.map_err(errno_of),
+        }
+    }
+}
+
 /// Writes as much of `bytes` as goes without waiting.
 ///
 /// # Errors
@@ -297,6 +336,18 @@ pub fn send(stream: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
             answer => return answer.map_err(errno_of),
         }
     }
+}
+
+/// Bytes that were written and have not arrived: that the peer's kernel has not acknowledged, and
+/// on a unix socket that nobody has read.
+///
+/// # Errors
+/// ENOTTY when it is no socket, EINVAL when it listens.
+pub fn unsent(stream: BorrowedFd<'_>) -> Result<usize, Errno> {
+    let mut count: i32 = 0;
+    // SAFETY: the request writes one int, and `count` is one that outlives the call.
+    let code = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    if code < 0 { Err(last_errno()) } else { Ok(usize::try_from(count).unwrap_or(0)) }
 }
 
 /// Sends small answers at once instead of waiting for more of them.
@@ -325,6 +376,12 @@ pub fn set_timeouts(stream: impl AsFd, span: Span) -> Result<(), Errno> {
     let time = TimeVal::microseconds(microseconds);
     setsockopt(&stream, ReceiveTimeout, &time).map_err(errno_of)?;
     setsockopt(&stream, SendTimeout, &time).map_err(errno_of)
+}
+
+/// Makes the kernel take no more than a few kilobytes at once.
+#[cfg(test)]
+pub(crate) fn shrink_send_buffer(stream: impl AsFd) -> Result<(), Errno> {
+    setsockopt(&stream, nix::sys::socket::sockopt::SndBuf, &1).map_err(errno_of)
 }
 
 fn tcp_socket(family: AddressFamily, options: ListenOptions) -> Result<OwnedFd, Errno> {
@@ -452,7 +509,15 @@ mod tests {
             assert_eq!(peek(connection.as_fd(), &mut [0; 4]), b"hell");
             assert_eq!(recv(connection.as_fd(), &mut buffer), Ok(5));
             assert_eq!(recv(connection.as_fd(), &mut buffer), Err(Errno(libc::EAGAIN)));
+            client.write_all(b"again").unwrap();
+            assert_eq!(wait(connection.as_fd(), Way::In, Span::from_s(10)), Ok(()));
+            let mut again = [0; 8];
+            assert_eq!(recv_into(connection.as_fd(), &mut again), Ok(5));
+            assert_eq!(recv_into(connection.as_fd(), &mut again), Err(Errno(libc::EAGAIN)));
+            assert_eq!(wait(connection.as_fd(), Way::In, Span::from_ms(1)), Ok(()));
+            assert_eq!(wait(connection.as_fd(), Way::Out, Span::from_s(10)), Ok(()));
             assert_eq!(send(connection.as_fd(), &buffer), Ok(5));
+            while unsent(connection.as_fd()) != Ok(0) {}
             shutdown(connection.as_fd()).unwrap();
             let mut answer = String::new();
             client.read_to_string(&mut answer).unwrap();
@@ -507,6 +572,7 @@ mod tests {
             }
         };
         assert_eq!(full, Errno(libc::EAGAIN));
+        assert!(unsent(a.as_fd()).is_ok_and(|count| 65_536 < count), "nobody reads");
         let (c, d) = UnixStream::pair().unwrap();
         drop(d);
         assert_eq!(poll_ready_now(c.as_fd()), Some(Ready::Ended));

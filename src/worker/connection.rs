@@ -1,6 +1,6 @@
 //! One connection in a blocking worker's hands: to read, write, give back, keep or drop.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -9,7 +9,9 @@ use super::intake::Arrival;
 use super::kept::{Kept, Stay};
 use super::link::{Claimed, Link, micros};
 use crate::shm::layout::Order;
-use crate::sys::{clock, socket};
+use crate::sys::clock;
+use crate::sys::fd::io_error;
+use crate::sys::socket::{self, Way};
 use crate::units::{Errno, ListenerId, Mono, Span, Ticket};
 use crate::wire::token::Say;
 
@@ -24,6 +26,8 @@ pub struct Connection<'worker> {
     origin: Origin,
     listener: ListenerId,
     began_at: Mono,
+    /// When reading and writing of this request end, if that is bounded.
+    deadline: Option<Mono>,
     credit: Credit,
 }
 
@@ -79,18 +83,40 @@ impl<'worker> Connection<'worker> {
         };
         let now = clock::monotonic();
         link.began(now);
-        Self { link, stream: Some(socket.into()), origin, listener, began_at: now, credit }
+        let stream = Some(socket.into());
+        Self { link, stream, origin, listener, began_at: now, deadline: None, credit }
     }
 
-    /// Ends reads and writes that wait longer than this (at least a microsecond): a blocking worker
-    /// serves nobody else meanwhile.
+    /// Bounds this request: from now on its reads and writes together may take so long, and then
+    /// they fail with [`ErrorKind::TimedOut`]. A blocking worker serves nobody else meanwhile, and
+    /// a client that sends a byte now and then would keep it for ever, however short each wait is.
+    /// The next request, of this connection or another, has no deadline until it is given one; a
+    /// later call takes the place of an earlier one.
+    pub fn set_deadline(&mut self, patience: Duration) {
+        self.deadline = Some(clock::monotonic().after(span_of(patience)));
+    }
+
+    /// Ends each read and write that waits longer than this (at least a microsecond), with
+    /// [`ErrorKind::WouldBlock`]. That bounds no request: [`Connection::set_deadline`] does, and
+    /// as long as there is a deadline, this has no effect. It stays with the connection.
     ///
     /// # Errors
     /// When the kernel refuses the socket option.
     pub fn set_timeouts(&self, patience: Duration) -> io::Result<()> {
-        let span = Span::from_ns(u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX));
-        socket::set_timeouts(self.stream()?, span)
-            .map_err(|Errno(errno)| io::Error::from_raw_os_error(errno))
+        socket::set_timeouts(self.stream()?, span_of(patience)).map_err(io_error)
+    }
+
+    /// Ends the connection gently, before it is dropped: tells the client that nothing more comes,
+    /// and throws away what it still sends until it has ended too, for no longer than `patience`.
+    /// To be called after an answer to somebody who may be sending still: a drop over unread input
+    /// is a reset, which takes the answer away from whoever has not read it yet.
+    pub fn finish(&mut self, patience: Duration) {
+        let Ok(stream) = self.stream() else { return };
+        // It fails when the client is gone, which the read tells.
+        let _client_is_gone = socket::shutdown_write(stream.as_fd());
+        self.set_deadline(patience);
+        let mut bin = [0; 4096];
+        while let Ok(1..) = self.read(&mut bin) {}
     }
 
     /// Gives the connection back: all that the client asked is answered, and nothing that it sent
@@ -100,20 +126,31 @@ impl<'worker> Connection<'worker> {
     ///
     /// Returns the connection where nobody takes it back (`--dispatch connection`, or a policy
     /// under which workers accept for themselves): then serve on, or drop it.
-    pub fn idle(self) -> Option<Self> {
+    pub fn idle(mut self) -> Option<Self> {
+        self.deadline = None;
         // A blocking worker that kept it would serve nobody else, whatever `auto` thinks best.
         self.give_back(true)
+    }
+
+    /// Whether [`Connection::idle`] would give it back. Where it would not, the answer is the
+    /// connection's last for a worker that waits for no client: HTTP/1.1 then says
+    /// `Connection: close`.
+    pub fn goes_back(&self) -> bool {
+        match self.origin {
+            Origin::Master(_) => self.link.gives_back(true),
+            Origin::Listener => false,
+        }
     }
 
     /// Whether this answer has to be the connection's last, although `after` is what shall become
     /// of it: this worker is to end, and nobody takes the connection up. HTTP/1.1 then says
     /// `Connection: close`.
     pub fn is_last(&self, after: After) -> bool {
-        let stays = match (after, self.origin) {
-            (After::Idle, Origin::Master(_)) => !self.link.gives_back(true),
-            (After::Idle, Origin::Listener) | (After::Pin | After::Close, _) => true,
-        };
-        after == After::Close || stays && self.is_leaving()
+        match after {
+            After::Close => true,
+            After::Idle => !self.goes_back() && self.is_leaving(),
+            After::Pin => self.is_leaving(),
+        }
     }
 
     /// Gives the connection back if that is wanted; else it is to be kept.
@@ -175,7 +212,7 @@ impl<'worker> Connection<'worker> {
     }
 
     fn stream(&self) -> io::Result<&std::fs::File> {
-        self.stream.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
+        self.stream.as_ref().ok_or_else(|| ErrorKind::NotConnected.into())
     }
 }
 
@@ -190,13 +227,21 @@ impl Drop for Connection<'_> {
 
 impl Read for Connection<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream()?.read(buffer)
+        let mut stream = self.stream()?;
+        match self.deadline {
+            None => stream.read(buffer),
+            Some(end) => until(end, stream, Way::In, |fd| socket::recv_into(fd, buffer)),
+        }
     }
 }
 
 impl Write for Connection<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream()?.write(bytes)
+        let mut stream = self.stream()?;
+        match self.deadline {
+            None => stream.write(bytes),
+            Some(end) => until(end, stream, Way::Out, |fd| socket::send(fd, bytes)),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -208,4 +253,30 @@ impl AsFd for Connection<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_ref().expect("whoever has the connection has not given it back").as_fd()
     }
+}
+
+/// Tries what does not wait until it goes, or the time is over. That is looked at first: somebody
+/// who always has a byte ready is over his time as well.
+fn until(
+    deadline: Mono,
+    stream: &impl AsFd,
+    way: Way,
+    mut attempt: impl FnMut(BorrowedFd<'_>) -> Result<usize, Errno>,
+) -> io::Result<usize> {
+    loop {
+        let left = deadline.since(clock::monotonic());
+        if left == Span::ZERO {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        match attempt(stream.as_fd()) {
+            Err(Errno(libc::EAGAIN)) => {
+                socket::wait(stream.as_fd(), way, left).map_err(io_error)?;
+            }
+            outcome => return outcome.map_err(io_error),
+        }
+    }
+}
+
+fn span_of(patience: Duration) -> Span {
+    Span::from_ns(u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX))
 }

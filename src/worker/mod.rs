@@ -12,6 +12,10 @@
 //! # }
 //! ```
 //!
+//! It serves one connection at a time, so that whoever is slow keeps others out:
+//! [`Connection::set_deadline`] bounds a request. And what is closed while its client is still
+//! sending may take the answer with it: [`Connection::finish`] first.
+//!
 //! One whose protocol has several requests per connection gives the connection back after each
 //! answer, instead of waiting for the next: `connection.idle()`. dispatchd waits for it, and offers
 //! it to whoever is free, so that no request waits behind another connection's long one. The same
@@ -25,7 +29,8 @@
 //! # }
 //! ```
 //!
-//! A program with a loop of its own uses [`Link`] instead, as the built-in server does.
+//! A program with a loop of its own uses [`Link`] instead, as the built-in server does. What
+//! HTTP/1.1 asks of a worker, `examples/http/mod.rs` shows.
 
 mod connection;
 mod copies;
@@ -177,7 +182,8 @@ impl Identity {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read as _, Write as _};
+    use std::io::{ErrorKind, Read as _, Write as _};
+    use std::net::Shutdown;
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
     use std::time::Duration;
@@ -185,7 +191,8 @@ mod tests {
     use super::fake_master::FakeMaster;
     use super::*;
     use crate::limits::TOKEN_RING;
-    use crate::units::{GiveBack, Ticket};
+    use crate::sys::clock;
+    use crate::units::{GiveBack, Span, Ticket};
     use crate::wire::link::Sharing;
     use crate::wire::token::Say;
 
@@ -229,6 +236,84 @@ mod tests {
         assert_eq!(served.read(&mut [0]).unwrap(), 0);
         lent.set_nonblocking(true).unwrap();
         lent.read(&mut [0]).unwrap_err();
+    }
+
+    #[test]
+    fn a_request_ends_at_its_deadline_whatever_its_client_does() {
+        let patience = Duration::from_millis(50);
+        let late = |error: &io::Error| error.kind() == ErrorKind::TimedOut;
+        let (master, mut worker) = worker();
+        let (mut drips, copy) = client();
+        master.offer(Ticket { slot: 1, generation: 1 }, &copy);
+        let mut connection = worker.next_connection().unwrap().unwrap();
+        std::thread::scope(|scope| {
+            // One byte after the other, without an end: each read gets something at once.
+            let dripping = scope.spawn(move || while drips.write_all(b"x").is_ok() {});
+            connection.set_deadline(patience);
+            let began_at = clock::monotonic();
+            let ended = std::iter::repeat_with(|| connection.read(&mut [0]))
+                .take_while(|_| clock::monotonic().since(began_at) < Span::from_s(10))
+                .find_map(Result::err);
+            assert!(ended.as_ref().is_some_and(late), "{ended:?}");
+            assert!(Span::from_ms(50) <= clock::monotonic().since(began_at));
+            drop(copy);
+            drop(connection);
+            dripping.join().unwrap();
+        });
+
+        let (_silent, copy) = client();
+        master.offer(Ticket { slot: 2, generation: 1 }, &copy);
+        let mut connection = worker.next_connection().unwrap().unwrap();
+        // It is one for both directions.
+        connection.set_deadline(patience);
+        assert!(late(&connection.read(&mut [0]).unwrap_err()));
+        assert!(late(&connection.write(b"x").unwrap_err()));
+        connection.set_deadline(patience);
+        connection.write_all(b"x").unwrap();
+        assert!(late(&connection.write_all(&vec![0; 64 << 20]).unwrap_err()));
+    }
+
+    #[test]
+    fn a_deadline_ends_with_its_request() {
+        let (master, mut worker) = worker();
+        let ((mut asks, copy), ticket) = (client(), Ticket { slot: 1, generation: 1 });
+        master.offer(ticket, &copy);
+        let mut connection = worker.next_connection().unwrap().unwrap();
+        connection.set_deadline(Duration::ZERO);
+        assert_eq!(connection.write(b"x").unwrap_err().kind(), ErrorKind::TimedOut);
+        assert!(!connection.goes_back());
+        let mut connection = connection.idle().expect("nobody takes it back");
+        connection.write_all(b"once").unwrap();
+        master.wants_back(GiveBack::Always);
+        connection.set_deadline(Duration::ZERO);
+        assert!(connection.goes_back());
+        assert!(connection.idle().is_none());
+        master.offer_again(ticket);
+        let mut connection = worker.next_connection().unwrap().unwrap();
+        connection.write_all(b"more").unwrap();
+        asks.read_exact(&mut [0; 8]).unwrap();
+    }
+
+    #[test]
+    fn who_is_sending_still_gets_the_answer_and_the_end() {
+        let (master, mut worker) = worker();
+        let ((mut asks, copy), ticket) = (client(), Ticket { slot: 1, generation: 1 });
+        master.offer(ticket, &copy);
+        asks.write_all(&[b'x'; 10_000]).unwrap();
+        asks.shutdown(Shutdown::Write).unwrap();
+        let mut connection = worker.next_connection().unwrap().unwrap();
+        connection.write_all(b"no").unwrap();
+        connection.finish(Duration::from_secs(10));
+        drop((connection, copy));
+        let mut answer = String::new();
+        asks.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "no");
+
+        // Who does not end is not waited for for ever.
+        let ((_stays, copy), ticket) = (client(), Ticket { slot: 2, generation: 1 });
+        master.offer(ticket, &copy);
+        let mut connection = worker.next_connection().unwrap().unwrap();
+        connection.finish(Duration::from_millis(20));
     }
 
     /// What two clients ask of a worker that serves by callback, one after the other: who, and a

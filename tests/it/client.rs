@@ -63,10 +63,7 @@ impl Client {
     pub(crate) fn get_once(address: &str, path: &str) -> io::Result<Reply> {
         let mut client = Self::asking(address, path)?;
         let reply = client.reply()?;
-        match client.read_to_end()?.as_slice() {
-            [] => Ok(reply),
-            rest => Err(io::Error::other(format!("{} bytes behind the answer", rest.len()))),
-        }
+        client.end().map(|()| reply)
     }
 
     /// `GET path`, with more to come.
@@ -84,10 +81,7 @@ impl Client {
         let mut reply = self.reply_head()?;
         let length = reply.field("content-length").unwrap_or("0").parse::<usize>();
         let length = length.map_err(io::Error::other)?;
-        while self.surplus.len() < length {
-            self.receive()?;
-        }
-        reply.body = self.surplus.drain(..length).collect();
+        reply.body = self.read_exactly(length)?;
         Ok(reply)
     }
 
@@ -103,6 +97,14 @@ impl Client {
         Reply::parse(&String::from_utf8_lossy(&head))
     }
 
+    /// The next bytes, so many of them.
+    pub(crate) fn read_exactly(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        while self.surplus.len() < count {
+            self.receive()?;
+        }
+        Ok(self.surplus.drain(..count).collect())
+    }
+
     /// Everything until the server closes.
     pub(crate) fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
         loop {
@@ -113,6 +115,14 @@ impl Client {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// The end of the connection, which nothing may come before.
+    pub(crate) fn end(&mut self) -> io::Result<()> {
+        match self.read_to_end()?.as_slice() {
+            [] => Ok(()),
+            rest => Err(io::Error::other(format!("{} bytes behind the answer", rest.len()))),
         }
     }
 

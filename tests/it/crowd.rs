@@ -112,7 +112,11 @@ impl Tally {
         for _ in 0..requests {
             let reply = client.get(path);
             let ends = reply.as_ref().map_or(true, Reply::closes);
-            self.note(reply);
+            self.note(match reply {
+                // A reset instead of the end would be an error to whoever reads on.
+                Ok(reply) if ends => client.end().map(|()| reply),
+                reply => reply,
+            });
             if ends {
                 break;
             }

@@ -3,8 +3,11 @@
 
 use std::fmt::Write as _;
 
+use dispatchd::units::Span;
+
 use crate::client::{Client, Reply};
 use crate::house::Plan;
+use crate::wait::nap;
 
 on_both! {
     every_path_answers
@@ -13,7 +16,10 @@ on_both! {
     expect_is_met_before_the_body
     pipelined_requests_are_answered_in_order
     a_large_answer_arrives_whole
+    late_bytes_take_nothing_of_a_long_answer
     the_old_version_closes
+    a_newer_minor_version_is_served
+    what_is_sound_and_not_served_leaves_the_connection_open
     what_is_wrong_is_told_and_ends_the_connection
 }
 
@@ -46,6 +52,17 @@ fn head_has_the_head_alone(backend: &str) {
     }
     // Had there been a body, this answer would not be read.
     assert_eq!(client.get("/healthz").unwrap().text(), "ok\n");
+    // Nor has a refusal one, whether or not the head could be read.
+    for (request, status) in [
+        ("HEAD / HTTP/1.1\r\n\r\n", 400),
+        ("HEAD / HTTP/1.1\r\nX : y\r\n\r\n", 400),
+        ("HEAD / HTTP/2.0\r\n\r\n", 505),
+    ] {
+        let mut client = Client::connect(house.address()).unwrap();
+        client.send(request.as_bytes()).unwrap();
+        assert_eq!(client.reply_head().unwrap().status, status, "{request:?}");
+        client.end().unwrap();
+    }
 }
 
 fn bodies_come_back_from_echo_in_either_framing(backend: &str) {
@@ -55,7 +72,9 @@ fn bodies_come_back_from_echo_in_either_framing(backend: &str) {
     client.send(fixed).unwrap();
     assert_eq!(client.reply().unwrap().text(), "hello");
     let head = b"PUT /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-    for piece in [head, b"5\r\nhello\r\n".as_slice(), b"7;x=y\r\n, world", b"\r\n0\r\n\r\n"] {
+    for piece in
+        [head, b"5\r\nhello\r\n".as_slice(), b"7 ; x=y;z=\"\\\"\"\r\n, world", b"\r\n0\r\n\r\n"]
+    {
         client.send(piece).unwrap();
     }
     assert_eq!(client.reply().unwrap().text(), "hello, world");
@@ -103,6 +122,22 @@ fn a_large_answer_arrives_whole(backend: &str) {
     assert_eq!(client.get("/bytes?n=0").unwrap().body, b"");
 }
 
+fn late_bytes_take_nothing_of_a_long_answer(backend: &str) {
+    // Whether or not the master has a copy, which puts the reset off.
+    for dispatch in ["connection", "request"] {
+        let house = Plan::on(backend).with(&format!("--dispatch {dispatch}")).start();
+        for _ in 0..5 {
+            let mut client = Client::asking(house.address(), "/bytes?n=1000000").unwrap();
+            let head = client.reply_head().unwrap();
+            assert_eq!((head.status, head.closes()), (200, true));
+            nap(Span::from_ms(50));
+            client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            nap(Span::from_ms(50));
+            assert_eq!(client.read_to_end().unwrap().len(), 1_000_000, "{dispatch}");
+        }
+    }
+}
+
 fn the_old_version_closes(backend: &str) {
     let house = Plan::on(backend).start();
     let mut client = Client::connect(house.address()).unwrap();
@@ -115,11 +150,10 @@ fn the_old_version_closes(backend: &str) {
 fn what_is_wrong_is_told_and_ends_the_connection(backend: &str) {
     let house = Plan::on(backend).start();
     let long = "x".repeat(20_000);
+    let other_protocol = "a".repeat(33);
+    let mut sent = 0;
     let many = (0..100).fold(String::new(), |text, n| text + &format!("F{n}: x\r\n"));
     for (request, status) in [
-        ("GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 404),
-        ("POST /whoami HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n".to_owned(), 405),
-        ("GET /sleep?ms=soon HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
         ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".to_owned(), 400),
         (format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"), 431),
@@ -130,18 +164,74 @@ fn what_is_wrong_is_told_and_ends_the_connection(backend: &str) {
         (smuggled("Content-Length: 5\r\nTransfer-Encoding: chunked"), 400),
         (smuggled("Content-Length: +5"), 400),
         (smuggled("Transfer-Encoding: chunked, chunked"), 400),
+        (
+            "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1 \r\nx"
+                .to_owned(),
+            400,
+        ),
         (smuggled("Transfer-Encoding: gzip"), 501),
         (smuggled("Content-Length : 5"), 400),
         (smuggled("Transfer-Encoding: chunked\r\n folded"), 400),
         ("GET / HTTP/3.0\r\nHost: a\r\n\r\n".to_owned(), 505),
+        ("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 405),
+        // Nobody waits for more of what is no HTTP, and be it a line.
+        ("SSH-2.0-x\r\n".to_owned(), 400),
+        ("GET / HTTP/3.0\r\n".to_owned(), 505),
+        (other_protocol, 501),
         ("GET / HTTP/1.1\nHost: a\n\n".to_owned(), 400),
         ("nonsense\r\n\r\n".to_owned(), 400),
     ] {
         let reply = refusal(house.address(), &request);
-        assert_eq!(reply.status, status, "{}", request.escape_debug());
+        assert_eq!((reply.status, reply.closes()), (status, true), "{}", request.escape_debug());
         assert!(!reply.text().is_empty(), "the client is told why");
+        sent += 1;
     }
+    house.wait_for_status("each of them is counted as a request", |status| {
+        status.workers.iter().map(|worker| worker.requests).sum::<u64>() == sent
+    });
     assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+}
+
+fn what_is_sound_and_not_served_leaves_the_connection_open(backend: &str) {
+    // Whether the connection stays with its worker or goes back between two requests.
+    for dispatch in ["connection", "request"] {
+        let house = Plan::on(backend).with(&format!("--dispatch {dispatch}")).start();
+        let mut client = Client::connect(house.address()).unwrap();
+        for (line, status, allow) in [
+            ("POST /nowhere", 404, None),
+            ("DELETE /nowhere", 404, None),
+            ("POST /whoami", 405, Some("GET, HEAD, OPTIONS")),
+            ("PATCH /", 405, Some("GET, HEAD, POST, OPTIONS")),
+            ("GET /echo", 405, Some("POST, PUT, OPTIONS")),
+            ("POST /sleep?ms=soon", 400, None),
+            ("GET /bytes", 400, None),
+            ("BREW /", 501, None),
+            ("OPTIONS /burn", 204, Some("GET, HEAD, POST, OPTIONS")),
+            ("OPTIONS *", 204, Some("GET, HEAD, POST, PUT, OPTIONS")),
+        ] {
+            let head = format!("{line} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+            for piece in [head.as_str(), "12\r\nGET / HTTP/1.1\r\n\r\n", "\r\n0\r\n\r\n"] {
+                client.send(piece.as_bytes()).unwrap();
+            }
+            let reply = client.reply().unwrap();
+            let told = (reply.status, reply.field("allow"), reply.closes());
+            assert_eq!(told, (status, allow, false), "{line}");
+            assert_eq!(reply.body.is_empty(), status == 204, "{line}");
+            assert_eq!(reply.field("content-length").is_none(), status == 204, "{line}");
+        }
+        assert_eq!(client.get("/healthz").unwrap().text(), "ok\n");
+    }
+}
+
+fn a_newer_minor_version_is_served(backend: &str) {
+    let house = Plan::on(backend).start();
+    let mut client = Client::connect(house.address()).unwrap();
+    for minor in 2..=9 {
+        let request = format!("GET /healthz HTTP/1.{minor}\r\nHost: a\r\n\r\n");
+        client.send(request.as_bytes()).unwrap();
+        let reply = client.reply().unwrap();
+        assert_eq!((reply.status, reply.closes()), (200, false), "{request}");
+    }
 }
 
 /// One test for both backends at once, since it takes as long as the server's patience.
@@ -149,13 +239,18 @@ fn what_is_wrong_is_told_and_ends_the_connection(backend: &str) {
 fn a_request_that_does_not_end_is_told_so() {
     let houses = ["uring", "epoll"].map(|backend| Plan::on(backend).start());
     let mut clients = houses.each_ref().map(|house| {
-        let mut client = Client::connect(house.address()).unwrap();
-        client.send(b"GET / HTTP/1.1\r\nHost: a\r\nX: ").unwrap();
-        client
+        let begun: [&[u8]; 2] = [b"GET / HTTP/1.1\r\nHost: a\r\nX: ", b"HEAD /"];
+        begun.map(|begun| {
+            let mut client = Client::connect(house.address()).unwrap();
+            client.send(begun).unwrap();
+            client
+        })
     });
-    for client in &mut clients {
-        let reply = client.reply().unwrap();
-        assert_eq!((reply.status, reply.closes()), (408, true));
+    for [get, head] in &mut clients {
+        let reply = get.reply().unwrap();
+        assert_eq!((reply.status, reply.closes(), reply.body.is_empty()), (408, true, false));
+        assert_eq!(head.reply_head().unwrap().status, 408);
+        head.end().unwrap();
     }
 }
 

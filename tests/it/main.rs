@@ -37,6 +37,7 @@ mod classes;
 mod cli;
 mod crash;
 mod deaths;
+mod examples;
 mod hostile;
 mod http;
 mod launch;

@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 use crate::client::Client;
 use crate::house::{House, Plan, example};
 use crate::process;
+use crate::wait::nap;
 
 /// The built-in worker with few descriptors, of which it keeps some for itself.
 const FEW_DESCRIPTORS: [&str; 4] =
@@ -24,6 +25,7 @@ on_both! {
     a_worker_of_your_own_gives_connections_back
     a_worker_that_is_called_serves_many_connections_that_stay_with_it
     pipelined_requests_are_answered_in_order
+    empty_lines_are_limited_however_often_they_come
 }
 
 fn spreading(backend: &str) -> Plan {
@@ -208,10 +210,26 @@ fn pipelined_requests_are_answered_in_order(backend: &str) {
             .collect();
         let (first, second) = bytes.split_at(bytes.len() * 2 / 5);
         client.send(first).unwrap();
-        crate::wait::nap(pause);
+        nap(pause);
         client.send(second).unwrap();
         for number in 0..5 {
             assert_eq!(client.reply().unwrap().text(), format!("{round}-{number}"));
         }
     }
+}
+
+fn empty_lines_are_limited_however_often_they_come(backend: &str) {
+    let house = spreading(backend).start();
+    let mut client = parked(&house);
+    for _ in 0..4 {
+        client.send(b"\r\n").unwrap();
+        nap(Span::from_ms(20));
+    }
+    assert_eq!(client.get("/").unwrap().status, 200);
+    for _ in 0..5 {
+        client.send(b"\r\n").unwrap();
+        nap(Span::from_ms(20));
+    }
+    let reply = client.reply().unwrap();
+    assert_eq!((reply.status, reply.closes()), (400, true));
 }

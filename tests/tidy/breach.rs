@@ -21,6 +21,7 @@ pub(crate) enum Rule {
     Attribute,
     Orphan,
     Title,
+    Sample,
 }
 
 impl Rule {
@@ -52,6 +53,7 @@ impl Rule {
             Self::Attribute => "mend the cause; a lint that is wrong here takes #[expect(reason)]",
             Self::Orphan => "declare it (`mod` in its parent, or Cargo.toml), or delete it",
             Self::Title => "give the page one `# ` title, and `## ` to its sections",
+            Self::Sample => "copy a whole file of examples/, which is built and tested",
         }
     }
 }

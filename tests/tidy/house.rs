@@ -64,6 +64,7 @@ impl House {
         found.extend(self.orphans());
         found.extend(check_dependencies(&self.manifest));
         found.extend(self.pages.iter().filter_map(|(path, text)| check_title(path, text)));
+        found.extend(self.pages.iter().flat_map(|(path, text)| self.check_samples(path, text)));
         found.sort_by(|a, b| (&a.path, a.line, a.rule).cmp(&(&b.path, b.line, b.rule)));
         found
     }
@@ -81,6 +82,25 @@ impl House {
         }
         let unreached = self.sources.iter().filter(|source| !reached.contains(&source.path));
         unreached.map(|s| s.breach(1, Rule::Orphan, "no declaration leads here".into())).collect()
+    }
+
+    /// A Rust block on a page is the text of an example: readers copy it, and what nobody builds
+    /// rots.
+    fn check_samples(&self, path: &str, text: &str) -> Vec<Breach> {
+        let lines: Vec<&str> = text.lines().collect();
+        let is_rust = |&at: &usize| lines[at].trim_start().starts_with("```rust");
+        let begins = (0..lines.len()).filter(is_rust);
+        let strangers = begins.filter_map(|at| {
+            let block = &lines[at + 1..];
+            let end = block.iter().position(|line| line.trim_start().starts_with("```"));
+            let block = &block[..end.unwrap_or(block.len())];
+            let mut examples = self.sources.iter().filter(|one| one.path.starts_with("examples/"));
+            let known = examples.any(|example| example.reads(block));
+            let what = "the Rust in it is no file of examples/".to_owned();
+            let breach = Breach { path: path.to_owned(), line: at + 1, rule: Rule::Sample, what };
+            (!known).then_some(breach)
+        });
+        strangers.collect()
     }
 
     /// Where the compiler starts: the crate's two roots, the declared targets, and the examples,

@@ -168,12 +168,28 @@ fn a_page_has_one_title() {
         ("```sh\n# not a title\n```\n", &[Rule::Title]),
     ];
     for (text, rules) in cases {
-        let mut house = declared_house();
-        house.take("docs/page.md", || text.to_owned());
-        let titles: Vec<Breach> =
-            house.breaches().into_iter().filter(|breach| breach.path.ends_with(".md")).collect();
-        assert_eq!(rules_of(&titles), rules, "{text:?}");
+        assert_eq!(found_on_a_page(text), rules, "{text:?}");
     }
+}
+
+#[test]
+fn rust_on_a_page_is_an_example() {
+    let cases: [(&str, &[Rule]); 4] = [
+        ("# A\n\n```rust\n//! Why.\n```\n", &[]),
+        ("# A\n\n```rust\n//! Why.\nfn more() {}\n```\n", &[Rule::Sample]),
+        ("# A\n\n```rust,no_run\n```\n", &[Rule::Sample]),
+        ("# A\n\n```sh\nfn no_rust() {}\n```\n", &[]),
+    ];
+    for (text, rules) in cases {
+        assert_eq!(found_on_a_page(text), rules, "{text:?}");
+    }
+}
+
+fn found_on_a_page(text: &str) -> Vec<Rule> {
+    let mut house = declared_house();
+    house.take("docs/page.md", || text.to_owned());
+    let on_pages = house.breaches().into_iter().filter(|breach| breach.path.ends_with(".md"));
+    rules_of(&on_pages.collect::<Vec<_>>())
 }
 
 /// A house in which each kind of declaration leads to a file.

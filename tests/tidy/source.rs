@@ -37,6 +37,11 @@ impl Source {
         }
     }
 
+    /// Whether the file consists of these lines.
+    pub(crate) fn reads(&self, lines: &[&str]) -> bool {
+        self.text.lines().eq(lines.iter().copied())
+    }
+
     pub(crate) fn breaches(&self) -> Vec<Breach> {
         let rules = [
             Self::check_layers,

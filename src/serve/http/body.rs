@@ -3,7 +3,7 @@
 //! decoder therefore takes one byte after the other and accepts nothing but the grammar.
 
 use super::fault::Fault;
-use super::head::is_token_byte;
+use super::line::is_token_byte;
 use crate::limits::{HTTP_BODY_MAX, HTTP_CHUNK_EXTENSIONS_MAX, HTTP_TRAILER_MAX};
 
 /// How the length of a body is told.
@@ -58,10 +58,31 @@ enum State {
 #[derive(Clone, Copy, Debug)]
 enum Line {
     Size { size: u64, digits: u8 },
-    Extension { size: u64 },
+    Extension { size: u64, part: Extension },
     SizeLf { size: u64 },
     DataCr,
     DataLf,
+}
+
+/// Where behind a chunk's size the next byte stands. There may be any number of `;NAME`, each with
+/// `=TOKEN` or `="QUOTED"`, and blanks before and behind `;` and `=`, but not at the end.
+#[derive(Clone, Copy, Debug)]
+enum Extension {
+    /// Behind a blank, which a `;` has to follow.
+    Gap,
+    /// Behind `;`.
+    BeforeName,
+    Name,
+    /// Behind a name and a blank.
+    AfterName,
+    /// Behind `=`.
+    BeforeValue,
+    Token,
+    Quoted,
+    /// Behind a backslash between quotes.
+    Escaped,
+    /// Behind the closing quote.
+    AfterQuoted,
 }
 
 /// Where in the trailer the next byte stands.
@@ -146,8 +167,10 @@ impl Body {
     fn line(&mut self, line: Line, byte: u8) -> Result<State, Fault> {
         match (line, byte) {
             (Line::Size { size, digits }, _) => chunk_size(size, digits, byte),
-            (Line::Extension { size }, b'\r') => Ok(State::Line(Line::SizeLf { size })),
-            (Line::Extension { size }, _) => self.extension(size, byte),
+            (Line::Extension { size, part }, b'\r') if part.may_end() => {
+                Ok(State::Line(Line::SizeLf { size }))
+            }
+            (Line::Extension { size, part }, _) => self.extension(size, part, byte),
             (Line::SizeLf { size }, b'\n') => self.begin_chunk(size),
             (Line::SizeLf { .. }, _) => Err(Fault::ChunkSize),
             (Line::DataCr, b'\r') => Ok(State::Line(Line::DataLf)),
@@ -156,16 +179,13 @@ impl Body {
         }
     }
 
-    fn extension(&mut self, size: u64, byte: u8) -> Result<State, Fault> {
+    fn extension(&mut self, size: u64, part: Extension, byte: u8) -> Result<State, Fault> {
         self.extension_bytes += 1;
         if self.extension_bytes > HTTP_CHUNK_EXTENSIONS_MAX {
-            return Err(Fault::ChunkExtensions);
+            return Err(Fault::ChunkExtensionsTooLong);
         }
-        if is_text_byte(byte) {
-            Ok(State::Line(Line::Extension { size }))
-        } else {
-            Err(Fault::ChunkSize)
-        }
+        let part = part.next(byte).ok_or(Fault::ChunkExtension)?;
+        Ok(State::Line(Line::Extension { size, part }))
     }
 
     fn begin_chunk(&mut self, size: u64) -> Result<State, Fault> {
@@ -202,14 +222,63 @@ impl Body {
     }
 }
 
-/// The state after one byte of a chunk's size line. Sixteen digits fill the number, so there is
-/// no overflow; no whitespace is taken, since others disagree about what it means.
+impl Extension {
+    /// Where the byte leads, or none where it may not stand.
+    fn next(self, byte: u8) -> Option<Self> {
+        match (self, byte) {
+            (Self::Quoted, b'"') => Some(Self::AfterQuoted),
+            (Self::Quoted, b'\\') => Some(Self::Escaped),
+            (Self::Quoted | Self::Escaped, _) => is_text_byte(byte).then_some(Self::Quoted),
+            (Self::BeforeName | Self::BeforeValue, b' ' | b'\t') => Some(self),
+            (Self::BeforeName | Self::Name, _) if is_token_byte(byte) => Some(Self::Name),
+            (Self::Name | Self::AfterName, b' ' | b'\t') => Some(Self::AfterName),
+            (Self::Name | Self::AfterName, b'=') => Some(Self::BeforeValue),
+            (Self::BeforeValue, b'"') => Some(Self::Quoted),
+            (Self::BeforeValue | Self::Token, _) if is_token_byte(byte) => Some(Self::Token),
+            (Self::Gap | Self::Token | Self::AfterQuoted, b' ' | b'\t') => Some(Self::Gap),
+            (Self::Gap | Self::Name | Self::AfterName | Self::Token | Self::AfterQuoted, b';') => {
+                Some(Self::BeforeName)
+            }
+            (
+                Self::Gap
+                | Self::BeforeName
+                | Self::Name
+                | Self::AfterName
+                | Self::BeforeValue
+                | Self::Token
+                | Self::AfterQuoted,
+                _,
+            ) => None,
+        }
+    }
+
+    /// Whether the line may end here.
+    const fn may_end(self) -> bool {
+        match self {
+            Self::Name | Self::Token | Self::AfterQuoted => true,
+            Self::Gap
+            | Self::BeforeName
+            | Self::AfterName
+            | Self::BeforeValue
+            | Self::Quoted
+            | Self::Escaped => false,
+        }
+    }
+}
+
+/// The state after one byte of a chunk's size. Sixteen digits fill the number, so there is no
+/// overflow; blanks are taken only before an extension, where the grammar has them.
 fn chunk_size(size: u64, digits: u8, byte: u8) -> Result<State, Fault> {
     let digit = match byte {
         b'0'..=b'9' => byte - b'0',
         b'a'..=b'f' => byte - b'a' + 10,
         b'A'..=b'F' => byte - b'A' + 10,
-        b';' if digits > 0 => return Ok(State::Line(Line::Extension { size })),
+        b';' if digits > 0 => {
+            return Ok(State::Line(Line::Extension { size, part: Extension::BeforeName }));
+        }
+        b' ' | b'\t' if digits > 0 => {
+            return Ok(State::Line(Line::Extension { size, part: Extension::Gap }));
+        }
         b'\r' if digits > 0 => return Ok(State::Line(Line::SizeLf { size })),
         _ => return Err(Fault::ChunkSize),
     };
@@ -220,7 +289,7 @@ fn chunk_size(size: u64, digits: u8, byte: u8) -> Result<State, Fault> {
     Ok(State::Line(Line::Size { size, digits: digits + 1 }))
 }
 
-/// Bytes that may stand in a field's value or in a chunk's extension.
+/// Bytes that may stand in a field's value or between quotes.
 const fn is_text_byte(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }
@@ -262,12 +331,12 @@ mod tests {
             (b"-1\r\n", Fault::ChunkSize),
             (b"0x5\r\n", Fault::ChunkSize),
             (b" 5\r\n", Fault::ChunkSize),
-            (b"5 \r\n", Fault::ChunkSize),
+            (b"5 \r\n", Fault::ChunkExtension),
             (b"5\n", Fault::ChunkSize),
             (b"5\rx", Fault::ChunkSize),
             (b";x\r\n", Fault::ChunkSize),
-            (b"5;a\nb", Fault::ChunkSize),
-            (b"5;a\0b", Fault::ChunkSize),
+            (b"5;a\nb", Fault::ChunkExtension),
+            (b"5;a\0b", Fault::ChunkExtension),
             (b"5;a\rb", Fault::ChunkSize),
             (b"10000000000000000\r\n", Fault::ChunkSize),
             (b"00000000000000000\r\n", Fault::ChunkSize),
@@ -292,6 +361,65 @@ mod tests {
     }
 
     #[test]
+    fn extensions_keep_to_their_grammar() {
+        for extensions in [
+            ";a",
+            ";a=b",
+            "; a",
+            " ;a",
+            "\t ; \ta \t=\t b",
+            ";a;b",
+            ";a ;b",
+            ";a=b;c=\"d\" ; e",
+            ";a=\"\"",
+            ";a=\"\t x;=,\\\"\\\\\u{e9}\"",
+            ";!#$%&'*+-.^_`|~09azAZ=!#$%&'*+-.^_`|~09azAZ",
+        ] {
+            let text = format!("1{extensions}\r\nx\r\n0{extensions}\r\n\r\nGET");
+            let consumed = text.len() - 3;
+            let expected = Ok((Progress::Complete { consumed }, b"x".to_vec()));
+            assert_eq!(read_chunked(text.as_bytes()), expected, "{extensions:?}");
+        }
+        for extensions in [
+            ";",
+            " ",
+            "; ",
+            ";;a",
+            ";a;",
+            ";a; ",
+            ";a ",
+            ";a=b ",
+            ";a=\"b\" ",
+            ";a=",
+            ";a= ",
+            ";=b",
+            ";a==b",
+            ";a=b=c",
+            ";a b",
+            ";a=b c",
+            " a",
+            ";a,b",
+            ";a\"b\"",
+            ";\"a\"",
+            ";a=b\"c\"",
+            ";a=\"b\"c",
+            ";a=\"b",
+            ";a=\"b\\",
+            ";a=\"b\\\"",
+            ";a=\"\u{7f}\"",
+            ";a=\"\\\u{1}\"",
+            ";a=\u{e9}",
+            ";a=\"\n\"",
+            ";a\n",
+            ";a=(b)",
+        ] {
+            let text = format!("1{extensions}\r\nx\r\n0\r\n\r\n");
+            let fault = read_chunked(text.as_bytes());
+            assert_eq!(fault, Err(Fault::ChunkExtension), "{extensions:?}");
+        }
+    }
+
+    #[test]
     fn chunks_together_keep_to_the_limit_of_a_body() {
         let half =
             [b"80000\r\n".to_vec(), vec![b'x'; HTTP_BODY_MAX / 2], b"\r\n".to_vec()].concat();
@@ -311,9 +439,9 @@ mod tests {
             Ok((Progress::Incomplete, _))
         ));
         let long = extension(HTTP_CHUNK_EXTENSIONS_MAX + 1);
-        assert_eq!(read_chunked(&long), Err(Fault::ChunkExtensions));
+        assert_eq!(read_chunked(&long), Err(Fault::ChunkExtensionsTooLong));
         let many = extension(2).repeat(HTTP_CHUNK_EXTENSIONS_MAX / 2 + 1);
-        assert_eq!(read_chunked(&many), Err(Fault::ChunkExtensions));
+        assert_eq!(read_chunked(&many), Err(Fault::ChunkExtensionsTooLong));
 
         let trailer = [b"0\r\n".to_vec(), b"a: b\r\n".repeat(HTTP_TRAILER_MAX / 6 + 1)].concat();
         assert_eq!(read_chunked(&trailer), Err(Fault::TrailerTooLong));

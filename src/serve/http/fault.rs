@@ -3,20 +3,22 @@
 
 use thiserror::Error;
 
-use super::Answer;
+use super::{Allow, Answer};
 use crate::limits::{
     HTTP_BLANK_LINES_MAX, HTTP_BODY_MAX, HTTP_BYTES_MAX, HTTP_CHUNK_EXTENSIONS_MAX,
-    HTTP_FIELDS_MAX, HTTP_HEAD_MAX, HTTP_MS_MAX, HTTP_TRAILER_MAX,
+    HTTP_FIELDS_MAX, HTTP_HEAD_MAX, HTTP_METHOD_MAX, HTTP_MS_MAX, HTTP_TRAILER_MAX,
 };
 
-/// A request that is not served: answer with its status, then close. Where the next request
-/// would begin is not known any more, or not worth finding out.
+/// A request that is refused: answer with its status, then close. Where the next request would
+/// begin is not known any more, or not worth finding out. What is sound and only asks for nothing
+/// that there is, is [`super::Route::Unserved`] instead.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Refusal {
     /// What is wrong; its text is the body of the answer.
     pub fault: Fault,
-    /// Whether the answer may have a body: not when a HEAD request is refused.
-    pub answer: Answer,
+    /// Whether the answer may have a body: not when a HEAD request is refused. None where the
+    /// method is not known, and may be HEAD: then the answer is one that is right for all.
+    pub answer: Option<Answer>,
 }
 
 /// What is wrong with a request.
@@ -67,9 +69,12 @@ pub enum Fault {
     /// A chunk's size line is malformed, or its number too long.
     #[error("a chunk's size is not 1 to 16 hexadecimal digits, then CRLF")]
     ChunkSize,
+    /// What is behind a chunk's size is no extension.
+    #[error("a chunk's size is followed by something else than ;NAME or ;NAME=VALUE, then CRLF")]
+    ChunkExtension,
     /// Too much beside the sizes.
     #[error("chunk extensions are longer than {HTTP_CHUNK_EXTENSIONS_MAX} bytes together")]
-    ChunkExtensions,
+    ChunkExtensionsTooLong,
     /// A chunk is longer than its size says.
     #[error("a chunk is not followed by CRLF")]
     ChunkEnd,
@@ -90,9 +95,15 @@ pub enum Fault {
     /// The path does not take this method.
     #[error("this path takes {allow}")]
     Method {
-        /// What it takes: the value of the `Allow` field.
-        allow: &'static str,
+        /// What it takes.
+        allow: Allow,
     },
+    /// No method of HTTP.
+    #[error("the method is unknown; there are GET, HEAD, POST, PUT and OPTIONS")]
+    MethodUnknown,
+    /// No method is so long: what begins like this is another protocol.
+    #[error("the method is longer than {HTTP_METHOD_MAX} bytes")]
+    MethodTooLong,
     /// The request did not arrive in time. Only the server, which has a clock, finds this.
     #[error("the request did not arrive in time")]
     TimedOut,
@@ -114,8 +125,8 @@ pub enum Fault {
     /// A transfer coding beside `chunked`.
     #[error("the request has a transfer coding other than chunked")]
     TransferCoding,
-    /// Another version of HTTP.
-    #[error("only HTTP/1.1 and HTTP/1.0 are spoken here")]
+    /// Another major version of HTTP.
+    #[error("only HTTP/1 is spoken here")]
     Version,
 }
 
@@ -138,7 +149,8 @@ impl Fault {
             | Self::TransferEncoding
             | Self::TransferEncodingTooOld
             | Self::ChunkSize
-            | Self::ChunkExtensions
+            | Self::ChunkExtension
+            | Self::ChunkExtensionsTooLong
             | Self::ChunkEnd
             | Self::Trailer
             | Self::QueryMs
@@ -151,7 +163,9 @@ impl Fault {
             Self::HeadTooLong | Self::FieldsTooMany | Self::TrailerTooLong => {
                 "431 Request Header Fields Too Large"
             }
-            Self::TransferCoding => "501 Not Implemented",
+            Self::MethodUnknown | Self::MethodTooLong | Self::TransferCoding => {
+                "501 Not Implemented"
+            }
             Self::Version => "505 HTTP Version Not Supported",
         }
     }

@@ -4,19 +4,33 @@
 //! smuggle.
 
 use std::mem::MaybeUninit;
-use std::net::Ipv6Addr;
 
 use super::Answer;
 use super::body::Framing;
 use super::fault::{Fault, Refusal};
-use super::routes::{ALLOW_ANYWHERE, Method, Route, route};
-use crate::limits::{HTTP_BODY_MAX, HTTP_FIELDS_MAX, HTTP_HEAD_MAX};
+use super::line::{
+    answer_to, fault_of, is_authority, is_newer_minor, is_token_byte, line_fault, method_fault,
+    target_of, with_known_minor,
+};
+use super::routes::{Method, Route, route};
+use crate::limits::{HTTP_BODY_MAX, HTTP_FIELDS_MAX, HTTP_HEAD_MAX, HTTP_METHOD_MAX};
 
 /// How far the search for the empty line that ends a head has come.
 #[derive(Debug, Default)]
 pub(super) struct HeadSearch {
     searched: usize,
     line_start: usize,
+    opening: Opening,
+}
+
+/// What is known of the first line before the head is complete.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Opening {
+    /// Not all of it is there.
+    #[default]
+    Unread,
+    /// It is a request line.
+    Sound,
 }
 
 impl HeadSearch {
@@ -37,6 +51,21 @@ impl HeadSearch {
         }
         self.searched = window.len();
         if window.len() == HTTP_HEAD_MAX { Err(Fault::HeadTooLong) } else { Ok(None) }
+    }
+
+    /// What is wrong with the beginning of a head already, although its end was not found: nobody
+    /// who speaks another protocol sends one. A head that comes in one piece is not looked at.
+    pub(super) fn fault_so_far(&mut self, input: &[u8]) -> Option<Fault> {
+        // It may be the beginning of an empty line.
+        if self.opening == Opening::Sound || input == b"\r" {
+            return None;
+        }
+        let fault = method_fault(input);
+        if fault.is_some() || self.line_start == 0 {
+            return fault;
+        }
+        self.opening = Opening::Sound;
+        line_fault(find_lf(input).map_or(input, |lf| &input[..=lf]))
     }
 
     /// Whether nothing is searched yet.
@@ -70,25 +99,19 @@ pub(super) fn parse(head: &[u8]) -> Result<Head, Refusal> {
     let outcome = parsed.parse_with_uninit_headers(head, &mut slots);
     let parts = match (outcome, parsed.method, parsed.path, parsed.version) {
         (Ok(_), Some(name), Some(target), Some(version)) => (name, target, version),
-        (Ok(_), ..) => return Err(refusal(Fault::RequestLine, Answer::Full)),
-        (Err(error), ..) => return Err(refusal(head_fault(error, head), Answer::Full)),
+        (Ok(_), ..) => return Err(refusal(Fault::RequestLine, answer_to(head))),
+        (Err(error), ..) => return unparsed(error, head),
     };
     let (name, target, version) = parts;
     let method = Method::from_name(name);
+    if method == Method::Unknown && HTTP_METHOD_MAX < name.len() {
+        return Err(refusal(Fault::MethodTooLong, Some(Answer::Full)));
+    }
     let answer = if method == Method::Head { Answer::HeadOnly } else { Answer::Full };
     let version = if version == 0 { Version::Http10 } else { Version::Http11 };
     interpret(method, target, version, parsed.headers)
         .map(|head| Head { answer, ..head })
-        .map_err(|fault| refusal(fault, answer))
-}
-
-/// Bytes of which tokens consist: methods, names of fields and of codings.
-pub(super) const fn is_token_byte(byte: u8) -> bool {
-    matches!(
-        byte,
-        b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*'
-            | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-    )
+        .map_err(|fault| refusal(fault, Some(answer)))
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -127,7 +150,7 @@ struct Fields {
     expectation: Expectation,
 }
 
-const fn refusal(fault: Fault, answer: Answer) -> Refusal {
+const fn refusal(fault: Fault, answer: Option<Answer>) -> Refusal {
     Refusal { fault, answer }
 }
 
@@ -150,7 +173,11 @@ fn interpret(
         (_, Version::Http10) => Expectation::Nothing,
         (expectation, Version::Http11) => expectation,
     };
-    let route = route(method, origin_form(method, target)?)?;
+    let route = match route(method, target_of(method, target)?) {
+        // What follows may be meant for the tunnel that there is not.
+        Route::Unserved(fault) if method == Method::Connect => return Err(fault),
+        route => route,
+    };
     let keep_alive = match (fields.connection, version) {
         (Connection::Close, _) | (Connection::Unsaid, Version::Http10) => false,
         (Connection::KeepAlive, _) | (Connection::Unsaid, Version::Http11) => true,
@@ -281,86 +308,15 @@ fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// The path and query of a target, whichever of the forms it has.
-fn origin_form(method: Method, target: &str) -> Result<&str, Fault> {
-    if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
-        return Err(Fault::Target);
+/// A head that the parser did not take: a newer minor version is read as ours, since its requests
+/// are (RFC 9110, 2.5), and all else is refused.
+#[cold]
+fn unparsed(error: httparse::Error, head: &[u8]) -> Result<Head, Refusal> {
+    if is_newer_minor(error, head) {
+        return parse(&with_known_minor(head));
     }
-    if target.starts_with('/') {
-        return Ok(target);
-    }
-    if method == Method::Connect || (method == Method::Options && target == "*") {
-        return Err(Fault::Method { allow: ALLOW_ANYWHERE });
-    }
-    let (scheme, rest) = target.split_once("://").ok_or(Fault::Target)?;
-    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    if !scheme.eq_ignore_ascii_case("http") || !is_authority(authority.as_bytes()) {
-        return Err(Fault::Target);
-    }
-    match path {
-        "" => Ok("/"),
-        path if path.starts_with('/') => Ok(path),
-        // The path may be left out before a query, and only the root takes what follows then.
-        _ => Ok("/"),
-    }
-}
-
-/// Whether this is a host, by name or address, with an optional port and without a user.
-fn is_authority(value: &[u8]) -> bool {
-    let host_end = match value {
-        [b'[', ..] => value.iter().position(|&byte| byte == b']').map_or(0, |end| end + 1),
-        _ => value.iter().position(|&byte| byte == b':').unwrap_or(value.len()),
-    };
-    let (host, port) = value.split_at(host_end);
-    let is_host = match host {
-        [] => false,
-        [b'[', address @ .., b']'] => {
-            str::from_utf8(address).is_ok_and(|address| address.parse::<Ipv6Addr>().is_ok())
-        }
-        name => name.iter().all(|&byte| is_name_byte(byte)),
-    };
-    let is_port = match port {
-        [] => true,
-        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
-        _ => false,
-    };
-    is_host && is_port
-}
-
-/// Bytes of a registered name (RFC 3986), but for the comma: that would be two `Host` in one.
-const fn is_name_byte(byte: u8) -> bool {
-    matches!(
-        byte,
-        b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$'
-            | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'='
-    )
-}
-
-/// Why the parser did not take this head.
-fn head_fault(error: httparse::Error, head: &[u8]) -> Fault {
-    match error {
-        httparse::Error::HeaderName => Fault::FieldName,
-        httparse::Error::HeaderValue => Fault::FieldValue,
-        httparse::Error::TooManyHeaders => Fault::FieldsTooMany,
-        httparse::Error::Version if names_a_version(head) => Fault::Version,
-        httparse::Error::Version
-        | httparse::Error::NewLine
-        | httparse::Error::Status
-        | httparse::Error::Token => Fault::RequestLine,
-    }
-}
-
-/// Whether the request line ends in the name of some version of HTTP. One that this server did
-/// speak would not have been an error.
-fn names_a_version(head: &[u8]) -> bool {
-    let mut words =
-        head.split(|&byte| byte == b'\r').next().unwrap_or_default().split(|b| *b == b' ');
-    match words.nth(2) {
-        Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]) => {
-            major.is_ascii_digit() && minor.is_ascii_digit() && words.next().is_none()
-        }
-        Some(_) | None => false,
-    }
+    let fault = method_fault(head).unwrap_or_else(|| fault_of(error, head));
+    Err(refusal(fault, answer_to(head)))
 }
 
 /// Position of the first LF, eight bytes at a time: a byte of `word` is 0 where the input has LF,
@@ -496,50 +452,6 @@ mod tests {
     }
 
     #[test]
-    fn request_lines_are_taken_or_refused() {
-        for (line, fault) in [
-            ("GET /healthz HTTP/1.1", None),
-            ("GET http://host HTTP/1.1", None),
-            ("GET HTTP://host:80/whoami HTTP/1.1", None),
-            ("GET http://[::1]:80/burn?ms=1 HTTP/1.1", None),
-            ("GET http://host?x=/y HTTP/1.1", None),
-            ("GET https://host/ HTTP/1.1", Some(Fault::Target)),
-            ("GET http:///whoami HTTP/1.1", Some(Fault::Target)),
-            ("GET http://u@host/ HTTP/1.1", Some(Fault::Target)),
-            ("GET whoami HTTP/1.1", Some(Fault::Target)),
-            ("GET * HTTP/1.1", Some(Fault::Target)),
-            ("GET /#x HTTP/1.1", Some(Fault::Target)),
-            ("GET /\u{e9} HTTP/1.1", Some(Fault::Target)),
-            ("OPTIONS * HTTP/1.1", Some(Fault::Method { allow: ALLOW_ANYWHERE })),
-            ("CONNECT a:80 HTTP/1.1", Some(Fault::Method { allow: ALLOW_ANYWHERE })),
-            ("DELETE / HTTP/1.1", Some(Fault::Method { allow: "GET, HEAD, POST" })),
-            ("GET /none HTTP/1.1", Some(Fault::Path)),
-            ("GET / HTTP/2.0", Some(Fault::Version)),
-            ("PRI * HTTP/2.0", Some(Fault::Version)),
-            ("GET / HTTP/1.2", Some(Fault::Version)),
-            ("GET / HTTP/0.9", Some(Fault::Version)),
-            ("GET / HTTP/2", Some(Fault::RequestLine)),
-            ("GET / HTTP/1.10", Some(Fault::RequestLine)),
-            ("GET / http/1.1", Some(Fault::RequestLine)),
-            ("GET / HTTP/1.x", Some(Fault::RequestLine)),
-            ("GET / HTTP/2.0 x", Some(Fault::RequestLine)),
-            ("GET / HTTP/1.1 ", Some(Fault::RequestLine)),
-            ("GET  / HTTP/1.1", Some(Fault::RequestLine)),
-            ("GET /  HTTP/1.1", Some(Fault::RequestLine)),
-            ("GET\t/ HTTP/1.1", Some(Fault::RequestLine)),
-            ("GET /a b HTTP/1.1", Some(Fault::RequestLine)),
-            ("GET / \rHTTP/1.1", Some(Fault::RequestLine)),
-            ("GET /\0 HTTP/1.1", Some(Fault::RequestLine)),
-            ("GET /", Some(Fault::RequestLine)),
-            ("GET", Some(Fault::RequestLine)),
-            ("G(T / HTTP/1.1", Some(Fault::RequestLine)),
-        ] {
-            let text = format!("{line}\r\nHost: a\r\n\r\n");
-            assert_eq!(fault_of(&text), fault, "{}", line.escape_debug());
-        }
-    }
-
-    #[test]
     fn persistence_follows_version_and_connection_options() {
         for (version, connection, keep_alive) in [
             ("1.1", "X: y", true),
@@ -584,8 +496,8 @@ mod tests {
 
     #[test]
     fn a_refused_head_request_gets_no_body() {
-        let refusal = parse(b"HEAD /none HTTP/1.1\r\nHost: a\r\n\r\n").unwrap_err();
-        assert_eq!(refusal, Refusal { fault: Fault::Path, answer: Answer::HeadOnly });
+        let refusal = parse(b"HEAD /none HTTP/1.1\r\n\r\n").unwrap_err();
+        assert_eq!(refusal, Refusal { fault: Fault::HostMissing, answer: Some(Answer::HeadOnly) });
     }
 
     /// What was searched is overwritten with bytes that would be refused if they were looked at

@@ -6,18 +6,20 @@ mod body;
 mod date;
 mod fault;
 mod head;
+mod line;
 mod response;
 mod routes;
 
 use std::mem;
 
 use self::body::{Body, Framing, Progress, Retention};
-use self::head::{Expectation, Head, HeadSearch, is_token_byte};
+use self::head::{Expectation, Head, HeadSearch};
+use self::line::{answer_to, is_token_byte};
 use crate::limits::HTTP_BLANK_LINES_MAX;
 
 pub use self::fault::{Fault, Refusal};
 pub use self::response::{Identity, Responder, Tail, fill};
-pub use self::routes::Route;
+pub use self::routes::{Allow, Route};
 
 /// The receiving side of one connection: takes bytes as they come, yields whole requests.
 #[derive(Debug, Default)]
@@ -117,41 +119,71 @@ impl Http {
         }
     }
 
+    /// Whether nothing is known of the connection that whoever goes on with it would have to know.
+    /// Empty lines are counted: the count would begin anew with him.
+    pub fn is_blank(&self) -> bool {
+        self.is_idle() && self.blank_lines == 0
+    }
+
+    /// How much of an answer the client can take whose request is not complete. `input` is what no
+    /// call has consumed.
+    pub fn answer_so_far(&self, input: &[u8]) -> Option<Answer> {
+        match &self.state {
+            State::Head => {
+                let begins = input.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+                answer_to(&input[begins.unwrap_or(input.len())..])
+            }
+            State::Body(pending) => Some(pending.answer),
+            State::Refused(refusal) => refusal.answer,
+        }
+    }
+
     fn advance_head(&mut self, input: &[u8], out: &mut Vec<u8>) -> Advance {
         let skipped = match self.skip_blank_lines(input) {
             Ok(skipped) => skipped,
-            Err(fault) => return self.refuse(Refusal { fault, answer: Answer::Full }, 0),
+            Err(refusal) => return self.refuse(refusal, 0),
         };
         let rest = &input[skipped..];
         match self.search.end(rest) {
-            Ok(None) => Advance { consumed: skipped, step: Step::NeedBytes },
-            Err(fault) => self.refuse(Refusal { fault, answer: Answer::Full }, skipped),
             Ok(Some(end)) => match head::parse(&rest[..end]) {
                 Ok(head) => self.begin(head, &rest[end..], skipped + end, out),
                 Err(refusal) => self.refuse(refusal, skipped + end),
             },
+            Ok(None) => self.await_head(rest, skipped, None),
+            Err(fault) => self.await_head(rest, skipped, Some(fault)),
+        }
+    }
+
+    /// Goes on with a head whose end was not found, and why it will not be, if that is known. What
+    /// is wrong first counts, in however many pieces it came.
+    #[cold]
+    fn await_head(&mut self, rest: &[u8], consumed: usize, fault: Option<Fault>) -> Advance {
+        match self.search.fault_so_far(rest).or(fault) {
+            Some(fault) => self.refuse(Refusal { fault, answer: answer_to(rest) }, consumed),
+            None => Advance { consumed, step: Step::NeedBytes },
         }
     }
 
     /// Length of the empty lines that lead `input`. What follows them must begin a method, so
     /// that a client of another protocol need not send a whole head to be refused.
-    fn skip_blank_lines(&mut self, input: &[u8]) -> Result<usize, Fault> {
+    fn skip_blank_lines(&mut self, input: &[u8]) -> Result<usize, Refusal> {
         let mut skipped = 0;
         loop {
-            match input.get(skipped..).unwrap_or_default() {
-                [b'\r', b'\n', ..] if self.blank_lines == HTTP_BLANK_LINES_MAX => {
-                    return Err(Fault::BlankLines);
-                }
-                [b'\r', b'\n', ..] => {
+            let rest = input.get(skipped..).unwrap_or_default();
+            let fault = match rest {
+                [b'\r', b'\n', ..] if self.blank_lines < HTTP_BLANK_LINES_MAX => {
                     self.blank_lines += 1;
                     self.search = HeadSearch::default();
                     skipped += 2;
+                    continue;
                 }
                 [] | [b'\r'] => return Ok(skipped),
                 [first, ..] if is_token_byte(*first) => return Ok(skipped),
-                [b'\n', ..] => return Err(Fault::BareLf),
-                [_, ..] => return Err(Fault::RequestLine),
-            }
+                [b'\r', b'\n', ..] => Fault::BlankLines,
+                [b'\n', ..] => Fault::BareLf,
+                [_, ..] => Fault::RequestLine,
+            };
+            return Err(Refusal { fault, answer: answer_to(rest) });
         }
     }
 
@@ -164,8 +196,13 @@ impl Http {
             let request = Request { route, answer, keep_alive, body: Vec::new() };
             return Advance { consumed, step: Step::Request(request) };
         }
-        if expectation == Expectation::Continue && rest.is_empty() {
-            out.extend_from_slice(CONTINUE);
+        match (expectation, route) {
+            // Whether the body comes after all, nobody can tell.
+            (Expectation::Continue, Route::Unserved(fault)) => {
+                return self.refuse(Refusal { fault, answer: Some(answer) }, consumed);
+            }
+            (Expectation::Continue, _) if rest.is_empty() => out.extend_from_slice(CONTINUE),
+            (Expectation::Nothing | Expectation::Continue | Expectation::Foreign, _) => {}
         }
         let retention = if route == Route::Echo { Retention::Keep } else { Retention::Discard };
         let body = Body::new(framing, retention);
@@ -184,7 +221,7 @@ impl Http {
                 let request = Request { route, answer, keep_alive, body: body.into_kept() };
                 Advance { consumed: before + consumed, step: Step::Request(request) }
             }
-            Err(fault) => self.refuse(Refusal { fault, answer: pending.answer }, before),
+            Err(fault) => self.refuse(Refusal { fault, answer: Some(pending.answer) }, before),
         }
     }
 
@@ -199,7 +236,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::limits::HTTP_HEAD_MAX;
+    use crate::limits::{HTTP_HEAD_MAX, HTTP_METHOD_MAX};
 
     /// A connection as the server keeps it: input that is not consumed, and what came of it.
     #[derive(Default)]
@@ -281,16 +318,17 @@ mod tests {
             client.send(b"\r");
             assert!(!client.http.is_idle());
             client.send(b"\n");
-            assert!(client.http.is_idle());
+            assert!(client.http.is_idle() && !client.http.is_blank());
         }
         client.send(GET);
         assert_eq!(client.requests.len(), 1);
+        assert!(client.http.is_blank());
         client.send(&b"\r\n".repeat(usize::from(HTTP_BLANK_LINES_MAX) + 1));
         assert_eq!(client.fault(), Some(Fault::BlankLines));
     }
 
     #[test]
-    fn other_protocols_are_refused_at_their_first_byte() {
+    fn other_protocols_are_refused_as_soon_as_they_are_known() {
         for (bytes, fault) in [
             (&b"\x16\x03\x01"[..], Fault::RequestLine),
             (b"\0", Fault::RequestLine),
@@ -300,13 +338,27 @@ mod tests {
         ] {
             assert_eq!(Client::sent(&[bytes]).fault(), Some(fault));
         }
+        // Others begin with what might become a method.
+        for (bytes, fault) in [
+            (&b"SSH-2.0-x\r\n"[..], Fault::RequestLine),
+            (b"EHLO here\r\n", Fault::RequestLine),
+            (b"GET /\r\n", Fault::RequestLine),
+            (b"GET / HTTP/2.0\r\n", Fault::Version),
+            (&[b'a'; HTTP_METHOD_MAX + 1], Fault::MethodTooLong),
+            (b"GET / HTTP/9.9\r\nHost: a\n", Fault::Version),
+        ] {
+            let pieces: Vec<_> = bytes.chunks(1).collect();
+            assert_eq!(Client::sent(&[bytes]).fault(), Some(fault));
+            assert_eq!(Client::sent(&pieces).fault(), Some(fault));
+        }
         let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
         assert_eq!(Client::sent(&[preface]).fault(), Some(Fault::Version));
     }
 
     #[test]
     fn a_head_without_end_is_refused_at_the_limit() {
-        let mut client = Client::sent(&[&vec![b'a'; HTTP_HEAD_MAX - 1]]);
+        let begun = [&b"GET /"[..], &vec![b'a'; HTTP_HEAD_MAX - 6]].concat();
+        let mut client = Client::sent(&[&begun]);
         assert_eq!(client.fault(), None);
         client.send(b"a");
         assert_eq!(client.fault(), Some(Fault::HeadTooLong));
@@ -314,12 +366,39 @@ mod tests {
 
     #[test]
     fn a_refusal_stays() {
-        let mut client = Client::sent(&[b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n"]);
-        assert_eq!(client.fault(), Some(Fault::Path));
+        let mut client = Client::sent(&[b"GET / HTTP/1.1\r\n\r\n"]);
+        assert_eq!(client.fault(), Some(Fault::HostMissing));
         let again = client.http.advance(GET, &mut client.out);
         assert_eq!(again.consumed, 0);
         assert_eq!(again.step, Step::Refuse(client.refusal.unwrap()));
         assert!(!client.http.is_idle());
+    }
+
+    #[test]
+    fn the_method_says_how_much_of_an_answer_there_is_as_soon_as_it_can() {
+        let head = "HEAD / HTTP/1.1\r\nHost: a\r\n";
+        for (begun, expected) in [
+            (head, Some(Answer::HeadOnly)),
+            ("HEAD ", Some(Answer::HeadOnly)),
+            ("HEAD\t", Some(Answer::HeadOnly)),
+            ("\r\n\r\nHEAD ", Some(Answer::HeadOnly)),
+            ("HEAD", None),
+            ("HE", None),
+            ("\r\nH", None),
+            ("\r", None),
+            ("", None),
+            ("HEADS", Some(Answer::Full)),
+            ("HX", Some(Answer::Full)),
+            ("head ", Some(Answer::Full)),
+            ("G", Some(Answer::Full)),
+            ("\x16", Some(Answer::Full)),
+        ] {
+            let http = Http::new();
+            assert_eq!(http.answer_so_far(begun.as_bytes()), expected, "{begun:?}");
+        }
+        let in_a_body = format!("{head}Content-Length: 3\r\n\r\nG");
+        let client = Client::sent(&[in_a_body.as_bytes()]);
+        assert_eq!(client.http.answer_so_far(b"ET"), Some(Answer::HeadOnly));
     }
 
     #[test]
@@ -337,6 +416,11 @@ mod tests {
         assert!(early.out.is_empty());
         let bodiless = Client::sent(&[&post("Expect: 100-continue")]);
         assert!(bodiless.out.is_empty() && bodiless.requests.len() == 1);
+        // What would be thrown away is not asked for, and whether it comes nobody knows.
+        let vain =
+            b"PUT /pot HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+        let vain = Client::sent(&[vain]);
+        assert_eq!((&vain.out[..], vain.fault()), (&b""[..], Some(Fault::Path)));
         let long = Client::sent(&[&post("Expect: 100-continue\r\nContent-Length: 9999999")]);
         assert!(long.out.is_empty());
         assert_eq!(long.fault(), Some(Fault::BodyTooLong));
@@ -355,7 +439,18 @@ mod tests {
             1 => Just(post("Transfer-Encoding: chunked")).prop_map(|head| {
                 [&head[..], b"3\r\nabcd\r\n0\r\n\r\n"].concat()
             }),
+            2 => Just(b"BREW /pot HTTP/1.7\r\nHost: a\r\nContent-Length: 2\r\n\r\nab".to_vec()),
+            1 => Just(post("Content-Length: 3\r\nExpect: 100-continue")).prop_map(|head| {
+                [&head[..], b"abc"].concat()
+            }),
+            1 => Just(b"PUT /pot HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\
+                Expect: 100-continue\r\n\r\nx".to_vec()),
             1 => Just(b"GET / HTTP/1.1\nHost: a\n\n".to_vec()),
+            1 => Just(b"GET / HTTP/4.1\r\nHost: a\n\n".to_vec()),
+            1 => Just(b"SSH-2.0-x\r\nX: y\n".to_vec()),
+            1 => Just(b"AAAABBBBCCCCDDDDEEEEFFFFGGGGHHHHI / HTTP/1.1\r\nX : y\r\n\r\n".to_vec()),
+            1 => "(HEAD|HEAP|[A-Z]{30,34})[ (/]{1,2}[a-z]{0,3} (HTTP/[0-9][.][0-9]|x)\r?\n"
+                .prop_map(String::into_bytes),
             1 => Just(b"BAD\r\n\r\n".to_vec()),
             1 => proptest::collection::vec(any::<u8>(), 0..30),
         ];

@@ -99,25 +99,38 @@ impl Responder {
                 append_head(out, OK, &self.date, BINARY, length(&request.body), persistence);
                 append_body(out, &request.body, request.answer);
             }
+            Route::Options { allow } => {
+                append_status(out, NO_CONTENT, &self.date);
+                append(out, &["Allow: ", allow.methods(), "\r\n"]);
+                append_persistence(out, persistence);
+            }
+            Route::Unserved(fault) => self.explain(fault, Some(request.answer), persistence, out),
         }
         Tail::None
     }
 
-    /// Appends the answer to a request that is not served. The connection is to be closed.
+    /// Appends the answer to a request that is refused. The connection is to be closed.
     pub fn refuse(&self, refusal: &Refusal, out: &mut Vec<u8>) {
         let Refusal { fault, answer } = *refusal;
-        let body = format!("{fault}\n");
-        append_status(out, fault.status(), &self.date);
-        if let Fault::Method { allow } = fault {
-            append(out, &["Allow: ", allow, "\r\n"]);
-        }
-        append_fields(out, TEXT, length(body.as_bytes()), Persistence::Close);
-        append_body(out, body.as_bytes(), answer);
+        self.explain(fault, answer, Persistence::Close, out);
     }
 
-    /// Appends the answer to a client that began a request and did not end it in time (408).
-    pub fn timeout(&self, out: &mut Vec<u8>) {
-        self.refuse(&Refusal { fault: Fault::TimedOut, answer: Answer::Full }, out);
+    /// Appends what is wrong with a request.
+    fn explain(
+        &self,
+        fault: Fault,
+        answer: Option<Answer>,
+        persistence: Persistence,
+        out: &mut Vec<u8>,
+    ) {
+        // Where it may have to do without a body, nothing is announced either.
+        let body = answer.map_or_else(String::new, |_| format!("{fault}\n"));
+        append_status(out, fault.status(), &self.date);
+        if let Fault::Method { allow } = fault {
+            append(out, &["Allow: ", allow.methods(), "\r\n"]);
+        }
+        append_fields(out, TEXT, length(body.as_bytes()), persistence);
+        append_body(out, body.as_bytes(), answer.unwrap_or(Answer::HeadOnly));
     }
 
     /// Appends the answer of a path that spent time.
@@ -151,6 +164,7 @@ enum Persistence {
 }
 
 const OK: &str = "200 OK";
+const NO_CONTENT: &str = "204 No Content";
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const BINARY: &str = "application/octet-stream";
@@ -222,13 +236,18 @@ fn append_status(out: &mut Vec<u8>, status: &str, date: &str) {
 }
 
 fn append_fields(out: &mut Vec<u8>, kind: &str, body_length: u64, persistence: Persistence) {
+    append(out, &["Content-Type: ", kind, "\r\nContent-Length: "]);
+    write!(out, "{body_length}\r\n").expect("a Vec takes every write");
+    append_persistence(out, persistence);
+}
+
+/// The last field, and the end of the head.
+fn append_persistence(out: &mut Vec<u8>, persistence: Persistence) {
     let connection = match persistence {
         Persistence::KeepAlive => "keep-alive",
         Persistence::Close => "close",
     };
-    append(out, &["Content-Type: ", kind, "\r\nContent-Length: "]);
-    write!(out, "{body_length}").expect("a Vec takes every write");
-    append(out, &["\r\nConnection: ", connection, "\r\n\r\n"]);
+    append(out, &["Connection: ", connection, "\r\n\r\n"]);
 }
 
 fn append_body(out: &mut Vec<u8>, body: &[u8], answer: Answer) {
@@ -250,6 +269,7 @@ fn length(body: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::routes::Allow;
     use super::*;
 
     const NOVEMBER: u64 = 784_111_777;
@@ -360,20 +380,21 @@ mod tests {
     #[test]
     fn refusals_say_what_is_wrong_and_close() {
         let mut out = Vec::new();
-        let fault = Fault::Method { allow: "GET, HEAD" };
-        responder(None).refuse(&Refusal { fault, answer: Answer::Full }, &mut out);
+        let fault = Fault::Method { allow: Allow::Bodies };
+        responder(None).refuse(&Refusal { fault, answer: Some(Answer::Full) }, &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "HTTP/1.1 405 Method Not Allowed\r\nServer: dispatchd\r\n\
-             Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nAllow: GET, HEAD\r\n\
-             Content-Type: text/plain; charset=utf-8\r\nContent-Length: 26\r\n\
-             Connection: close\r\n\r\nthis path takes GET, HEAD\n"
+             Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nAllow: POST, PUT, OPTIONS\r\n\
+             Content-Type: text/plain; charset=utf-8\r\nContent-Length: 35\r\n\
+             Connection: close\r\n\r\nthis path takes POST, PUT, OPTIONS\n"
         );
         let mut out = Vec::new();
-        responder(None).refuse(&Refusal { fault, answer: Answer::HeadOnly }, &mut out);
-        assert!(out.ends_with(b"Content-Length: 26\r\nConnection: close\r\n\r\n"));
+        responder(None).refuse(&Refusal { fault, answer: Some(Answer::HeadOnly) }, &mut out);
+        assert!(out.ends_with(b"Content-Length: 35\r\nConnection: close\r\n\r\n"));
         let mut out = Vec::new();
-        responder(None).timeout(&mut out);
+        responder(None).refuse(&Refusal { fault: Fault::TimedOut, answer: None }, &mut out);
         assert!(out.starts_with(b"HTTP/1.1 408 Request Timeout\r\n"));
+        assert!(out.ends_with(b"Content-Length: 0\r\nConnection: close\r\n\r\n"));
     }
 }

@@ -1,6 +1,8 @@
 //! What the built-in worker can be asked to do. Method, path and query become one closed [`Route`]
 //! here, so that the server never looks at a string of the client's again.
 
+use std::fmt;
+
 use super::fault::Fault;
 use crate::limits::{HTTP_BYTES_MAX, HTTP_MS_MAX};
 use crate::units::Span;
@@ -36,18 +38,39 @@ pub enum Route {
     },
     /// `/echo`: the request's own body.
     Echo,
+    /// Which methods there are, as OPTIONS asks.
+    Options {
+        /// What there is.
+        allow: Allow,
+    },
+    /// Nothing that there is; the request itself is sound, and the next one may follow.
+    Unserved(Fault),
 }
 
-/// The methods that make a difference here.
+/// The methods that HTTP knows: those of RFC 9110, and PATCH.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Method {
     Get,
     Head,
     Post,
     Put,
+    Delete,
     Connect,
     Options,
-    Other,
+    Trace,
+    Patch,
+    Unknown,
+}
+
+/// What a request is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Target<'t> {
+    /// A path with its query.
+    Path(&'t str),
+    /// The server as a whole, which only OPTIONS can ask about.
+    Server,
+    /// Another server, which only CONNECT can ask for.
+    Authority,
 }
 
 impl Method {
@@ -58,58 +81,88 @@ impl Method {
             "HEAD" => Self::Head,
             "POST" => Self::Post,
             "PUT" => Self::Put,
+            "DELETE" => Self::Delete,
             "CONNECT" => Self::Connect,
             "OPTIONS" => Self::Options,
-            _ => Self::Other,
+            "TRACE" => Self::Trace,
+            "PATCH" => Self::Patch,
+            _ => Self::Unknown,
         }
     }
 }
 
-/// The route of a method and a target, which is a path with its query. `Err` is 404, 405 or 400.
-pub(super) fn route(method: Method, target: &str) -> Result<Route, Fault> {
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    match path {
-        "/" => takes_posts(method).map(|()| Route::Root),
-        "/whoami" => reads(method).map(|()| Route::Whoami),
-        "/healthz" => reads(method).map(|()| Route::Healthz),
-        "/burn" => takes_posts(method).and_then(|()| Ok(Route::Burn { span: span(query)? })),
-        "/sleep" => takes_posts(method).and_then(|()| Ok(Route::Sleep { span: span(query)? })),
-        "/wait" => takes_posts(method).and_then(|()| Ok(Route::Wait { span: span(query)? })),
-        "/bytes" => reads(method).and_then(|()| Ok(Route::Bytes { n: length(query)? })),
-        "/echo" => takes_bodies(method).map(|()| Route::Echo),
+/// The route of a method and a target.
+pub(super) fn route(method: Method, target: Target<'_>) -> Route {
+    let path = match target {
+        Target::Path(path) => path,
+        Target::Server => return Route::Options { allow: Allow::Anything },
+        Target::Authority => return Route::Unserved(Fault::Method { allow: Allow::Anything }),
+    };
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let served = match path {
+        "/" => Allow::Posts.admit(method, || Ok(Route::Root)),
+        "/whoami" => Allow::Questions.admit(method, || Ok(Route::Whoami)),
+        "/healthz" => Allow::Questions.admit(method, || Ok(Route::Healthz)),
+        "/burn" => Allow::Posts.admit(method, || Ok(Route::Burn { span: span(query)? })),
+        "/sleep" => Allow::Posts.admit(method, || Ok(Route::Sleep { span: span(query)? })),
+        "/wait" => Allow::Posts.admit(method, || Ok(Route::Wait { span: span(query)? })),
+        "/bytes" => Allow::Questions.admit(method, || Ok(Route::Bytes { n: length(query)? })),
+        "/echo" => Allow::Bodies.admit(method, || Ok(Route::Echo)),
+        _ if method == Method::Unknown => Err(Fault::MethodUnknown),
         _ => Err(Fault::Path),
+    };
+    served.unwrap_or_else(Route::Unserved)
+}
+
+/// What a path takes: the value of the `Allow` field.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Allow {
+    /// Questions alone: it only tells something.
+    Questions,
+    /// A load generator may also post a body, which is read and dropped.
+    Posts,
+    /// It is about the body.
+    Bodies,
+    /// No path in particular, but the server as a whole.
+    Anything,
+}
+
+impl fmt::Display for Allow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.methods())
     }
 }
 
-/// What the server as a whole takes, for targets that name no path of it.
-pub(super) const ALLOW_ANYWHERE: &str = "GET, HEAD, POST, PUT";
-
-/// Paths that only tell something.
-fn reads(method: Method) -> Result<(), Fault> {
-    match method {
-        Method::Get | Method::Head => Ok(()),
-        Method::Post | Method::Put | Method::Connect | Method::Options | Method::Other => {
-            Err(Fault::Method { allow: "GET, HEAD" })
+impl Allow {
+    /// The methods, as they stand in the field.
+    pub const fn methods(self) -> &'static str {
+        match self {
+            Self::Questions => "GET, HEAD, OPTIONS",
+            Self::Posts => "GET, HEAD, POST, OPTIONS",
+            Self::Bodies => "POST, PUT, OPTIONS",
+            Self::Anything => "GET, HEAD, POST, PUT, OPTIONS",
         }
     }
-}
 
-/// Paths to which a load generator may also post a body, which is read and dropped.
-fn takes_posts(method: Method) -> Result<(), Fault> {
-    match method {
-        Method::Get | Method::Head | Method::Post => Ok(()),
-        Method::Put | Method::Connect | Method::Options | Method::Other => {
-            Err(Fault::Method { allow: "GET, HEAD, POST" })
-        }
-    }
-}
-
-/// Paths that are about the body.
-fn takes_bodies(method: Method) -> Result<(), Fault> {
-    match method {
-        Method::Post | Method::Put => Ok(()),
-        Method::Get | Method::Head | Method::Connect | Method::Options | Method::Other => {
-            Err(Fault::Method { allow: "POST, PUT" })
+    /// The route, if the path takes this method.
+    fn admit(
+        self,
+        method: Method,
+        route: impl FnOnce() -> Result<Route, Fault>,
+    ) -> Result<Route, Fault> {
+        match (self, method) {
+            (Self::Questions | Self::Posts | Self::Anything, Method::Get | Method::Head)
+            | (Self::Posts | Self::Bodies | Self::Anything, Method::Post)
+            | (Self::Bodies | Self::Anything, Method::Put) => route(),
+            // It is about the path, whatever its query would have to be.
+            (_, Method::Options) => Ok(Route::Options { allow: self }),
+            (_, Method::Unknown) => Err(Fault::MethodUnknown),
+            (Self::Bodies, Method::Get | Method::Head)
+            | (Self::Questions, Method::Post)
+            | (Self::Questions | Self::Posts, Method::Put)
+            | (_, Method::Delete | Method::Connect | Method::Trace | Method::Patch) => {
+                Err(Fault::Method { allow: self })
+            }
         }
     }
 }
@@ -205,25 +258,33 @@ mod tests {
     fn every_path_takes_its_methods_and_no_other() {
         let span = Span::from_ms(2);
         let table = [
-            ("/", Route::Root, "GET, HEAD, POST"),
-            ("/whoami", Route::Whoami, "GET, HEAD"),
-            ("/healthz?x=1", Route::Healthz, "GET, HEAD"),
-            ("/burn?ms=2", Route::Burn { span }, "GET, HEAD, POST"),
-            ("/sleep?a=b&ms=2", Route::Sleep { span }, "GET, HEAD, POST"),
-            ("/wait?ms=2&c", Route::Wait { span }, "GET, HEAD, POST"),
-            ("/bytes?n=9", Route::Bytes { n: 9 }, "GET, HEAD"),
-            ("/echo", Route::Echo, "POST, PUT"),
+            ("/", Route::Root, Allow::Posts),
+            ("/whoami", Route::Whoami, Allow::Questions),
+            ("/healthz?x=1", Route::Healthz, Allow::Questions),
+            ("/burn?ms=2", Route::Burn { span }, Allow::Posts),
+            ("/sleep?a=b&ms=2", Route::Sleep { span }, Allow::Posts),
+            ("/wait?ms=2&c", Route::Wait { span }, Allow::Posts),
+            ("/bytes?n=9", Route::Bytes { n: 9 }, Allow::Questions),
+            ("/echo", Route::Echo, Allow::Bodies),
         ];
         for (target, expected, allow) in table {
-            for name in ["GET", "HEAD", "POST", "PUT", "CONNECT", "OPTIONS", "DELETE", "get"] {
-                let outcome = if allow.split(", ").any(|allowed| allowed == name) {
-                    Ok(expected)
+            for name in ["GET", "HEAD", "POST", "PUT", "CONNECT", "DELETE", "TRACE", "PATCH"] {
+                let expected = if allow.methods().split(", ").any(|allowed| allowed == name) {
+                    expected
                 } else {
-                    Err(Fault::Method { allow })
+                    Route::Unserved(Fault::Method { allow })
                 };
-                assert_eq!(route(Method::from_name(name), target), outcome, "{name} {target}");
+                assert_eq!(routed(name, target), expected, "{name} {target}");
+            }
+            assert_eq!(routed("OPTIONS", target), Route::Options { allow });
+            for name in ["get", "BREW", "PROPFIND"] {
+                assert_eq!(routed(name, target), Route::Unserved(Fault::MethodUnknown));
             }
         }
+        assert_eq!(routed("BREW", "/pot"), Route::Unserved(Fault::MethodUnknown));
+        assert_eq!(routed("OPTIONS", "/pot"), Route::Unserved(Fault::Path));
+        let allow = Allow::Posts;
+        assert_eq!(routed("OPTIONS", "/burn"), Route::Options { allow }, "no query is no fault");
     }
 
     #[test]
@@ -243,9 +304,13 @@ mod tests {
             ("/bytes?n=18446744073709551616", Fault::QueryN),
             ("/bytes", Fault::QueryN),
         ] {
-            assert_eq!(route(Method::Get, target), Err(fault), "{target}");
+            assert_eq!(routed("GET", target), Route::Unserved(fault), "{target}");
         }
-        let greatest = route(Method::Get, "/bytes?n=1073741824");
-        assert_eq!(greatest, Ok(Route::Bytes { n: HTTP_BYTES_MAX }));
+        let greatest = routed("GET", "/bytes?n=1073741824");
+        assert_eq!(greatest, Route::Bytes { n: HTTP_BYTES_MAX });
+    }
+
+    fn routed(method: &str, path: &str) -> Route {
+        route(Method::from_name(method), Target::Path(path))
     }
 }
