@@ -20,7 +20,7 @@ Examples:
   dispatchd status --json | jq .workers
 
 Signals: TERM and INT stop gracefully (a second INT at once), QUIT stops at once, HUP replaces the
-workers one by one, TTIN and TTOU add and remove a worker.
+workers one by one, TTIN and TTOU add and remove a worker; USR1 and USR2 do nothing yet.
 Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not running, 4 reload aborted, 5 timed
 out.";
 

@@ -18,10 +18,17 @@ use std::ffi::OsString;
 
 use self::args::Command;
 use self::exit::Exit;
+use crate::sys::signal;
 
 /// Does what the arguments say.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
-    match args::parse(arguments) {
+    // First of all: a signal that comes before the master listens waits for it.
+    let held = signal::hold();
+    let command = args::parse(arguments);
+    if !matches!(command, Ok(Command::Run(_))) {
+        held.let_go();
+    }
+    match command {
         Ok(Command::Run(args)) => run::run(&args),
         Ok(Command::Check(args)) => run::check(&args),
         Ok(Command::Status(args)) => status::status(&args),

@@ -99,6 +99,10 @@ pub enum Event {
     RolloutDone(Generation),
     /// New workers do not become ready: the old ones stay.
     RolloutAborted(Generation),
+    /// Log files were to be opened anew, and there are none.
+    NoLogFiles,
+    /// The program was to be replaced by a newer one, which it cannot do.
+    NoUpgrade,
     /// The master stops.
     Stopping,
 }

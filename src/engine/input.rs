@@ -219,6 +219,10 @@ pub enum Exit {
 pub enum Command {
     /// Replace every worker, new ones first.
     Rollout,
+    /// Write to log files that are opened anew.
+    ReopenLogs,
+    /// Go on as a newer program.
+    Upgrade,
     /// One seat more.
     Grow,
     /// One seat less.

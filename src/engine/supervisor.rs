@@ -240,6 +240,8 @@ impl Engine {
     pub(super) fn command(&mut self, now: Mono, command: Command, out: &mut Actions) {
         match command {
             Command::Rollout => self.begin_rollout(out),
+            Command::ReopenLogs => out.emit(Event::NoLogFiles),
+            Command::Upgrade => out.emit(Event::NoUpgrade),
             Command::Grow => self.grow(now, out),
             Command::Shrink => self.shrink(now, out),
             Command::Stop => self.stop(now, out),

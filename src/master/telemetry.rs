@@ -140,6 +140,13 @@ pub(super) fn event(event: Event, pid: Option<u32>, ending: Option<&str>) {
             generation = generation.0,
             "rolling replacement given up: new workers do not become ready, the old ones stay"
         ),
+        Event::NoLogFiles => tracing::info!(
+            "SIGUSR1: there is no log file to reopen, the log goes to standard error"
+        ),
+        Event::NoUpgrade => tracing::warn!(
+            "SIGUSR2: dispatchd cannot be replaced by a newer program while it runs; SIGHUP \
+             replaces the workers"
+        ),
         Event::Stopping => tracing::info!("stopping"),
     }
 }

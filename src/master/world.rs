@@ -561,6 +561,8 @@ impl Host for World {
             | Event::RolloutStarted(_)
             | Event::RolloutDone(_)
             | Event::RolloutAborted(_)
+            | Event::NoLogFiles
+            | Event::NoUpgrade
             | Event::Stopping => None,
         };
         let pid = worker.and_then(|worker| self.member(worker)).map(|member| member.pid);

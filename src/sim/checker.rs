@@ -227,7 +227,12 @@ impl World {
             Notice::Terminate => false,
             Notice::Interrupt => stopping,
             Notice::Quit => true,
-            Notice::Reload | Notice::OneMore | Notice::OneLess | Notice::Children => return,
+            Notice::Reload
+            | Notice::Reopen
+            | Notice::Upgrade
+            | Notice::OneMore
+            | Notice::OneLess
+            | Notice::Children => return,
         };
         self.ledger.stop_at.get_or_insert(self.now);
         // Nobody has anything to finish in a pool that never served.
@@ -282,6 +287,8 @@ impl World {
             | Event::RolloutStarted(_)
             | Event::RolloutDone(_)
             | Event::RolloutAborted(_)
+            | Event::NoLogFiles
+            | Event::NoUpgrade
             | Event::Stopping => {}
         }
     }

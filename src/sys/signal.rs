@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use nix::sys::signal::{SigHandler, SigSet, Signal as Number, signal};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal as Number, signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::read;
 
@@ -23,6 +23,10 @@ pub enum Notice {
     Quit,
     /// SIGHUP.
     Reload,
+    /// SIGUSR1.
+    Reopen,
+    /// SIGUSR2.
+    Upgrade,
     /// SIGTTIN.
     OneMore,
     /// SIGTTOU.
@@ -31,27 +35,77 @@ pub enum Notice {
     Children,
 }
 
-const HEARD: [(Number, Notice); 7] = [
+const HEARD: [(Number, Notice); 9] = [
     (Number::SIGTERM, Notice::Terminate),
     (Number::SIGINT, Notice::Interrupt),
     (Number::SIGQUIT, Notice::Quit),
     (Number::SIGHUP, Notice::Reload),
+    (Number::SIGUSR1, Notice::Reopen),
+    (Number::SIGUSR2, Notice::Upgrade),
     (Number::SIGTTIN, Notice::OneMore),
     (Number::SIGTTOU, Notice::OneLess),
     (Number::SIGCHLD, Notice::Children),
 ];
 
-/// Blocks the signals that mean something here and returns the descriptor that they are read from;
-/// SIGPIPE is ignored, since a closed pipe is an answer to the write.
+/// What signals were held back before [`hold`].
+#[derive(Debug)]
+pub struct Held(SigSet);
+
+/// Holds back the signals that mean something here, so that none ends this process before anybody
+/// listens; whatever else was held back when it was started is no longer.
+pub fn hold() -> Held {
+    let set = heard();
+    Held(set.thread_swap_mask(SigmaskHow::SIG_SETMASK).unwrap_or(set))
+}
+
+impl Held {
+    /// As it was.
+    pub fn let_go(self) {
+        self.0.thread_set_mask().unwrap_or_default();
+    }
+}
+
+/// The descriptor from which the signals are read that [`hold`] holds back. What this process was
+/// started to ignore it does not ignore any more: an ignored SIGCHLD would have its children vanish
+/// without a word. SIGPIPE and SIGXFSZ are ignored, since a closed pipe and a full file are answers
+/// to the write.
 ///
 /// # Errors
 /// EMFILE or ENOMEM.
 pub fn listen() -> Result<OwnedFd, Errno> {
+    for number in Number::iterator() {
+        if is_ignored(number) {
+            set_handler(number, SigHandler::SigDfl)?;
+        }
+    }
     ignore_pipe()?;
-    let set: SigSet = HEARD.iter().map(|(number, _)| *number).collect();
-    set.thread_block().map_err(errno_of)?;
+    set_handler(Number::SIGXFSZ, SigHandler::SigIgn)?;
+    hold();
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-    SignalFd::with_flags(&set, flags).map(Into::into).map_err(errno_of)
+    SignalFd::with_flags(&heard(), flags).map(Into::into).map_err(errno_of)
+}
+
+fn heard() -> SigSet {
+    HEARD.iter().map(|(number, _)| *number).collect()
+}
+
+fn is_ignored(number: Number) -> bool {
+    // SAFETY: all fields are numbers or flags, for which zero is a value.
+    let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+    let number = number as libc::c_int;
+    // SAFETY: nothing is changed, and the place for the answer is ours alone.
+    let result = unsafe { libc::sigaction(number, std::ptr::null(), &raw mut now) };
+    result == 0 && now.sa_sigaction == libc::SIG_IGN
+}
+
+fn set_handler(number: Number, handler: SigHandler) -> Result<(), Errno> {
+    // SAFETY: only the kernel's own two dispositions are set here, so that nothing can run in a
+    // signal's context.
+    match unsafe { signal(number, handler) } {
+        // SIGKILL and SIGSTOP are nobody's to set.
+        Ok(_) | Err(nix::errno::Errno::EINVAL) => Ok(()),
+        Err(errno) => Err(errno_of(errno)),
+    }
 }
 
 /// A write to a closed pipe answers EPIPE.
@@ -59,8 +113,7 @@ pub fn listen() -> Result<OwnedFd, Errno> {
 /// # Errors
 /// None that a valid signal number could cause.
 pub fn ignore_pipe() -> Result<(), Errno> {
-    // SAFETY: SIG_IGN is no function of ours, so nothing can run in a signal's context.
-    unsafe { signal(Number::SIGPIPE, SigHandler::SigIgn) }.map(drop).map_err(errno_of)
+    set_handler(Number::SIGPIPE, SigHandler::SigIgn)
 }
 
 /// The next signal that has come, if any.

@@ -46,11 +46,18 @@ pub(crate) fn ask_before(calls: &[libc::c_long]) -> OwnedFd {
     }
 }
 
+/// What [`ask_before`] asks about: a call, and who makes it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question {
+    pub(crate) call: libc::c_long,
+    pub(crate) pid: u32,
+}
+
 /// Answers the questions that [`ask_before`] brings about, each with the error that its call is to
 /// end with, or with none for the call to go on, until nobody is left who could ask.
-pub(crate) fn answer(questions: &OwnedFd, mut verdict: impl FnMut(libc::c_long) -> Option<Errno>) {
+pub(crate) fn answer(questions: &OwnedFd, mut verdict: impl FnMut(Question) -> Option<Errno>) {
     while let Some(question) = next(questions) {
-        let error = verdict(question.data.nr.into());
+        let error = verdict(Question { call: question.data.nr.into(), pid: question.pid });
         let mut answer = libc::seccomp_notif_resp {
             id: question.id,
             val: 0,

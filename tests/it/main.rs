@@ -40,6 +40,7 @@ mod deaths;
 mod examples;
 mod hostile;
 mod http;
+mod inherited;
 mod launch;
 mod limits;
 mod listeners;

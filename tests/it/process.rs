@@ -33,6 +33,13 @@ pub(crate) fn threads(pid: u32) -> u32 {
     line.trim().parse().unwrap()
 }
 
+/// A set of signals that the kernel keeps of a process, each a bit: `SigBlk`, `SigIgn`, `SigCgt`.
+pub(crate) fn signals(pid: u32, set: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(set)).unwrap();
+    u64::from_str_radix(line.trim_start_matches(':').trim(), 16).unwrap()
+}
+
 /// When a process started, which tells it apart from a later one of the same number; none once it
 /// has ended.
 pub(crate) fn started(pid: u32) -> Option<u64> {

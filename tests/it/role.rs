@@ -25,7 +25,7 @@ use dispatchd::worker::{Claimed, Delivery, Link, Worker};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::confine::{forbid_io_uring, obey_limits};
-use crate::{launch, shortage};
+use crate::{inherited, launch, shortage};
 
 /// The variable that says which part to play.
 pub(crate) const ROLE: &str = "IT_ROLE";
@@ -53,6 +53,11 @@ pub(crate) fn wanting_memory() -> Vec<OsString> {
 /// The command line of a wrapper that has the command behind it ask before it executes anything.
 pub(crate) fn asking_before_exec() -> Vec<OsString> {
     wrapper("role::a_process_that_asks_before_it_executes")
+}
+
+/// The command line of a wrapper that has the command behind it ask before it makes a directory.
+pub(crate) fn asking_before_mkdir() -> Vec<OsString> {
+    wrapper("role::a_process_that_asks_before_it_makes_a_directory")
 }
 
 fn wrapper(test: &str) -> Vec<OsString> {
@@ -85,6 +90,11 @@ fn a_supervised_process() {
 #[test]
 fn a_process_that_asks_before_it_executes() {
     wrap(launch::tell_of_execs);
+}
+
+#[test]
+fn a_process_that_asks_before_it_makes_a_directory() {
+    wrap(inherited::tell_of_mkdir);
 }
 
 /// Becomes the command behind it, if there is one, once the rest of its life is confined.

@@ -42,7 +42,7 @@ pub(crate) fn with(plan: Plan, test: impl FnOnce(&House, &Shortage)) {
     let (plan, supervisor) = supervised(plan, wanting_memory());
     thread::scope(|scope| {
         // It ends when the last process ends that the filter is for.
-        scope.spawn(|| answer(&supervisor.questions(), |call| shortage.verdict(call)));
+        scope.spawn(|| answer(&supervisor.questions(), |asked| shortage.verdict(asked.call)));
         let house = plan.start();
         // Before the house ends, which asks for its status.
         let _ender = Ender(&shortage);
