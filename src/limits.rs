@@ -164,6 +164,8 @@ pub const LOG_BUFFER: usize = 256 * 1024;
 pub const STDERR_TAIL: usize = 2 * 1024;
 /// Bytes of one request on the control socket.
 pub const CONTROL_REQUEST_MAX: usize = 4 * 1024;
+/// Bytes of an answer on the control socket: far more than of the largest pool.
+pub const CONTROL_ANSWER_MAX: usize = 64 * 1024 * 1024;
 /// Control connections open at once.
 pub const CONTROL_CLIENTS_MAX: usize = 16;
 /// Time for a control client to say what it wants, and to take the answer.

@@ -122,11 +122,6 @@ pub(crate) const GUESTS: &[Guest] = &[
         why: "system calls have a safe wrapper in sys",
     },
     Guest {
-        name: "listenfd",
-        homes: &["src/master/", "src/cli/"],
-        why: "inherited sockets are taken once, at the start",
-    },
-    Guest {
         name: "serde",
         homes: SPEAKS_JSON,
         why: "only the control socket and results are JSON",

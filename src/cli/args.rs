@@ -89,6 +89,15 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", env = "DISPATCHD_BACKLOG", hide_env_values = true)]
     #[arg(value_parser = text(), help_heading = "Listening", allow_negative_numbers = true)]
     pub backlog: Option<String>,
+    /// Permission bits of the unix sockets, in octal, such as 0660 [default: as the umask says]
+    #[arg(long, value_name = "MODE", env = "DISPATCHD_SOCKET_MODE", hide_env_values = true)]
+    #[arg(value_parser = text(), help_heading = "Listening")]
+    pub socket_mode: Option<String>,
+    /// Owner of the unix sockets: USER, USER:GROUP or :GROUP, by name or number [default: as for
+    /// any new file]
+    #[arg(long, value_name = "OWNER", env = "DISPATCHD_SOCKET_OWNER", hide_env_values = true)]
+    #[arg(value_parser = text(), help_heading = "Listening")]
+    pub socket_owner: Option<String>,
     /// Worker processes: 1 to 256, or auto (the CPUs of the inherited mask or the cgroup's quota,
     /// whichever is less) [default: auto]
     #[arg(long, value_name = "N|auto", env = "DISPATCHD_WORKERS", hide_env_values = true)]
@@ -327,9 +336,9 @@ mod tests {
             assert_eq!(arg.get_id().as_str().replace('_', "-"), flag);
             seen.push(flag);
         }
-        let expected = "listen dispatch-on backlog workers pin spin backend policy weight dispatch \
-                        classes hold overload name start-timeout drain-timeout log-level \
-                        log-format";
+        let expected = "listen dispatch-on backlog socket-mode socket-owner workers pin spin \
+                        backend policy weight dispatch classes hold overload name \
+                        start-timeout drain-timeout log-level log-format";
         assert_eq!(seen.join(" "), expected);
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cli::config::Effective;
-use crate::config::{Config, Program, policy, words};
+use crate::config::{Config, Program, SocketAccess, policy, words};
 use crate::units::Span;
 
 /// The effective configuration and the plan, as text or as one JSON object; ends with a newline.
@@ -47,6 +47,9 @@ fn rows(config: &Config) -> Vec<(&'static str, String)> {
         let sockets = format!("{} of LISTEN_FDS,{}", config.inherited, on(config.dispatch_on));
         rows.push(("listen", sockets));
     }
+    let SocketAccess { mode, user, group } = config.socket_access;
+    rows.extend(mode.map(|mode| ("socket-mode", words::mode_text(mode))));
+    rows.extend(user.or(group).map(|_| ("socket-owner", words::owner_text(user, group))));
     let backlog = config.backlog.map_or_else(|| "system".to_owned(), |backlog| backlog.to_string());
     rows.extend([
         ("backlog", backlog),
@@ -109,6 +112,9 @@ fn to_json(effective: &Effective) -> Value {
         "inherited": config.inherited,
         "dispatch_on": on(config.dispatch_on),
         "backlog": config.backlog,
+        "socket_mode": config.socket_access.mode.map(words::mode_text),
+        "socket_user": config.socket_access.user,
+        "socket_group": config.socket_access.group,
         "workers": words::workers_text(config.workers),
         "pin": words::pin_text(&config.pin),
         "spin": words::word_of(config.spin, &words::SPINS),
@@ -178,8 +184,12 @@ why            weights: 3,1, as told
 
     #[test]
     fn json_says_the_same() {
-        let text = render(&of("dispatchd --workers 2 --listen unix:/a,connect"), true);
-        let value: Value = serde_json::from_str(&text).unwrap();
+        let given = of("dispatchd --workers 2 --listen unix:/a,connect --socket-mode 660 \
+                        --socket-owner :0");
+        let value: Value = serde_json::from_str(&render(&given, true)).unwrap();
+        assert_eq!((&value["socket_mode"], &value["socket_group"]), (&json!("0660"), &json!(0)));
+        let text = render(&given, false);
+        assert!(text.contains("socket-mode    0660\nsocket-owner   :0\n"), "{text}");
         assert_eq!(value["listen"], json!([{ "addr": "unix:/a", "dispatch_on": "connect" }]));
         assert_eq!(value["plan"]["workers"][1], json!({ "worker": 1, "cpu": null, "weight": 1 }));
         assert_eq!(value["policy"], "jbsq");

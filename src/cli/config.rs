@@ -9,13 +9,13 @@ use crate::cli::args::{self, RunArgs, StatusArgs};
 use crate::config::placement::{self, Allotment, Placement};
 use crate::config::{
     BackendChoice, Config, ConfigError, DispatchOn, ListenAddr, Listener, Log, LogFormat, LogLevel,
-    Pin, Program, Spin, Weights, WorkerCount, Wrong, listen, policy, words,
+    Pin, Program, SocketAccess, Spin, Weights, WorkerCount, Wrong, listen, policy, words,
 };
 use crate::engine::Overload;
 use crate::engine::giveback::Dispatch;
 use crate::engine::policy::{Depth, Policy};
 use crate::limits::{DRAIN_TIMEOUT, HOLD_DEFAULT, START_TIMEOUT, TIMEOUT_MAX};
-use crate::sys::cpus;
+use crate::sys::{cpus, users};
 use crate::units::Span;
 
 /// The name of a dispatchd that was given none.
@@ -138,6 +138,7 @@ fn config(given: &RunArgs, around: &Surroundings) -> Result<Config, ConfigError>
         backlog: flags.read("backlog", given.backlog.as_deref(), None, |text| {
             words::backlog(text).map(Some)
         })?,
+        socket_access: socket_access(given, flags)?,
         program: program(&given.program)?,
         log: log(given, flags)?,
     })
@@ -204,6 +205,39 @@ fn policy(given: &RunArgs, around: &Surroundings, flags: Flags<'_>) -> Result<Po
             policy::parse_node(node).map_err(|wrong| wrong.given_as(NODE_VARIABLE, node))
         }
         (text, _) => flags.read("policy", text, default, policy::parse),
+    }
+}
+
+fn socket_access(given: &RunArgs, flags: Flags<'_>) -> Result<SocketAccess, ConfigError> {
+    let mode = flags.read("socket-mode", given.socket_mode.as_deref(), None, |text| {
+        words::mode(text).map(Some)
+    })?;
+    let (user, group) =
+        flags.read("socket-owner", given.socket_owner.as_deref(), (None, None), owner)?;
+    Ok(SocketAccess { mode, user, group })
+}
+
+/// The numbers of `USER`, `USER:GROUP` or `:GROUP`.
+fn owner(text: &str) -> Result<(Option<u32>, Option<u32>), Wrong> {
+    let wrong = || Wrong::new("USER, USER:GROUP or :GROUP, by name or number");
+    let number = |name: &str| name.parse().ok().filter(|_| !name.starts_with('+'));
+    let (user, group) = match text.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (text, None),
+    };
+    let known = |name: &str, kind: &str, by_name: fn(&str) -> Option<u32>| {
+        number(name)
+            .or_else(|| by_name(name))
+            .ok_or_else(|| wrong().or(format!("there is no {kind} '{name}' here")))
+    };
+    match (user, group) {
+        (_, Some("")) | ("", None) => Err(wrong()),
+        ("", Some(group)) => Ok((None, Some(known(group, "group", users::group)?))),
+        (user, None) => Ok((Some(known(user, "user", users::user)?), None)),
+        (user, Some(group)) => Ok((
+            Some(known(user, "user", users::user)?),
+            Some(known(group, "group", users::group)?),
+        )),
     }
 }
 
@@ -293,7 +327,8 @@ mod tests {
         let line = "--name n --listen :1 --listen unix:/s,readable --dispatch-on connect \
                     --workers 3 --policy least --weight 3,1 --backend epoll --pin 1,0 \
                     --spin off --dispatch request --overload reject --hold 7 --start-timeout 1m30s \
-                    --drain-timeout 0s --backlog 9 --log-level debug --log-format json -- prog a";
+                    --drain-timeout 0s --backlog 9 --socket-mode 0660 \
+                    --socket-owner 3:4 --log-level debug --log-format json -- prog a";
         let Effective { config, placement } = read(line).unwrap();
         let expected = Config {
             name: "n".to_owned(),
@@ -319,6 +354,7 @@ mod tests {
             start_timeout: Span::from_s(90),
             drain_timeout: Span::ZERO,
             backlog: Some(9),
+            socket_access: SocketAccess { mode: Some(0o660), user: Some(3), group: Some(4) },
             program: Some(Program { path: "prog".into(), args: vec!["a".into()] }),
             log: Log { level: LogLevel::Debug, format: LogFormat::Json },
         };
@@ -328,13 +364,15 @@ mod tests {
     }
 
     /// Flag, value, what follows "--flag 'value' is not valid; allowed: ".
-    const WRONG: [(&str, &str, &str); 23] = [
+    const WRONG: [(&str, &str, &str); 25] = [
         (
             "listen",
             "8000",
             "ADDRESS:PORT, [ADDRESS]:PORT, :PORT (every IPv4 address) or unix:PATH, each with \
              ,readable or ,connect after it; write 127.0.0.1:8000, or :8000 for every IPv4 address",
         ),
+        ("socket-mode", "888", "permission bits in octal, 0 to 0777, such as 0660"),
+        ("socket-mode", "1777", "permission bits in octal, 0 to 0777, such as 0660"),
         ("workers", "0", "auto, or a number from 1 to 256"),
         ("workers", "-1", "auto, or a number from 1 to 256"),
         (
@@ -418,6 +456,33 @@ mod tests {
         }
         let text = program(&[OsString::new()]).unwrap_err().to_string();
         assert_eq!(text, "-- '' is not valid; allowed: a program and its arguments");
+    }
+
+    #[test]
+    fn access_to_sockets_is_by_name_or_number() {
+        for (owner, user, group) in
+            [("root", Some(0), None), ("7:root", Some(7), Some(0)), (":12", None, Some(12))]
+        {
+            let line = format!("--listen unix:/s --socket-owner {owner} --socket-mode 7");
+            let access = read(&line).unwrap().config.socket_access;
+            assert_eq!(access, SocketAccess { mode: Some(0o7), user, group }, "{owner}");
+        }
+        let allowed = "allowed: USER, USER:GROUP or :GROUP, by name or number";
+        for (owner, advice) in [
+            ("no-such-user", "; there is no user 'no-such-user' here"),
+            ("0:no-such-group", "; there is no group 'no-such-group' here"),
+            (":", ""),
+            ("root:", ""),
+            ("+1", "; there is no user '+1' here"),
+        ] {
+            let said = refusal(&format!("--listen unix:/s --socket-owner {owner}"));
+            let expected = format!("--socket-owner '{owner}' is not valid; {allowed}{advice}");
+            assert_eq!(said, expected);
+        }
+        let said = refusal("--socket-mode 0600");
+        assert!(said.starts_with("--socket-mode has no effect"), "{said}");
+        let said = refusal("--socket-owner 1");
+        assert!(said.starts_with("--socket-owner has no effect"), "{said}");
     }
 
     #[test]

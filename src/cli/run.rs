@@ -11,20 +11,24 @@ use super::{check, logging, print_or_fail, term};
 use crate::engine::action::Outcome;
 use crate::master::start;
 use crate::serve;
+use crate::sys::fd::adopt_inherited;
+use crate::sys::spawn::FIRST_FD;
 
 /// How the master tells this program that it is a worker.
 pub(super) const SERVE_WORKER: &str = "serve-worker";
 
 /// Runs a master in the foreground.
 pub(super) fn run(args: &RunArgs) -> Exit {
-    let Effective { config, placement } = match config::effective(args, &Surroundings::read()) {
+    let around = Surroundings::read();
+    let inherited = inherited_sockets(around.inherited);
+    let Effective { config, placement } = match config::effective(args, &around) {
         Ok(effective) => effective,
         Err(error) => return refuse(&error),
     };
     logging::start(config.log);
     let surroundings = start::Surroundings {
         runtime_dir: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
-        inherited: inherited_sockets(),
+        inherited,
         built_in: OsString::from(SERVE_WORKER),
     };
     match start::run(&config, placement, surroundings) {
@@ -64,10 +68,8 @@ fn refuse(error: &crate::config::ConfigError) -> Exit {
     Exit::Usage
 }
 
-fn inherited_sockets() -> Vec<OwnedFd> {
-    let mut environment = listenfd::ListenFd::from_env();
-    (0..environment.len())
-        .filter_map(|index| environment.take_raw_fd(index).ok().flatten())
-        .filter_map(|raw| crate::sys::fd::adopt_inherited(raw).ok())
-        .collect()
+/// Takes over the sockets of `LISTEN_FDS`: before anything else is opened, since a number at which
+/// nothing was open would be that of something else afterwards.
+fn inherited_sockets(count: u16) -> Vec<Option<OwnedFd>> {
+    (FIRST_FD..FIRST_FD + i32::from(count)).map(|raw| adopt_inherited(raw).ok()).collect()
 }

@@ -109,6 +109,15 @@ pub enum ConfigError {
         /// How many sockets were inherited.
         count: u16,
     },
+    /// Access to unix sockets, and none to open.
+    #[error(
+        "{flag} has no effect: no --listen names a unix socket; add --listen unix:PATH, or leave \
+         {flag} out"
+    )]
+    NoUnixSocket {
+        /// The flag.
+        flag: &'static str,
+    },
     /// More listeners than the tables hold.
     #[error("{count} listeners, inherited ones included: at most {LISTENERS_MAX} are allowed")]
     TooManyListeners {

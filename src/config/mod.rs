@@ -56,6 +56,8 @@ pub struct Config {
     pub drain_timeout: Span,
     /// Connections that wait in the kernel, per listener; none: as many as the system allows.
     pub backlog: Option<u32>,
+    /// Who may connect to the unix sockets.
+    pub socket_access: SocketAccess,
     /// What the workers run; none: the built-in HTTP server.
     pub program: Option<Program>,
     /// What is logged, and how.
@@ -67,10 +69,12 @@ impl Config {
     ///
     /// # Errors
     /// Weights without a policy that uses them, `reuseport` with sockets that cannot be opened
-    /// once per worker, too many listeners, or two on one address.
+    /// once per worker, access to unix sockets where none is opened, too many listeners, or two
+    /// on one address.
     pub fn checked(self) -> Result<Self, ConfigError> {
         self.check_weights()?;
         self.check_reuseport()?;
+        self.check_socket_access()?;
         if self.dispatch == Dispatch::Request && !self.policy.spreads() {
             return Err(ConfigError::RequestsUnderPolicy { policy: policy::name(self.policy) });
         }
@@ -105,6 +109,16 @@ impl Config {
         Err(ConfigError::WeightUnused { weights, policy: policy::name(self.policy) })
     }
 
+    fn check_socket_access(&self) -> Result<(), ConfigError> {
+        let unix = self.listeners.iter().any(|listener| listener.addr.is_unix());
+        let SocketAccess { mode, user, group } = self.socket_access;
+        match (unix, mode, user.or(group)) {
+            (true, _, _) | (false, None, None) => Ok(()),
+            (false, Some(_), _) => Err(ConfigError::NoUnixSocket { flag: "--socket-mode" }),
+            (false, None, Some(_)) => Err(ConfigError::NoUnixSocket { flag: "--socket-owner" }),
+        }
+    }
+
     fn check_reuseport(&self) -> Result<(), ConfigError> {
         match self.policy {
             Policy::Reuseport => {}
@@ -122,6 +136,17 @@ impl Config {
             Err(ConfigError::ReuseportUnix { addr: listener.addr.clone() })
         })
     }
+}
+
+/// Who may connect to the unix sockets; what is not said is as for any new file.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct SocketAccess {
+    /// Permission bits, 0 to 0o777.
+    pub mode: Option<u32>,
+    /// The number of the user that owns them.
+    pub user: Option<u32>,
+    /// The number of the group that owns them.
+    pub group: Option<u32>,
 }
 
 /// How many workers a pool has.
@@ -250,6 +275,7 @@ mod tests {
             start_timeout: START_TIMEOUT,
             drain_timeout: DRAIN_TIMEOUT,
             backlog: None,
+            socket_access: SocketAccess::default(),
             program: None,
             log: Log { level: LogLevel::Info, format: LogFormat::Auto },
         }

@@ -139,6 +139,28 @@ pub fn hold(given: &str) -> Result<u32, Wrong> {
     ranged(given, 1, HOLD_MAX)
 }
 
+/// Reads `--socket-mode`.
+///
+/// # Errors
+/// What permission bits look like.
+pub fn mode(given: &str) -> Result<u32, Wrong> {
+    let octal = given.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    let bits = if octal { u32::from_str_radix(given, 8).ok() } else { None };
+    bits.filter(|bits| *bits <= 0o777)
+        .ok_or_else(|| Wrong::new("permission bits in octal, 0 to 0777, such as 0660"))
+}
+
+/// Permission bits as `--socket-mode` takes them.
+pub fn mode_text(mode: u32) -> String {
+    format!("{mode:04o}")
+}
+
+/// An owner as `--socket-owner` takes it.
+pub fn owner_text(user: Option<u32>, group: Option<u32>) -> String {
+    let user = user.map_or_else(String::new, |user| user.to_string());
+    group.map_or_else(|| user.clone(), |group| format!("{user}:{group}"))
+}
+
 /// Reads `--backlog`.
 ///
 /// # Errors

@@ -1,19 +1,21 @@
 //! The control socket: where it lies, that there is one per name, and how a client is answered.
 //! A client can be slow, silent or hostile; it costs a bounded buffer and nothing else.
 
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::host::ControlStep;
-use crate::limits::{CONTROL_REQUEST_MAX, CONTROL_TIMEOUT};
+use crate::limits::{CONTROL_ANSWER_MAX, CONTROL_REQUEST_MAX, CONTROL_TIMEOUT};
+use crate::sys::clock;
 use crate::sys::fd::io_error;
+use crate::sys::lock::{self, Lock};
 use crate::sys::process;
-use crate::sys::socket::{self, Endpoint, ListenOptions};
-use crate::units::{Errno, Mono};
+use crate::sys::socket::{self, Endpoint, Way};
+use crate::sys::socket_file::{self, Access, SocketFile, SocketFileError};
+use crate::units::{Errno, Mono, Span};
 use crate::wire::control::{Reply, Request, Status};
 
 /// What never changes in a status.
@@ -41,8 +43,8 @@ impl Clients {
         &self.about
     }
 
-    /// Reads one request and answers it. A request is one line in one piece: clients are ours, and
-    /// a line that small is never torn on a local socket.
+    /// Reads one request and finds its answer. A request is one line in one piece: clients are
+    /// ours, and a line that small is never torn on a local socket.
     pub(super) fn serve(
         &self,
         client: &OwnedFd,
@@ -50,16 +52,14 @@ impl Clients {
     ) -> ControlStep {
         let mut request = Vec::with_capacity(CONTROL_REQUEST_MAX);
         let reply = match socket::recv(client.as_fd(), &mut request) {
-            Ok(0) => return ControlStep::Finished,
+            Ok(0) => return ControlStep::Gone,
             Ok(_) => answer(&request, || status(self)),
             Err(Errno(libc::EAGAIN)) => return ControlStep::Again,
-            Err(_) => return ControlStep::Finished,
+            Err(_) => return ControlStep::Gone,
         };
         let mut line = serde_json::to_vec(&reply).unwrap_or_default();
         line.push(b'\n');
-        // What does not fit into the socket's buffer is cut: the client sees a torn line.
-        socket::send(client.as_fd(), &line).unwrap_or_default();
-        ControlStep::Finished
+        ControlStep::Answer(line)
     }
 }
 
@@ -82,12 +82,13 @@ pub enum ControlError {
         name: String,
     },
     /// The directory cannot be made.
-    #[error("cannot make the control directory {}: {source}", path.display())]
+    #[error("cannot make the control directory {}: {why}; set XDG_RUNTIME_DIR to a directory \
+             that can be written", path.display())]
     Directory {
         /// Where.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        why: io::Error,
     },
     /// The directory belongs to somebody else, or others may write to it.
     #[error("the control directory {path:?} is not ours alone: remove it, or set XDG_RUNTIME_DIR")]
@@ -95,14 +96,23 @@ pub enum ControlError {
         /// Where.
         path: PathBuf,
     },
-    /// The socket cannot be opened.
-    #[error("cannot open the control socket {path:?}: {}", io_error(*.errno))]
-    Listen {
-        /// Where.
+    /// The name cannot be made our own.
+    #[error("cannot lock {}: {}", path.display(), io_error(*.errno))]
+    Lock {
+        /// The file of the lock.
         path: PathBuf,
         /// Why.
         errno: Errno,
     },
+    /// The socket cannot be opened.
+    #[error("the control socket: {0}")]
+    Listen(SocketFileError),
+}
+
+impl From<SocketFileError> for ControlError {
+    fn from(error: SocketFileError) -> Self {
+        Self::Listen(error)
+    }
 }
 
 /// Who may write to `/run`.
@@ -123,62 +133,113 @@ pub fn socket_path(runtime_dir: Option<&Path>, name: &str) -> PathBuf {
 /// Asks the master behind this socket how it is: its answer, one line of JSON.
 ///
 /// # Errors
-/// Nobody listens there, or does not answer in time.
-pub fn ask(path: &Path) -> std::io::Result<String> {
-    let mut stream = UnixStream::connect(path)?;
-    let patience = Some(Duration::from_nanos(CONTROL_TIMEOUT.as_ns()));
-    stream.set_read_timeout(patience)?;
-    stream.set_write_timeout(patience)?;
-    let mut request = serde_json::to_string(&Request::Status)?;
-    request.push('\n');
-    stream.write_all(request.as_bytes())?;
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line)?;
-    Ok(line)
+/// NotFound or ConnectionRefused when nobody listens there, TimedOut when the master does not
+/// answer in time, UnexpectedEof when its answer is cut.
+pub fn ask(path: &Path) -> io::Result<String> {
+    let deadline = clock::monotonic().after(CONTROL_TIMEOUT);
+    let stream = connect(path, deadline)?;
+    let mut request = serde_json::to_vec(&Request::Status)?;
+    request.push(b'\n');
+    // So little fits into the buffer of a new socket.
+    socket::send(stream.as_fd(), &request).map_err(io_error)?;
+    let mut answer = Vec::new();
+    while answer.last() != Some(&b'\n') {
+        answer.reserve(READ);
+        match socket::recv(stream.as_fd(), &mut answer) {
+            Ok(0) => return Err(cut(answer.len())),
+            Ok(_) if CONTROL_ANSWER_MAX < answer.len() => return Err(cut(CONTROL_ANSWER_MAX)),
+            Ok(_) => {}
+            Err(Errno(libc::EAGAIN)) => {
+                let left = left_until(deadline)?;
+                socket::wait(stream.as_fd(), Way::In, left).map_err(io_error)?;
+            }
+            Err(errno) => return Err(io_error(errno)),
+        }
+    }
+    String::from_utf8(answer).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
 }
 
-/// The socket file of a master; gone with it.
-#[derive(Debug)]
-pub(super) struct SocketFile(PathBuf);
+fn cut(bytes: usize) -> io::Error {
+    io::Error::new(ErrorKind::UnexpectedEof, format!("its answer is cut after {bytes} bytes"))
+}
 
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // Nothing is lost if it stays: the next start removes a stale one.
-        drop(std::fs::remove_file(&self.0));
+/// Bytes of an answer that are asked for at once.
+const READ: usize = 64 * 1024;
+/// A master that is stopped accepts nobody, and its queue is soon full: then a connect is refused
+/// for now, and to be tried again.
+const QUEUE_PAUSE: Span = Span::from_ms(20);
+
+fn connect(path: &Path, deadline: Mono) -> io::Result<OwnedFd> {
+    loop {
+        match socket::connect(&Endpoint::Unix(path.to_owned())) {
+            Err(Errno(libc::EAGAIN)) => clock::sleep(left_until(deadline)?.min(QUEUE_PAUSE)),
+            connected => return connected.map_err(io_error),
+        }
     }
 }
+
+fn left_until(deadline: Mono) -> io::Result<Span> {
+    match deadline.since(clock::monotonic()) {
+        Span::ZERO => Err(ErrorKind::TimedOut.into()),
+        left => Ok(left),
+    }
+}
+
+/// The control socket of a master, its file, and the lock that makes the name its own. The lock
+/// goes last.
+#[derive(Debug)]
+pub(super) struct ControlSocket {
+    pub(super) socket: OwnedFd,
+    pub(super) name: NameInUse,
+}
+
+/// A name that nobody else can have for as long as this lasts.
+#[derive(Debug)]
+pub(super) struct NameInUse {
+    _file: SocketFile,
+    _lock: Lock,
+}
+
+/// Connections of control clients that may wait.
+const BACKLOG: u32 = 16;
 
 /// Opens the control socket of this name.
 ///
 /// # Errors
 /// When the name is taken or the file system refuses.
-pub(super) fn open(path: &Path, name: &str) -> Result<(OwnedFd, SocketFile), ControlError> {
+pub(super) fn open(path: &Path, name: &str) -> Result<ControlSocket, ControlError> {
     let directory = path.parent().unwrap_or_else(|| Path::new("/"));
     own_directory(directory)?;
-    if UnixStream::connect(path).is_ok() {
-        return Err(ControlError::Taken { name: name.to_owned() });
-    }
-    drop(std::fs::remove_file(path));
-    let options = ListenOptions { backlog: 16, reuse_port: false };
-    let endpoint = Endpoint::Unix(path.to_owned());
-    let listen = |errno| ControlError::Listen { path: path.to_owned(), errno };
-    let socket = socket::listen(&endpoint, options).map_err(listen)?;
-    Ok((socket, SocketFile(path.to_owned())))
+    let lock = lock::take(&path.with_extension("lock"))
+        .map_err(|errno| ControlError::Lock { path: path.with_extension("lock"), errno })?
+        .ok_or_else(|| ControlError::Taken { name: name.to_owned() })?;
+    let (socket, file) = socket_file::listen(path, BACKLOG, Access::PRIVATE)?;
+    Ok(ControlSocket { socket, name: NameInUse { _file: file, _lock: lock } })
 }
 
 /// Makes the directory, for its owner alone; one that is there must be just so.
 fn own_directory(path: &Path) -> Result<(), ControlError> {
-    match std::fs::DirBuilder::new().mode(0o700).recursive(true).create(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        Err(source) => return Err(ControlError::Directory { path: path.to_owned(), source }),
-    }
-    let facts = std::fs::symlink_metadata(path)
-        .map_err(|source| ControlError::Directory { path: path.to_owned(), source })?;
+    make_directory(path).map_err(|why| ControlError::Directory { path: path.to_owned(), why })?;
+    let facts = fs::symlink_metadata(path)
+        .map_err(|why| ControlError::Directory { path: path.to_owned(), why })?;
     let ours = facts.uid() == process::effective_uid();
     if ours && facts.is_dir() && facts.permissions().mode() & 0o022 == 0 {
         Ok(())
     } else {
         Err(ControlError::Foreign { path: path.to_owned() })
+    }
+}
+
+/// The directory, and those that it lies in, each for its owner alone whatever the umask says.
+fn make_directory(path: &Path) -> io::Result<()> {
+    const PRIVATE: u32 = 0o700;
+    match fs::DirBuilder::new().mode(PRIVATE).create(path) {
+        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(PRIVATE)),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            make_directory(path.parent().ok_or(error)?)?;
+            make_directory(path)
+        }
+        Err(error) => Err(error),
     }
 }

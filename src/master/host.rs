@@ -47,6 +47,9 @@ pub trait Host {
     /// What the operator has signalled since.
     fn notice(&mut self) -> Option<Notice>;
 
+    /// The listeners are about to be closed: gives up the names that they have in the file system.
+    fn withdraw_names(&mut self);
+
     /// Takes one waiting connection of a listener that is about to close, without waiting.
     fn sweep(&mut self, listener: &Self::Fd) -> Option<Self::Fd>;
 
@@ -106,7 +109,7 @@ pub trait Host {
     /// Ends a connection for its client, whoever has copies of it.
     fn shut_down(&mut self, connection: &Self::Fd);
 
-    /// Reads what a control client wants, and answers it.
+    /// Reads what a control client wants, and finds the answer.
     fn control(&mut self, client: &Self::Fd, engine: &Engine) -> ControlStep;
 
     /// Tells whoever listens.
@@ -192,10 +195,12 @@ pub enum CardNote {
 }
 
 /// How far a control client's request has got.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ControlStep {
     /// More is to come.
     Again,
-    /// It has its answer, or will never have one.
-    Finished,
+    /// This is its answer.
+    Answer(Vec<u8>),
+    /// Nobody waits for an answer any more.
+    Gone,
 }

@@ -2,7 +2,7 @@
 //! workers say, then the operator, and arrivals last: capacity is freed before it is spent.
 
 use super::Master;
-use super::host::{CardNote, ControlStep, Host, Launch};
+use super::host::{CardNote, Host, Launch};
 use super::tags::Purpose;
 use super::watches::Failed;
 use crate::engine::input::{Begins, Command, Input, Refusal, Word};
@@ -87,6 +87,9 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             (Purpose::Signals, Outcome::Readable(fd, Ok(_))) => self.signalled(fd),
             (Purpose::ControlClient(index), Outcome::Readable(fd, Ok(_))) => {
                 self.control_spoke(index, fd);
+            }
+            (Purpose::ControlClient(index), Outcome::Sent(answer, result)) => {
+                self.control_answered(index, answer, result);
             }
             (Purpose::Bell, Outcome::Rang(Err(_))) => self.wait_failed(Failed::Bell),
             (Purpose::Bell, Outcome::Rang(Ok(()))) | (Purpose::Close, Outcome::Closed) => {}
@@ -284,44 +287,6 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             self.step(Input::Command(command));
         }
         self.watch_for(Purpose::Signals, fd);
-    }
-
-    fn control_accepted(&mut self, result: Result<B::Fd, Errno>) {
-        let Ok(fd) = result else {
-            // Descriptors or memory are short, and whoever asks is still there.
-            return self.wait_failed(Failed::ControlAccept);
-        };
-        self.listen_for_control();
-        match self.control_clients.iter().position(Option::is_none) {
-            Some(index) => {
-                let index = u32::try_from(index).expect("control clients are limited");
-                self.listen_to(index, fd);
-            }
-            // A full house: whoever has been silent is let go, the newcomer may try again.
-            None => {
-                for token in self.control_clients.iter().flatten() {
-                    self.backend.expire(*token);
-                }
-            }
-        }
-    }
-
-    /// Waits for the next who wants to know something.
-    pub(super) fn listen_for_control(&mut self) {
-        if let Some(listener) = self.control {
-            self.backend.submit(Op::Accept { listener }, Purpose::ControlAccept.tag());
-        }
-    }
-
-    fn control_spoke(&mut self, index: u32, fd: B::Fd) {
-        self.control_clients[index as usize] = None;
-        if self.host.control(&fd, &self.engine) == ControlStep::Again {
-            self.listen_to(index, fd);
-        }
-    }
-
-    pub(super) fn listen_to(&mut self, index: u32, fd: B::Fd) {
-        self.watch_for(Purpose::ControlClient(index), fd);
     }
 }
 

@@ -122,6 +122,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     pub(super) fn close_listeners(&mut self) {
+        self.host.withdraw_names();
         let sources = self.listeners.posts.iter().map(|post| post.source);
         self.listeners.closing = Some(sources.map(|source| self.backend.release(source)).collect());
     }

@@ -5,6 +5,7 @@
 //! before spending it); let deadlines pass; carry out what the engine asked for. The clock is read
 //! once per turn, and nothing runs inside a completion.
 
+mod asking;
 mod control;
 mod copies;
 mod crew;
@@ -14,6 +15,7 @@ pub mod host;
 mod intake;
 mod listeners;
 mod member;
+pub mod open;
 pub mod start;
 mod status;
 mod tags;
@@ -24,6 +26,7 @@ mod world;
 
 use std::io;
 
+use self::asking::ControlClients;
 pub use self::control::{ControlError, ask, socket_path};
 use self::crew::Crew;
 use self::host::Host;
@@ -36,8 +39,8 @@ use self::watches::Retries;
 use crate::engine::action::{Action, Actions, Outcome};
 use crate::engine::input::Input;
 use crate::engine::{Engine, Setup};
-use crate::io::{Backend, Completion, Op, Role, Source, Token};
-use crate::limits::{CONTROL_CLIENTS_MAX, TOKENS_PER_TURN};
+use crate::io::{Backend, Completion, Op, Role, Source};
+use crate::limits::TOKENS_PER_TURN;
 use crate::shm::layout::Doze;
 use crate::shm::ring::Words;
 use crate::units::{Mono, Span};
@@ -52,7 +55,7 @@ pub struct Master<B: Backend, H: Host<Fd = B::Fd>> {
     crew: Crew<B::Fd>,
     listeners: Listeners<B::Fd>,
     control: Option<Source>,
-    control_clients: Vec<Option<Token>>,
+    control_clients: ControlClients,
     bell: Source,
     retries: Retries<B::Fd>,
     now: Mono,
@@ -102,7 +105,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             crew: Crew::new(),
             listeners,
             control,
-            control_clients: vec![None; CONTROL_CLIENTS_MAX],
+            control_clients: ControlClients::new(),
             bell,
             retries: Retries::NONE,
             now,

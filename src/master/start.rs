@@ -6,43 +6,39 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use super::control::{self, About, Clients, ControlError};
+use super::control::{self, About, Clients, ControlError, ControlSocket};
+use super::open::{self, OpenError, OpenSockets};
 use super::telemetry;
-use super::world::{OwnListener, Program, Recipe, World};
+use super::world::{Program, Recipe, World};
 use super::{Master, Opened, Posts};
 use crate::config::placement::Placement;
-use crate::config::{BackendChoice, Config, DispatchOn, ListenAddr, policy};
+use crate::config::{BackendChoice, Config, policy};
 use crate::engine::Setup;
 use crate::engine::action::Outcome;
-use crate::engine::input::Begins;
 use crate::engine::policy::Policy;
 use crate::engine::worker::Patience;
 use crate::io::probe::{self, Choice, Chosen, ProbeError, Wanted};
-use crate::limits::{BACKLOG_DEFAULT, MASTER_SPARE_DESCRIPTORS, SEATS_MAX, STALL_TIMEOUT};
+use crate::limits::{MASTER_SPARE_DESCRIPTORS, STALL_TIMEOUT};
 use crate::shm::map::MapError;
 use crate::sys::executable::Executable;
 use crate::sys::fd::{self, io_error};
 use crate::sys::process::Class;
 use crate::sys::rlimit::{self, RlimitError};
-use crate::sys::socket::{self, Endpoint, ListenOptions};
+use crate::sys::socket_file::SocketFile;
 use crate::sys::{clock, eventfd, signal};
-use crate::units::{Errno, ListenerId, SeatId, Span};
+use crate::units::{Errno, SeatId};
 use crate::wire::link::Sharing;
 
 /// Descriptors that each worker costs the master: its channel, and its process and output twice.
 const DESCRIPTORS_PER_WORKER: u64 = 5;
-
-/// Tries to listen on an address that is in use, and the pause between them.
-const LISTEN_TRIES: u32 = 10;
-const LISTEN_PAUSE: Span = Span::from_ms(30);
 
 /// What comes from outside the configuration.
 #[derive(Debug)]
 pub struct Surroundings {
     /// `$XDG_RUNTIME_DIR`.
     pub runtime_dir: Option<PathBuf>,
-    /// Sockets inherited through `LISTEN_FDS`.
-    pub inherited: Vec<OwnedFd>,
+    /// Sockets inherited through `LISTEN_FDS`; none for a number at which nothing is open.
+    pub inherited: Vec<Option<OwnedFd>>,
     /// How this program is told that it is a worker, which it is where no other is named.
     pub built_in: OsString,
 }
@@ -54,19 +50,8 @@ pub enum StartError {
     #[error(transparent)]
     Backend(#[from] ProbeError),
     /// A listener cannot be opened.
-    #[error("cannot listen on {endpoint}: {}{}", io_error(*.errno), cure(*.errno))]
-    Listen {
-        /// Where.
-        endpoint: Endpoint,
-        /// Why.
-        errno: Errno,
-    },
-    /// An inherited descriptor is no listening socket.
-    #[error("descriptor {number} of LISTEN_FDS is not a listening socket: check the socket unit")]
-    Inherited {
-        /// Which one.
-        number: usize,
-    },
+    #[error(transparent)]
+    Listen(#[from] OpenError),
     /// The control socket.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -119,24 +104,26 @@ pub fn run(
 ) -> Result<Outcome, StartError> {
     let open_files = check_open_files(placement.seats.len())?;
     let path = control::socket_path(surroundings.runtime_dir.as_deref(), &config.name);
-    let (control, _file) = control::open(&path, &config.name)?;
+    // The name is free again when all of this has ended.
+    let ControlSocket { socket: control, name: _name } = control::open(&path, &config.name)?;
     let signals = kernel("listen to signals", signal::listen())?;
     let choice = probe::choose(match config.backend {
         BackendChoice::Auto => Wanted::Auto,
         BackendChoice::Uring => Wanted::Uring,
         BackendChoice::Epoll => Wanted::Epoll,
     })?;
-    let sockets = open_listeners(config, surroundings.inherited, placement.seats.len())?;
+    let OpenSockets { sockets, files } =
+        open::listeners(config, surroundings.inherited, placement.seats.len())?;
     let about = About {
         name: config.name.clone(),
         backend: choice.to_string(),
         backend_reason: choice.reason.clone(),
-        listeners: addresses(&sockets),
+        listeners: open::addresses(&sockets),
         started_at: clock::monotonic(),
     };
     say_hello(config, &placement, &about, open_files);
     let setup = setup(config, &placement, open_files);
-    let recipe = recipe(config, &choice, surroundings.built_in, placement, &sockets)?;
+    let recipe = recipe(config, &choice, surroundings.built_in, placement, &sockets, files)?;
     let bell = kernel("make an eventfd", eventfd::create())?;
     let posts = Posts {
         listeners: sockets,
@@ -192,146 +179,13 @@ fn setup(config: &Config, placement: &Placement, open_files: u64) -> Setup {
     }
 }
 
-/// Inherited sockets first, then those of the configuration; under `reuseport` one set per seat.
-fn open_listeners(
-    config: &Config,
-    inherited: Vec<OwnedFd>,
-    seats: usize,
-) -> Result<Vec<Opened<OwnedFd>>, StartError> {
-    let mut opened = Vec::new();
-    for (index, socket) in inherited.into_iter().enumerate() {
-        let number = crate::sys::spawn::FIRST_FD as usize + index;
-        let listening = socket::is_listening(&socket).unwrap_or(false);
-        if !listening || fd::set_nonblocking(&socket).is_err() {
-            return Err(StartError::Inherited { number });
-        }
-        opened.push(entry(socket, index, config.dispatch_on, None));
-    }
-    let first = opened.len();
-    for (index, listener) in config.listeners.iter().enumerate() {
-        let mut endpoint = match &listener.addr {
-            ListenAddr::Tcp(address) => Endpoint::Tcp(*address),
-            ListenAddr::Unix(path) => Endpoint::Unix(path.clone()),
-        };
-        for seat in 0..listening_seats(config.policy, seats) {
-            let socket = open_one(config, &endpoint, listener.dispatch_on)?;
-            // The second socket of a reuseport group must have the port that the first was given.
-            endpoint = socket::local_endpoint(&socket).unwrap_or(endpoint);
-            let seat = (config.policy == Policy::Reuseport).then(|| seat_id(seat));
-            opened.push(entry(socket, first + index, listener.dispatch_on, seat));
-        }
-    }
-    Ok(opened)
-}
-
-/// Under `reuseport` one socket per seat; those of seats that grow later are opened with them.
-const fn listening_seats(policy: Policy, seats: usize) -> usize {
-    match policy {
-        Policy::Reuseport => seats,
-        Policy::RoundRobin
-        | Policy::Weighted
-        | Policy::Least
-        | Policy::Jbsq(_)
-        | Policy::Shared => 1,
-    }
-}
-
-fn open_one(
-    config: &Config,
-    endpoint: &Endpoint,
-    dispatch_on: DispatchOn,
-) -> Result<OwnedFd, StartError> {
-    let socket = listen_patiently(endpoint, listen_options(config))
-        .map_err(|errno| StartError::Listen { endpoint: endpoint.clone(), errno })?;
-    tune(&socket, endpoint, taker(config.policy, dispatch_on));
-    Ok(socket)
-}
-
-/// Who takes the connections of a listener.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Taker {
-    /// The master, who watches each until it is worth a worker.
-    Master,
-    /// Workers; the client speaks first.
-    WorkerWhenReadable,
-    /// Workers, as soon as there is a connection.
-    WorkerAtOnce,
-}
-
-const fn taker(policy: Policy, dispatch_on: DispatchOn) -> Taker {
-    match (policy, dispatch_on) {
-        (Policy::Shared | Policy::Reuseport, DispatchOn::Readable) => Taker::WorkerWhenReadable,
-        (Policy::Shared | Policy::Reuseport, DispatchOn::Connect) => Taker::WorkerAtOnce,
-        (Policy::RoundRobin | Policy::Weighted | Policy::Least | Policy::Jbsq(_), _) => {
-            Taker::Master
-        }
-    }
-}
-
-/// Sets what makes a TCP listener better and is not needed for its service.
-pub(super) fn tune(socket: &OwnedFd, endpoint: &Endpoint, taker: Taker) {
-    if let Endpoint::Unix(_) = endpoint {
-        return;
-    }
-    // Connections inherit it: an answer in two pieces must not wait for the client's
-    // acknowledgement of the first.
-    socket::set_nodelay(socket).unwrap_or_default();
-    match taker {
-        // What a worker has accepted dies with it, so it shall accept what it can begin with.
-        Taker::WorkerWhenReadable => socket::set_defer_accept(socket).unwrap_or_default(),
-        Taker::Master | Taker::WorkerAtOnce => {}
-    }
-}
-
-fn listen_options(config: &Config) -> ListenOptions {
-    ListenOptions {
-        backlog: config.backlog.unwrap_or(BACKLOG_DEFAULT),
-        reuse_port: config.policy == Policy::Reuseport,
-    }
-}
-
-/// The kernel closes the ring of a master that was killed, and with it its listeners, some time
-/// after the process is gone; so a busy address is tried again for a moment.
-fn listen_patiently(endpoint: &Endpoint, options: ListenOptions) -> Result<OwnedFd, Errno> {
-    for _ in 0..LISTEN_TRIES {
-        match socket::listen(endpoint, options) {
-            Err(Errno(libc::EADDRINUSE)) => {}
-            result => return result,
-        }
-        if let Endpoint::Unix(path) = endpoint {
-            // A socket file that nobody listens on is left over from a crash. If it cannot be
-            // removed, the next try says so.
-            socket::remove_stale(path).unwrap_or_default();
-        }
-        clock::sleep(LISTEN_PAUSE);
-    }
-    socket::listen(endpoint, options)
-}
-
-fn entry(
-    socket: OwnedFd,
-    index: usize,
-    dispatch_on: DispatchOn,
-    seat: Option<SeatId>,
-) -> Opened<OwnedFd> {
-    let listener = ListenerId(u16::try_from(index).expect("listeners are limited"));
-    let begins = match dispatch_on {
-        DispatchOn::Readable => Begins::Client,
-        DispatchOn::Connect => Begins::Server,
-    };
-    Opened { socket, listener, begins, seat }
-}
-
-fn seat_id(index: usize) -> SeatId {
-    SeatId(u16::try_from(index.min(SEATS_MAX)).expect("seats are limited"))
-}
-
 fn recipe(
     config: &Config,
     choice: &Choice,
     built_in: OsString,
     placement: Placement,
     sockets: &[Opened<OwnedFd>],
+    files: Vec<SocketFile>,
 ) -> Result<Recipe, StartError> {
     let (program, args) = match &config.program {
         Some(program) => {
@@ -359,18 +213,11 @@ fn recipe(
     let own = sockets
         .iter()
         .filter(|opened| opened.seat == Some(SeatId(0)))
-        .map(|opened| own_listener(config, opened))
+        .map(|opened| open::own_listener(config, opened))
         .collect::<Result<_, _>>()?;
     let class = give_way();
     let classes = config.classes;
-    Ok(Recipe { program, args, env, placement, sharing, classes, class, listeners, own })
-}
-
-/// What a seat that is grown later needs a socket for.
-fn own_listener(config: &Config, opened: &Opened<OwnedFd>) -> Result<OwnListener, StartError> {
-    let endpoint = kernel("ask for an address", socket::local_endpoint(&opened.socket))?;
-    let (listener, begins) = (opened.listener, opened.begins);
-    Ok(OwnListener { endpoint, options: listen_options(config), listener, begins })
+    Ok(Recipe { program, args, env, placement, sharing, classes, class, listeners, own, files })
 }
 
 /// Lets the master run when a CPU is free and not at the cost of whoever works (decision 007), and
@@ -396,16 +243,6 @@ fn find_program(program: &crate::config::Program) -> Result<OsString, StartError
         .ok_or_else(missing)
 }
 
-fn addresses(sockets: &[Opened<OwnedFd>]) -> Vec<String> {
-    let mut texts: Vec<String> = sockets
-        .iter()
-        .filter_map(|opened| socket::local_endpoint(&opened.socket).ok())
-        .map(|endpoint| endpoint.to_string())
-        .collect();
-    texts.dedup();
-    texts
-}
-
 fn say_hello(config: &Config, placement: &Placement, about: &About, open_files: u64) {
     let version = env!("CARGO_PKG_VERSION");
     telemetry::banner(&format!("dispatchd {version} '{}' pid {}", about.name, std::process::id()));
@@ -422,16 +259,4 @@ fn say_hello(config: &Config, placement: &Placement, about: &About, open_files: 
 
 fn kernel<T>(what: &'static str, result: Result<T, Errno>) -> Result<T, StartError> {
     result.map_err(|errno| StartError::Kernel { what, errno })
-}
-
-/// What helps against the errors that users meet.
-fn cure(errno: Errno) -> &'static str {
-    match errno.0 {
-        libc::EADDRINUSE => ": stop whoever listens there (`ss -ltnp`), or choose another --listen",
-        libc::EACCES => {
-            ": ports below 1024 need CAP_NET_BIND_SERVICE, socket files a writable directory"
-        }
-        libc::EADDRNOTAVAIL => ": no interface of this machine has that address",
-        _ => "",
-    }
 }

@@ -82,10 +82,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Purpose::Channel(worker) => {
                 self.crew.hand(worker).map(|hand| hand.hangup = token).is_some()
             }
-            // Its place stays taken until it has its answer.
             Purpose::ControlClient(index) => {
-                let place = &mut self.control_clients[index as usize];
-                *place = token.or(*place);
+                self.control_clients.waits(index, token);
                 true
             }
             // These are waited for in other ways.

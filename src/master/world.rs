@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::control::Clients;
 use super::host::{CardNote, Change, Child, ControlStep, Hire, Hired, Host, Launch, SpawnFailed};
 use super::member::{self, Member};
-use super::start::{self, Taker};
+use super::open::{self, Taker};
 use super::{Opened, telemetry};
 use crate::config::placement::Placement;
 use crate::engine::Engine;
@@ -30,6 +30,7 @@ use crate::sys::process::Class;
 use crate::sys::scm;
 use crate::sys::signal::{self, Notice};
 use crate::sys::socket::{Endpoint, ListenOptions};
+use crate::sys::socket_file::SocketFile;
 use crate::sys::spawn::{self, Progress, Step, Trouble};
 use crate::sys::{clock, memfd, socket};
 use crate::units::{
@@ -58,6 +59,8 @@ pub(super) struct Recipe {
     pub(super) listeners: Vec<Vec<OwnedFd>>,
     /// Under `reuseport`, what each seat has a socket for.
     pub(super) own: Vec<OwnListener>,
+    /// The names that unix listeners have in the file system.
+    pub(super) files: Vec<SocketFile>,
 }
 
 /// What workers run.
@@ -263,7 +266,7 @@ impl World {
                     Begins::Client => Taker::WorkerWhenReadable,
                     Begins::Server => Taker::WorkerAtOnce,
                 };
-                start::tune(&socket, &own.endpoint, taker);
+                open::tune(&socket, &own.endpoint, taker);
                 listeners[seat.index()].push(fd::duplicate(&socket)?);
                 let (listener, begins) = (own.listener, own.begins);
                 opened.push(Opened { socket, listener, begins, seat: Some(seat) });
@@ -411,6 +414,10 @@ impl Host for World {
 
     fn notice(&mut self) -> Option<Notice> {
         signal::take(&self.signals)
+    }
+
+    fn withdraw_names(&mut self) {
+        self.recipe.files.clear();
     }
 
     fn sweep(&mut self, listener: &OwnedFd) -> Option<OwnedFd> {

@@ -89,6 +89,8 @@ impl Host for SimHost {
         Some(notice)
     }
 
+    fn withdraw_names(&mut self) {}
+
     fn sweep(&mut self, listener: &SimFd) -> Option<SimFd> {
         let mut world = self.world.borrow_mut();
         let Object::Post(post) = listener.object else { return None };
@@ -248,7 +250,7 @@ impl Host for SimHost {
     }
 
     fn control(&mut self, _client: &SimFd, _engine: &Engine) -> ControlStep {
-        ControlStep::Finished
+        ControlStep::Gone
     }
 
     fn tell(&mut self, now: Mono, event: Event) {

@@ -81,32 +81,52 @@ pub fn listen(endpoint: &Endpoint, options: ListenOptions) -> Result<OwnedFd, Er
             bind(&fd, &sockaddr_v6(address))?;
             fd
         }
-        Endpoint::Unix(path) => unix_socket(path, options)?,
+        Endpoint::Unix(_) if options.reuse_port => return Err(Errno(libc::EOPNOTSUPP)),
+        Endpoint::Unix(path) => return listen_unix(path, options.backlog, 0o777),
     };
-    let backlog = i32::try_from(options.backlog).unwrap_or(i32::MAX);
-    let backlog = Backlog::new(backlog).unwrap_or(Backlog::MAXCONN);
-    nix::sys::socket::listen(&fd, backlog).map_err(errno_of)?;
+    begin_listening(&fd, options.backlog)?;
     Ok(fd)
 }
 
-/// Removes the file of a unix socket at which nobody listens any more: what a killed process left.
-/// Tells whether it did.
+/// A unix socket that listens at a path, or at `@name` for an abstract one, non-blocking. Its file
+/// has these permission bits at most, and none of those that the umask takes away.
 ///
 /// # Errors
-/// What connect and unlink say. A file that is not a socket is left alone.
-pub fn remove_stale(path: &Path) -> Result<bool, Errno> {
-    let probe = stream_socket(AddressFamily::Unix)?;
+/// EADDRINUSE when anything has the name, ENAMETOOLONG, and what else bind and listen say.
+pub fn listen_unix(path: &Path, backlog: u32, mode: u32) -> Result<OwnedFd, Errno> {
+    let fd = stream_socket(AddressFamily::Unix)?;
+    let address = match path.as_os_str().as_bytes().strip_prefix(b"@") {
+        Some(name) => UnixAddr::new_abstract(name),
+        None => UnixAddr::new(path),
+    };
+    // The kernel makes the file with the bits of the socket itself.
+    let mode = nix::sys::stat::Mode::from_bits_truncate(mode);
+    nix::sys::stat::fchmod(&fd, mode).map_err(errno_of)?;
+    nix::sys::socket::bind(fd.as_raw_fd(), &address.map_err(errno_of)?).map_err(errno_of)?;
+    begin_listening(&fd, backlog)?;
+    Ok(fd)
+}
+
+/// Whether some process has the socket whose file this is. Nobody notices: a connect by a socket of
+/// another type is refused before it is told to anybody, and only where there is somebody.
+///
+/// # Errors
+/// ENOENT when there is no file, EACCES when it may not be connected to.
+pub fn has_owner(path: &Path) -> Result<bool, Errno> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let probe = nix::sys::socket::socket(AddressFamily::Unix, SockType::Datagram, flags, None);
     let address = UnixAddr::new(path).map_err(errno_of)?;
-    match nix::sys::socket::connect(probe.as_raw_fd(), &address) {
-        Err(nix::errno::Errno::ECONNREFUSED) => {}
-        Ok(()) | Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::ENOENT) => return Ok(false),
-        Err(errno) => return Err(errno_of(errno)),
+    match nix::sys::socket::connect(probe.map_err(errno_of)?.as_raw_fd(), &address) {
+        Ok(()) | Err(nix::errno::Errno::EPROTOTYPE) => Ok(true),
+        Err(nix::errno::Errno::ECONNREFUSED) => Ok(false),
+        Err(errno) => Err(errno_of(errno)),
     }
-    let metadata = std::fs::symlink_metadata(path).map_err(|error| errno_from_io(&error))?;
-    if !std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()) {
-        return Ok(false);
-    }
-    std::fs::remove_file(path).map(|()| true).map_err(|error| errno_from_io(&error))
+}
+
+fn begin_listening(fd: &OwnedFd, backlog: u32) -> Result<(), Errno> {
+    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+    let backlog = Backlog::new(backlog).unwrap_or(Backlog::MAXCONN);
+    nix::sys::socket::listen(fd, backlog).map_err(errno_of)
 }
 
 /// Where the socket is bound: the port that the kernel chose, for port 0.
@@ -393,19 +413,6 @@ fn tcp_socket(family: AddressFamily, options: ListenOptions) -> Result<OwnedFd, 
     Ok(fd)
 }
 
-fn unix_socket(path: &Path, options: ListenOptions) -> Result<OwnedFd, Errno> {
-    if options.reuse_port {
-        return Err(Errno(libc::EOPNOTSUPP));
-    }
-    let fd = stream_socket(AddressFamily::Unix)?;
-    let address = match path.as_os_str().as_bytes().strip_prefix(b"@") {
-        Some(name) => UnixAddr::new_abstract(name),
-        None => UnixAddr::new(path),
-    };
-    nix::sys::socket::bind(fd.as_raw_fd(), &address.map_err(errno_of)?).map_err(errno_of)?;
-    Ok(fd)
-}
-
 fn stream_socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     nix::sys::socket::socket(family, SockType::Stream, flags, None).map_err(errno_of)
@@ -542,23 +549,18 @@ mod tests {
         let listener = listen(&endpoint, OPTIONS).unwrap();
         assert_eq!(local_endpoint(&listener), Ok(endpoint.clone()));
         assert_eq!(family(&listener), Ok(Family::Unix));
-        assert_eq!(remove_stale(&path), Ok(false), "somebody listens");
         let _client = UnixStream::connect(&path).unwrap();
         assert_eq!(listen(&endpoint, OPTIONS).unwrap_err(), Errno(libc::EADDRINUSE));
         drop(listener);
-        assert_eq!(remove_stale(&path), Ok(true));
-        assert_eq!(remove_stale(&path), Ok(false), "nothing is there");
-        drop(listen(&endpoint, OPTIONS).unwrap());
+        assert!(path.exists());
         let shared = ListenOptions { reuse_port: true, ..OPTIONS };
         assert_eq!(listen(&endpoint, shared).unwrap_err(), Errno(libc::EOPNOTSUPP));
     }
 
     #[test]
-    fn a_plain_file_is_no_socket_and_is_not_removed() {
+    fn a_plain_file_is_no_socket() {
         let file = tempfile::NamedTempFile::new().unwrap();
         assert_eq!(family(file.as_file()), Err(Errno(libc::ENOTSOCK)));
-        assert_eq!(remove_stale(file.path()), Ok(false));
-        assert!(file.path().exists());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use dispatchd::sys::clock::monotonic;
@@ -26,6 +26,8 @@ use crate::wait::{PATIENCE, eventually, nap};
 pub(crate) struct Plan {
     name: String,
     dir: TempDir,
+    /// Where control sockets are; none: in the directory of its own.
+    runtime: Option<PathBuf>,
     wrapper: Vec<OsString>,
     flags: Vec<String>,
     program: Vec<OsString>,
@@ -50,6 +52,7 @@ pub(crate) struct House {
     master: Child,
     name: String,
     dir: TempDir,
+    runtime: PathBuf,
     numbers: Numbers,
     /// Every process seen so far, with its start.
     seen: RefCell<BTreeMap<u32, u64>>,
@@ -75,6 +78,7 @@ impl Plan {
         Self {
             name: format!("it-{}-{count}", std::process::id()),
             dir: tempfile::tempdir().unwrap(),
+            runtime: None,
             wrapper: Vec::new(),
             flags,
             program: Vec::new(),
@@ -137,8 +141,8 @@ impl Plan {
     }
 
     pub(crate) fn named(mut self, other: &House) -> Self {
-        self.name = other.name.clone();
-        self.env.push(("XDG_RUNTIME_DIR", other.dir().display().to_string()));
+        self.name.clone_from(&other.name);
+        self.runtime = Some(other.runtime.clone());
         self
     }
 
@@ -168,7 +172,8 @@ impl Plan {
         Ended { code, log: house.log(), after: monotonic().since(began_at) }
     }
 
-    fn launch(self) -> House {
+    /// Starts it, and does not wait.
+    pub(crate) fn launch(self) -> House {
         let mut words = self.wrapper;
         words.push(env!("CARGO_BIN_EXE_dispatchd").into());
         words.extend(["--name".into(), self.name.clone().into()]);
@@ -186,9 +191,10 @@ impl Plan {
         }
         let stderr =
             self.stderr.unwrap_or_else(|| File::create(log_path(&self.dir)).unwrap().into());
+        let runtime = self.runtime.unwrap_or_else(|| self.dir.path().to_owned());
         let master = Command::new(&words[0])
             .args(&words[1..])
-            .env("XDG_RUNTIME_DIR", self.dir.path())
+            .env("XDG_RUNTIME_DIR", &runtime)
             .envs(self.env)
             .stdin(self.stdin)
             .stdout(Stdio::null())
@@ -197,7 +203,7 @@ impl Plan {
             .unwrap();
         let (seen, addresses) = (RefCell::default(), Vec::new());
         let numbers = self.numbers;
-        House { master, name: self.name, dir: self.dir, numbers, seen, addresses }
+        House { master, name: self.name, dir: self.dir, runtime, numbers, seen, addresses }
     }
 }
 
@@ -216,7 +222,7 @@ impl House {
 
     /// The control socket.
     pub(crate) fn control_path(&self) -> PathBuf {
-        dispatchd::master::socket_path(Some(self.dir.path()), &self.name)
+        dispatchd::master::socket_path(Some(&self.runtime), &self.name)
     }
 
     /// The first address.
@@ -265,6 +271,21 @@ impl House {
         // What is only on its way to a worker counts as in flight, too, and is no open connection.
         let is_it = |worker: &&WorkerStatus| 0 < worker.in_flight && 0 < worker.connections;
         eventually("a worker is busy", || self.status().workers.iter().find(is_it).cloned())
+    }
+
+    /// Runs a command that is about this dispatchd.
+    pub(crate) fn ask(&self, words: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_dispatchd"))
+            .args(words)
+            .args(["--name", &self.name])
+            .env("XDG_RUNTIME_DIR", &self.runtime)
+            .output()
+            .unwrap()
+    }
+
+    /// Whether the master has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.master.try_wait().unwrap().is_some()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -2,6 +2,7 @@
 //! first, or a file system does not answer. Nobody waits for them. A filter has the kernel ask this
 //! process before each exec, and the answer comes when a test wants.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::thread;
 
@@ -20,6 +21,7 @@ use crate::wait::nap;
 
 on_both! {
     dispatch_goes_on_while_an_exec_hangs
+    a_hanging_exec_keeps_neither_name_nor_ports
     an_exec_that_never_ends_is_given_up
     a_start_whose_exec_never_ends_is_given_up
     a_master_ends_while_an_exec_hangs
@@ -118,6 +120,22 @@ fn dispatch_goes_on_while_an_exec_hangs(backend: &str) {
         launching(&house);
         execs.let_go();
         house.wait_for_status("the rollout goes on", |status| status.generation == 2);
+    });
+}
+
+fn a_hanging_exec_keeps_neither_name_nor_ports(backend: &str) {
+    with(Plan::on(backend), |mut house, execs| {
+        execs.hold();
+        house.signal(Signal::SIGHUP);
+        let kept = process::open_files(launching(&house));
+        let sockets = kept.iter().filter(|file| file.starts_with("socket:"));
+        assert_eq!(sockets.collect::<BTreeSet<_>>().len(), 1, "its channel alone: {kept:?}");
+        assert!(!kept.iter().any(|file| file.ends_with(".lock")), "{kept:?}");
+        house.signal(Signal::SIGKILL);
+        assert_eq!(house.exit_code(), None);
+        let plan = Plan::on(backend).named(&house);
+        let next = plan.with(&format!("--listen {}", house.address())).start();
+        assert_eq!(Client::get_once(next.address(), "/").unwrap().status, 200);
     });
 }
 

@@ -17,6 +17,7 @@ on_both! {
     every_kind_is_served_by_workers_that_accept_for_themselves
     inherited_sockets_serve
     what_is_inherited_must_be_a_listener
+    what_was_to_be_inherited_must_be_there
     a_server_that_speaks_first_is_handed_silent_clients
     one_listener_can_differ_from_the_others
     silent_clients_take_no_credit
@@ -63,7 +64,16 @@ fn what_is_inherited_must_be_a_listener(backend: &str) {
     let third = ["sh", "-c", "exec 3</dev/null \"$0\" \"$@\""];
     let ended = Plan::on(backend).through(third).env("LISTEN_FDS", "1").run();
     let said = ended.complaint(1);
-    assert!(said.contains("LISTEN_FDS is not a listening socket"), "{said}");
+    assert!(said.contains("descriptor 3 of LISTEN_FDS is not a listening socket"), "{said}");
+}
+
+fn what_was_to_be_inherited_must_be_there(backend: &str) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let third = ["sh", "-c", "exec 3<&0 </dev/null \"$0\" \"$@\""];
+    let plan = Plan::on(backend).through(third).env("LISTEN_FDS", "3");
+    let ended = plan.stdin(OwnedFd::from(listener)).run();
+    let said = ended.complaint(1);
+    assert!(said.contains("descriptor 4 of LISTEN_FDS is not open"), "{said}");
 }
 
 fn a_server_that_speaks_first_is_handed_silent_clients(backend: &str) {

@@ -40,6 +40,18 @@ pub(crate) fn signals(pid: u32, set: &str) -> u64 {
     u64::from_str_radix(line.trim_start_matches(':').trim(), 16).unwrap()
 }
 
+/// Descriptors that a process has open.
+pub(crate) fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// What these descriptors lead to, as far as they are still open.
+pub(crate) fn open_files(pid: u32) -> Vec<String> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let target = |entry: std::io::Result<fs::DirEntry>| fs::read_link(entry.ok()?.path()).ok();
+    entries.filter_map(target).map(|path| path.to_string_lossy().into_owned()).collect()
+}
+
 /// When a process started, which tells it apart from a later one of the same number; none once it
 /// has ended.
 pub(crate) fn started(pid: u32) -> Option<u64> {

@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::atomic::Ordering::Relaxed;
 
-use dispatchd::limits::VIOLATIONS_MAX;
+use dispatchd::limits::{STDERR_TAIL, VIOLATIONS_MAX};
 use dispatchd::shm::layout::{MasterPage, WorkerPage};
 use dispatchd::shm::map::{Mapped, ReadOnly, Writable};
 use dispatchd::shm::ring::{self, Ring};
@@ -114,6 +114,7 @@ fn a_worker() {
         "chatty" => chatty(),
         "greeter" => greeter(),
         "detached" => detached(),
+        "noisy" => noisy(),
         lie => liar(lie),
     }
 }
@@ -146,6 +147,14 @@ fn greeter() {
         drop(connection.write_all(b"220 at your service\r\n"));
         drop(connection.read(&mut [0; 1024]));
     }
+}
+
+/// Fills what is kept of its output with what is long to write, and is a worker as others.
+#[expect(clippy::print_stderr, reason = "what a worker writes there is what is tested")]
+fn noisy() {
+    eprint!("{}", "\u{1b}".repeat(STDERR_TAIL));
+    let error = Command::new(env!("CARGO_BIN_EXE_dispatchd")).arg("serve-worker").exec();
+    panic!("{error}");
 }
 
 /// Claims a connection, lets go of everything but that, and hangs.

@@ -1,0 +1,53 @@
+//! Locks that one process has at a time. The kernel lets go of one when its process ends, however
+//! it ends. The file stays: whoever removed it would let two in, each with a file of its own.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::units::Errno;
+
+/// A lock that is held until this is dropped.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held, and never looked at")] Flock<File>);
+
+/// Takes the lock whose file this is, which is made if need be; `None` when somebody else has it.
+///
+/// # Errors
+/// What open and flock say.
+pub fn take(path: &Path) -> Result<Option<Lock>, Errno> {
+    let errno = |error: &std::io::Error| Errno(error.raw_os_error().unwrap_or(libc::EIO));
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+        .map_err(|error| errno(&error))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(Lock(lock))),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, other)) => Err(Errno(other as i32)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_has_it_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let held = take(&path).unwrap().expect("it is free");
+        assert!(take(&path).unwrap().is_none());
+        drop(held);
+        assert!(path.exists());
+        assert!(take(&path).unwrap().is_some());
+        assert_eq!(take(folder.path()).unwrap_err(), Errno(libc::EISDIR));
+    }
+}

@@ -1,0 +1,340 @@
+//! Files of unix sockets: who may take a path, who may connect to it, and who removes it. The
+//! kernel leaves the file behind when its socket is gone, and refuses the path from then on.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::{Gid, Uid};
+use thiserror::Error;
+
+use super::clock;
+use super::fd::io_error;
+use super::process;
+use super::socket;
+use crate::units::{Errno, Span};
+
+/// The file of a socket that listens; removed with this value, if it is still the same file.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    identity: Identity,
+}
+
+/// What tells a file from a later one of its name.
+type Identity = (u64, u64);
+
+/// Who may connect: what is not said is as for any new file.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Access {
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// The number of the user that owns the file.
+    pub user: Option<u32>,
+    /// The number of the group that owns the file.
+    pub group: Option<u32>,
+}
+
+/// Why a path cannot be listened on.
+#[derive(Debug, Error)]
+#[error("cannot listen on unix:{}: {why}", path.display())]
+pub struct SocketFileError {
+    path: PathBuf,
+    why: Obstacle,
+}
+
+#[derive(Debug, Error)]
+enum Obstacle {
+    #[error("somebody listens there: stop them (`ss -xap` shows who), or choose another path")]
+    InUse,
+    #[error(
+        "a socket of user {user} is there, at which nobody listens: remove it, or choose another \
+         path"
+    )]
+    Foreign { user: u32 },
+    #[error("{kind} is there: remove it, or choose another path")]
+    NoSocket { kind: &'static str },
+    #[error("another process keeps the directory locked: stop it, or choose another directory")]
+    Locked,
+    #[error("{}: a socket file needs a directory that can be written", io_error(*.0))]
+    Directory(Errno),
+    #[error("cannot give it to {owner}: {}: that takes CAP_CHOWN", io_error(*.errno))]
+    Owner { owner: String, errno: Errno },
+    #[error("{}", io_error(*.0))]
+    Kernel(Errno),
+}
+
+/// Time for others to be done with their sockets in the same directory.
+const LOCK_PATIENCE: Span = Span::from_s(2);
+const LOCK_PAUSE: Span = Span::from_ms(5);
+/// Time for a socket to go whose process was killed: the kernel closes the ring of one some time
+/// after the process, and with it its sockets.
+const CLOSE_PATIENCE: Span = Span::from_ms(300);
+const CLOSE_PAUSE: Span = Span::from_ms(10);
+
+/// A socket that listens at `path`. The file of one of ours at which nobody listens is replaced;
+/// whatever else is there stays.
+///
+/// # Errors
+/// Somebody listens there; something else is there, or somebody else's; the directory cannot be
+/// written; the file cannot be given away.
+pub fn listen(
+    path: &Path,
+    backlog: u32,
+    access: Access,
+) -> Result<(OwnedFd, SocketFile), SocketFileError> {
+    let deadline = clock::monotonic().after(CLOSE_PATIENCE);
+    loop {
+        match try_to_listen(path, backlog, access) {
+            Err(Obstacle::InUse) if clock::monotonic() < deadline => clock::sleep(CLOSE_PAUSE),
+            tried => return tried.map_err(|why| SocketFileError { path: path.to_owned(), why }),
+        }
+    }
+}
+
+fn try_to_listen(
+    path: &Path,
+    backlog: u32,
+    access: Access,
+) -> Result<(OwnedFd, SocketFile), Obstacle> {
+    // Of two that find the same old file one would remove the other's new one.
+    let _lock = lock_directory(path)?;
+    make_room(path, access)?;
+    // Nobody may connect before it is said who may.
+    let at_first = access.mode.map_or(0o777, |mode| mode & 0o600);
+    let socket = socket::listen_unix(path, backlog, at_first).map_err(Obstacle::of_bind)?;
+    let found = fs::symlink_metadata(path).map_err(|error| Obstacle::of(&error))?;
+    let file = SocketFile { path: path.to_owned(), identity: identity(&found) };
+    access.give(path)?;
+    Ok((socket, file))
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours =
+            fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity);
+        if ours {
+            // Nothing is lost if it stays: whoever comes next replaces it.
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
+impl Access {
+    /// For its owner alone.
+    pub const PRIVATE: Self = Self { mode: Some(0o600), user: None, group: None };
+
+    fn give(self, path: &Path) -> Result<(), Obstacle> {
+        if self.user.is_some() || self.group.is_some() {
+            let (user, group) = (self.user.map(Uid::from_raw), self.group.map(Gid::from_raw));
+            nix::unistd::chown(path, user, group).map_err(|errno| {
+                let number = |id: Option<u32>| id.map_or_else(String::new, |id| id.to_string());
+                let owner = format!("{}:{}", number(self.user), number(self.group));
+                Obstacle::Owner { owner, errno: Errno(errno as i32) }
+            })?;
+        }
+        if let Some(mode) = self.mode {
+            let permissions = fs::Permissions::from_mode(mode);
+            fs::set_permissions(path, permissions).map_err(|error| Obstacle::of(&error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Obstacle {
+    fn of(error: &io::Error) -> Self {
+        Self::Kernel(Errno(error.raw_os_error().unwrap_or(libc::EIO)))
+    }
+
+    const fn of_bind(errno: Errno) -> Self {
+        match errno.0 {
+            libc::EADDRINUSE => Self::InUse,
+            libc::EACCES | libc::EROFS | libc::EPERM => Self::Directory(errno),
+            _ => Self::Kernel(errno),
+        }
+    }
+}
+
+/// Keeps out others who look at files in the same directory. One that cannot be read is left
+/// unlocked: few could write to it.
+fn lock_directory(path: &Path) -> Result<Option<Flock<File>>, Obstacle> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let Ok(mut directory) = File::open(parent.unwrap_or_else(|| Path::new("."))) else {
+        return Ok(None);
+    };
+    let deadline = clock::monotonic().after(LOCK_PATIENCE);
+    loop {
+        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(Some(lock)),
+            Err((again, nix::errno::Errno::EWOULDBLOCK | nix::errno::Errno::EINTR)) => {
+                directory = again;
+            }
+            // Some file systems have no locks.
+            Err(_) => return Ok(None),
+        }
+        if deadline <= clock::monotonic() {
+            return Err(Obstacle::Locked);
+        }
+        clock::sleep(LOCK_PAUSE);
+    }
+}
+
+/// Removes a file that one of ours left behind.
+fn make_room(path: &Path, access: Access) -> Result<(), Obstacle> {
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Obstacle::of(&error)),
+    };
+    if let Some(kind) = not_a_socket(&found) {
+        return Err(Obstacle::NoSocket { kind });
+    }
+    match socket::has_owner(path) {
+        Ok(false) => remove(path, &found, access),
+        Ok(true) | Err(Errno(libc::EACCES)) => Err(Obstacle::InUse),
+        Err(Errno(libc::ENOENT)) => Ok(()),
+        Err(errno) => Err(Obstacle::Kernel(errno)),
+    }
+}
+
+fn remove(path: &Path, found: &Metadata, access: Access) -> Result<(), Obstacle> {
+    let user = found.uid();
+    if user != process::effective_uid() && Some(user) != access.user {
+        return Err(Obstacle::Foreign { user });
+    }
+    match fs::remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(match Obstacle::of(&error) {
+            Obstacle::Kernel(errno) => Obstacle::of_bind(errno),
+            other => other,
+        }),
+    }
+}
+
+fn not_a_socket(found: &Metadata) -> Option<&'static str> {
+    let kind = found.file_type();
+    if kind.is_socket() {
+        None
+    } else if kind.is_file() {
+        Some("a regular file")
+    } else if kind.is_dir() {
+        Some("a directory")
+    } else if kind.is_symlink() {
+        Some("a symbolic link")
+    } else {
+        Some("a pipe or a device")
+    }
+}
+
+fn identity(found: &Metadata) -> Identity {
+    (found.dev(), found.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+    use std::sync::Barrier;
+
+    use super::*;
+
+    fn refusal(path: &Path) -> String {
+        let text = listen(path, 8, Access::default()).unwrap_err().to_string();
+        let head = format!("cannot listen on unix:{}: ", path.display());
+        text.strip_prefix(&head).expect(&text).to_owned()
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_replaced_and_goes_with_its_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        drop(UnixListener::bind(&path).unwrap());
+        let (socket, file) = listen(&path, 8, Access::default()).unwrap();
+        UnixStream::connect(&path).unwrap();
+        drop((socket, file));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn the_file_of_a_successor_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let (_socket, file) = listen(&path, 8, Access::default()).unwrap();
+        fs::rename(&path, folder.path().join("moved")).unwrap();
+        let _successor = UnixListener::bind(&path).unwrap();
+        drop(file);
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn whatever_else_is_there_stays_and_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let _live = UnixListener::bind(at("live")).unwrap();
+        assert!(refusal(&at("live")).starts_with("somebody listens there"));
+        let _other = UnixDatagram::bind(at("datagram")).unwrap();
+        assert!(refusal(&at("datagram")).starts_with("somebody listens there"));
+        fs::write(at("file"), "precious").unwrap();
+        assert!(refusal(&at("file")).starts_with("a regular file is there"));
+        fs::create_dir(at("directory")).unwrap();
+        assert!(refusal(&at("directory")).starts_with("a directory is there"));
+        symlink(at("nowhere"), at("link")).unwrap();
+        assert!(refusal(&at("link")).starts_with("a symbolic link is there"));
+        nix::unistd::mkfifo(&at("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(refusal(&at("pipe")).starts_with("a pipe or a device is there"));
+        assert!(refusal(&at("no/such")).starts_with("No such file or directory"));
+        assert_eq!(fs::read(at("file")).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_listener_is_not_bothered_by_those_who_look() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let (socket, _file) = listen(&path, 0, Access::default()).unwrap();
+        assert!(refusal(&path).starts_with("somebody listens there"));
+        assert_eq!(socket::accept(socket.as_fd()).unwrap_err(), Errno(libc::EAGAIN));
+        let _client = UnixStream::connect(&path).unwrap();
+        assert!(refusal(&path).starts_with("somebody listens there"), "its queue is full");
+    }
+
+    #[test]
+    fn of_many_that_want_an_old_path_one_gets_it_and_keeps_it() {
+        const MANY: usize = 8;
+        let folder = tempfile::tempdir().unwrap();
+        for round in 0..5 {
+            let path = folder.path().join(round.to_string());
+            drop(UnixListener::bind(&path).unwrap());
+            let barrier = Barrier::new(MANY);
+            let tries = std::thread::scope(|scope| {
+                let one = || {
+                    barrier.wait();
+                    listen(&path, 8, Access::default())
+                };
+                let all: Vec<_> = (0..MANY).map(|_| scope.spawn(one)).collect();
+                all.into_iter().filter_map(|each| each.join().unwrap().ok()).collect::<Vec<_>>()
+            });
+            assert_eq!(tries.len(), 1);
+            let client = UnixStream::connect(&path).unwrap();
+            assert!(socket::accept(tries[0].0.as_fd()).is_ok(), "{client:?}");
+        }
+    }
+
+    #[test]
+    fn access_is_as_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (user, group) = (process::effective_uid(), nix::unistd::getegid().as_raw());
+        for mode in [0o600, 0o666, 0o770] {
+            let path = folder.path().join(format!("{mode:o}"));
+            let access = Access { mode: Some(mode), user: Some(user), group: Some(group) };
+            let _kept = listen(&path, 8, access).unwrap();
+            let found = fs::symlink_metadata(&path).unwrap();
+            assert_eq!(found.permissions().mode() & 0o777, mode);
+            assert_eq!((found.uid(), found.gid()), (user, group));
+        }
+    }
+}
