@@ -343,6 +343,7 @@ impl Shell {
             let terms = Terms { concurrency: 1, connections_max: 10 };
             inputs.push(Input::Hello { worker, terms });
             inputs.push(Input::Detached(worker));
+            inputs.push(Input::AsksToLeave(worker));
         }
         inputs.extend(
             self.missable.iter().filter(|(worker, _)| self.running.contains(worker)).map(

@@ -47,7 +47,7 @@ const MET: [&str; 31] = [
 ];
 
 /// Every failure that a seed found is kept, with what it showed.
-const FOUND: [(u64, &str); 16] = [
+const FOUND: [(u64, &str); 17] = [
     (2, "an idle listener holding all accepts that there is room for, while another starves"),
     (14, "a copy of a lent connection staying in the master when the claim beats the answer"),
     (19, "a continued worker missing from the pool's strength"),
@@ -67,6 +67,7 @@ const FOUND: [(u64, &str); 16] = [
         4_728,
         "a worker being replaced for its silence a moment after it was done with somebody else",
     ),
+    (7_246, "the fake kernel keeping what a dead worker's ring had no room for"),
 ];
 
 #[test]

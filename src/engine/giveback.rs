@@ -24,7 +24,7 @@ use super::Engine;
 use super::action::{Action, Actions};
 use super::input::Work;
 use super::ledger::Place;
-use super::supervisor::Phase;
+use super::phase::Phase;
 use crate::limits::{
     PARKED_AFTER, SILENT_AFTER_FULL, SPREAD_ABOVE, SPREAD_BELOW, SPREAD_EVERY, SPREAD_EVERY_IDLE,
     SPREAD_LOAD_OVER,

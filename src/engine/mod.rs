@@ -16,6 +16,7 @@ pub mod input;
 pub mod ledger;
 #[cfg(test)]
 mod pair;
+mod phase;
 pub mod policy;
 mod rebalance;
 pub mod rng;
@@ -33,9 +34,10 @@ use self::depth::Gauge;
 use self::giveback::{Dispatch, Spread};
 use self::input::Input;
 use self::ledger::{Ledger, Place};
+use self::phase::Phase;
 use self::policy::{Field, Policy, Selector};
 use self::rng::Rng;
-use self::supervisor::{Phase, Rollout};
+use self::supervisor::Rollout;
 use self::want::Want;
 use self::worker::{Attention, Patience, State as WorkerState, Worker};
 use crate::limits::{ACCEPT_BATCH, SILENT_AFTER, SILENT_AFTER_FULL, TICKETS_MAX};
@@ -217,6 +219,7 @@ impl Engine {
             Input::ExecFailed(worker) => self.exec_failed(worker),
             Input::Exited { worker, exit } => self.exited(now, worker, exit, out),
             Input::Detached(worker) => self.detached(now, worker, out),
+            Input::AsksToLeave(worker) => self.asks_to_leave(now, worker, out),
             Input::Stopped(worker) => self.stopped(now, worker, out),
             Input::Continued(worker) => self.continued(worker, out),
             Input::Command(command) => self.command(now, command, out),

@@ -3,48 +3,15 @@
 use super::action::{Action, Actions, Outcome};
 use super::event::{Cause, Event};
 use super::input::{Command, Exit, Terms};
-use super::ledger::{Place, Reason};
+use super::ledger::Reason;
+use super::phase::{Phase, Stage};
 use super::worker::{Cue, Effect, State, Worker};
 use super::{Engine, Seat};
 use crate::limits::{
     BACKOFF_MIN, BERTHS_MAX, CONCURRENCY_MAX, DETACH_GRACE, ROLLOUT_FAILURES_MAX, SEATS_MAX,
     START_DEATHS_MAX, VIOLATIONS_MAX,
 };
-use crate::units::{Generation, Mono, SeatId, Span, WorkerId};
-
-/// Where the whole pool is in its life.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Phase {
-    /// No worker has ever been ready.
-    Opening {
-        /// Workers that died meanwhile.
-        deaths: u32,
-    },
-    /// It serves.
-    Serving,
-    /// It finishes: first what the backlogs hold, then what the workers have.
-    Stopping {
-        /// When patience ends.
-        until: Mono,
-        /// How far it got.
-        stage: Stage,
-    },
-    /// Every process is being ended.
-    Ending(Outcome),
-    /// Nothing is left.
-    Over,
-}
-
-/// How far a graceful stop got.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Stage {
-    /// The backlogs are being swept.
-    Sweeping,
-    /// What waits is being placed.
-    Placing,
-    /// The workers finish.
-    Draining,
-}
+use crate::units::{Generation, Mono, SeatId, WorkerId};
 
 /// A replacement of all workers, under way.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -57,27 +24,6 @@ pub(super) struct Rollout {
     pub(super) again: bool,
     /// No further attempt before then.
     pub(super) not_before: Option<Mono>,
-}
-
-impl Phase {
-    /// Once the pool stops, a client that has said nothing for so long is let go.
-    pub(super) const SILENT_AFTER_STOP: Span = Span::from_ms(500);
-
-    /// Whether connections are accepted.
-    pub(super) const fn accepts(self) -> bool {
-        match self {
-            Self::Opening { .. } | Self::Serving => true,
-            Self::Stopping { .. } | Self::Ending(_) | Self::Over => false,
-        }
-    }
-
-    /// When patience ends.
-    pub(super) const fn deadline(self) -> Option<Mono> {
-        match self {
-            Self::Stopping { until, .. } => Some(until),
-            Self::Opening { .. } | Self::Serving | Self::Ending(_) | Self::Over => None,
-        }
-    }
 }
 
 impl Engine {
@@ -166,14 +112,8 @@ impl Engine {
     fn replace_detached(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
         let Some(worker) = self.worker_mut(id) else { return };
         worker.detached_until = None;
-        match worker.state {
-            State::Launching { .. } | State::Starting { .. } | State::Ready => {}
-            // It was told to go meanwhile, and has a deadline for that.
-            State::Vacant
-            | State::Draining { .. }
-            | State::Terminating { .. }
-            | State::Killing { .. }
-            | State::Reclaiming { .. } => return,
+        if !worker.state.stays() {
+            return; // It was told to go meanwhile, and has a deadline for that.
         }
         worker.cause.get_or_insert(Cause::Detached);
         let worker = worker.clone();
@@ -181,6 +121,17 @@ impl Engine {
         if self.seats[worker.seat.index()].holder == Some(id) {
             self.vacate(now, &worker, out);
             self.tell_strength(out);
+        }
+    }
+
+    /// A worker was told by somebody else to leave: it finishes what it has, and another takes its
+    /// seat meanwhile.
+    pub(super) fn asks_to_leave(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+        let Some(worker) = self.worker(id).cloned() else { return };
+        // At the end of the pool all are told to leave in their turn, and are of use until then.
+        if worker.state.stays() && self.phase.accepts() {
+            self.dismiss(now, id, out);
+            self.leave_seat(now, id, &worker, Cause::Told, out);
         }
     }
 
@@ -343,7 +294,7 @@ impl Engine {
         Some(effect)
     }
 
-    fn cue_all(&mut self, now: Mono, cue: Cue, out: &mut Actions) {
+    pub(super) fn cue_all(&mut self, now: Mono, cue: Cue, out: &mut Actions) {
         for berth in 0..self.workers.len() {
             let id = self.name(berth);
             match cue {
@@ -629,53 +580,6 @@ impl Engine {
         }
     }
 
-    fn stop(&mut self, now: Mono, out: &mut Actions) {
-        if !self.phase.accepts() {
-            return;
-        }
-        out.emit(Event::Stopping);
-        if let Phase::Opening { .. } = self.phase {
-            return self.end(now, Outcome::Done, out);
-        }
-        let until = now.after(self.setup.patience.drain);
-        self.phase = Phase::Stopping { until, stage: Stage::Sweeping };
-        out.push(Action::CloseListeners);
-    }
-
-    /// Ends every process and everything that waits.
-    fn end(&mut self, now: Mono, outcome: Outcome, out: &mut Actions) {
-        match self.phase {
-            Phase::Ending(_) | Phase::Over => return,
-            Phase::Opening { .. } | Phase::Serving => {
-                out.emit(Event::Stopping);
-                out.push(Action::CloseListeners);
-            }
-            Phase::Stopping { .. } => {}
-        }
-        self.phase = Phase::Ending(outcome);
-        self.rollout = None;
-        self.cue_all(now, Cue::Terminate, out);
-        while let Some(ticket) = self.ledger.any_held() {
-            self.reject(ticket, out);
-        }
-        while let Some(ticket) = self.ledger.oldest_watched() {
-            self.ledger.move_to(ticket, Place::Expiring);
-            out.push(Action::Expire(ticket));
-        }
-    }
-
-    fn exit_if_empty(&mut self, outcome: Outcome, out: &mut Actions) {
-        let ending = matches!(self.phase, Phase::Ending(_));
-        while ending && let Some(ticket) = self.ledger.any_held() {
-            self.reject(ticket, out);
-        }
-        let vacant = self.workers.iter().all(|worker| worker.state == State::Vacant);
-        if vacant && self.waiting() + self.ledger.parked() == 0 {
-            self.phase = Phase::Over;
-            out.push(Action::Exit(outcome));
-        }
-    }
-
     pub(super) fn tell_strength(&mut self, out: &mut Actions) {
         let count = |seats: &dyn Fn(&(usize, &Seat)) -> bool| {
             u16::try_from(self.seats.iter().enumerate().filter(seats).count())
@@ -705,6 +609,7 @@ mod tests {
     use super::super::policy::Policy;
     use super::*;
     use crate::limits::KILL_TIMEOUT;
+    use crate::units::Span;
 
     fn pair() -> Pair {
         Pair::new(Policy::RoundRobin)

@@ -173,6 +173,18 @@ impl State {
         }
     }
 
+    /// Whether it is here to stay, as far as is known.
+    pub const fn stays(self) -> bool {
+        match self {
+            Self::Launching { .. } | Self::Starting { .. } | Self::Ready => true,
+            Self::Vacant
+            | Self::Draining { .. }
+            | Self::Terminating { .. }
+            | Self::Killing { .. }
+            | Self::Reclaiming { .. } => false,
+        }
+    }
+
     /// When this state must be left.
     pub const fn deadline(self) -> Option<Mono> {
         match self {

@@ -26,6 +26,8 @@ pub(super) struct Hand<F> {
     pub(super) unsent: VecDeque<Words>,
     /// Errands were written that it may not have been woken for.
     pub(super) wants_bell: bool,
+    /// It has asked to leave, and the engine knows.
+    pub(super) asked_to_leave: bool,
     /// The nap that it was last woken from.
     pub(super) woken: Option<u64>,
 }
@@ -42,6 +44,7 @@ impl<F> Hand<F> {
             copies: Copies::default(),
             unsent: VecDeque::new(),
             wants_bell: false,
+            asked_to_leave: false,
             woken: None,
         }
     }

@@ -60,6 +60,9 @@ pub trait Host {
     fn tokens(&mut self, worker: WorkerId, max: usize, out: &mut Vec<Words>)
     -> Result<(), Overrun>;
 
+    /// Whether a worker asks to leave.
+    fn asks_to_leave(&mut self, worker: WorkerId) -> bool;
+
     /// Whether any worker has tokens unread.
     fn has_tokens(&mut self) -> bool;
 

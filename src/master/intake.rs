@@ -118,6 +118,12 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             }
         }
         self.words = words;
+        if self.host.asks_to_leave(worker)
+            && let Some(hand) = self.crew.hand(worker)
+            && !std::mem::replace(&mut hand.asked_to_leave, true)
+        {
+            self.step(Input::AsksToLeave(worker));
+        }
     }
 
     fn said(&mut self, worker: WorkerId, say: Say) {

@@ -41,7 +41,7 @@ use crate::engine::input::Input;
 use crate::engine::{Engine, Setup};
 use crate::io::{Backend, Completion, Op, Role, Source};
 use crate::limits::TOKENS_PER_TURN;
-use crate::shm::layout::Doze;
+use crate::shm::layout::{Doze, Order};
 use crate::shm::ring::Words;
 use crate::units::{Mono, Span};
 
@@ -241,6 +241,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Action::Spawn { worker, seat, generation } => self.spawn(worker, seat, generation),
             Action::Drain(worker) => self.drain(worker),
             Action::Terminate(worker) => {
+                self.host.order(worker, Order::Terminate);
                 self.host.signal(worker, crate::sys::pidfd::Signal::Terminate);
             }
             Action::Kill(worker) => self.host.signal(worker, crate::sys::pidfd::Signal::Kill),

@@ -216,8 +216,20 @@ fn recipe(
         .map(|opened| open::own_listener(config, opened))
         .collect::<Result<_, _>>()?;
     let class = give_way();
-    let classes = config.classes;
-    Ok(Recipe { program, args, env, placement, sharing, classes, class, listeners, own, files })
+    let (classes, drain) = (config.classes, config.drain_timeout);
+    Ok(Recipe {
+        program,
+        args,
+        env,
+        placement,
+        sharing,
+        classes,
+        drain,
+        class,
+        listeners,
+        own,
+        files,
+    })
 }
 
 /// Lets the master run when a CPU is free and not at the cost of whoever works (decision 007), and

@@ -53,6 +53,8 @@ pub(super) struct Recipe {
     pub(super) sharing: Sharing,
     /// What makes requests alike, if that is wanted.
     pub(super) classes: Option<RouteBy>,
+    /// How long workers may take to finish.
+    pub(super) drain: Span,
     /// The scheduling class that dispatchd was started in.
     pub(super) class: Option<Class>,
     /// Listeners that workers accept from: one list for all, or one per seat.
@@ -124,6 +126,7 @@ impl World {
         memfd::seal_writes(&memory).map_err(MapError::Kernel)?;
         page.head.magic.store(MAGIC, Relaxed);
         page.head.layout.store(LAYOUT, Relaxed);
+        page.drain_ns.store(recipe.drain.as_ns(), Relaxed);
         let sink = LogSink::stderr().ok();
         let (staff, strays, last_exits) = (Vec::new(), Vec::new(), Vec::new());
         let (hashers, now) = (RandomState::new(), Mono::ZERO);
@@ -432,6 +435,11 @@ impl Host for World {
     ) -> Result<(), Overrun> {
         let Some(member) = self.member(worker) else { return Ok(()) };
         Ring::to_master(&member.page, &self.page.berths[worker.index()]).drain(max, out)
+    }
+
+    fn asks_to_leave(&mut self, worker: WorkerId) -> bool {
+        let asks = |member: &Member| member.page.speech.asks_to_leave.load(Relaxed) != 0;
+        self.member(worker).is_some_and(asks)
     }
 
     fn has_tokens(&mut self) -> bool {

@@ -13,8 +13,8 @@ use super::server::{Mode, Server};
 use crate::io::slots::Key;
 use crate::io::{Backend, Op, Role, Source, Tag, Token};
 use crate::limits::{ACCEPT_PAUSE, CLAIMS_PER_TURN, REQUESTS_PER_TURN, TURN_MAX};
-use crate::sys::fd;
 use crate::sys::scm::Patience;
+use crate::sys::{fd, sigterm};
 use crate::units::{Errno, Mono};
 use crate::wire::link::Sharing;
 use crate::worker::{Delivery, Link};
@@ -114,6 +114,7 @@ impl Intake {
     pub(super) fn drain(&mut self, backend: &mut impl Backend<Fd = OwnedFd>) {
         self.has_mail = true;
         self.reopens_at = None;
+        sigterm::let_listeners_go();
         for door in &self.doors {
             if let Some(token) = door.accept {
                 backend.cancel(token);

@@ -147,7 +147,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         if self.link.has_errands() {
             self.intake.has_errands();
         }
-        if self.mode == Mode::Serve && self.link.order() == Order::Drain {
+        if self.mode == Mode::Serve && self.link.order() != Order::Serve {
             self.drain(now);
         }
         self.digest(now)?;

@@ -19,6 +19,9 @@ pub const LAYOUT: u64 = layout_hash();
 pub struct MasterPage {
     /// Written once.
     pub head: CachePadded<Head>,
+    /// How long a worker may go on without a master, to finish what it has begun, in nanoseconds.
+    /// Written once.
+    pub drain_ns: CachePadded<AtomicU64>,
     /// Whether workers must ring, a [`Doze`], in the two lowest bits; above them which of the
     /// master's sleeps it is: one ring per sleep is enough.
     pub doze: CachePadded<AtomicU32>,
@@ -45,8 +48,8 @@ pub struct WorkerPage {
     pub board: CachePadded<Board>,
     /// How far it has listened.
     pub ear: CachePadded<Ear>,
-    /// Tokens ever written.
-    pub produced: CachePadded<AtomicU64>,
+    /// How far it has spoken.
+    pub speech: CachePadded<Speech>,
     /// The tokens, by number modulo the ring's size.
     pub tokens: [[AtomicU64; 2]; TOKEN_RING],
     /// Whose each offered connection is, by the slot of its ticket: the one part that the master
@@ -100,6 +103,16 @@ pub struct Ear {
     pub consumed: AtomicU64,
     /// How often it has gone to sleep and woken up, together: odd while it sleeps.
     pub naps: AtomicU64,
+}
+
+/// What a worker shows of its speaking to the master, who reads this line in every turn.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Speech {
+    /// Tokens ever written.
+    pub produced: AtomicU64,
+    /// Not 0 once it was sent SIGTERM: it asks to be told to drain.
+    pub asks_to_leave: AtomicU32,
 }
 
 /// One connection. The master alone writes it; the worker that was offered it reads it.
@@ -178,6 +191,8 @@ pub enum Order {
     Serve = 0,
     /// Take no more, finish, leave.
     Drain = 1,
+    /// End at once: SIGTERM comes.
+    Terminate = 2,
 }
 
 impl Order {
@@ -185,6 +200,7 @@ impl Order {
     pub const fn from_word(word: u32) -> Self {
         match word {
             0 => Self::Serve,
+            2 => Self::Terminate,
             _ => Self::Drain,
         }
     }
@@ -198,12 +214,14 @@ const fn layout_hash() -> u64 {
         size_of::<WorkerPage>(),
         std::mem::offset_of!(MasterPage, doze),
         std::mem::offset_of!(MasterPage, berths),
+        std::mem::offset_of!(MasterPage, drain_ns),
         std::mem::offset_of!(MasterPage, give_back),
         std::mem::offset_of!(MasterPage, spin_ns),
         std::mem::offset_of!(MasterPage, errands),
         std::mem::offset_of!(MasterPage, cards),
         std::mem::offset_of!(WorkerPage, board),
-        std::mem::offset_of!(WorkerPage, produced),
+        std::mem::offset_of!(WorkerPage, speech),
+        std::mem::offset_of!(Speech, asks_to_leave),
         std::mem::offset_of!(WorkerPage, tokens),
         std::mem::offset_of!(WorkerPage, claims),
         std::mem::offset_of!(Card, offered_at_ns),

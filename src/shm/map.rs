@@ -4,6 +4,7 @@
 
 use std::ffi::CStr;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
@@ -94,6 +95,15 @@ impl<T: Page> Mapped<T, ReadOnly> {
     pub fn open(memory: &OwnedFd) -> Result<Self, MapError> {
         let page = map(memory, ProtFlags::PROT_READ)?;
         Ok(Self { page, access: PhantomData })
+    }
+}
+
+impl<T: Page, Access> Mapped<T, Access> {
+    /// The page for as long as the process lives.
+    pub fn leak(self) -> &'static T {
+        let kept = ManuallyDrop::new(self);
+        // SAFETY: as in `deref`; nobody unmaps it any more.
+        unsafe { kept.page.as_ref() }
     }
 }
 

@@ -57,7 +57,7 @@ const DOZE_BITS: u32 = 2;
 impl<'a> Ring<'a> {
     /// What a worker says to the master.
     pub fn to_master(own: &'a WorkerPage, berth: &'a Berth) -> Self {
-        Self { produced: &own.produced, consumed: &berth.consumed, tokens: &own.tokens }
+        Self { produced: &own.speech.produced, consumed: &berth.consumed, tokens: &own.tokens }
     }
 
     /// What the master tells the worker of a berth; `None` for a berth that there is not.
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn an_impossible_position_is_refused() {
         let (master, own) = pages();
-        own.produced.store(TOKEN_RING as u64 + 1, Ordering::Relaxed);
+        own.speech.produced.store(TOKEN_RING as u64 + 1, Ordering::Relaxed);
         let ring = Ring::to_master(&own, &master.berths[0]);
         let refused = ring.drain(8, &mut Vec::new()).unwrap_err();
         assert_eq!(refused.written, TOKEN_RING as u64 + 1);

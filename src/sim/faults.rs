@@ -66,6 +66,8 @@ pub(super) struct Faults {
     pub(super) reaped_late: u64,
     /// Processes that close their channel and hang.
     pub(super) detach: u64,
+    /// Processes that somebody else sends SIGTERM.
+    pub(super) sigterm: u64,
     /// Processes that SIGKILL does not end for long.
     pub(super) unkillable: u64,
     /// Processes that cannot be started.
@@ -164,6 +166,7 @@ impl Faults {
             unkillable: some(900),
             exec_slow: some(500),
             exec_fails: some(300),
+            sigterm: some(500),
             ..self
         }
     }
@@ -181,6 +184,7 @@ impl Faults {
         unkillable: 0,
         exec_slow: 0,
         exec_fails: 0,
+        sigterm: 0,
         spawn_fails: 0,
         mute: 0,
         crash: 0,

@@ -131,6 +131,11 @@ impl Host for SimHost {
         Ok(())
     }
 
+    fn asks_to_leave(&mut self, worker: WorkerId) -> bool {
+        let world = self.world.borrow();
+        world.process_of(worker).is_some_and(|process| world.processes[process].asks_to_leave)
+    }
+
     fn has_tokens(&mut self) -> bool {
         let world = self.world.borrow();
         world

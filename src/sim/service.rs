@@ -127,7 +127,7 @@ impl World {
     }
 
     pub(super) fn is_to_go_back(&self, process: ProcessId, job: &Job) -> bool {
-        let leaving = self.processes[process].order == Order::Drain;
+        let leaving = self.processes[process].order != Order::Serve;
         let wanted = match self.give_back {
             GiveBack::Never => false,
             GiveBack::WhenLeaving => leaving,

@@ -10,7 +10,7 @@ use super::trace::Who;
 use super::workload::{Concurrency, length_of};
 use super::world::{Happening, Holder, Object, World};
 use crate::engine::input::{Exit, Load, Terms};
-use crate::limits::TOKEN_RING_BELL;
+use crate::limits::{TOKEN_RING, TOKEN_RING_BELL};
 use crate::master::host::{Change, Child, Doze, Hire, Launch, Notice, Order, Signal, Words};
 use crate::units::{Mono, PoolId, Span, Ticket, WorkerId};
 use crate::wire::errand::Errand;
@@ -62,6 +62,7 @@ pub(super) struct Process {
     pub(super) jobs: Vec<Job>,
     /// Its ring.
     pub(super) tokens: VecDeque<Words>,
+    pub(super) asks_to_leave: bool,
     pub(super) wrote: bool,
     pub(super) looking: bool,
     /// Requests that hold its slots.
@@ -133,6 +134,10 @@ impl World {
         if self.ails(self.scenario.faults.detach) {
             let when = between(&mut self.rng, boot, Span::from_ms(1_500));
             self.plan_in(when, Happening::Detaches(process));
+        }
+        if self.ails(self.scenario.faults.sigterm) {
+            let when = between(&mut self.rng, boot, Span::from_ms(1_500));
+            self.plan_in(when, Happening::AsksToLeave(process));
         }
         Some(process)
     }
@@ -363,7 +368,7 @@ impl World {
     /// Accepts a connection itself, under a kernel policy.
     fn accepts_next(&mut self, process: ProcessId) -> bool {
         let this = &self.processes[process];
-        if !self.scenario.is_kernel() || !this.has_slot() || this.order == Order::Drain {
+        if !self.scenario.is_kernel() || !this.has_slot() || this.order != Order::Serve {
             return false;
         }
         let waits = |post: &usize| {
@@ -381,7 +386,7 @@ impl World {
     /// Finishes, if it was told to and has nothing left to do.
     fn leaves_if_told(&mut self, process: ProcessId) -> bool {
         let this = &self.processes[process];
-        if this.order != Order::Drain || !this.nature.obeys_drain {
+        if this.order == Order::Serve || !this.nature.obeys_drain {
             return false;
         }
         if this.nature.crash == Some(Crash::Draining) {
@@ -545,6 +550,16 @@ impl World {
         self.stir(Object::Channel(process));
     }
 
+    /// SIGTERM from somebody else, which a worker's handler passes on.
+    pub(super) fn asks_to_leave(&mut self, process: ProcessId) {
+        if !self.runs(process) || !self.processes[process].up {
+            return;
+        }
+        self.did(process, "asks to leave", 0);
+        self.processes[process].asks_to_leave = true;
+        self.rings(0);
+    }
+
     /// SIGCHLD; several are one.
     fn tells_parent(&mut self) {
         if !self.notices.contains(&Notice::Children) {
@@ -621,6 +636,8 @@ impl World {
         }
         self.did(process, if clean { "leaves" } else { "dies" }, 0);
         self.processes[process].ended = Some(clean);
+        // What found its ring full was never said.
+        self.processes[process].tokens.truncate(TOKEN_RING);
         for copy in std::mem::take(&mut self.processes[process].copies).into_values() {
             self.close(copy);
         }
@@ -697,6 +714,7 @@ impl Process {
             claims: BTreeMap::new(),
             jobs: Vec::new(),
             tokens: VecDeque::new(),
+            asks_to_leave: false,
             wrote: false,
             looking: false,
             running: 0,

@@ -153,6 +153,7 @@ pub(super) enum Happening {
     Dies(ProcessId, bool),
     BecomesReapable(ProcessId),
     Detaches(ProcessId),
+    AsksToLeave(ProcessId),
     Executes(ProcessId, Span),
     FailsToExecute(ProcessId),
     Orders(Notice),
@@ -262,6 +263,7 @@ impl World {
             Happening::Dies(process, clean) => self.dies(process, clean),
             Happening::BecomesReapable(process) => self.becomes_reapable(process),
             Happening::Detaches(process) => self.detaches(process),
+            Happening::AsksToLeave(process) => self.asks_to_leave(process),
             Happening::Executes(process, boot) => self.executes(process, boot),
             Happening::FailsToExecute(process) => self.fails_to_execute(process),
             Happening::Orders(notice) => {

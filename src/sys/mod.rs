@@ -17,6 +17,7 @@ pub mod process;
 pub mod rlimit;
 pub mod scm;
 pub mod signal;
+pub mod sigterm;
 pub mod socket;
 pub mod socket_file;
 pub mod spawn;

@@ -166,7 +166,7 @@ impl<'worker> Connection<'worker> {
     }
 
     fn is_leaving(&self) -> bool {
-        self.link.order() == Order::Drain
+        self.link.order() != Order::Serve
     }
 
     /// The connection, to be kept until its next request.

@@ -11,7 +11,7 @@ use crate::limits::{PARKED_AFTER, REQUESTS_PER_TURN, TURN_MAX, UNSAID_PAUSE};
 use crate::shm::layout::Order;
 use crate::sys::epoll::{EpollFlags, Events, Set};
 use crate::sys::scm::Patience;
-use crate::sys::{clock, fd, socket};
+use crate::sys::{clock, fd, sigterm, socket};
 use crate::units::{Errno, ListenerId, Mono, Span};
 use crate::wire::link::Sharing;
 
@@ -109,7 +109,7 @@ impl Intake {
     pub(super) fn next(&mut self, link: &mut Link) -> Result<Option<Arrival>, WorkerError> {
         self.ask_if_due().map_err(WorkerError::Wait)?;
         loop {
-            let draining = link.order() == Order::Drain;
+            let draining = link.order() != Order::Serve;
             if draining {
                 self.clear_out(link);
             }
@@ -208,6 +208,7 @@ impl Intake {
     /// This worker is to leave: what can be another's is, what is idle ends, what has asked is
     /// served first, and what is pinned stays until it ends by itself.
     fn clear_out(&mut self, link: &mut Link) {
+        sigterm::let_listeners_go();
         let leaves = link.gives_back(true);
         while let Some(kept) = self.shelf.take_oldest_loose() {
             self.forget(&kept);

@@ -23,6 +23,7 @@ use crate::sys::eventfd;
 use crate::sys::fd::{self, io_error};
 use crate::sys::rlimit::{self, Resource};
 use crate::sys::scm::{self, Incoming, Patience};
+use crate::sys::sigterm;
 use crate::sys::socket;
 use crate::sys::spawn::FIRST_FD;
 use crate::units::{Errno, GiveBack, ListenerId, Mono, Span, Ticket};
@@ -144,6 +145,9 @@ pub enum LinkError {
     /// The ring is impossible.
     #[error(transparent)]
     Overrun(#[from] Overrun),
+    /// The signal cannot be handled.
+    #[error("cannot prepare for SIGTERM: {}", io_error(*.0))]
+    SigTerm(Errno),
     /// Descriptors were lost on the way.
     #[error("connections were lost on their way here: the limit of open files was reached")]
     Truncated,
@@ -165,16 +169,37 @@ impl Link {
             let number = FIRST_FD + i32::try_from(position).unwrap_or(i32::MAX - FIRST_FD);
             fd::adopt_inherited(number).map_err(|_| LinkError::Descriptor { number })
         };
-        let master = Mapped::<MasterPage, ReadOnly>::open(&take(position::MASTER)?)?;
+        let memory = (take(position::MASTER)?, take(position::OWN)?);
+        let master = Mapped::<MasterPage, ReadOnly>::open(&memory.0)?;
         if master.head.magic.load(Relaxed) != MAGIC || master.head.layout.load(Relaxed) != LAYOUT {
             return Err(LinkError::Layout);
         }
-        let own = Mapped::<WorkerPage, Writable>::open(&take(position::OWN)?)?;
+        let own = Mapped::<WorkerPage, Writable>::open(&memory.1)?;
         let listeners = (0..note.listeners)
             .map(|index| take(position::LISTENERS + index))
             .collect::<Result<_, _>>()?;
         let (channel, bell) = (take(position::CHANNEL)?, take(position::BELL)?);
-        Ok(Self::over(note, channel, bell, master, own, listeners))
+        let link = Self::over(note, channel, bell, master, own, listeners);
+        link.handle_sigterm(&memory)?;
+        Ok(link)
+    }
+
+    /// From now on SIGTERM is a request to leave; see [`sigterm`].
+    fn handle_sigterm(&self, (master, own): &(OwnedFd, OwnedFd)) -> Result<(), LinkError> {
+        let master = Mapped::<MasterPage, ReadOnly>::open(master)?.leak();
+        let own = Mapped::<WorkerPage, Writable>::open(own)?.leak();
+        let Some(berth) = master.berths.get(self.note.worker.index()) else {
+            return Err(LinkError::Layout);
+        };
+        let setup = sigterm::Setup {
+            asks_to_leave: &own.speech.asks_to_leave,
+            bell: fd::duplicate(&self.bell).map_err(LinkError::SigTerm)?,
+            order: &berth.order,
+            end_at_once: Order::Terminate as u32,
+            patience: Span::from_ns(master.drain_ns.load(Relaxed)),
+        };
+        let listeners = self.listeners.iter().map(AsFd::as_fd);
+        sigterm::handle(setup, listeners).map_err(LinkError::SigTerm)
     }
 
     /// A link over these, of which nothing has been used.
@@ -263,7 +288,10 @@ impl Link {
             Letter::Offers => self.offers.pop_front().map_or(Delivery::Look, Delivery::Offer),
             Letter::Look => Delivery::Look,
             Letter::Nothing => Delivery::Nothing,
-            Letter::Gone => Delivery::Gone,
+            Letter::Gone => {
+                sigterm::orphaned();
+                Delivery::Gone
+            }
         })
     }
 

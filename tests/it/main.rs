@@ -43,6 +43,7 @@ mod hostile;
 mod http;
 mod inherited;
 mod launch;
+mod leaving;
 mod limits;
 mod listeners;
 mod names;

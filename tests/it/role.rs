@@ -182,7 +182,7 @@ fn liar(lie: &str) {
     }
     match lie {
         "nonsense" => repeat(|| pages.push([u64::MAX, 7])),
-        "overrun" => pages.own.produced.store(u64::MAX / 2, Relaxed),
+        "overrun" => pages.own.speech.produced.store(u64::MAX / 2, Relaxed),
         "stranger" => {
             let ticket = Ticket { slot: 60_000, generation: 1 };
             repeat(|| link.say(Say::Done { ticket, service_us: 1 }));

@@ -1,0 +1,112 @@
+//! Where the whole pool is in its life, and how that ends.
+
+use super::Engine;
+use super::action::{Action, Actions, Outcome};
+use super::event::Event;
+use super::ledger::Place;
+use super::worker::{Cue, State};
+use crate::units::{Mono, Span};
+
+/// Where the whole pool is in its life.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Phase {
+    /// No worker has ever been ready.
+    Opening {
+        /// Workers that died meanwhile.
+        deaths: u32,
+    },
+    /// It serves.
+    Serving,
+    /// It finishes: first what the backlogs hold, then what the workers have.
+    Stopping {
+        /// When patience ends.
+        until: Mono,
+        /// How far it got.
+        stage: Stage,
+    },
+    /// Every process is being ended.
+    Ending(Outcome),
+    /// Nothing is left.
+    Over,
+}
+
+/// How far a graceful stop got.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stage {
+    /// The backlogs are being swept.
+    Sweeping,
+    /// What waits is being placed.
+    Placing,
+    /// The workers finish.
+    Draining,
+}
+
+impl Phase {
+    /// Once the pool stops, a client that has said nothing for so long is let go.
+    pub(super) const SILENT_AFTER_STOP: Span = Span::from_ms(500);
+
+    /// Whether connections are accepted.
+    pub(super) const fn accepts(self) -> bool {
+        match self {
+            Self::Opening { .. } | Self::Serving => true,
+            Self::Stopping { .. } | Self::Ending(_) | Self::Over => false,
+        }
+    }
+
+    /// When patience ends.
+    pub(super) const fn deadline(self) -> Option<Mono> {
+        match self {
+            Self::Stopping { until, .. } => Some(until),
+            Self::Opening { .. } | Self::Serving | Self::Ending(_) | Self::Over => None,
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn stop(&mut self, now: Mono, out: &mut Actions) {
+        if !self.phase.accepts() {
+            return;
+        }
+        out.emit(Event::Stopping);
+        if let Phase::Opening { .. } = self.phase {
+            return self.end(now, Outcome::Done, out);
+        }
+        let until = now.after(self.setup.patience.drain);
+        self.phase = Phase::Stopping { until, stage: Stage::Sweeping };
+        out.push(Action::CloseListeners);
+    }
+
+    /// Ends every process and everything that waits.
+    pub(super) fn end(&mut self, now: Mono, outcome: Outcome, out: &mut Actions) {
+        match self.phase {
+            Phase::Ending(_) | Phase::Over => return,
+            Phase::Opening { .. } | Phase::Serving => {
+                out.emit(Event::Stopping);
+                out.push(Action::CloseListeners);
+            }
+            Phase::Stopping { .. } => {}
+        }
+        self.phase = Phase::Ending(outcome);
+        self.rollout = None;
+        self.cue_all(now, Cue::Terminate, out);
+        while let Some(ticket) = self.ledger.any_held() {
+            self.reject(ticket, out);
+        }
+        while let Some(ticket) = self.ledger.oldest_watched() {
+            self.ledger.move_to(ticket, Place::Expiring);
+            out.push(Action::Expire(ticket));
+        }
+    }
+
+    pub(super) fn exit_if_empty(&mut self, outcome: Outcome, out: &mut Actions) {
+        let ending = matches!(self.phase, Phase::Ending(_));
+        while ending && let Some(ticket) = self.ledger.any_held() {
+            self.reject(ticket, out);
+        }
+        let vacant = self.workers.iter().all(|worker| worker.state == State::Vacant);
+        if vacant && self.waiting() + self.ledger.parked() == 0 {
+            self.phase = Phase::Over;
+            out.push(Action::Exit(outcome));
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What SIGTERM means to a worker: a request that it leave, and never the end of what it has begun.
+//! It may come from anybody: a service manager sends it to every process of its group, an operator
+//! to one, and the kernel when the master has died.
+//!
+//! The handler passes the request on to the master, which orders the worker to drain as any other.
+//! If the master is gone, nobody is there to do so: then the listeners are let go at once, since a
+//! successor may want their ports, and what is left of the process ends by a timer. Only when the
+//! master has ordered it is SIGTERM an end at once.
+
+#![expect(
+    unsafe_code,
+    reason = "a signal's handler, and system calls that nix has no safe form of"
+)]
+
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering::{AcqRel, Relaxed};
+use std::sync::atomic::{AtomicI32, AtomicU32};
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::unistd::{Pid, getpid, getppid};
+
+use super::fd::{adopt, duplicate, errno_of, last_errno};
+use super::{eventfd, socket};
+use crate::units::{Errno, Span};
+
+/// Whom the handler tells, and what it goes by.
+#[derive(Debug)]
+pub struct Setup {
+    /// Where the master reads that this process asks to leave: it is set to 1.
+    pub asks_to_leave: &'static AtomicU32,
+    /// What wakes the master for it.
+    pub bell: OwnedFd,
+    /// Where the master writes its order.
+    pub order: &'static AtomicU32,
+    /// The order that makes SIGTERM an end at once.
+    pub end_at_once: u32,
+    /// How long this process may go on without a master.
+    pub patience: Span,
+}
+
+/// All that the handler looks at; set once, and never changed or freed.
+#[derive(Debug)]
+struct Plan {
+    setup: Setup,
+    worker: Pid,
+    master: Pid,
+    listeners: Vec<Copy>,
+    /// Sends SIGKILL when it runs out; none where the kernel has none for us.
+    timer: Option<Timer>,
+}
+
+/// A copy of a listener, which ends with whoever takes its number first.
+#[derive(Debug)]
+struct Copy(AtomicI32);
+
+/// A timer of this process. It is never deleted.
+#[derive(Debug)]
+struct Timer(usize);
+
+static PLAN: OnceLock<Plan> = OnceLock::new();
+
+/// Has SIGTERM handled this way, unless this process handles or ignores it already, or has called
+/// this before. `listeners` are those that the process accepts from.
+///
+/// # Errors
+/// EMFILE.
+pub fn handle<'a>(
+    setup: Setup,
+    listeners: impl Iterator<Item = BorrowedFd<'a>>,
+) -> Result<(), Errno> {
+    let copy = |listener| duplicate(listener).map(Copy::of);
+    let listeners = listeners.map(copy).collect::<Result<_, _>>()?;
+    // Who is the parent now is asked before the handler stands: if it dies before that, SIGTERM
+    // finds none.
+    let (worker, master) = (getpid(), getppid());
+    let timer = Timer::create();
+    if PLAN.set(Plan { setup, worker, master, listeners, timer }).is_err() {
+        return Ok(());
+    }
+    let ours = SigHandler::Handler(terminated);
+    let ours = SigAction::new(ours, SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: the handler makes only calls that are safe in a signal's context (see there).
+    let before = unsafe { sigaction(Signal::SIGTERM, &ours) }.map_err(errno_of)?;
+    if !matches!(before.handler(), SigHandler::SigDfl) {
+        // SAFETY: what stood there before is put back.
+        unsafe { sigaction(Signal::SIGTERM, &before) }.map_err(errno_of)?;
+    }
+    Ok(())
+}
+
+/// The master is gone: lets go of the listeners, and gives this process its last deadline.
+pub fn orphaned() {
+    let Some(plan) = PLAN.get() else { return };
+    for listener in &plan.listeners {
+        if let Some(listener) = listener.take() {
+            // It ends for every process that has it: all of them have lost their master.
+            socket::shutdown(listener.as_fd()).unwrap_or_default();
+        }
+    }
+    if let Some(timer) = &plan.timer {
+        timer.set(plan.setup.patience);
+    }
+}
+
+/// This process accepts no more.
+pub fn let_listeners_go() {
+    let Some(plan) = PLAN.get() else { return };
+    plan.listeners.iter().for_each(|listener| drop(listener.take()));
+}
+
+/// The handler. It reads what never changes, stores to atomics, and makes system calls that POSIX
+/// or Linux allow here: no lock, no allocation. It leaves errno as it was.
+extern "C" fn terminated(_signal: libc::c_int) {
+    let errno = nix::errno::Errno::last();
+    if let Some(plan) = PLAN.get() {
+        let ordered = plan.setup.order.load(Relaxed) == plan.setup.end_at_once;
+        if ordered || getpid() != plan.worker {
+            // It comes again when this handler returns, and finds none.
+            end_by_it();
+        } else if getppid() == plan.master {
+            plan.setup.asks_to_leave.store(1, Relaxed);
+            // It fails where enough has been rung already.
+            eventfd::ring(&plan.setup.bell.as_fd()).unwrap_or_default();
+        } else {
+            orphaned();
+        }
+    }
+    errno.set();
+}
+
+fn end_by_it() {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the kernel's own disposition runs nothing of ours.
+    if unsafe { sigaction(Signal::SIGTERM, &default) }.is_ok() {
+        nix::sys::signal::raise(Signal::SIGTERM).unwrap_or_default();
+    }
+}
+
+impl Copy {
+    const NONE: i32 = -1;
+
+    fn of(listener: OwnedFd) -> Self {
+        Self(AtomicI32::new(listener.into_raw_fd()))
+    }
+
+    fn take(&self) -> Option<OwnedFd> {
+        let number = self.0.swap(Self::NONE, AcqRel);
+        // It was an owned descriptor's, and the swap gives it to one alone.
+        (number != Self::NONE).then(|| adopt(number))
+    }
+}
+
+impl Timer {
+    fn create() -> Option<Self> {
+        // SAFETY: all fields are numbers or pointers, for which zero is a value.
+        let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+        event.sigev_notify = libc::SIGEV_SIGNAL;
+        event.sigev_signo = libc::SIGKILL;
+        let mut timer: libc::timer_t = std::ptr::null_mut();
+        let (clock, place) = (libc::CLOCK_MONOTONIC, &raw mut timer);
+        // SAFETY: both structures are valid for the call, and the place is ours alone.
+        let result = unsafe { libc::timer_create(clock, &raw mut event, place) };
+        (result == 0).then(|| Self(timer.expose_provenance()))
+    }
+
+    fn set(&self, span: Span) {
+        // SAFETY: all fields are numbers, and no interval makes it fire once.
+        let mut once: libc::itimerspec = unsafe { std::mem::zeroed() };
+        once.it_value.tv_sec = i64::try_from(span.as_ns() / 1_000_000_000).unwrap_or(i64::MAX);
+        // Nothing at all would stop it.
+        once.it_value.tv_nsec = i64::try_from(span.as_ns() % 1_000_000_000).unwrap_or(0).max(1);
+        let timer = std::ptr::with_exposed_provenance_mut(self.0);
+        // SAFETY: the timer was created by `create` and lives as long as the process.
+        let result =
+            unsafe { libc::timer_settime(timer, 0, &raw const once, std::ptr::null_mut()) };
+        debug_assert!(result == 0, "{}", last_errno().0);
+    }
+}
