@@ -156,7 +156,9 @@ fn terminate(child: &mut Child, deadline: Mono) -> Result<()> {
         return Ok(());
     }
     let process = pidfd::open(child.id()).ok().context("it has no descriptor")?;
-    pidfd::send(&process, pidfd::Signal::Terminate).ok().context("it takes no signal")?;
+    pidfd::send(&process, child.id(), pidfd::Signal::Terminate)
+        .ok()
+        .context("it takes no signal")?;
     while child.try_wait()?.is_none() {
         ensure!(clock::monotonic() < deadline, "it does not end");
         clock::sleep(LOOK_EVERY);

@@ -32,7 +32,7 @@ pub(crate) fn serve_one_by_one() -> Result<()> {
 /// A worker with a loop of its own, which takes what the channel has and serves it in order.
 pub(crate) fn serve_parcels() -> Result<()> {
     let mut link = Link::from_env()?;
-    link.pin()?;
+    link.pin();
     link.hello(CONCURRENCY)?;
     loop {
         match link.receive(Patience::Wait)? {

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::cli::args::{self, RunArgs, StatusArgs};
-use crate::config::placement::{self, Allotment, Placement};
+use crate::config::placement::{self, Allotment, Placement, RingCost};
 use crate::config::{
     BackendChoice, Config, ConfigError, DispatchOn, ListenAddr, Listener, Log, LogFormat, LogLevel,
     Pin, Program, SocketAccess, Spin, Weights, WorkerCount, Wrong, listen, policy, words,
@@ -14,7 +14,9 @@ use crate::config::{
 use crate::engine::Overload;
 use crate::engine::giveback::Dispatch;
 use crate::engine::policy::{Depth, Policy};
+use crate::io::probe;
 use crate::limits::{DRAIN_TIMEOUT, HOLD_DEFAULT, START_TIMEOUT, TIMEOUT_MAX};
+use crate::sys::rlimit::{self, Limit, Resource};
 use crate::sys::{cpus, users};
 use crate::units::Span;
 
@@ -52,6 +54,8 @@ pub fn effective(given: &RunArgs, around: &Surroundings) -> Result<Effective, Co
     let (workers, pin, weights) = (config.workers, &config.pin, &config.weights);
     let placement = placement::plan(&around.allotment, workers, pin, weights)?;
     let placement = placement.spinning(&around.allotment, config.spin);
+    let rings = config.program.is_none() && config.backend != BackendChoice::Epoll;
+    let placement = if rings { placement.counting_rings(&around.allotment) } else { placement };
     Ok(Effective { config, placement })
 }
 
@@ -75,11 +79,18 @@ impl Surroundings {
                 capacities: cpus::capacities(&mask),
                 siblings: cpus::siblings(&mask),
                 mask,
+                rings: ring_cost(),
             },
             inherited: inherited(text("LISTEN_FDS"), text("LISTEN_PID"), std::process::id()),
             node_policy: text(NODE_VARIABLE).filter(|value| !value.is_empty()),
         }
     }
+}
+
+/// What rings cost here, where they cost anything that is limited.
+fn ring_cost() -> Option<RingCost> {
+    let limit = rlimit::read(Resource::LockedMemory).ok()?.soft;
+    (limit != Limit::UNLIMITED).then(probe::ring_charge)?.map(|bytes| RingCost { bytes, limit })
 }
 
 /// How many sockets were passed to this process. Those for another process (`LISTEN_PID`) are not

@@ -1,20 +1,26 @@
 //! `dispatchd doctor`: what on this machine would stop dispatchd or slow it down, and the cure.
 //! Facts are read first and judged afterwards by a pure function, so that every verdict has a test.
 
+mod surroundings;
+
 use std::fmt::Write;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde_json::{Value, json};
 
+use crate::cli::config::NAME_DEFAULT;
 use crate::cli::exit::Exit;
-use crate::config::placement::thousandths;
+use crate::config::placement::{RingCost, thousandths};
 use crate::config::words::joined;
 use crate::io::probe;
 use crate::limits::{HOLD_DEFAULT, MASTER_SPARE_DESCRIPTORS};
+use crate::master::socket_path;
 use crate::sys::cpus;
 use crate::sys::rlimit::{self, Limit, Resource};
-use crate::units::Cpu;
+use crate::sys::sandbox::{self, Call};
+use crate::units::{Cpu, Errno};
 
 /// The first kernel on which the `io_uring` backend is used.
 const URING_SINCE: (u32, u32) = (6, 1);
@@ -80,6 +86,16 @@ pub struct Facts {
     pub quota_milli: Option<u32>,
     /// The CPUs of the inherited mask.
     pub mask: Vec<Cpu>,
+    /// Bytes of locked memory that a ring costs, where it costs any.
+    pub ring_charge: Option<u64>,
+    /// Whether /proc is mounted.
+    pub has_proc: bool,
+    /// Where control sockets are made, and whether they can be.
+    pub runtime_dir: (PathBuf, Result<(), Errno>),
+    /// System calls that a sandbox refuses.
+    pub refused: Vec<Call>,
+    /// Whether memory can be shared.
+    pub shared_memory: Result<(), Errno>,
 }
 
 impl Facts {
@@ -99,8 +115,21 @@ impl Facts {
             cgroup_pids: cpus::pids_max(),
             quota_milli: cpus::cpu_quota_milli(),
             mask: cpus::inherited_mask(),
+            ring_charge: probe::ring_charge(),
+            has_proc: Path::new("/proc/self/fd").exists(),
+            runtime_dir: runtime_dir(),
+            refused: sandbox::refused(),
+            shared_memory: sandbox::shared_memory(),
         }
     }
+}
+
+fn runtime_dir() -> (PathBuf, Result<(), Errno>) {
+    let given = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let mut path = socket_path(given.as_deref(), NAME_DEFAULT);
+    path.pop();
+    let usable = sandbox::can_be_made(&path);
+    (path, usable)
 }
 
 /// Judges the facts, the most telling first.
@@ -116,6 +145,10 @@ pub fn examine(facts: &Facts) -> Vec<Finding> {
         processes(facts),
         queue("net.core.somaxconn", facts.somaxconn, BACKLOG_WANTED),
         queue("net.ipv4.tcp_max_syn_backlog", facts.syn_backlog, SYN_BACKLOG_WANTED),
+        surroundings::runtime_dir(facts),
+        surroundings::shared_memory(facts),
+        surroundings::system_calls(facts),
+        surroundings::proc(facts),
     ]
 }
 
@@ -229,12 +262,26 @@ fn open_files(facts: &Facts) -> Finding {
     finding.but(verdict, advice)
 }
 
-/// Rings have not been charged to this limit since Linux 5.12, and older kernels get no ring, so
-/// it is shown and never judged.
+/// Rings are charged to this limit from Linux 6.14 on, for whoever may not lock memory without one.
 fn locked_memory(facts: &Facts) -> Finding {
-    let shown = |limit: Limit| limit.to_string();
-    let value = facts.locked_memory.map_or_else(|| "unknown".to_owned(), shown);
-    Finding::fine("locked memory, bytes", value)
+    let subject = "locked memory, bytes";
+    let Some(limit) = facts.locked_memory else {
+        return unknown(subject, "see ulimit -l");
+    };
+    let finding = Finding::fine(subject, limit.to_string());
+    // Each worker has a successor beside it during a replacement.
+    let workers = u64::try_from(facts.mask.len().max(1)).unwrap_or(u64::MAX).saturating_mul(2);
+    let wanted = |bytes| RingCost { bytes, limit: limit.soft }.wanted(workers);
+    match facts.ring_charge.map(wanted).filter(|wanted| limit.soft < *wanted) {
+        None => finding,
+        Some(wanted) => finding.but(
+            Verdict::Note,
+            format!(
+                "rings of this user's processes share it, and those that find no room use epoll: \
+                 raise it to {wanted} or more (ulimit -l, LimitMEMLOCK=)"
+            ),
+        ),
+    }
 }
 
 fn processes(facts: &Facts) -> Finding {
@@ -332,6 +379,11 @@ mod tests {
             cgroup_pids: None,
             quota_milli: None,
             mask: vec![Cpu(0), Cpu(1)],
+            ring_charge: None,
+            has_proc: true,
+            runtime_dir: (PathBuf::from("/run/dispatchd"), Ok(())),
+            refused: Vec::new(),
+            shared_memory: Ok(()),
         }
     }
 
@@ -378,6 +430,9 @@ mod tests {
         let limit = |hard| Some(Limit { soft: 16, hard });
         let files = "open files";
         let (queue, syn) = ("net.core.somaxconn", "net.ipv4.tcp_max_syn_backlog");
+        let (locked, dir) = ("locked memory, bytes", "runtime directory");
+        let nowhere = (PathBuf::from("/run"), Err(Errno(libc::EROFS)));
+        let refused = Err(Errno(libc::EPERM));
         let (note, problem) = (Verdict::Note, Verdict::Problem);
         for (subject, facts, expected, advice) in [
             ("cpus", Facts { mask: Vec::new(), ..healthy() }, note, "--workers"),
@@ -385,6 +440,10 @@ mod tests {
             (files, Facts { open_files: limit(1_024), ..healthy() }, note, "LimitNOFILE"),
             (files, Facts { open_files: limit(64), ..healthy() }, problem, "LimitNOFILE"),
             ("process limits", Facts { cgroup_pids: Some(19), ..healthy() }, problem, "20 are"),
+            (locked, Facts { ring_charge: Some(1 << 19), ..healthy() }, note, "2621440"),
+            (dir, Facts { runtime_dir: nowhere, ..healthy() }, problem, "XDG_RUNTIME_DIR"),
+            ("shared memory", Facts { shared_memory: refused, ..healthy() }, problem, "memfd"),
+            ("/proc", Facts { has_proc: false, ..healthy() }, note, "mount /proc"),
             (queue, Facts { somaxconn: Some(128), ..healthy() }, note, "somaxconn=4096"),
             (syn, Facts { syn_backlog: None, ..healthy() }, note, "/proc"),
         ] {
@@ -406,7 +465,7 @@ mod tests {
     #[test]
     fn this_machine_can_be_examined() {
         let findings = examine(&Facts::read());
-        assert_eq!(findings.len(), 10);
+        assert_eq!(findings.len(), 14);
         assert!(findings.iter().all(|finding| !finding.value.is_empty()));
     }
 }

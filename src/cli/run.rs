@@ -54,7 +54,7 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
 
 /// Is the built-in worker.
 pub(super) fn serve_worker() -> Exit {
-    match serve::run() {
+    match serve::run(term::complain) {
         Ok(()) => Exit::Done,
         Err(error) => {
             term::complain(&format!("worker: {:#}", anyhow::Error::new(error)));

@@ -19,6 +19,17 @@ pub struct Allotment {
     pub capacities: Vec<(Cpu, u32)>,
     /// The CPUs that are threads of one core, by core.
     pub siblings: Vec<Vec<Cpu>>,
+    /// What io_uring costs, where it does.
+    pub rings: Option<RingCost>,
+}
+
+/// What rings take of the memory that the user's processes may lock together.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RingCost {
+    /// Bytes per ring, at least.
+    pub bytes: u64,
+    /// Bytes for all (RLIMIT_MEMLOCK).
+    pub limit: u64,
 }
 
 /// One worker's place.
@@ -52,6 +63,33 @@ impl Placement {
         SeatPlan { cpu, weight: self.shares.of(index, cpu) }
     }
 
+    /// The same plan, with a word on how many of the workers can have a ring, if not all.
+    #[must_use]
+    pub fn counting_rings(mut self, allotment: &Allotment) -> Self {
+        let workers = u64::try_from(self.seats.len()).unwrap_or(u64::MAX);
+        if let Some(cost) = allotment.rings.filter(|cost| cost.limit < cost.wanted(workers)) {
+            let room = (cost.limit / cost.bytes).saturating_sub(1);
+            self.reasoning.push(format!(
+                "rings: locked memory has room for those of {room} of {workers} workers, the others \
+                 use epoll; all of them take {} bytes (ulimit -l, LimitMEMLOCK=)",
+                cost.wanted(workers)
+            ));
+        }
+        self
+    }
+
+    /// The CPU of a seat's next process: the planned one, unless it is no longer in the mask of this
+    /// process; then another of those that were planned with.
+    pub fn cpu_now(&self, index: usize, mask: &[Cpu]) -> Option<Cpu> {
+        let planned = self.seat(index).cpu?;
+        // A mask that cannot be read says nothing.
+        if mask.is_empty() || mask.contains(&planned) {
+            return Some(planned);
+        }
+        let left: Vec<Cpu> = self.order.iter().copied().filter(|cpu| mask.contains(cpu)).collect();
+        index.checked_rem(left.len()).map(|at| left[at])
+    }
+
     /// The same plan, with the decision whether idle workers spin.
     #[must_use]
     pub fn spinning(mut self, allotment: &Allotment, spin: Spin) -> Self {
@@ -74,6 +112,13 @@ impl Placement {
             ));
         }
         self
+    }
+}
+
+impl RingCost {
+    /// How much there must be for so many workers, and their master.
+    pub const fn wanted(self, workers: u64) -> u64 {
+        self.bytes.saturating_mul(workers.saturating_add(1))
     }
 }
 
@@ -410,6 +455,35 @@ mod tests {
         let blind = machine(&[], None);
         let unseen = plan(&blind, WorkerCount::Auto, &Pin::Auto, &Weights::Equal).unwrap();
         assert_eq!(cpus(&unseen), [None]);
+    }
+
+    #[test]
+    fn rings_that_there_is_no_memory_for_are_told() {
+        let told = |limit| {
+            let rings = Some(RingCost { bytes: 100, limit });
+            let allotment = Allotment { rings, ..machine(&[0, 1], None) };
+            let placement = auto(&allotment, WorkerCount::Exactly(3)).counting_rings(&allotment);
+            placement.reasoning.into_iter().find(|line| line.starts_with("rings: "))
+        };
+        assert_eq!(told(400), None);
+        assert!(told(399).unwrap().contains("2 of 3 workers"), "{:?}", told(399));
+        assert!(told(99).unwrap().contains("0 of 3 workers"));
+    }
+
+    #[test]
+    fn a_seat_whose_cpu_is_gone_gets_another_and_keeps_it_where_it_is_not() {
+        let placement = auto(&machine(&[0, 1, 2, 3], None), WorkerCount::Exactly(6));
+        let now = |mask: &[u16]| -> Vec<Option<u16>> {
+            let mask: Vec<Cpu> = mask.iter().copied().map(Cpu).collect();
+            (0..6).map(|seat| placement.cpu_now(seat, &mask).map(|cpu| cpu.0)).collect()
+        };
+        assert_eq!(now(&[0, 1, 2, 3]), [0, 1, 2, 3, 0, 1].map(Some));
+        assert_eq!(now(&[]), [0, 1, 2, 3, 0, 1].map(Some));
+        assert_eq!(now(&[0, 2, 3, 4]), [0, 2, 2, 3, 0, 3].map(Some));
+        assert_eq!(now(&[7]), [None; 6]);
+        let unpinned =
+            plan(&machine(&[0], None), WorkerCount::Exactly(1), &Pin::None, &Weights::Equal);
+        assert_eq!(unpinned.unwrap().cpu_now(0, &[Cpu(0)]), None);
     }
 
     #[test]

@@ -95,6 +95,12 @@ pub fn explain() -> Result<String, String> {
     tested_ring().map(|(_ring, reason)| reason)
 }
 
+/// Bytes of locked memory (RLIMIT_MEMLOCK) that each ring costs at least; none where rings cost
+/// none, or there are none.
+pub fn ring_charge() -> Option<u64> {
+    crate::io::uring::charge()
+}
+
 fn epoll(reason: String) -> Result<Choice, ProbeError> {
     let epoll = Epoll::new().map_err(|source| ProbeError::Epoll { source })?;
     Ok(Choice { backend: Chosen::Epoll(epoll), reason })

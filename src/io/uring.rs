@@ -25,7 +25,7 @@ use crate::limits::{PARCEL_MAX, QUIESCE_MAX};
 use crate::sys::clock::monotonic;
 use crate::sys::fd::adopt;
 use crate::sys::scm::{DESCRIPTORS_MAX, Envelope, SEND_FLAGS};
-use crate::sys::socket;
+use crate::sys::{rlimit, socket};
 use crate::units::{Errno, Span};
 
 /// Sizes of the two queues, from the wanted one down to what little locked memory allows.
@@ -653,6 +653,26 @@ fn build_ring() -> io::Result<IoUring> {
         && params.is_feature_ext_arg()
         && params.is_feature_skip_cqe_on_success();
     if able { Ok(ring) } else { Err(io::Error::from_raw_os_error(libc::EINVAL)) }
+}
+
+/// Bytes of locked memory that the smallest ring costs; none where the kernel charges nothing for
+/// rings, or lets us have none. Kernels before 5.12 charge, and those from 6.14 on do again.
+pub(super) fn charge() -> Option<u64> {
+    let (submissions, completions) = SIZES[SIZES.len() - 1];
+    let build = || builder(completions).build(submissions);
+    let charged = rlimit::without_locked_memory(build);
+    (errno_of(&charged) == Some(libc::ENOMEM)).then(|| memory_of(submissions, completions))
+}
+
+/// Bytes of two regions, in whole pages: entries to submit, and the rest.
+fn memory_of(submissions: u32, completions: u32) -> u64 {
+    /// What the kernel keeps in front of the queues, at most.
+    const HEADER: u64 = 320;
+    const PAGE: u64 = 4_096;
+    let (submissions, completions) = (u64::from(submissions), u64::from(completions));
+    let entries = size_of::<Entry>() as u64 * submissions;
+    let rest = HEADER + size_of::<cqueue::Entry>() as u64 * completions + 4 * submissions;
+    (entries.div_ceil(PAGE) + rest.div_ceil(PAGE)) * PAGE
 }
 
 fn builder(completions: u32) -> io_uring::Builder {

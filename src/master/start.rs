@@ -22,8 +22,8 @@ use crate::limits::{MASTER_SPARE_DESCRIPTORS, STALL_TIMEOUT};
 use crate::shm::map::MapError;
 use crate::sys::executable::Executable;
 use crate::sys::fd::{self, io_error};
-use crate::sys::process::Class;
-use crate::sys::rlimit::{self, RlimitError};
+use crate::sys::rlimit::{self, Limit, Raised, RlimitError};
+use crate::sys::scheduling::{Policy as Scheduled, Scheduling};
 use crate::sys::socket_file::SocketFile;
 use crate::sys::{clock, eventfd, signal};
 use crate::units::{Errno, SeatId};
@@ -102,7 +102,7 @@ pub fn run(
     placement: Placement,
     surroundings: Surroundings,
 ) -> Result<Outcome, StartError> {
-    let open_files = check_open_files(placement.seats.len())?;
+    let Raised { before, after } = check_open_files(placement.seats.len())?;
     let path = control::socket_path(surroundings.runtime_dir.as_deref(), &config.name);
     // The name is free again when all of this has ended.
     let ControlSocket { socket: control, name: _name } = control::open(&path, &config.name)?;
@@ -121,9 +121,19 @@ pub fn run(
         listeners: open::addresses(&sockets),
         started_at: clock::monotonic(),
     };
-    say_hello(config, &placement, &about, open_files);
-    let setup = setup(config, &placement, open_files);
-    let recipe = recipe(config, &choice, surroundings.built_in, placement, &sockets, files)?;
+    say_hello(config, &placement, &about, after.soft);
+    let setup = setup(config, &placement, after.soft);
+    let recipe = recipe(
+        config,
+        Ingredients {
+            backend: &choice,
+            built_in: surroundings.built_in,
+            placement,
+            sockets: &sockets,
+            files,
+            open_files: before,
+        },
+    )?;
     let bell = kernel("make an eventfd", eventfd::create())?;
     let posts = Posts {
         listeners: sockets,
@@ -149,13 +159,14 @@ impl fmt::Display for Choice {
     }
 }
 
-fn check_open_files(workers: usize) -> Result<u64, StartError> {
-    let open_files = rlimit::raise_open_files()?.after.soft;
+fn check_open_files(workers: usize) -> Result<Raised, StartError> {
+    let raised = rlimit::raise_open_files()?;
+    let open_files = raised.after.soft;
     let needed = u64::from(MASTER_SPARE_DESCRIPTORS) + DESCRIPTORS_PER_WORKER * workers as u64 + 1;
     if open_files < needed {
         return Err(StartError::OpenFiles { open_files, workers, needed });
     }
-    Ok(open_files)
+    Ok(raised)
 }
 
 /// Descriptors that are left for connections; while workers are replaced there are twice as many.
@@ -179,24 +190,19 @@ fn setup(config: &Config, placement: &Placement, open_files: u64) -> Setup {
     }
 }
 
-fn recipe(
-    config: &Config,
-    choice: &Choice,
+/// What does not come from the configuration, for [`recipe`].
+struct Ingredients<'a> {
+    backend: &'a Choice,
     built_in: OsString,
     placement: Placement,
-    sockets: &[Opened<OwnedFd>],
+    sockets: &'a [Opened<OwnedFd>],
     files: Vec<SocketFile>,
-) -> Result<Recipe, StartError> {
-    let (program, args) = match &config.program {
-        Some(program) => {
-            let (path, name) = (find_program(program)?, program.path.clone());
-            (Program::Foreign { path, name }, program.args.clone())
-        }
-        None => {
-            let own = kernel("open this program's own file", Executable::own())?;
-            (Program::BuiltIn(own), vec![built_in])
-        }
-    };
+    open_files: Limit,
+}
+
+fn recipe(config: &Config, from: Ingredients<'_>) -> Result<Recipe, StartError> {
+    let Ingredients { backend, built_in, placement, sockets, files, open_files } = from;
+    let (program, args) = program(config, built_in)?;
     let sharing = match config.policy {
         Policy::Shared => Sharing::Shared,
         Policy::Reuseport => Sharing::Own,
@@ -209,35 +215,68 @@ fn recipe(
         let copy = kernel("copy a listener", fd::duplicate(opened.socket.as_fd()))?;
         listeners[seat].push(copy);
     }
-    let env = vec![("DISPATCHD_BACKEND", choice.to_string())];
     let own = sockets
         .iter()
         .filter(|opened| opened.seat == Some(SeatId(0)))
         .map(|opened| open::own_listener(config, opened))
         .collect::<Result<_, _>>()?;
-    let class = give_way();
-    let (classes, drain) = (config.classes, config.drain_timeout);
     Ok(Recipe {
         program,
         args,
-        env,
+        env: vec![("DISPATCHD_BACKEND", String::from(for_workers(backend)))],
         placement,
         sharing,
-        classes,
-        drain,
-        class,
+        classes: config.classes,
+        drain: config.drain_timeout,
+        scheduling: give_way(),
+        open_files,
         listeners,
         own,
         files,
     })
 }
 
+/// What workers run, and with which arguments.
+fn program(config: &Config, built_in: OsString) -> Result<(Program, Vec<OsString>), StartError> {
+    match &config.program {
+        Some(program) => {
+            let (path, name) = (find_program(program)?, program.path.clone());
+            Ok((Program::Foreign { path, name }, program.args.clone()))
+        }
+        None => {
+            let own = kernel("open this program's own file", Executable::own())?;
+            Ok((Program::BuiltIn(own), vec![built_in]))
+        }
+    }
+}
+
+/// The backend that built-in workers are to try: what one process can have, the sixtieth may not.
+const fn for_workers(choice: &Choice) -> &'static str {
+    match choice.backend {
+        Chosen::Uring(_) => "auto",
+        Chosen::Epoll(_) => "epoll",
+    }
+}
+
 /// Lets the master run when a CPU is free and not at the cost of whoever works (decision 007), and
-/// says which class the workers are to run in. A sandbox that forbids it costs throughput alone.
-fn give_way() -> Option<Class> {
-    let class = Class::current().ok()?;
-    Class::BATCH.enter().ok()?;
-    Some(class)
+/// says how workers are to be scheduled, where that is not what they inherit: as dispatchd was. A
+/// sandbox that forbids it costs throughput alone.
+fn give_way() -> Option<Scheduling> {
+    let ours = Scheduling::current().ok()?;
+    match ours.policy() {
+        Scheduled::Other => {
+            ours.as_batch().enter().ok()?;
+            Some(ours)
+        }
+        Scheduled::Deadline => {
+            telemetry::no_deadline_for_workers();
+            let plain = Scheduling::plain();
+            // Without one of these the kernel forbids it to have children.
+            ours.for_itself_alone().enter().or_else(|_| plain.as_batch().enter()).ok()?;
+            Some(plain)
+        }
+        Scheduled::Special => ours.is_for_itself_alone().then_some(ours),
+    }
 }
 
 /// The program as exec will find it, so that a missing one is refused before anything is started.

@@ -68,7 +68,7 @@ impl World {
             worker: worker.seat.0,
             pid: self.member(id).map_or(0, |member| member.pid),
             state: String::from(worker.state.name()),
-            cpu: self.cpu_of(worker.seat),
+            cpu: self.bound_to(id),
             generation: worker.generation.0,
             connections: load.connections,
             in_flight: worker.offered + load.in_flight,

@@ -11,7 +11,7 @@ use crate::limits::LOG_BUFFER;
 use crate::sys::fd::io_error;
 use crate::sys::log_sink::LogSink;
 use crate::sys::spawn::Step;
-use crate::units::{Errno, SeatId};
+use crate::units::{Cpu, Errno, SeatId};
 
 /// Bytes written in one go.
 const WRITE_MAX: usize = 16 * 1024;
@@ -61,6 +61,29 @@ pub(super) fn not_started(seat: SeatId, reason: &str) {
     tracing::error!(worker = seat.0, "cannot start worker: {reason}");
 }
 
+/// Workers are bound to other CPUs than planned, or to none.
+pub(super) fn cpu_out_of_reach(cpu: Cpu) {
+    tracing::warn!(
+        "CPU {cpu} is no longer in the mask of this process (cpuset): workers that were to have it \
+         get another as they start"
+    );
+}
+
+/// Workers serve on whatever CPU there is.
+pub(super) fn unpinned(errno: Errno) {
+    tracing::warn!(
+        "workers cannot be bound to their CPUs: {}: they serve unbound",
+        io_error(errno)
+    );
+}
+
+/// dispatchd was started under a policy that no child can have.
+pub(super) fn no_deadline_for_workers() {
+    tracing::warn!(
+        "workers cannot be scheduled as dispatchd is (SCHED_DEADLINE): they run as SCHED_OTHER"
+    );
+}
+
 /// Something that workers have to do without; told once.
 pub(super) fn refused(step: Step, errno: Errno) {
     let reason = io_error(errno);
@@ -69,9 +92,13 @@ pub(super) fn refused(step: Step, errno: Errno) {
             "workers cannot have process groups of their own ({reason}): a terminal's ^C reaches \
              them, too"
         ),
-        Step::Class => tracing::warn!(
-            "workers cannot be put back into dispatchd's scheduling class ({reason}): they run in \
-             the batch class"
+        Step::Scheduling => tracing::warn!(
+            "workers cannot be scheduled as dispatchd was when it started ({reason}): they run as \
+             the kernel schedules its children"
+        ),
+        Step::OpenFiles => tracing::warn!(
+            "workers cannot have the limit of open files that dispatchd was started with \
+             ({reason}): they have its own"
         ),
         Step::ParentsEnd => tracing::warn!(
             "workers cannot ask for a signal at dispatchd's end ({reason}): should dispatchd be \

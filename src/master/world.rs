@@ -26,15 +26,16 @@ use crate::sys::executable::Executable;
 use crate::sys::fd::{self, io_error};
 use crate::sys::log_sink::LogSink;
 use crate::sys::pidfd::{self, Signal};
-use crate::sys::process::Class;
+use crate::sys::rlimit::Limit;
+use crate::sys::scheduling::Scheduling;
 use crate::sys::scm;
 use crate::sys::signal::{self, Notice};
 use crate::sys::socket::{Endpoint, ListenOptions};
 use crate::sys::socket_file::SocketFile;
 use crate::sys::spawn::{self, Progress, Step, Trouble};
-use crate::sys::{clock, memfd, socket};
+use crate::sys::{clock, cpus, memfd, socket};
 use crate::units::{
-    Errno, GiveBack, ListenerId, Mono, PoolId, Route, RouteBy, SeatId, Span, Ticket, WorkerId,
+    Cpu, Errno, GiveBack, ListenerId, Mono, PoolId, Route, RouteBy, SeatId, Span, Ticket, WorkerId,
 };
 use crate::wire::link::{self, Note, Sharing};
 use crate::wire::route;
@@ -55,8 +56,10 @@ pub(super) struct Recipe {
     pub(super) classes: Option<RouteBy>,
     /// How long workers may take to finish.
     pub(super) drain: Span,
-    /// The scheduling class that dispatchd was started in.
-    pub(super) class: Option<Class>,
+    /// How dispatchd was scheduled when it started, where workers do not inherit that.
+    pub(super) scheduling: Option<Scheduling>,
+    /// The limit on open files that dispatchd was started with.
+    pub(super) open_files: Limit,
     /// Listeners that workers accept from: one list for all, or one per seat.
     pub(super) listeners: Vec<Vec<OwnedFd>>,
     /// Under `reuseport`, what each seat has a socket for.
@@ -104,6 +107,10 @@ pub(super) struct World {
     last_exits: Vec<Option<String>>,
     /// What workers could not be given, of which the operator has been told.
     refused: BTreeSet<Step>,
+    /// CPUs of the plan that are out of reach, and whether a worker could not be bound to its own,
+    /// of which the operator has been told.
+    out_of_reach: BTreeSet<Cpu>,
+    unpinned: bool,
     clients: Clients,
     sink: Option<LogSink>,
     /// Nobody outside can tell which routes share a number.
@@ -141,6 +148,8 @@ impl World {
             strays,
             last_exits,
             refused: BTreeSet::new(),
+            out_of_reach: BTreeSet::new(),
+            unpinned: false,
             clients,
             sink,
             hashers,
@@ -168,9 +177,15 @@ impl World {
         self.recipe.classes
     }
 
-    /// The CPU that workers of a seat are bound to.
+    /// The CPU that workers of a seat are to be bound to.
     pub(super) fn cpu_of(&self, seat: SeatId) -> Option<u16> {
         self.recipe.placement.seat(seat.index()).cpu.map(|cpu| cpu.0)
+    }
+
+    /// The CPU that a worker is bound to.
+    pub(super) fn bound_to(&self, worker: WorkerId) -> Option<u16> {
+        let shown = self.member(worker)?.page.board.cpu.load(Relaxed);
+        u16::try_from(shown.checked_sub(1)?).ok()
     }
 
     fn member_mut(&mut self, worker: WorkerId) -> Option<&mut Member> {
@@ -186,6 +201,7 @@ impl World {
             MapError::Size { .. } => Errno(libc::EINVAL),
         })?;
         let opened = self.open_own(hire.seat)?;
+        let cpu = self.cpu_for(hire.seat);
         let none = Vec::new();
         let listeners = match self.recipe.sharing {
             Sharing::None => &none,
@@ -197,7 +213,7 @@ impl World {
             seat: hire.seat,
             worker: hire.worker,
             generation: hire.generation,
-            cpu: self.recipe.placement.seat(hire.seat.index()).cpu,
+            cpu,
             listeners: listeners.len(),
             sharing: self.recipe.sharing,
         };
@@ -215,7 +231,8 @@ impl World {
             args: &self.args(hire.seat),
             env: &env,
             env_remove: &["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET"],
-            class: self.recipe.class,
+            scheduling: self.recipe.scheduling,
+            open_files: Some(self.recipe.open_files),
             stdin: self.no_input.as_fd(),
             fds: &fds,
         })?;
@@ -229,6 +246,25 @@ impl World {
         };
         self.enlist(hire, child, page);
         Ok(hired)
+    }
+
+    /// The CPU that a seat's next process is to bind itself to: what was planned at the start may be
+    /// out of reach by now.
+    fn cpu_for(&mut self, seat: SeatId) -> Option<Cpu> {
+        let planned = self.recipe.placement.seat(seat.index()).cpu?;
+        let cpu = self.recipe.placement.cpu_now(seat.index(), &cpus::inherited_mask());
+        if cpu != Some(planned) && self.out_of_reach.insert(planned) {
+            telemetry::cpu_out_of_reach(planned);
+        }
+        cpu
+    }
+
+    /// A worker could not be bound to its CPU, and serves all the same.
+    fn tell_of_pin(&mut self, worker: WorkerId) {
+        let errno = self.member(worker).map_or(0, |it| it.page.head.pin_errno.load(Relaxed));
+        if errno != 0 && !std::mem::replace(&mut self.unpinned, true) {
+            telemetry::unpinned(Errno(i32::try_from(errno).unwrap_or(0)));
+        }
     }
 
     fn program(&self) -> spawn::Program<'_> {
@@ -301,7 +337,11 @@ impl World {
         let reason = io_error(errno);
         let text = match step {
             Step::Exec => format!("{}: {reason}", self.program_name()),
-            Step::Descriptors | Step::Group | Step::Class | Step::ParentsEnd => {
+            Step::Descriptors
+            | Step::Group
+            | Step::Scheduling
+            | Step::OpenFiles
+            | Step::ParentsEnd => {
                 format!("it cannot put its descriptors in order: {reason}")
             }
         };
@@ -369,7 +409,7 @@ impl Host for World {
         if let Some(member) = self.member_mut(worker) {
             member.sent = Some(signal);
             // A process that is gone already will be reaped.
-            pidfd::send(&member.process, signal).unwrap_or_default();
+            pidfd::send(&member.process, member.pid, signal).unwrap_or_default();
         }
     }
 
@@ -580,6 +620,9 @@ impl Host for World {
             | Event::NoUpgrade
             | Event::Stopping => None,
         };
+        if let Event::Ready { worker, .. } = event {
+            self.tell_of_pin(worker);
+        }
         let pid = worker.and_then(|worker| self.member(worker)).map(|member| member.pid);
         let obituary = match event {
             Event::Gone { worker, seat, .. } => {

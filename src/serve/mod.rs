@@ -21,7 +21,6 @@ use std::io;
 use self::server::Server;
 use self::strength::Strength;
 use crate::io::probe::{self, Chosen, ProbeError, Wanted};
-use crate::sys::affinity::PinError;
 use crate::sys::fd::io_error;
 use crate::sys::{clock, signal};
 use crate::units::Errno;
@@ -39,9 +38,6 @@ pub enum ServeError {
     /// The link to the master is missing or broken.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// It could not be bound to the CPU that it was given.
-    #[error(transparent)]
-    Pin(#[from] PinError),
     /// The variable names no backend.
     #[error("{BACKEND_VARIABLE} is `{0}`: auto, uring and epoll are known")]
     Backend(String),
@@ -62,18 +58,24 @@ pub enum ServeError {
     Wait(#[source] io::Error),
 }
 
-/// Serves until the master wants this process to leave, or is gone.
+/// Serves until the master wants this process to leave, or is gone. What its operator should know
+/// it says in a line.
 ///
 /// # Errors
 /// When the process was not started by dispatchd, cannot be prepared, or loses its link.
-pub fn run() -> Result<(), ServeError> {
+pub fn run(say: impl Fn(&str)) -> Result<(), ServeError> {
     let mut link = Link::from_env()?;
-    link.pin()?;
-    clock::set_timer_slack_ns(1).map_err(ServeError::Prepare)?;
+    link.raise_nofile();
+    link.pin();
+    // Without it answers of `/wait` come up to 50 us later.
+    clock::set_timer_slack_ns(1).unwrap_or_default();
     signal::ignore_pipe().map_err(ServeError::Prepare)?;
     let strength = Strength::of(link.note().seat)?;
     let wanted = wanted_backend(link.note().sharing)?;
     let choice = probe::choose(wanted)?;
+    if let (Wanted::Auto, Chosen::Epoll(_)) = (wanted, &choice.backend) {
+        say(&format!("this worker uses epoll: {}", choice.reason));
+    }
     link.hello(1)?;
     match choice.backend {
         Chosen::Uring(backend) => Server::new(backend, link, strength)?.run(),

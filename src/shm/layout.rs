@@ -79,6 +79,8 @@ pub struct WorkerHead {
     pub concurrency: AtomicU32,
     /// Connections that it can hold.
     pub connections_max: AtomicU32,
+    /// Why it could not be bound to its CPU, as an error number; 0 if it could, or was given none.
+    pub pin_errno: AtomicU32,
 }
 
 /// What the master tells one worker.
@@ -219,6 +221,7 @@ const fn layout_hash() -> u64 {
         std::mem::offset_of!(MasterPage, spin_ns),
         std::mem::offset_of!(MasterPage, errands),
         std::mem::offset_of!(MasterPage, cards),
+        std::mem::offset_of!(WorkerHead, pin_errno),
         std::mem::offset_of!(WorkerPage, board),
         std::mem::offset_of!(WorkerPage, speech),
         std::mem::offset_of!(Speech, asks_to_leave),

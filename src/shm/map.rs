@@ -52,7 +52,7 @@ pub struct Mapped<T: Page, Access> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum MapError {
     /// The memory could not be made or mapped.
-    #[error("cannot map shared memory: {}", io_error(*.0))]
+    #[error("cannot make shared memory: {}{}", io_error(*.0), cure(*.0))]
     Kernel(Errno),
     /// It is smaller than the page.
     #[error(
@@ -64,6 +64,18 @@ pub enum MapError {
         /// Bytes needed.
         wanted: usize,
     },
+}
+
+/// What helps where the kernel refuses shared memory.
+const fn cure(Errno(errno): Errno) -> &'static str {
+    match errno {
+        libc::EFBIG => "; raise the limit on the size of files (ulimit -f, LimitFSIZE=)",
+        libc::EPERM | libc::ENOSYS | libc::EACCES => {
+            "; allow memfd_create and fcntl's F_ADD_SEALS in the sandbox"
+        }
+        libc::EMFILE | libc::ENFILE => "; raise the limit of open files (ulimit -n)",
+        _ => "",
+    }
 }
 
 impl<T: Page> Mapped<T, Writable> {

@@ -1,36 +1,23 @@
 //! A worker pins itself, so that the CPU which the plan gave its seat is the one that it runs on;
 //! and it looks again afterwards, since a pin that silently failed would make every figure a lie.
 
-use core_affinity::CoreId;
-use nix::sched::CpuSet;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 use thiserror::Error;
 
 use crate::sys::cpus;
-use crate::units::Cpu;
+use crate::sys::fd::{errno_of, io_error};
+use crate::units::{Cpu, Errno};
 
 /// Why this process does not run where it should.
-#[derive(Clone, Debug, Eq, Error, PartialEq)]
-pub enum PinError {
-    /// The number does not fit the kernel's fixed-size mask.
-    #[error("pin to CPU {cpu}: numbers go up to {}", CpuSet::count() - 1)]
-    NoSuchNumber {
-        /// The CPU wanted.
-        cpu: Cpu,
-    },
-    /// The kernel refused: the CPU is offline or outside the cpuset.
-    #[error("pin to CPU {cpu}: refused by the kernel; is it online and in the cpuset?")]
-    Refused {
-        /// The CPU wanted.
-        cpu: Cpu,
-    },
-    /// The kernel agreed, and the mask says otherwise.
-    #[error("pin to CPU {cpu}: the mask is {mask:?} afterwards")]
-    NotThere {
-        /// The CPU wanted.
-        cpu: Cpu,
-        /// The CPUs found, none if they could not be read.
-        mask: Vec<Cpu>,
-    },
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+#[error("pin to CPU {cpu}: {}; is it online and in the cpuset?", io_error(*.errno))]
+pub struct PinError {
+    /// The CPU wanted.
+    pub cpu: Cpu,
+    /// EINVAL where it is offline, outside the cpuset or beyond the kernel's numbers; EPERM in a
+    /// sandbox; EAGAIN where the kernel agreed, and the mask says otherwise.
+    pub errno: Errno,
 }
 
 /// Pins the calling thread to one CPU and reads the mask again to be sure.
@@ -38,15 +25,15 @@ pub enum PinError {
 /// # Errors
 /// The CPU cannot be had, or the kernel's mask does not show it alone afterwards.
 pub fn pin_current(cpu: Cpu) -> Result<(), PinError> {
-    let core = CoreId { id: usize::from(cpu.0) };
-    if core.id >= CpuSet::count() {
-        return Err(PinError::NoSuchNumber { cpu });
-    }
-    if !core_affinity::set_for_current(core) {
-        return Err(PinError::Refused { cpu });
-    }
+    let refused = |errno| PinError { cpu, errno };
+    let mut alone = CpuSet::new();
+    alone.set(usize::from(cpu.0)).map_err(|errno| refused(errno_of(errno)))?;
+    let pinned = sched_setaffinity(Pid::from_raw(0), &alone);
+    pinned.map_err(|errno| refused(errno_of(errno)))?;
     let mask = cpus::inherited_mask();
-    if mask == [cpu] { Ok(()) } else { Err(PinError::NotThere { cpu, mask }) }
+    // One that cannot be read says nothing.
+    let is_there = mask.is_empty() || mask == [cpu];
+    if is_there { Ok(()) } else { Err(refused(Errno(libc::EAGAIN))) }
 }
 
 /// The CPU that the calling thread runs on at this moment; none where the kernel does not say.
@@ -71,10 +58,10 @@ mod tests {
 
     #[test]
     fn a_cpu_that_is_not_there_is_an_error_and_no_panic() {
-        let beyond = Cpu(1_024);
-        assert_eq!(pin_current(beyond), Err(PinError::NoSuchNumber { cpu: beyond }));
+        let refused = |cpu| Err(PinError { cpu, errno: Errno(libc::EINVAL) });
+        assert_eq!(pin_current(Cpu(1_024)), refused(Cpu(1_024)));
         let absent = Cpu(1_023);
         assert!(!cpus::inherited_mask().contains(&absent), "this machine has 1024 CPUs");
-        assert_eq!(pin_current(absent), Err(PinError::Refused { cpu: absent }));
+        assert_eq!(pin_current(absent), refused(absent));
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
+use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::write;
 
 use super::fd::{duplicate, errno_of};
@@ -14,6 +15,8 @@ use crate::units::Errno;
 /// How standard error can be written without waiting.
 #[derive(Debug)]
 pub enum LogSink {
+    /// A file: nobody waits for one, and whoever else writes to it goes on where we ended.
+    File(OwnedFd),
     /// Opened anew, so that O_NONBLOCK is ours alone and not that of everybody who shares it.
     Own(OwnedFd),
     /// A socket: each send says that it will not wait.
@@ -28,6 +31,11 @@ impl LogSink {
     /// # Errors
     /// EBADF when standard error is closed, EMFILE.
     pub fn stderr() -> Result<Self, Errno> {
+        let copy = duplicate(std::io::stderr().as_fd())?;
+        let kind = fstat(&copy).map(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT);
+        if kind == Ok(SFlag::S_IFREG) {
+            return Ok(Self::File(copy));
+        }
         let own = OpenOptions::new()
             .append(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
@@ -35,7 +43,6 @@ impl LogSink {
         if let Ok(file) = own {
             return Ok(Self::Own(file.into()));
         }
-        let copy = duplicate(std::io::stderr().as_fd())?;
         let is_socket = nix::sys::socket::getsockname::<()>(std::os::fd::AsRawFd::as_raw_fd(&copy));
         Ok(if is_socket.is_ok() { Self::Socket(copy) } else { Self::Asked(copy) })
     }
@@ -48,7 +55,7 @@ impl LogSink {
         /// POLLOUT on a pipe promises room for so many bytes.
         const PIPE_BUF: usize = 4096;
         match self {
-            Self::Own(fd) => write(fd, bytes).map_err(errno_of),
+            Self::File(fd) | Self::Own(fd) => write(fd, bytes).map_err(errno_of),
             Self::Socket(fd) => {
                 let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
                 send(std::os::fd::AsRawFd::as_raw_fd(fd), bytes, flags).map_err(errno_of)

@@ -14,10 +14,18 @@ use crate::units::Errno;
 /// A memory file of `len` zero bytes, close-on-exec, whose size is sealed.
 ///
 /// # Errors
-/// EMFILE, ENFILE or ENOMEM.
+/// EMFILE, ENFILE or ENOMEM; EFBIG where the limit on files' sizes is lower; EPERM or ENOSYS in a
+/// sandbox.
 pub fn create(name: &CStr, len: usize) -> Result<OwnedFd, Errno> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    let fd = memfd_create(name, flags).map_err(errno_of)?;
+    // Some systems give no memory that could be executed (vm.memfd_noexec=2).
+    let never_executed = flags | MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
+    let fd = match memfd_create(name, never_executed) {
+        // Kernels before 6.3 do not know the flag.
+        Err(nix::errno::Errno::EINVAL) => memfd_create(name, flags),
+        result => result,
+    };
+    let fd = fd.map_err(errno_of)?;
     let len = i64::try_from(len).map_err(|_| Errno(libc::EFBIG))?;
     ftruncate(&fd, len).map_err(errno_of)?;
     add_seals(&fd, SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW)?;

@@ -15,6 +15,8 @@ pub mod memfd;
 pub mod pidfd;
 pub mod process;
 pub mod rlimit;
+pub mod sandbox;
+pub mod scheduling;
 pub mod scm;
 pub mod signal;
 pub mod sigterm;

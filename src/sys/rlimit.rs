@@ -6,7 +6,7 @@ use std::fmt;
 use nix::sys::resource;
 use thiserror::Error;
 
-use crate::sys::fd::io_error;
+use crate::sys::fd::{errno_of, io_error};
 use crate::units::Errno;
 
 /// A limit of this process, as the kernel keeps it.
@@ -49,34 +49,42 @@ pub enum RlimitError {
         /// The kernel's reason.
         errno: Errno,
     },
-    /// `setrlimit` failed.
-    #[error("raise the limit on {resource} to {to}: {}", io_error(*.errno))]
-    Raise {
-        /// The limit to be raised.
-        resource: Resource,
-        /// The value wanted.
-        to: u64,
-        /// The kernel's reason.
-        errno: Errno,
-    },
 }
 
-/// Raises the soft limit on open files to the hard one, and says what both were and are.
+/// Raises the soft limit on open files to the hard one, as far as that is allowed (a sandbox may
+/// forbid it), and says what both were and are.
 ///
 /// # Errors
-/// The limit cannot be read, or (under a sandbox) not be set.
+/// The limit cannot be read.
 pub fn raise_open_files() -> Result<Raised, RlimitError> {
     let before = read(Resource::OpenFiles)?;
     if before.soft < before.hard {
-        resource::setrlimit(resource::Resource::RLIMIT_NOFILE, before.hard, before.hard).map_err(
-            |errno| RlimitError::Raise {
-                resource: Resource::OpenFiles,
-                to: before.hard,
-                errno: Errno(errno as i32),
-            },
-        )?;
+        set_open_files(Limit { soft: before.hard, ..before }).unwrap_or_default();
     }
     Ok(Raised { before, after: read(Resource::OpenFiles)? })
+}
+
+/// Sets this process's limit on open files. Allocates nothing: it may be called between fork and
+/// exec.
+///
+/// # Errors
+/// EPERM to raise what may only be lowered, and in a sandbox.
+pub fn set_open_files(limit: Limit) -> Result<(), Errno> {
+    resource::setrlimit(resource::Resource::RLIMIT_NOFILE, limit.soft, limit.hard).map_err(errno_of)
+}
+
+/// Does something without a right to locked memory, which root has above all limits, too, but for
+/// CAP_IPC_LOCK.
+pub fn without_locked_memory<T>(work: impl FnOnce() -> T) -> T {
+    let set = |soft, hard| resource::setrlimit(resource::Resource::RLIMIT_MEMLOCK, soft, hard);
+    let before = read(Resource::LockedMemory);
+    let lowered = before.is_ok_and(|before| set(0, before.hard).is_ok());
+    let done = work();
+    if let (true, Ok(before)) = (lowered, before) {
+        // What was lowered may be raised again as far as the hard limit, which is as it was.
+        set(before.soft, before.hard).unwrap_or_default();
+    }
+    done
 }
 
 /// The limit as it is now.

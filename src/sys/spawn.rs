@@ -25,7 +25,8 @@ use self::child::{Image, Plan};
 pub use self::report::{Progress, Step, Trouble, progress};
 use super::executable::Executable;
 use super::fd::{adopt, errno_of, last_errno, set_nonblocking};
-use super::process::Class;
+use super::rlimit::Limit;
+use super::scheduling::Scheduling;
 use crate::units::Errno;
 
 /// The first descriptor that a worker finds beyond the standard three.
@@ -47,8 +48,10 @@ pub struct Order<'a> {
     pub env: &'a [(&'static str, String)],
     /// Variables to take away.
     pub env_remove: &'a [&'static str],
-    /// The scheduling class to run in; none: as this process.
-    pub class: Option<Class>,
+    /// How it is to be scheduled; none: as the kernel has children of this process scheduled.
+    pub scheduling: Option<Scheduling>,
+    /// Its limit on open files; none: as this process.
+    pub open_files: Option<Limit>,
     /// What it reads as standard input.
     pub stdin: BorrowedFd<'a>,
     /// Descriptors that the worker finds under [`FIRST_FD`] and up, in this order.
@@ -90,7 +93,8 @@ pub fn spawn(order: &Order<'_>) -> Result<Child, Errno> {
     let mut plan = Plan::new(Image::of(order)?, sources, told.as_raw_fd());
     plan.args = Strings::of(order.args.iter().map(|arg| arg.as_bytes().to_vec()))?;
     plan.env = Strings::of(environment(order))?;
-    plan.class = order.class;
+    plan.scheduling = order.scheduling;
+    plan.open_files = order.open_files;
     match clone()? {
         Cloned::Parent { pid, pidfd } => Ok(Child { pid, pidfd, output, report }),
         Cloned::Child => plan.carry_out(),
@@ -212,7 +216,7 @@ mod tests {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     use super::*;
-    use crate::sys::fd;
+    use crate::sys::{fd, rlimit};
 
     fn order<'a>(stdin: &'a OwnedFd, args: &'a [OsString]) -> Order<'a> {
         Order {
@@ -220,7 +224,8 @@ mod tests {
             args,
             env: &[],
             env_remove: &[],
-            class: None,
+            scheduling: None,
+            open_files: None,
             stdin: stdin.as_fd(),
             fds: &[],
         }
@@ -367,11 +372,18 @@ mod tests {
     }
 
     #[test]
-    fn its_class_is_entered() {
+    fn its_scheduling_and_its_limit_are_set() {
         let (stdin, args) = (fd::no_input().unwrap(), words(&["sh", "-c", "cat /proc/$$/stat"]));
-        let class = Some(Class::BATCH);
-        let stat = run(&Order { class, ..order(&stdin, &args) });
+        let scheduling = Some(Scheduling::current().unwrap().as_batch());
+        let stat = run(&Order { scheduling, ..order(&stdin, &args) });
         let (_, fields) = stat.rsplit_once(')').unwrap();
         assert_eq!(fields.split_whitespace().nth(38), Some("3"), "{stat}");
+
+        let (stdin, args) =
+            (fd::no_input().unwrap(), words(&["sh", "-c", "ulimit -Sn; ulimit -Hn"]));
+        let hard = rlimit::read(rlimit::Resource::OpenFiles).unwrap().hard;
+        let open_files = Some(Limit { soft: 77, hard });
+        let limits = run(&Order { open_files, ..order(&stdin, &args) });
+        assert_eq!(limits, format!("77\n{hard}\n"));
     }
 }

@@ -233,19 +233,25 @@ impl Link {
         }
     }
 
-    /// Binds this process to the CPU that the master chose, if it chose one.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn pin(&self) -> Result<(), PinError> {
-        match self.note.cpu {
-            Some(cpu) => {
-                affinity::pin_current(cpu)?;
-                self.own.board.cpu.store(u32::from(cpu.0) + 1, Relaxed);
-                Ok(())
+    /// Binds this process to the CPU that the master chose, if it chose one. Where the kernel refuses
+    /// the master is told with the hello, and the process runs wherever it may.
+    pub fn pin(&self) {
+        let Some(cpu) = self.note.cpu else { return };
+        match affinity::pin_current(cpu) {
+            Ok(()) => self.own.board.cpu.store(u32::from(cpu.0) + 1, Relaxed),
+            Err(PinError { errno: Errno(errno), .. }) => {
+                self.own.head.pin_errno.store(errno.unsigned_abs(), Relaxed);
             }
-            None => Ok(()),
         }
+    }
+
+    /// Raises this process's soft limit of open files to the hard one: every connection is a
+    /// descriptor, and those that are given back stay here as copies (decision 012). Programs that
+    /// call `select`, which knows 1,024, are better off without. To be called before
+    /// [`Link::hello`].
+    pub fn raise_nofile(&self) {
+        // As it is, it says how many there may be.
+        rlimit::raise_open_files().map(drop).unwrap_or_default();
     }
 
     /// Says that this worker is ready to have so many requests begun at once.

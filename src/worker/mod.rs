@@ -49,7 +49,6 @@ use self::intake::Intake;
 use self::kept::Stay;
 pub use self::link::{Claimed, Delivery, Link, LinkError};
 pub use crate::shm::layout::Order;
-use crate::sys::affinity::PinError;
 use crate::sys::fd::io_error;
 use crate::units::{Cpu, Errno, Generation, SeatId};
 use crate::wire::link::Note;
@@ -80,9 +79,6 @@ pub enum WorkerError {
     /// The link to the master is missing or broken.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// It could not be bound to the CPU that it was given.
-    #[error(transparent)]
-    Pin(#[from] PinError),
     /// Waiting for connections failed.
     #[error("cannot wait for connections: {}", io_error(*.0))]
     Wait(Errno),
@@ -96,18 +92,20 @@ impl fmt::Debug for WorkerError {
 }
 
 impl Worker {
-    /// Takes up the link that dispatchd left in the environment, binds the process to its CPU, and
-    /// says that it is ready.
+    /// Takes up the link that dispatchd left in the environment, raises the limit of open files as
+    /// far as it goes, binds the process to its CPU, and says that it is ready. From then on SIGTERM
+    /// is a request to leave, unless the program handles it.
     ///
     /// # Errors
-    /// When the program was not started by dispatchd, or by another version of it; when it cannot
-    /// be bound; when descriptors run out.
+    /// When the program was not started by dispatchd, or by another version of it; when descriptors
+    /// run out.
     pub fn from_env() -> Result<Self, WorkerError> {
-        let mut link = Link::from_env()?;
-        link.pin()?;
-        let intake = Intake::new(&mut link).map_err(WorkerError::Wait)?;
-        link.hello(1)?;
-        Ok(Self { link, intake })
+        Self::builder().from_env()
+    }
+
+    /// [`Worker::from_env`] with something left out.
+    pub const fn builder() -> Builder {
+        Builder { raises_nofile: true }
     }
 
     /// The next connection; `None` when this worker shall end: it was told to, or its master is
@@ -152,6 +150,37 @@ impl Worker {
     /// Who this worker is.
     pub fn identity(&self) -> Identity {
         Identity::of(self.link.note())
+    }
+}
+
+/// What [`Worker::from_env`] does, and what of it is to be left out.
+#[derive(Clone, Copy, Debug)]
+pub struct Builder {
+    raises_nofile: bool,
+}
+
+impl Builder {
+    /// Keeps the soft limit of open files that dispatchd was started with, instead of raising it to
+    /// the hard one: for programs that call `select`, which knows 1,024. It bounds the connections
+    /// that this worker can have.
+    #[must_use]
+    pub const fn keep_nofile(self) -> Self {
+        Self { raises_nofile: false }
+    }
+
+    /// As [`Worker::from_env`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn from_env(self) -> Result<Worker, WorkerError> {
+        let mut link = Link::from_env()?;
+        if self.raises_nofile {
+            link.raise_nofile();
+        }
+        link.pin();
+        let intake = Intake::new(&mut link).map_err(WorkerError::Wait)?;
+        link.hello(1)?;
+        Ok(Worker { link, intake })
     }
 }
 

@@ -16,22 +16,37 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Has `io_uring_setup` fail with EPERM, in this thread and in whatever it executes.
 pub(crate) fn forbid_io_uring() {
-    let refusal = SECCOMP_RET_ERRNO | u32::try_from(libc::EPERM).unwrap();
-    install(&mut filter(&[libc::SYS_io_uring_setup], refusal), 0);
+    forbid(&[libc::SYS_io_uring_setup], Errno::EPERM);
+}
+
+/// Has these calls fail with this error, in this thread and in whatever it executes.
+pub(crate) fn forbid(calls: &[libc::c_long], errno: Errno) {
+    let refusal = SECCOMP_RET_ERRNO | u32::try_from(errno as i32).unwrap();
+    install(&mut filter(calls, refusal), 0);
+}
+
+/// Gives up the right to lock memory beyond the limit, which root has, for this thread and whatever
+/// it executes.
+pub(crate) fn obey_the_limit_on_locked_memory() {
+    /// From the kernel's header; libc does not name it.
+    const IPC_LOCK: libc::c_ulong = 14;
+    give_up(IPC_LOCK);
 }
 
 /// Gives up the rights to exceed limits, which root has, for this thread and whatever it executes.
 pub(crate) fn obey_limits() {
     /// From the kernel's header; libc does not name them.
     const SYS_ADMIN_AND_SYS_RESOURCE: [libc::c_ulong; 2] = [21, 24];
-    for right in SYS_ADMIN_AND_SYS_RESOURCE {
-        // SAFETY: the call takes numbers only, and changes what this thread may do later.
-        let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, right, 0, 0, 0) };
-        match Errno::result(result) {
-            // Who may not give rights up is not root, and has none.
-            Ok(_) | Err(Errno::EPERM) => {}
-            Err(errno) => panic!("cannot give up right {right}: {errno}"),
-        }
+    SYS_ADMIN_AND_SYS_RESOURCE.into_iter().for_each(give_up);
+}
+
+fn give_up(right: libc::c_ulong) {
+    // SAFETY: the call takes numbers only, and changes what this thread may do later.
+    let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, right, 0, 0, 0) };
+    match Errno::result(result) {
+        // Who may not give rights up is not root, and has none.
+        Ok(_) | Err(Errno::EPERM) => {}
+        Err(errno) => panic!("cannot give up right {right}: {errno}"),
     }
 }
 

@@ -42,6 +42,7 @@ mod examples;
 mod hostile;
 mod http;
 mod inherited;
+mod lacking;
 mod launch;
 mod leaving;
 mod limits;

@@ -52,6 +52,19 @@ pub(crate) fn open_files(pid: u32) -> Vec<String> {
     entries.filter_map(target).map(|path| path.to_string_lossy().into_owned()).collect()
 }
 
+/// The nice value of a process.
+pub(crate) fn nice(pid: u32) -> Option<i64> {
+    stat(pid)?.get(19 - 3)?.parse().ok()
+}
+
+/// The soft and the hard limit of a process, by their name in /proc.
+pub(crate) fn limits(pid: u32, name: &str) -> Option<(String, String)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let mut values = line.split_whitespace().map(str::to_owned);
+    Some((values.next()?, values.next()?))
+}
+
 /// When a process started, which tells it apart from a later one of the same number; none once it
 /// has ended.
 pub(crate) fn started(pid: u32) -> Option<u64> {

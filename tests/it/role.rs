@@ -22,9 +22,10 @@ use dispatchd::units::{SeatId, Ticket};
 use dispatchd::wire::link::{Note, VARIABLE};
 use dispatchd::wire::token::Say;
 use dispatchd::worker::{Claimed, Delivery, Link, Worker};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::confine::{forbid_io_uring, obey_limits};
+use crate::confine::{forbid, forbid_io_uring, obey_limits, obey_the_limit_on_locked_memory};
 use crate::{inherited, launch, shortage};
 
 /// The variable that says which part to play.
@@ -60,6 +61,23 @@ pub(crate) fn asking_before_mkdir() -> Vec<OsString> {
     wrapper("role::a_process_that_asks_before_it_makes_a_directory")
 }
 
+/// The command line of a wrapper that forbids the command behind it these calls: they fail with this
+/// error.
+pub(crate) fn forbidding(calls: &[libc::c_long], errno: Errno) -> Vec<OsString> {
+    let numbers: Vec<String> = calls.iter().map(ToString::to_string).collect();
+    let set = format!("{FORBIDDEN}={} {}", errno as i32, numbers.join(" "));
+    ["env".into(), set.into()].into_iter().chain(wrapper("role::a_sandboxed_process")).collect()
+}
+
+/// The command line of a wrapper that takes the right to lock memory beyond the limit from the
+/// command behind it.
+pub(crate) fn within_the_limit_on_locked_memory() -> Vec<OsString> {
+    wrapper("role::a_process_that_locks_little")
+}
+
+/// The variable that holds an error's number, and those of the calls that fail with it.
+const FORBIDDEN: &str = "IT_FORBIDDEN";
+
 fn wrapper(test: &str) -> Vec<OsString> {
     let mut words = player(test);
     words.push("--".into());
@@ -75,6 +93,22 @@ fn player(test: &str) -> Vec<OsString> {
 #[test]
 fn a_confined_process() {
     wrap(forbid_io_uring);
+}
+
+#[test]
+fn a_sandboxed_process() {
+    wrap(|| {
+        let numbers = env::var_os(FORBIDDEN).unwrap().into_string().unwrap();
+        let mut numbers = numbers.split(' ').map(|number| number.parse::<i32>().unwrap());
+        let errno = Errno::from_raw(numbers.next().unwrap());
+        let calls: Vec<libc::c_long> = numbers.map(Into::into).collect();
+        forbid(&calls, errno);
+    });
+}
+
+#[test]
+fn a_process_that_locks_little() {
+    wrap(obey_the_limit_on_locked_memory);
 }
 
 #[test]
@@ -115,6 +149,7 @@ fn a_worker() {
         "greeter" => greeter(),
         "detached" => detached(),
         "noisy" => noisy(),
+        "keeper" => keeper(),
         lie => liar(lie),
     }
 }
@@ -124,6 +159,14 @@ fn stubborn() {
     let mut link = Link::from_env().unwrap();
     link.hello(1).unwrap();
     wait_for_the_end();
+}
+
+/// Serves with the limit of open files that dispatchd was started with.
+fn keeper() {
+    let mut worker = Worker::builder().keep_nofile().from_env().unwrap();
+    while let Some(mut connection) = worker.next_connection().unwrap() {
+        drop(connection.write_all(b"hello"));
+    }
 }
 
 /// Writes more than it is asked to.

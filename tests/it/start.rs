@@ -59,6 +59,10 @@ fn a_program_that_exits_at_once_is_told_with_its_last_words(backend: &str) {
     let script = "echo starting; echo the disk is on fire >&2; exit 3";
     let ended = Plan::on(backend).program(["sh", "-c", script]).run();
     assert!(ended.complaint(1).contains("no worker became ready"), "{}", ended.log);
+    // Whatever writes to that file goes on where another ended.
+    let first = ended.log.lines().next().unwrap();
+    assert!(first.contains(" INFO dispatchd "), "{}", ended.log);
+    assert!(ended.log.lines().last().unwrap().contains("no worker became ready"), "{}", ended.log);
     let reason = ended.log.lines().find(|line| line.contains("worker died"));
     let reason = reason.unwrap_or_else(|| panic!("{}", ended.log));
     assert!(reason.contains("exit code 3") && reason.contains("the disk is on fire"), "{reason}");

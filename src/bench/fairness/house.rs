@@ -162,7 +162,7 @@ impl Drop for House {
         if let Ok(master) = pidfd::open(self.child.id()) {
             let until = monotonic().after(BENCH_STOP_TIMEOUT);
             // One that is gone already has nothing to be told.
-            let _ = pidfd::send(&master, Signal::Terminate);
+            let _ = pidfd::send(&master, self.child.id(), Signal::Terminate);
             while monotonic() < until && matches!(self.child.try_wait(), Ok(None)) {
                 sleep(Span::from_ms(2));
             }

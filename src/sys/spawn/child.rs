@@ -19,7 +19,9 @@ use nix::unistd::Pid;
 use super::DESCRIPTOR_LAST;
 use super::report::{Step, Trouble};
 use super::{Order, Program, Strings, c_string};
-use crate::sys::process::Class;
+use crate::sys::fd::errno_of;
+use crate::sys::rlimit::{Limit, set_open_files};
+use crate::sys::scheduling::Scheduling;
 use crate::units::Errno;
 
 /// Everything that a new process needs, made before there is one.
@@ -28,7 +30,8 @@ pub(super) struct Plan {
     image: Image,
     pub(super) args: Strings,
     pub(super) env: Strings,
-    pub(super) class: Option<Class>,
+    pub(super) scheduling: Option<Scheduling>,
+    pub(super) open_files: Option<Limit>,
     /// What it finds under 0, 1, 2 and so on.
     sources: Vec<i32>,
     /// Where its progress is told.
@@ -85,7 +88,8 @@ impl Plan {
         needed.dedup();
         let (args, env) = (Strings::NONE, Strings::NONE);
         let parent = nix::unistd::getpid();
-        Self { image, args, env, class: None, sources, report, needed, parent }
+        let (scheduling, open_files) = (None, None);
+        Self { image, args, env, scheduling, open_files, sources, report, needed, parent }
     }
 
     /// Does all of it.
@@ -101,12 +105,15 @@ impl Plan {
         self.close_others();
         let failed = |errno| Trouble { step: Step::Descriptors, errno: Errno(errno as i32) };
         self.place().map_err(failed)?;
-        self.wish(Step::Group, nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0)));
-        if let Some(class) = self.class {
-            let entered = class.enter().map_err(|Errno(errno)| Kernels::from_raw(errno));
-            self.wish(Step::Class, entered);
+        let group = nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0));
+        self.wish(Step::Group, group.map_err(errno_of));
+        if let Some(scheduling) = self.scheduling {
+            self.wish(Step::Scheduling, scheduling.enter());
         }
-        self.wish(Step::ParentsEnd, ask_for_a_signal_at_its_end());
+        if let Some(limit) = self.open_files {
+            self.wish(Step::OpenFiles, set_open_files(limit));
+        }
+        self.wish(Step::ParentsEnd, ask_for_a_signal_at_its_end().map_err(errno_of));
         if nix::unistd::getppid() != self.parent {
             // It has ended before it could be asked.
             end();
@@ -116,9 +123,9 @@ impl Plan {
         Err(Trouble { step: Step::Exec, errno })
     }
 
-    fn wish(&self, step: Step, result: nix::Result<()>) {
+    fn wish(&self, step: Step, result: Result<(), Errno>) {
         if let Err(errno) = result {
-            self.tell(Trouble { step, errno: Errno(errno as i32) });
+            self.tell(Trouble { step, errno });
         }
     }
 

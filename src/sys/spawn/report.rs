@@ -13,8 +13,10 @@ pub enum Step {
     Descriptors,
     /// It enters a process group of its own.
     Group,
-    /// It enters its scheduling class.
-    Class,
+    /// It is scheduled as it shall be.
+    Scheduling,
+    /// It sets its limit on open files.
+    OpenFiles,
     /// It asks to be told when its parent has ended.
     ParentsEnd,
     /// It becomes its program.
@@ -42,13 +44,19 @@ pub enum Progress {
 }
 
 impl Step {
-    const ALL: [Self; 5] =
-        [Self::Descriptors, Self::Group, Self::Class, Self::ParentsEnd, Self::Exec];
+    const ALL: [Self; 6] = [
+        Self::Descriptors,
+        Self::Group,
+        Self::Scheduling,
+        Self::OpenFiles,
+        Self::ParentsEnd,
+        Self::Exec,
+    ];
 
     /// Whether a process can do without it.
     pub const fn is_wish(self) -> bool {
         match self {
-            Self::Group | Self::Class | Self::ParentsEnd => true,
+            Self::Group | Self::Scheduling | Self::OpenFiles | Self::ParentsEnd => true,
             Self::Descriptors | Self::Exec => false,
         }
     }
