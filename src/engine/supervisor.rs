@@ -1,4 +1,4 @@
-//! Which processes should run: filling seats, rolling replacement, scaling, and the end.
+//! Which processes should run: filling seats, scaling, and the end.
 
 use super::action::{Action, Actions, Outcome};
 use super::event::{Cause, Event};
@@ -8,23 +8,9 @@ use super::phase::{Phase, Stage};
 use super::worker::{Cue, Effect, State, Worker};
 use super::{Engine, Seat};
 use crate::limits::{
-    BACKOFF_MIN, BERTHS_MAX, CONCURRENCY_MAX, DETACH_GRACE, ROLLOUT_FAILURES_MAX, SEATS_MAX,
-    START_DEATHS_MAX, VIOLATIONS_MAX,
+    BERTHS_MAX, CONCURRENCY_MAX, DETACH_GRACE, SEATS_MAX, START_DEATHS_MAX, VIOLATIONS_MAX,
 };
 use crate::units::{Generation, Mono, SeatId, WorkerId};
-
-/// A replacement of all workers, under way.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Rollout {
-    /// What the new ones belong to.
-    pub(super) generation: Generation,
-    /// New workers that did not become ready.
-    pub(super) failures: u32,
-    /// Whether another one was asked for meanwhile.
-    pub(super) again: bool,
-    /// No further attempt before then.
-    pub(super) not_before: Option<Mono>,
-}
 
 impl Engine {
     /// Fills every seat for the first time.
@@ -460,7 +446,7 @@ impl Engine {
     }
 
     /// Starts a process in a free berth; `None` when there is none.
-    fn spawn(
+    pub(super) fn spawn(
         &mut self,
         now: Mono,
         seat: SeatId,
@@ -481,68 +467,6 @@ impl Engine {
         out.push(Action::Spawn { worker: id, seat, generation });
         self.cue(now, id, Cue::Spawn, out);
         Some(id)
-    }
-
-    fn begin_rollout(&mut self, out: &mut Actions) {
-        if !self.phase.accepts() {
-            return;
-        }
-        if let Some(rollout) = &mut self.rollout {
-            rollout.again = true;
-            return;
-        }
-        let generation = Generation(self.newest.0 + 1);
-        self.newest = generation;
-        self.rollout = Some(Rollout { generation, failures: 0, again: false, not_before: None });
-        out.emit(Event::RolloutStarted(generation));
-    }
-
-    /// One seat at a time gets its successor; when none is left that needs one, the rollout is
-    /// done.
-    fn advance_rollout(&mut self, now: Mono, out: &mut Actions) {
-        let Some(rollout) = self.rollout else { return };
-        if !self.phase.accepts() {
-            self.rollout = None;
-            return;
-        }
-        let waits = rollout.not_before.is_some_and(|at| now < at);
-        if waits || self.seats.iter().any(|seat| seat.successor.is_some()) {
-            return;
-        }
-        match self.seats.iter().position(|seat| self.is_outdated(seat, rollout.generation)) {
-            Some(index) => {
-                let seat = Self::seat_id(index);
-                self.seats[index].successor = self.spawn(now, seat, rollout.generation, out);
-            }
-            None => {
-                self.generation = rollout.generation;
-                self.rollout = None;
-                out.emit(Event::RolloutDone(rollout.generation));
-                if rollout.again {
-                    self.begin_rollout(out);
-                    self.advance_rollout(now, out);
-                }
-            }
-        }
-    }
-
-    /// Whether a seat waits for its worker of this generation. An empty one does, too: a rollout in
-    /// which nothing could be started has not been done.
-    fn is_outdated(&self, seat: &Seat, generation: Generation) -> bool {
-        let holder = seat.holder.and_then(|holder| self.worker(holder));
-        seat.wanted && holder.is_none_or(|holder| holder.generation < generation)
-    }
-
-    fn rollout_failed_once(&mut self, now: Mono, out: &mut Actions) {
-        let Some(rollout) = &mut self.rollout else { return };
-        rollout.failures += 1;
-        if rollout.failures < ROLLOUT_FAILURES_MAX {
-            rollout.not_before = Some(now.after(BACKOFF_MIN.times(1 << rollout.failures)));
-            return;
-        }
-        // Seats that already have a new worker keep it: it became ready, and serves.
-        out.emit(Event::RolloutAborted(rollout.generation));
-        self.rollout = None;
     }
 
     fn grow(&mut self, now: Mono, out: &mut Actions) {
@@ -602,8 +526,6 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec::Vec;
-
     use super::super::input::Input;
     use super::super::pair::Pair;
     use super::super::policy::Policy;
@@ -615,47 +537,6 @@ mod tests {
         Pair::new(Policy::RoundRobin)
     }
 
-    fn dies(pair: &mut Pair, worker: WorkerId) {
-        pair.step(Input::Exited { worker, exit: Exit::Failed });
-    }
-
-    /// The processes that were started since this was asked last, in order.
-    fn started(pair: &mut Pair) -> Vec<(WorkerId, Generation)> {
-        let mut started = Vec::new();
-        for action in pair.others.drain(..) {
-            if let Action::Spawn { worker, generation, .. } = action {
-                started.push((worker, generation));
-            }
-        }
-        started
-    }
-
-    fn told(pair: &Pair, event: Event) -> bool {
-        pair.others.contains(&Action::Emit(event))
-    }
-
-    #[test]
-    fn a_rollout_in_which_nothing_starts_is_given_up_and_not_done() {
-        let mut pair = pair();
-        let mut living = pair.workers.clone();
-        while let Some(worker) = living.pop() {
-            dies(&mut pair, worker);
-            living.extend(started(&mut pair).into_iter().map(|(worker, _)| worker));
-        }
-        assert_eq!(pair.engine.workers().count(), 0, "all seats wait out their back-off");
-        let (mut done, mut given_up) = (false, false);
-        pair.step(Input::Command(Command::Rollout));
-        for _ in 0..50 {
-            done |= told(&pair, Event::RolloutDone(Generation(2)));
-            given_up |= told(&pair, Event::RolloutAborted(Generation(2)));
-            for (worker, _) in started(&mut pair) {
-                dies(&mut pair, worker);
-            }
-            pair.later(Span::from_ms(100));
-        }
-        assert_eq!((done, given_up), (false, true));
-    }
-
     #[test]
     fn a_worker_that_is_killed_serves_no_seat_and_one_that_does_not_die_is_left_behind() {
         let mut pair = pair();
@@ -665,29 +546,8 @@ mod tests {
         }
         assert_eq!(pair.engine.strength(), (1, 2));
         pair.later(KILL_TIMEOUT);
-        let [(_, generation)] = started(&mut pair)[..] else { panic!("another takes its seat") };
+        let [(_, generation)] = pair.started()[..] else { panic!("another takes its seat") };
         assert_eq!((generation, pair.engine.counters().left_behind), (Generation(1), 1));
         assert_eq!(pair.engine.worker(victim), None);
-    }
-
-    #[test]
-    fn an_empty_seat_is_filled_by_the_rollout_at_once_and_once() {
-        let mut pair = pair();
-        let mut last = pair.workers[0];
-        for _ in 0..4 {
-            dies(&mut pair, last);
-            pair.later(Span::from_s(1));
-            last = started(&mut pair)[0].0;
-        }
-        dies(&mut pair, last);
-        assert_eq!(started(&mut pair), [], "its back-off has only begun");
-        pair.step(Input::Command(Command::Rollout));
-        let [(successor, generation)] = started(&mut pair)[..] else { panic!("one starts") };
-        assert_eq!(generation, Generation(2));
-        pair.later(Span::from_s(8));
-        assert_eq!(started(&mut pair), [], "the successor has the seat, once it is ready");
-        let terms = Terms { concurrency: 1, connections_max: 9 };
-        pair.step(Input::Hello { worker: successor, terms });
-        assert_eq!(pair.engine.strength(), (2, 2));
     }
 }
