@@ -3,18 +3,20 @@
 //! worker has stayed up.
 
 use super::rng::Rng;
-use crate::limits::{BACKOFF_FORGET, BACKOFF_MAX, BACKOFF_MIN};
+use crate::limits::{BACKOFF_FORGET, BACKOFF_MAX, BACKOFF_MIN, REFUSED_PAUSE_MAX};
 use crate::units::{Mono, Span};
 
 /// The restart delay of one seat.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Backoff {
     deaths: u32,
+    /// Processes that could not be had since there was one.
+    refusals: u32,
 }
 
 impl Backoff {
     /// No death yet.
-    pub const DEATHLESS: Self = Self { deaths: 0 };
+    pub const DEATHLESS: Self = Self { deaths: 0, refusals: 0 };
 
     /// Counts a death of a worker that was ready since `ready_since` (`None`: never), and says how
     /// long to wait. A worker that had stayed up is replaced at once.
@@ -25,7 +27,16 @@ impl Backoff {
         }
         let delay = self.delay();
         self.deaths = self.deaths.saturating_add(1);
-        Span::from_ns(delay.as_ns() + rng.below(delay.as_ns() / 4 + 1))
+        self.refusals = 0;
+        jittered(delay, rng)
+    }
+
+    /// Counts a process that could not be had, and says how long to wait. It is no death: the
+    /// program has done nothing wrong, and to ask costs little.
+    pub fn after_refusal(&mut self, rng: &mut Rng) -> Span {
+        let delay = doubled(self.refusals).min(REFUSED_PAUSE_MAX);
+        self.refusals = self.refusals.saturating_add(1);
+        jittered(delay, rng)
     }
 
     /// Deaths in a row.
@@ -36,12 +47,19 @@ impl Backoff {
     fn delay(&self) -> Span {
         match self.deaths {
             0 => Span::ZERO,
-            deaths => {
-                let doubled = BACKOFF_MIN.times(1 << (deaths - 1).min(20));
-                doubled.min(BACKOFF_MAX)
-            }
+            deaths => doubled(deaths - 1).min(BACKOFF_MAX),
         }
     }
+}
+
+/// The first delay, doubled so many times.
+fn doubled(times: u32) -> Span {
+    BACKOFF_MIN.times(1 << times.min(20))
+}
+
+/// Seats do not restart in step.
+fn jittered(delay: Span, rng: &mut Rng) -> Span {
+    Span::from_ns(delay.as_ns() + rng.below(delay.as_ns() / 4 + 1))
 }
 
 #[cfg(test)]

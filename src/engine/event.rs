@@ -103,6 +103,10 @@ pub enum Event {
     NoLogFiles,
     /// The program was to be replaced by a newer one, which it cannot do.
     NoUpgrade,
+    /// The kernel gives no process: some workers are missing until it does.
+    ProcessesLacking,
+    /// Everybody who is wanted has a process again.
+    ProcessesSuffice,
     /// The master stops.
     Stopping,
 }
@@ -128,6 +132,8 @@ pub enum Cause {
     Unkillable,
     /// It lied.
     Lied,
-    /// It could not be started.
+    /// Its program could not be executed.
     NotStarted,
+    /// There was no process to be had for it.
+    NoProcess,
 }

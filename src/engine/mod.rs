@@ -19,6 +19,7 @@ mod pair;
 mod phase;
 pub mod policy;
 mod rebalance;
+mod refused;
 pub mod rng;
 mod rollout;
 mod supervisor;
@@ -111,6 +112,8 @@ pub struct Engine {
     offers_fail: Want,
     watches_fail: Want,
     hold_full: Want,
+    /// Whether the log knows that processes cannot be started.
+    lacks_processes: bool,
     strength: (u16, u16),
     /// Whether all wanted workers have ever been ready together.
     was_whole: bool,
@@ -178,7 +181,7 @@ impl Engine {
             cost_of_waking: 0,
             spread: Spread::default(),
             classes: Classes::default(),
-            phase: Phase::Opening { deaths: 0 },
+            phase: Phase::Opening { deaths: 0, until: Mono::ZERO },
             rollout: None,
             generation: Generation(1),
             newest: Generation(1),
@@ -189,6 +192,7 @@ impl Engine {
             offers_fail: Want::default(),
             watches_fail: Want::default(),
             hold_full: Want::default(),
+            lacks_processes: false,
             strength: (0, 0),
             was_whole: false,
             counters: Counters::default(),
@@ -265,6 +269,7 @@ impl Engine {
             // So does a queue that is full.
             self.hold_full.deadline().filter(|_| !self.is_hold_full()),
             self.phase.deadline(),
+            self.gives_up_at(),
             self.rollout.and_then(|rollout| rollout.not_before),
         ];
         workers.chain(seats).chain(rest.into_iter().flatten()).min()

@@ -62,6 +62,20 @@ impl Pair {
     }
 
     fn of(setup: Setup, concurrency: u32) -> Self {
+        let mut pair = Self::launched(setup);
+        for worker in pair.workers.clone() {
+            let terms = Terms { concurrency, connections_max: 9 };
+            pair.step(Input::Hello { worker, terms });
+        }
+        pair
+    }
+
+    /// Two workers that have not said anything.
+    pub(super) fn starting() -> Self {
+        Self::launched(Self::SETUP)
+    }
+
+    fn launched(setup: Setup) -> Self {
         let setup = Setup { weights: vec![1, 1], ..setup };
         let (offers, recalls, others) = (Vec::new(), Vec::new(), Vec::new());
         let now = Mono::from_ns(1);
@@ -73,10 +87,6 @@ impl Pair {
             if let Action::Spawn { worker, .. } = action {
                 pair.workers.push(worker);
             }
-        }
-        for worker in pair.workers.clone() {
-            let terms = Terms { concurrency, connections_max: 9 };
-            pair.step(Input::Hello { worker, terms });
         }
         pair
     }

@@ -15,6 +15,7 @@ use crate::units::{Generation, Mono, SeatId, WorkerId};
 impl Engine {
     /// Fills every seat for the first time.
     pub fn start(&mut self, now: Mono, out: &mut Actions) {
+        self.phase = Phase::Opening { deaths: 0, until: now.after(self.setup.patience.start) };
         self.measure_depth();
         self.fill_seats(now, out);
         self.tell_strength(out);
@@ -105,7 +106,7 @@ impl Engine {
         let worker = worker.clone();
         self.cue(now, id, Cue::Terminate, out);
         if self.seats[worker.seat.index()].holder == Some(id) {
-            self.vacate(now, &worker, out);
+            self.vacate(now, &worker, Cause::Detached, out);
             self.tell_strength(out);
         }
     }
@@ -119,11 +120,6 @@ impl Engine {
             self.dismiss(now, id, out);
             self.leave_seat(now, id, &worker, Cause::Told, out);
         }
-    }
-
-    pub(super) fn spawn_failed(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
-        self.exec_failed(id);
-        self.exited(now, id, Exit::Failed, out);
     }
 
     pub(super) fn executed(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
@@ -209,7 +205,11 @@ impl Engine {
                 self.replace_detached(now, self.name(berth), out);
             }
         }
+        if self.gives_up_at().is_some_and(|at| at <= now) {
+            self.end(now, Outcome::NeverReady, out);
+        }
         self.fill_seats(now, out);
+        self.tell_of_processes(out);
         if let Some(rollout) = &mut self.rollout
             && rollout.not_before.is_some_and(|at| at <= now)
         {
@@ -381,11 +381,11 @@ impl Engine {
             self.rollout_failed_once(now, out);
         }
         if was_holder {
-            self.vacate(now, worker, out);
+            self.vacate(now, worker, cause, out);
         }
-        let unasked = cause != Cause::Told;
-        if let Phase::Opening { deaths } = &mut self.phase
-            && unasked
+        let speaks_of_the_program = ![Cause::Told, Cause::NoProcess].contains(&cause);
+        if let Phase::Opening { deaths, .. } = &mut self.phase
+            && speaks_of_the_program
         {
             *deaths += 1;
             let waited = [Cause::NotReady, Cause::NotExecuted].contains(&cause);
@@ -397,16 +397,27 @@ impl Engine {
     }
 
     /// A seat's holder is gone, or as good as that.
-    fn vacate(&mut self, now: Mono, worker: &Worker, out: &mut Actions) {
+    fn vacate(&mut self, now: Mono, worker: &Worker, cause: Cause, out: &mut Actions) {
         self.seats[worker.seat.index()].holder = None;
         self.field.bar(worker.seat);
-        self.schedule_refill(now, worker.seat, worker, out);
+        if self.refills() && self.seats[worker.seat.index()].wanted {
+            match cause {
+                Cause::NoProcess => self.wait_for_process(now, worker.seat),
+                Cause::Told
+                | Cause::Died
+                | Cause::NotExecuted
+                | Cause::NotReady
+                | Cause::DrainTimeout
+                | Cause::Stalled
+                | Cause::Detached
+                | Cause::Unkillable
+                | Cause::Lied
+                | Cause::NotStarted => self.schedule_refill(now, worker.seat, worker, out),
+            }
+        }
     }
 
     fn schedule_refill(&mut self, now: Mono, seat: SeatId, worker: &Worker, out: &mut Actions) {
-        if !self.refills() || !self.seats[seat.index()].wanted {
-            return;
-        }
         let place = &mut self.seats[seat.index()];
         let after = place.backoff.after_death(now, worker.ready_since, &mut self.rng);
         place.not_before = Some(now.after(after));
@@ -531,7 +542,6 @@ mod tests {
     use super::super::policy::Policy;
     use super::*;
     use crate::limits::KILL_TIMEOUT;
-    use crate::units::Span;
 
     fn pair() -> Pair {
         Pair::new(Policy::RoundRobin)

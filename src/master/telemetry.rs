@@ -113,7 +113,8 @@ pub(super) fn stray_ended(seat: SeatId, pid: u32, ending: &str) {
     tracing::info!(worker = seat.0, pid, "a worker that was given up has ended: {ending}");
 }
 
-/// One event; `ending` says how a worker that is gone ended, where that is known.
+/// One event; `ending` says how a worker that is gone ended, or why there is none, where that is
+/// known.
 pub(super) fn event(event: Event, pid: Option<u32>, ending: Option<&str>) {
     match event {
         Event::Starting { seat, generation, .. } => {
@@ -174,6 +175,12 @@ pub(super) fn event(event: Event, pid: Option<u32>, ending: Option<&str>) {
             "SIGUSR2: dispatchd cannot be replaced by a newer program while it runs; SIGHUP \
              replaces the workers"
         ),
+        Event::ProcessesLacking => tracing::error!(
+            "{}: workers are missing, and tried again (a full control group, see pids.max, or \
+             `ulimit -u`?)",
+            ending.unwrap_or("cannot start a process")
+        ),
+        Event::ProcessesSuffice => tracing::info!("every worker has a process again"),
         Event::Stopping => tracing::info!("stopping"),
     }
 }
@@ -226,7 +233,8 @@ fn gone(seat: SeatId, pid: Option<u32>, cause: Cause, ending: &str, recovered: u
             lost,
             "worker replaced, it broke the protocol: {ending}"
         ),
-        Cause::NotStarted => {}
+        // These were told when they happened.
+        Cause::NotStarted | Cause::NoProcess => {}
     }
 }
 

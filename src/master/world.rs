@@ -111,6 +111,8 @@ pub(super) struct World {
     /// of which the operator has been told.
     out_of_reach: BTreeSet<Cpu>,
     unpinned: bool,
+    /// Why a process could last not be started.
+    no_process: String,
     clients: Clients,
     sink: Option<LogSink>,
     /// Nobody outside can tell which routes share a number.
@@ -150,6 +152,7 @@ impl World {
             refused: BTreeSet::new(),
             out_of_reach: BTreeSet::new(),
             unpinned: false,
+            no_process: String::new(),
             clients,
             sink,
             hashers,
@@ -380,7 +383,7 @@ impl Host for World {
     fn spawn(&mut self, hire: Hire) -> Result<Hired<OwnedFd>, SpawnFailed> {
         self.start(hire).map_err(|errno| {
             let text = format!("cannot start a process: {}", io_error(errno));
-            telemetry::not_started(hire.seat, &text);
+            self.no_process.clone_from(&text);
             self.set_last_exit(hire.seat, text);
             SpawnFailed
         })
@@ -618,6 +621,8 @@ impl Host for World {
             | Event::RolloutAborted(_)
             | Event::NoLogFiles
             | Event::NoUpgrade
+            | Event::ProcessesLacking
+            | Event::ProcessesSuffice
             | Event::Stopping => None,
         };
         if let Event::Ready { worker, .. } = event {
@@ -632,6 +637,7 @@ impl Host for World {
                 }
                 text
             }
+            Event::ProcessesLacking => Some(self.no_process.clone()),
             _ => None,
         };
         telemetry::event(event, pid, obituary.as_deref());

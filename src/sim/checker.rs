@@ -18,10 +18,11 @@ use crate::engine::{Engine, Overload};
 use crate::io::{Outcome, Parcel};
 use crate::limits::{
     BACKOFF_FORGET, CONCURRENCY_MAX, JBSQ_AUTO_DEPTH_MAX, KILL_TIMEOUT, PARKED_AFTER, RECALL_AFTER,
-    RECALL_DOUBLINGS_MAX, SILENT_AFTER, SILENT_AFTER_FULL, TERM_TIMEOUT, VIOLATIONS_MAX,
+    RECALL_DOUBLINGS_MAX, SILENT_AFTER, SILENT_AFTER_FULL, START_DEATHS_MAX, TERM_TIMEOUT,
+    VIOLATIONS_MAX,
 };
 use crate::master::host::{Notice, Words};
-use crate::units::{Span, Ticket, WorkerId};
+use crate::units::{Mono, Span, Ticket, WorkerId};
 use crate::wire::errand::Errand;
 use crate::wire::parcel::tickets;
 use crate::wire::token::{Say, Token};
@@ -242,6 +243,7 @@ impl World {
     }
 
     pub(super) fn saw_event(&mut self, event: Event) {
+        let late = Mono::ZERO.after(self.scenario.setup.patience.start) <= self.now;
         let ledger = &mut self.ledger;
         match event {
             Event::Ready { seat, .. } => {
@@ -263,6 +265,8 @@ impl World {
                 ledger.fast_at = Some(self.now);
                 if ledger.ever_ready {
                     self.fail("the master gives up though workers were ready".to_owned());
+                } else if ledger.deaths < START_DEATHS_MAX && !ledger.waited && !late {
+                    self.fail("the master gives up, and nobody has died".to_owned());
                 }
             }
             Event::Lied { worker, .. } => {
@@ -272,9 +276,11 @@ impl World {
                 }
             }
             Event::Gone { worker, cause: Cause::Stalled, .. } => self.judge_stall(worker),
+            Event::Gone { cause: Cause::NotReady | Cause::NotExecuted, .. } => ledger.waited = true,
+            Event::Gone { cause: Cause::Told | Cause::NoProcess, .. } => {}
+            Event::Gone { .. } => ledger.deaths += 1,
             Event::Starting { .. }
             | Event::Draining { .. }
-            | Event::Gone { .. }
             | Event::Strength { .. }
             | Event::Stalled { .. }
             | Event::Hold { .. }
@@ -289,6 +295,8 @@ impl World {
             | Event::RolloutAborted(_)
             | Event::NoLogFiles
             | Event::NoUpgrade
+            | Event::ProcessesLacking
+            | Event::ProcessesSuffice
             | Event::Stopping => {}
         }
     }

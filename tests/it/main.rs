@@ -49,6 +49,7 @@ mod limits;
 mod listeners;
 mod names;
 mod policies;
+mod refused;
 mod reload;
 mod report;
 mod requests;

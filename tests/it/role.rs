@@ -26,7 +26,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::confine::{forbid, forbid_io_uring, obey_limits, obey_the_limit_on_locked_memory};
-use crate::{inherited, launch, shortage};
+use crate::{inherited, launch, refused, shortage};
 
 /// The variable that says which part to play.
 pub(crate) const ROLE: &str = "IT_ROLE";
@@ -61,8 +61,13 @@ pub(crate) fn asking_before_mkdir() -> Vec<OsString> {
     wrapper("role::a_process_that_asks_before_it_makes_a_directory")
 }
 
-/// The command line of a wrapper that forbids the command behind it these calls: they fail with this
-/// error.
+/// The command line of a wrapper that has the command behind it ask before it starts a process.
+pub(crate) fn asking_before_clone() -> Vec<OsString> {
+    wrapper("role::a_process_that_asks_before_it_starts_another")
+}
+
+/// The command line of a wrapper that forbids the command behind it these calls: they fail with
+/// this error.
 pub(crate) fn forbidding(calls: &[libc::c_long], errno: Errno) -> Vec<OsString> {
     let numbers: Vec<String> = calls.iter().map(ToString::to_string).collect();
     let set = format!("{FORBIDDEN}={} {}", errno as i32, numbers.join(" "));
@@ -129,6 +134,11 @@ fn a_process_that_asks_before_it_executes() {
 #[test]
 fn a_process_that_asks_before_it_makes_a_directory() {
     wrap(inherited::tell_of_mkdir);
+}
+
+#[test]
+fn a_process_that_asks_before_it_starts_another() {
+    wrap(refused::tell_of_clones);
 }
 
 /// Becomes the command behind it, if there is one, once the rest of its life is confined.
