@@ -31,6 +31,11 @@ impl Backoff {
         jittered(delay, rng)
     }
 
+    /// A worker has done its work, and leaves: whatever was before does not count any more.
+    pub const fn forget(&mut self) {
+        *self = Self::DEATHLESS;
+    }
+
     /// Counts a process that could not be had, and says how long to wait. It is no death: the
     /// program has done nothing wrong, and to ask costs little.
     pub fn after_refusal(&mut self, rng: &mut Rng) -> Span {

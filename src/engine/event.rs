@@ -116,7 +116,10 @@ pub enum Event {
 pub enum Cause {
     /// It was told to.
     Told,
-    /// It left or died by itself.
+    /// It left by itself, with exit code 0 and after it had answered requests: it lets itself be
+    /// started anew.
+    Left,
+    /// It died by itself, or left before it had done anything.
     Died,
     /// Its program was not executed in time.
     NotExecuted,

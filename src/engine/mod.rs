@@ -13,6 +13,7 @@ mod dispatch;
 pub mod event;
 pub mod giveback;
 pub mod input;
+mod leaving;
 pub mod ledger;
 #[cfg(test)]
 mod pair;

@@ -10,7 +10,7 @@ use super::{Engine, Seat};
 use crate::limits::{
     BERTHS_MAX, CONCURRENCY_MAX, DETACH_GRACE, SEATS_MAX, START_DEATHS_MAX, VIOLATIONS_MAX,
 };
-use crate::units::{Generation, Mono, SeatId, WorkerId};
+use crate::units::{Generation, Mono, SeatId, Span, WorkerId};
 
 impl Engine {
     /// Fills every seat for the first time.
@@ -111,17 +111,6 @@ impl Engine {
         }
     }
 
-    /// A worker was told by somebody else to leave: it finishes what it has, and another takes its
-    /// seat meanwhile.
-    pub(super) fn asks_to_leave(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
-        let Some(worker) = self.worker(id).cloned() else { return };
-        // At the end of the pool all are told to leave in their turn, and are of use until then.
-        if worker.state.stays() && self.phase.accepts() {
-            self.dismiss(now, id, out);
-            self.leave_seat(now, id, &worker, Cause::Told, out);
-        }
-    }
-
     pub(super) fn executed(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
         self.cue(now, id, Cue::Executed, out);
     }
@@ -135,8 +124,11 @@ impl Engine {
 
     pub(super) fn exited(&mut self, now: Mono, id: WorkerId, exit: Exit, out: &mut Actions) {
         if let Some(worker) = self.worker_mut(id) {
-            let told = match (worker.state, exit) {
-                (State::Draining { .. }, Exit::Clean) | (State::Terminating { .. }, _) => true,
+            let cause = match (worker.state, exit) {
+                (State::Draining { .. }, Exit::Clean) | (State::Terminating { .. }, _) => {
+                    Cause::Told
+                }
+                (State::Ready, Exit::Clean) if worker.has_served() => Cause::Left,
                 (State::Draining { .. }, Exit::Failed)
                 | (
                     State::Vacant
@@ -146,9 +138,9 @@ impl Engine {
                     | State::Killing { .. }
                     | State::Reclaiming { .. },
                     _,
-                ) => false,
+                ) => Cause::Died,
             };
-            worker.cause.get_or_insert(if told { Cause::Told } else { Cause::Died });
+            worker.cause.get_or_insert(cause);
         }
         self.cue(now, id, Cue::Exited, out);
         self.refresh(id);
@@ -344,7 +336,7 @@ impl Engine {
         self.tell_strength(out);
     }
 
-    fn dismiss(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+    pub(super) fn dismiss(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
         if let Some(worker) = self.worker_mut(id) {
             worker.cause.get_or_insert(Cause::Told);
         }
@@ -364,7 +356,7 @@ impl Engine {
         lost
     }
 
-    fn leave_seat(
+    pub(super) fn leave_seat(
         &mut self,
         now: Mono,
         id: WorkerId,
@@ -379,6 +371,7 @@ impl Engine {
         if was_successor {
             place.successor = None;
             self.rollout_failed_once(now, out);
+            self.let_leave(now, seat, out);
         }
         if was_holder {
             self.vacate(now, worker, cause, out);
@@ -397,12 +390,16 @@ impl Engine {
     }
 
     /// A seat's holder is gone, or as good as that.
-    fn vacate(&mut self, now: Mono, worker: &Worker, cause: Cause, out: &mut Actions) {
+    pub(super) fn vacate(&mut self, now: Mono, worker: &Worker, cause: Cause, out: &mut Actions) {
         self.seats[worker.seat.index()].holder = None;
         self.field.bar(worker.seat);
         if self.refills() && self.seats[worker.seat.index()].wanted {
             match cause {
                 Cause::NoProcess => self.wait_for_process(now, worker.seat),
+                Cause::Left => {
+                    self.seats[worker.seat.index()].backoff.forget();
+                    self.refill_after(now, worker.seat, Span::ZERO, out);
+                }
                 Cause::Told
                 | Cause::Died
                 | Cause::NotExecuted
@@ -412,14 +409,17 @@ impl Engine {
                 | Cause::Detached
                 | Cause::Unkillable
                 | Cause::Lied
-                | Cause::NotStarted => self.schedule_refill(now, worker.seat, worker, out),
+                | Cause::NotStarted => {
+                    let backoff = &mut self.seats[worker.seat.index()].backoff;
+                    let after = backoff.after_death(now, worker.ready_since, &mut self.rng);
+                    self.refill_after(now, worker.seat, after, out);
+                }
             }
         }
     }
 
-    fn schedule_refill(&mut self, now: Mono, seat: SeatId, worker: &Worker, out: &mut Actions) {
+    fn refill_after(&mut self, now: Mono, seat: SeatId, after: Span, out: &mut Actions) {
         let place = &mut self.seats[seat.index()];
-        let after = place.backoff.after_death(now, worker.ready_since, &mut self.rng);
         place.not_before = Some(now.after(after));
         place.restarts += 1;
         out.emit(Event::Restarting { seat, after });

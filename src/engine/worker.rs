@@ -270,6 +270,8 @@ pub struct Worker {
     pub attention: Attention,
     /// Whether it is stopped by a signal.
     pub stopped: bool,
+    /// It asks to leave, and serves until another has its seat.
+    pub leaving: bool,
     /// It has closed its channel, and is replaced then, unless it ends before.
     pub detached_until: Option<Mono>,
     /// When it became ready.
@@ -297,6 +299,7 @@ impl Worker {
         load: Load::NONE,
         attention: Attention::Prompt,
         stopped: false,
+        leaving: false,
         detached_until: None,
         ready_since: None,
         violations: 0,
@@ -327,6 +330,11 @@ impl Worker {
     /// Whether a request runs there, as far as is known.
     pub fn is_serving(&self) -> bool {
         0 < self.running || 0 < self.load.in_flight
+    }
+
+    /// Whether it has answered anything, by its own account.
+    pub const fn has_served(&self) -> bool {
+        0 < self.load.finished
     }
 
     /// Whether a long request keeps it from beginning with anything else.

@@ -189,6 +189,9 @@ fn gone(seat: SeatId, pid: Option<u32>, cause: Cause, ending: &str, recovered: u
     let seat = seat.0;
     match cause {
         Cause::Told => tracing::info!(worker = seat, pid, lost, "worker left: {ending}"),
+        Cause::Left => {
+            tracing::info!(worker = seat, pid, lost, "worker left by itself: {ending}");
+        }
         Cause::Died => {
             tracing::error!(worker = seat, pid, recovered, lost, "worker died: {ending}");
         }

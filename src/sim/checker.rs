@@ -22,7 +22,7 @@ use crate::limits::{
     VIOLATIONS_MAX,
 };
 use crate::master::host::{Notice, Words};
-use crate::units::{Mono, Span, Ticket, WorkerId};
+use crate::units::{Mono, SeatId, Span, Ticket, WorkerId};
 use crate::wire::errand::Errand;
 use crate::wire::parcel::tickets;
 use crate::wire::token::{Say, Token};
@@ -250,15 +250,7 @@ impl World {
                 ledger.ever_ready = true;
                 ledger.ready.insert(seat, self.now);
             }
-            Event::Restarting { seat, after } => {
-                let stayed = ledger.ready.remove(&seat);
-                let forgotten = stayed.is_some_and(|at| BACKOFF_FORGET <= self.now.since(at));
-                let before = ledger.backoffs.insert(seat, after).unwrap_or_default();
-                // Jitter adds up to a quarter.
-                if !forgotten && after.as_ns() * 5 / 4 + 1 < before.as_ns() {
-                    self.fail(format!("seat {seat} waits {after} after {before}: not monotone"));
-                }
-            }
+            Event::Restarting { seat, after } => self.judge_restart(seat, after),
             Event::Stopping if ledger.stop_at.is_none() => {
                 // It gives up by itself: no worker ever became ready.
                 ledger.stop_at = Some(self.now);
@@ -277,6 +269,7 @@ impl World {
             }
             Event::Gone { worker, cause: Cause::Stalled, .. } => self.judge_stall(worker),
             Event::Gone { cause: Cause::NotReady | Cause::NotExecuted, .. } => ledger.waited = true,
+            Event::Gone { worker, cause: Cause::Left, .. } => self.judge_leave(worker),
             Event::Gone { cause: Cause::Told | Cause::NoProcess, .. } => {}
             Event::Gone { .. } => ledger.deaths += 1,
             Event::Starting { .. }
@@ -304,6 +297,29 @@ impl World {
 
 // What becomes of each socket.
 impl World {
+    /// A seat is to be filled after this time. The delays of one whose workers do nothing, and do
+    /// not stay, never shrink.
+    fn judge_restart(&mut self, seat: SeatId, after: Span) {
+        let stayed = self.ledger.ready.remove(&seat);
+        let stayed = stayed.is_some_and(|at| BACKOFF_FORGET <= self.now.since(at));
+        let until = self.processes.len();
+        let (before, from) = self.ledger.backoffs.insert(seat, (after, until)).unwrap_or_default();
+        let mut latest = self.processes[from..].iter().filter(|each| each.seat == seat.index());
+        let forgotten = stayed || latest.any(|process| process.has_begun);
+        // Jitter adds up to a quarter.
+        if !forgotten && after.as_ns() * 5 / 4 + 1 < before.as_ns() {
+            self.fail(format!("seat {seat} waits {after} after {before}: not monotone"));
+        }
+    }
+
+    /// A worker is said to have left by itself after it had done its work.
+    fn judge_leave(&mut self, worker: WorkerId) {
+        let process = self.process_of(worker).map(|process| &self.processes[process]);
+        if process.is_none_or(|it| it.ended != Some(true) || !it.has_begun) {
+            self.fail(format!("{worker} did not leave by itself, or had done nothing"));
+        }
+    }
+
     /// A worker was replaced because it neither claimed nor served anything.
     fn judge_stall(&mut self, worker: WorkerId) {
         let Some(process) = self.process_of(worker) else { return };

@@ -13,7 +13,8 @@ pub(super) struct Ledger {
     shares: BTreeSet<(WorkerId, Ticket)>,
     /// Lies about tickets that the liar may yet be offered.
     pub(super) lies: BTreeSet<(Ticket, WorkerId)>,
-    pub(super) backoffs: BTreeMap<SeatId, Span>,
+    /// Each seat's last delay, and how many processes there had been by then.
+    pub(super) backoffs: BTreeMap<SeatId, (Span, usize)>,
     pub(super) ready: BTreeMap<SeatId, Mono>,
     pub(super) reclaiming: BTreeMap<WorkerId, Mono>,
     pub(super) ever_ready: bool,

@@ -21,7 +21,7 @@ use dispatchd::sys::socket;
 use dispatchd::units::{SeatId, Ticket};
 use dispatchd::wire::link::{Note, VARIABLE};
 use dispatchd::wire::token::Say;
-use dispatchd::worker::{Claimed, Delivery, Link, Worker};
+use dispatchd::worker::{After, Claimed, Connection, Delivery, Link, Worker};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -160,6 +160,8 @@ fn a_worker() {
         "detached" => detached(),
         "noisy" => noisy(),
         "keeper" => keeper(),
+        "recycled" => recycled(),
+        "retiring" => retiring(),
         lie => liar(lie),
     }
 }
@@ -179,6 +181,37 @@ fn keeper() {
     }
 }
 
+/// Ends after its twentieth answer, as programs do that leak.
+fn recycled() {
+    let mut worker = Worker::from_env().unwrap();
+    for _ in 0..20 {
+        let Some(mut connection) = worker.next_connection().unwrap() else { return };
+        greet(&mut connection);
+    }
+    std::process::exit(0);
+}
+
+/// Asks for leave after its twentieth answer.
+fn retiring() {
+    let mut worker = Worker::from_env().unwrap();
+    let mut answers = 0;
+    let serve = |connection: &mut Connection<'_>| {
+        greet(connection);
+        answers += 1;
+        if answers == 20 {
+            connection.ask_to_leave();
+        }
+        Ok(After::Close)
+    };
+    worker.serve(serve).unwrap();
+}
+
+fn greet(connection: &mut Connection<'_>) {
+    drop(connection.read(&mut [0; 1024]));
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    drop(connection.write_all(answer));
+}
+
 /// Writes more than it is asked to.
 #[expect(clippy::print_stderr, reason = "what a worker writes there is what is tested")]
 fn chatty() {
@@ -187,9 +220,7 @@ fn chatty() {
         for _ in 0..20 {
             eprintln!("{}", "x".repeat(500));
         }
-        drop(connection.read(&mut [0; 1024]));
-        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-        drop(connection.write_all(answer));
+        greet(&mut connection);
     }
 }
 
