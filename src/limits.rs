@@ -154,6 +154,8 @@ pub const START_DEATHS_MAX: u32 = 3;
 pub const BACKOFF_MIN: Span = Span::from_ms(50);
 /// Longest delay before a restart.
 pub const BACKOFF_MAX: Span = Span::from_s(10);
+/// Deaths in a row that count of workers that died over a request: the delay is 400 ms then.
+pub const DEATHS_OVER_REQUESTS_MAX: u32 = 4;
 /// Longest delay before it is tried again to start a process where the kernel gave none.
 pub const REFUSED_PAUSE_MAX: Span = Span::from_s(1);
 /// A worker that stayed ready for so long has its delays forgotten.

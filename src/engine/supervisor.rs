@@ -411,7 +411,8 @@ impl Engine {
                 | Cause::Lied
                 | Cause::NotStarted => {
                     let backoff = &mut self.seats[worker.seat.index()].backoff;
-                    let after = backoff.after_death(now, worker.ready_since, &mut self.rng);
+                    let (since, record) = (worker.ready_since, worker.record());
+                    let after = backoff.after_death(now, since, record, &mut self.rng);
                     self.refill_after(now, worker.seat, after, out);
                 }
             }

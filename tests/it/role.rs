@@ -162,6 +162,7 @@ fn a_worker() {
         "keeper" => keeper(),
         "recycled" => recycled(),
         "retiring" => retiring(),
+        "fragile" => fragile(),
         lie => liar(lie),
     }
 }
@@ -178,6 +179,19 @@ fn keeper() {
     let mut worker = Worker::builder().keep_nofile().from_env().unwrap();
     while let Some(mut connection) = worker.next_connection().unwrap() {
         drop(connection.write_all(b"hello"));
+    }
+}
+
+/// Dies over one kind of request, as programs do that have a bug.
+fn fragile() {
+    let mut worker = Worker::from_env().unwrap();
+    while let Some(mut connection) = worker.next_connection().unwrap() {
+        let mut head = [0; 1024];
+        let count = connection.read(&mut head).unwrap_or(0);
+        if head[..count].starts_with(b"GET /poison ") {
+            std::process::exit(1);
+        }
+        answer_empty(&mut connection);
     }
 }
 
@@ -208,6 +222,10 @@ fn retiring() {
 
 fn greet(connection: &mut Connection<'_>) {
     drop(connection.read(&mut [0; 1024]));
+    answer_empty(connection);
+}
+
+fn answer_empty(connection: &mut Connection<'_>) {
     let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     drop(connection.write_all(answer));
 }
