@@ -38,6 +38,10 @@ const COPY_MAX: Span = Span::from_ms(20);
 const WAKING_MAX: Span = Span::from_ms(1);
 /// How late a stop may end beyond its patience.
 const STOP_SLACK: Span = Span::from_s(3);
+/// So many processes of one seat that do nothing, in so much time, are no series of tries any more:
+/// each of a few rollouts has three, and the seat's own brake allows for five.
+const STORM: usize = 16;
+const STORM_OVER: Span = Span::from_ms(500);
 /// Time in which an undisturbed pool serves a client.
 const SERVICE_MAX: Span = Span::from_s(2);
 
@@ -272,8 +276,10 @@ impl World {
             Event::Gone { worker, cause: Cause::Left, .. } => self.judge_leave(worker),
             Event::Gone { cause: Cause::Told | Cause::NoProcess, .. } => {}
             Event::Gone { .. } => ledger.deaths += 1,
-            Event::Starting { .. }
-            | Event::Draining { .. }
+            // A new release has done nothing wrong yet.
+            Event::RolloutStarted(_) => ledger.backoffs.clear(),
+            Event::Starting { seat, .. } => self.judge_start(seat),
+            Event::Draining { .. }
             | Event::Strength { .. }
             | Event::Stalled { .. }
             | Event::Hold { .. }
@@ -283,7 +289,6 @@ impl World {
             | Event::OffersResumed
             | Event::WatchesFail
             | Event::WatchesResumed
-            | Event::RolloutStarted(_)
             | Event::RolloutDone(_)
             | Event::RolloutAborted(_)
             | Event::NoLogFiles
@@ -297,6 +302,18 @@ impl World {
 
 // What becomes of each socket.
 impl World {
+    /// Processes that do nothing and end are started less and less often, whoever has them started.
+    fn judge_start(&mut self, seat: SeatId) {
+        let then = Mono::from_ns(self.now.as_ns().saturating_sub(STORM_OVER.as_ns()));
+        let useless = |each: &&Process| {
+            each.seat == seat.index() && each.was_of_no_use(then.max(self.jumped_at))
+        };
+        let count = self.processes.iter().rev().take(64).filter(useless).count();
+        if STORM <= count {
+            self.fail(format!("{count} processes of seat {seat} were of no use in {STORM_OVER}"));
+        }
+    }
+
     /// A seat is to be filled after this time. The delays of one whose workers do nothing, and do
     /// not stay, never shrink.
     fn judge_restart(&mut self, seat: SeatId, after: Span) {

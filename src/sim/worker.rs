@@ -26,6 +26,7 @@ pub(super) struct Process {
     pub(super) id: WorkerId,
     pub(super) seat: usize,
     pub(super) nature: Nature,
+    started_at: Mono,
     /// Whether it is its program.
     pub(super) launch: Launch,
     pub(super) up: bool,
@@ -121,7 +122,7 @@ impl World {
             nature.mute = false;
         }
         let process = self.processes.len();
-        self.processes.push(Process::new(hire, nature));
+        self.processes.push(Process::new(hire, nature, self.now));
         self.did(process, "starts at seat", u64::from(hire.seat.0));
         let boot = self.launches(process);
         if self.ails(self.scenario.faults.stop) {
@@ -698,11 +699,12 @@ impl World {
 }
 
 impl Process {
-    fn new(hire: Hire, nature: Nature) -> Self {
+    fn new(hire: Hire, nature: Nature, started_at: Mono) -> Self {
         Self {
             id: hire.worker,
             seat: hire.seat.index(),
             nature,
+            started_at,
             launch: Launch::Pending,
             up: false,
             ended: None,
@@ -737,6 +739,11 @@ impl Process {
     pub(super) const fn runs(&self) -> bool {
         let hangs = self.detached || self.dying;
         self.ended.is_none() && self.stopped_since.is_none() && !hangs
+    }
+
+    /// Whether it came and went since then, and did nothing.
+    pub(super) fn was_of_no_use(&self, since: Mono) -> bool {
+        since < self.started_at && self.ended.is_some() && !self.has_begun
     }
 
     /// Whether its descriptor says that it has ended.

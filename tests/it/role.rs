@@ -18,7 +18,7 @@ use dispatchd::shm::ring::{self, Ring};
 use dispatchd::sys::clock::monotonic;
 use dispatchd::sys::scm::Patience;
 use dispatchd::sys::socket;
-use dispatchd::units::{SeatId, Ticket};
+use dispatchd::units::{SeatId, Span, Ticket};
 use dispatchd::wire::link::{Note, VARIABLE};
 use dispatchd::wire::token::Say;
 use dispatchd::worker::{After, Claimed, Connection, Delivery, Link, Worker};
@@ -26,10 +26,14 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::confine::{forbid, forbid_io_uring, obey_limits, obey_the_limit_on_locked_memory};
+use crate::wait::nap;
 use crate::{inherited, launch, refused, shortage};
 
 /// The variable that says which part to play.
 pub(crate) const ROLE: &str = "IT_ROLE";
+
+/// The variable that holds the path of a file, by which some parts are told to begin.
+pub(crate) const WORD: &str = "IT_WORD";
 
 /// The command line of a worker that plays the part that [`ROLE`] names.
 pub(crate) fn program() -> Vec<OsString> {
@@ -163,6 +167,7 @@ fn a_worker() {
         "recycled" => recycled(),
         "retiring" => retiring(),
         "fragile" => fragile(),
+        "brief" => brief(),
         lie => liar(lie),
     }
 }
@@ -182,6 +187,22 @@ fn keeper() {
     }
 }
 
+/// Dies a moment after it has become ready, if its word says so: a release that looks good.
+fn brief() {
+    let mut worker = Worker::from_env().unwrap();
+    std::thread::scope(|scope| {
+        if std::path::Path::new(&env::var_os(WORD).unwrap()).exists() {
+            scope.spawn(|| {
+                nap(Span::from_ms(30));
+                end(3);
+            });
+        }
+        while let Some(mut connection) = worker.next_connection().unwrap() {
+            greet(&mut connection);
+        }
+    });
+}
+
 /// Dies over one kind of request, as programs do that have a bug.
 fn fragile() {
     let mut worker = Worker::from_env().unwrap();
@@ -189,7 +210,7 @@ fn fragile() {
         let mut head = [0; 1024];
         let count = connection.read(&mut head).unwrap_or(0);
         if head[..count].starts_with(b"GET /poison ") {
-            std::process::exit(1);
+            end(1);
         }
         answer_empty(&mut connection);
     }
@@ -202,7 +223,7 @@ fn recycled() {
         let Some(mut connection) = worker.next_connection().unwrap() else { return };
         greet(&mut connection);
     }
-    std::process::exit(0);
+    end(0);
 }
 
 /// Asks for leave after its twentieth answer.
@@ -218,6 +239,11 @@ fn retiring() {
         Ok(After::Close)
     };
     worker.serve(serve).unwrap();
+}
+
+#[expect(clippy::exit, clippy::disallowed_methods, reason = "as sudden as that of a real program")]
+fn end(code: i32) {
+    std::process::exit(code);
 }
 
 fn greet(connection: &mut Connection<'_>) {
