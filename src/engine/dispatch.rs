@@ -46,19 +46,13 @@ impl Engine {
         }
     }
 
-    pub(super) fn readable(
-        &mut self,
-        now: Mono,
-        ticket: Ticket,
-        route: Option<Route>,
-        out: &mut Actions,
-    ) {
+    pub(super) fn readable(&mut self, now: Mono, ticket: Ticket, route: Option<Route>) {
         match self.ledger.place(ticket) {
-            Some(Place::Watched { .. } | Place::Parked { .. }) => {
+            // One that was to be let go of has spoken before it was.
+            Some(Place::Watched { .. } | Place::Parked { .. } | Place::Expiring) => {
                 let demand = self.classes.demand(now, route);
                 self.ledger.asks(ticket, demand);
             }
-            Some(Place::Expiring) => self.reject(ticket, out),
             Some(Place::Held | Place::Offered { .. } | Place::Delivered { .. }) | None => {}
         }
     }

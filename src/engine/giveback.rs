@@ -369,9 +369,23 @@ mod tests {
             assert_eq!(pair.engine.accept_room() == 0, copies_max == 1);
             pair.later(patience);
             assert_eq!(pair.others.last(), Some(&Action::Expire(ticket)));
-            pair.step(Input::Readable { ticket, route: None });
+            pair.step(Input::HungUp(ticket));
             assert_eq!(pair.others.last(), Some(&Action::Retire(ticket)));
         }
+    }
+
+    #[test]
+    fn who_asks_before_it_is_let_go_is_served() {
+        let mut pair = pair(Dispatch::Request);
+        pair.arrives(0);
+        let (ticket, _) = pair.offers[0];
+        answers(&mut pair, 0);
+        pair.later(PARKED_AFTER);
+        assert_eq!(pair.others.last(), Some(&Action::Expire(ticket)));
+        pair.step(Input::Readable { ticket, route: None });
+        pair.later(Span::ZERO);
+        assert_eq!(pair.offers.last().map(|(offered, _)| *offered), Some(ticket));
+        assert!(!pair.others.contains(&Action::Retire(ticket)));
     }
 
     #[test]
@@ -413,7 +427,7 @@ mod tests {
         assert!(pair.others.iter().all(|other| !matches!(other, Action::Drain(_))));
         pair.later(Phase::SILENT_AFTER_STOP);
         assert!(pair.others.contains(&Action::Expire(ticket)));
-        pair.step(Input::Readable { ticket, route: None });
+        pair.step(Input::HungUp(ticket));
         assert!(pair.others.iter().any(|other| matches!(other, Action::Drain(_))));
     }
 }

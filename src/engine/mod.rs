@@ -204,7 +204,7 @@ impl Engine {
             }
             Input::AcceptExhausted => self.accept_exhausted(now, out),
             Input::ListenersClosed => self.listeners_closed(),
-            Input::Readable { ticket, route } => self.readable(now, ticket, route, out),
+            Input::Readable { ticket, route } => self.readable(now, ticket, route),
             Input::HungUp(ticket) => self.hung_up(ticket, out),
             Input::WatchFailed => self.watch_failed(now, out),
             Input::Refused { ticket, why } => self.refused(now, ticket, why, out),

@@ -53,6 +53,8 @@ pub struct Uring {
     accept_first: First,
     /// How often in a row the kernel refused to submit.
     refusals: u32,
+    /// The last wait was.
+    interrupted: bool,
     /// The error that made the ring unusable.
     broken: Option<i32>,
 }
@@ -142,10 +144,11 @@ impl Backend for Uring {
         }
     }
 
-    fn expire(&mut self, token: Token) {
-        let Some(operation) = self.operations.tenant(token.key()) else { return };
+    fn expire(&mut self, token: Token) -> bool {
+        let Some(operation) = self.operations.tenant(token.key()) else { return false };
         let held = operation.source.and_then(|source| self.sources.tenant(source.key()));
         let fd = match &operation.work {
+            Work::Readable { fd } if socket::has_input(fd.as_fd()) => None,
             Work::Readable { fd } => Some(fd),
             Work::Recv { .. } | Work::Send { .. } => held.map(|held| &held.fd),
             Work::Accept
@@ -154,10 +157,8 @@ impl Backend for Uring {
             | Work::Handoff { .. }
             | Work::Close { .. } => None,
         };
-        if let Some(fd) = fd {
-            // What is no socket, or has ended already, needs no end.
-            let _ended_already = socket::shutdown(fd.as_fd());
-        }
+        // What is no socket, or has ended already, needs no end.
+        fd.is_some_and(|fd| socket::shutdown(fd.as_fd()).is_ok())
     }
 
     fn wait(
@@ -175,6 +176,7 @@ impl Backend for Uring {
             // is told when the wait ends: to return for it would cost a call per connection.
             let alone = self.operations.count() <= self.unconfirmed.len();
             let at_once = !self.ready.is_empty() || alone && !self.unconfirmed.is_empty();
+            self.interrupted = false;
             self.enter(if at_once { Some(Span::ZERO) } else { left })?;
             self.reap();
             self.confirm()?;
@@ -185,6 +187,8 @@ impl Backend for Uring {
             left = match (timeout, end) {
                 (None, _) => None,
                 (Some(_), Some(end)) if monotonic() < end => Some(end.since(monotonic())),
+                // An interruption tells nothing of what has come meanwhile.
+                (Some(_), _) if self.interrupted => Some(Span::ZERO),
                 (Some(_), _) if self.unconfirmed.is_empty() => return Ok(()),
                 (Some(_), _) => Some(Span::ZERO),
             };
@@ -215,6 +219,7 @@ impl Uring {
             reaped: Vec::new(),
             accept_first: First::Poll,
             refusals: 0,
+            interrupted: false,
             broken: None,
         })
     }
@@ -364,7 +369,8 @@ impl Uring {
     /// are taken, and the end of the ring.
     fn excuse(&mut self, error: &io::Error) {
         match error.raw_os_error() {
-            Some(libc::ETIME | libc::EINTR) => {}
+            Some(libc::ETIME) => {}
+            Some(libc::EINTR) => self.interrupted = true,
             Some(libc::EAGAIN | libc::EBUSY) if self.refusals < REFUSALS_MAX => {
                 self.refusals += 1;
                 self.reap();

@@ -24,7 +24,11 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     pub(super) fn expire(&mut self, ticket: Ticket) {
         match self.tickets.watch_of(ticket) {
-            Some(token) => self.backend.expire(token),
+            Some(token) => {
+                if self.backend.expire(token) {
+                    self.tickets.was_shut_down(ticket);
+                }
+            }
             // Its watch has failed, and nothing will be heard of it.
             None => self.ensuing.push(Input::HungUp(ticket)),
         }

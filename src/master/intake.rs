@@ -188,6 +188,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     fn watch_ended(&mut self, ticket: Ticket, fd: B::Fd, result: Result<Ready, Errno>) {
         let asks = match result {
+            // Nobody can be answered on it.
+            Ok(_) if self.tickets.is_shut_down(ticket) => false,
             Ok(Ready::Input) => true,
             // One that has asked and says no more is to be answered.
             Ok(Ready::Ended) => self.host.has_input(&fd),

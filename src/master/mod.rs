@@ -150,6 +150,11 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         self.backend.wait(timeout, &mut self.completions)?;
         self.host.doze(Doze::Awake);
         self.now = self.host.now();
+        if self.deadline().is_some_and(|deadline| deadline <= self.now) {
+            // Nothing runs out before what came by now is taken in, though this process may have
+            // been stopped since it looked last (decision 003).
+            self.backend.wait(Some(Span::ZERO), &mut self.completions)?;
+        }
         self.take_in();
         self.retry();
         self.step(Input::Tick);
@@ -194,9 +199,12 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         if (awaits || self.engine.lends()) && self.host.has_tokens() {
             return Some(Span::ZERO);
         }
-        let deadlines = [self.engine.deadline(), self.retries.deadline()].into_iter().flatten();
-        let until_deadline = deadlines.min().map(|deadline| deadline.since(self.now));
+        let until_deadline = self.deadline().map(|deadline| deadline.since(self.now));
         [until_deadline, at_most, self.flush_again].into_iter().flatten().min()
+    }
+
+    fn deadline(&self) -> Option<Mono> {
+        [self.engine.deadline(), self.retries.deadline()].into_iter().flatten().min()
     }
 
     fn step(&mut self, input: Input) {

@@ -129,7 +129,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
     /// When the link or the backend breaks.
     pub(super) fn run(mut self) -> Result<(), ServeError> {
         loop {
-            let now = clock::monotonic();
+            let now = self.look_again()?;
             match self.turn(now)? {
                 Flow::Continue => self.wait(now)?,
                 Flow::Finished => break,
@@ -171,6 +171,17 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         self.backend.wait(timeout, &mut self.completions).map_err(ServeError::Wait)?;
         self.link.wake();
         Ok(())
+    }
+
+    /// The time. Where something runs out now, whatever has come by then is taken up before that,
+    /// though this process may have been stopped since it looked last (decision 003).
+    fn look_again(&mut self) -> Result<Mono, ServeError> {
+        let now = clock::monotonic();
+        if self.timers.deadline().is_some_and(|deadline| deadline <= now) {
+            let out = &mut self.completions;
+            self.backend.wait(Some(Span::ZERO), out).map_err(ServeError::Wait)?;
+        }
+        Ok(now)
     }
 
     /// Takes up what the kernel has done since the last turn.

@@ -419,7 +419,6 @@ impl World {
         if connection.told || !long {
             self.fail(format!("connection {index} is let go after {silence}"));
         }
-        self.connections[index].let_go = true;
         self.trace.did(self.now, Who::Master, "lets go of", index as u64);
     }
 
@@ -485,9 +484,10 @@ impl World {
     }
 
     fn check_deadlines(&mut self, engine: &Engine) {
-        // The engine has just seen this time: what is due now was to be done.
-        if let Some(deadline) = engine.deadline().filter(|deadline| *deadline <= self.now) {
-            self.fail(format!("a deadline of {deadline:?} is left standing at {:?}", self.now));
+        // The engine has seen this time: what was due then was to be done.
+        let seen = self.told_now;
+        if let Some(deadline) = engine.deadline().filter(|deadline| *deadline <= seen) {
+            self.fail(format!("a deadline of {deadline:?} is left standing at {seen:?}"));
         }
         if let Some(stop_at) = self.ledger.stop_at.filter(|_| !self.ledger.over) {
             let patience = match self.ledger.fast_at {

@@ -31,7 +31,9 @@ impl Host for SimHost {
     type Fd = SimFd;
 
     fn now(&mut self) -> Mono {
-        self.world.borrow().now
+        let mut world = self.world.borrow_mut();
+        world.told_now = world.now;
+        world.now
     }
 
     fn spawn(&mut self, hire: Hire) -> Result<Hired<SimFd>, SpawnFailed> {

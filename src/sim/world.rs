@@ -22,6 +22,8 @@ pub(super) type Shared = Rc<RefCell<World>>;
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) now: Mono,
+    /// The time that the master read last.
+    pub(super) told_now: Mono,
     pub(super) rng: Rng,
     pub(super) scenario: Scenario,
     pub(super) sabotage: Option<Sabotage>,
@@ -168,6 +170,7 @@ impl World {
         let posts = (0..scenario.listeners.len()).map(post).collect();
         let mut world = Self {
             now: Mono::from_ns(1_000),
+            told_now: Mono::ZERO,
             rng,
             scenario,
             sabotage: None,

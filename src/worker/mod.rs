@@ -303,6 +303,19 @@ mod tests {
     }
 
     #[test]
+    fn what_came_before_the_deadline_is_read_after_it_and_nothing_else() {
+        let (master, mut worker) = worker();
+        let (mut asks, copy) = client();
+        master.offer(Ticket { slot: 1, generation: 1 }, &copy);
+        let mut connection = worker.next_connection().unwrap().unwrap();
+        connection.set_deadline(Duration::ZERO);
+        asks.write_all(b"came in time").unwrap();
+        assert_eq!(connection.read(&mut [0; 4]).unwrap(), 4);
+        let late = connection.read(&mut [0; 4]).unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::TimedOut);
+    }
+
+    #[test]
     fn a_deadline_ends_with_its_request() {
         let (master, mut worker) = worker();
         let ((mut asks, copy), ticket) = (client(), Ticket { slot: 1, generation: 1 });

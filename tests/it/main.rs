@@ -37,6 +37,7 @@ mod classes;
 mod cli;
 mod control;
 mod crash;
+mod deadlines;
 mod deaths;
 mod examples;
 mod hostile;
