@@ -18,6 +18,7 @@ use crate::engine::event::Event;
 use crate::engine::input::{Begins, Exit, Load, Terms};
 use crate::limits::{BERTHS_MAX, ROUTE_PEEK, SPIN_MAX, TICKETS_MAX};
 use crate::shm::claim::{self, Settled};
+use crate::shm::handshake;
 use crate::shm::layout::{Doze, LAYOUT, MAGIC, MasterPage, Order, WorkerPage};
 use crate::shm::map::{MapError, Mapped, Writable};
 use crate::shm::ring::{self, Full, Overrun, Ring, Words};
@@ -33,7 +34,7 @@ use crate::sys::signal::{self, Notice};
 use crate::sys::socket::{Endpoint, ListenOptions};
 use crate::sys::socket_file::SocketFile;
 use crate::sys::spawn::{self, Progress, Step, Trouble};
-use crate::sys::{clock, cpus, memfd, socket};
+use crate::sys::{clock, cpus, inherited, socket};
 use crate::units::{
     Cpu, Errno, GiveBack, ListenerId, Mono, PoolId, Route, RouteBy, SeatId, Span, Ticket, WorkerId,
 };
@@ -130,7 +131,6 @@ impl World {
         clients: Clients,
     ) -> Result<Self, MapError> {
         let (memory, page) = Mapped::<MasterPage, Writable>::create(c"dispatchd")?;
-        memfd::seal_writes(&memory).map_err(MapError::Kernel)?;
         page.head.magic.store(MAGIC, Relaxed);
         page.head.layout.store(LAYOUT, Relaxed);
         page.drain_ns.store(recipe.drain.as_ns(), Relaxed);
@@ -194,12 +194,7 @@ impl World {
 
     fn start(&mut self, hire: Hire) -> Result<Hired<OwnedFd>, Errno> {
         let (channel, theirs) = socket::seqpacket_pair()?;
-        let memory = memfd::create(c"dispatchd-worker", size_of::<WorkerPage>())?;
-        memfd::seal_seals(&memory)?;
-        let page = Mapped::<WorkerPage, Writable>::open(&memory).map_err(|error| match error {
-            MapError::Kernel(errno) => errno,
-            MapError::Size { .. } => Errno(libc::EINVAL),
-        })?;
+        let (memory, page) = create_page()?;
         let opened = self.open_own(hire.seat)?;
         let cpu = self.cpu_for(hire.seat);
         let none = Vec::new();
@@ -219,6 +214,8 @@ impl World {
         };
         let mut fds = vec![theirs.as_fd(), self.memory.as_fd(), memory.as_fd(), self.bell.as_fd()];
         fds.extend(listeners.iter().map(AsFd::as_fd));
+        let marks: Vec<u64> = fds.iter().map(inherited::mark_of).collect::<Result<_, _>>()?;
+        handshake::give(&page, note.words(), &marks);
         let mut env = self.recipe.env.clone();
         env.push((link::VARIABLE, note.to_string()));
         let berth = &self.page.berths[hire.worker.index()];
@@ -641,6 +638,14 @@ impl Host for World {
         let sink = self.sink.as_ref()?;
         (!telemetry::drain_to(sink)).then_some(LOG_RETRY)
     }
+}
+
+/// A page for a worker, and its memory.
+fn create_page() -> Result<(OwnedFd, Mapped<WorkerPage, Writable>), Errno> {
+    Mapped::create(c"dispatchd-worker").map_err(|error| match error {
+        MapError::Kernel(errno) => errno,
+        MapError::Unsealed | MapError::Size { .. } => Errno(libc::EINVAL),
+    })
 }
 
 const _: () = assert!(BERTHS_MAX < u16::MAX as usize);

@@ -53,6 +53,7 @@ mod reload;
 mod report;
 mod requests;
 mod role;
+mod sdk;
 mod serving;
 mod signals;
 mod stall;

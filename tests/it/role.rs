@@ -4,7 +4,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -150,6 +150,10 @@ fn a_worker() {
         "detached" => detached(),
         "noisy" => noisy(),
         "keeper" => keeper(),
+        "once" => once(),
+        "taker" => drop(Link::from_env().unwrap()),
+        "imposter" => imposter(),
+        "bystander" => bystander(),
         lie => liar(lie),
     }
 }
@@ -210,6 +214,45 @@ fn detached() {
     wait_for_the_end();
 }
 
+/// Takes up its link, tries to do it again, has a program of its own try it, and answers with what
+/// came of that.
+fn once() {
+    let mut worker = Worker::from_env().unwrap();
+    let again = Link::from_env().map(drop).unwrap_err();
+    let words = program();
+    let other = Command::new(&words[0]).args(&words[1..]).env(ROLE, "imposter").output().unwrap();
+    let other = String::from_utf8(other.stderr).unwrap();
+    let body = format!("again: {again}\nanother: {other}");
+    while let Some(mut connection) = worker.next_connection().unwrap() {
+        drop(connection.read(&mut [0; 1024]));
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n", body.len());
+        let answer = format!("{head}Connection: close\r\n\r\n{body}");
+        drop(connection.write_all(answer.as_bytes()));
+    }
+}
+
+/// Says why it has no link.
+#[expect(clippy::print_stderr, reason = "what a worker writes there is what is tested")]
+fn imposter() {
+    match Link::from_env() {
+        Ok(_) => eprintln!("the link is mine"),
+        Err(error) => eprintln!("{error}"),
+    }
+}
+
+/// Has files of its own open, which a note that somebody made up speaks of.
+fn bystander() {
+    let path = env::current_exe().unwrap();
+    let files: Vec<File> = (0..8).map(|_| File::open(&path).unwrap()).collect();
+    for _ in 0..2 {
+        Link::from_env().map(drop).unwrap_err();
+        for mut file in &files {
+            file.read_exact(&mut [0; 4]).unwrap();
+        }
+    }
+    imposter();
+}
+
 /// In seat 0 it tells the master what is not so; elsewhere it is the built-in worker.
 fn liar(lie: &str) {
     let note = Note::parse(env::var_os(VARIABLE).unwrap().to_str().unwrap()).unwrap();
@@ -268,10 +311,10 @@ impl Pages {
     fn open(note: Note) -> Self {
         let open = |number: u32, writable: bool| {
             let path = format!("/proc/self/fd/{number}");
-            OpenOptions::new().read(true).write(writable).open(path).unwrap().into()
+            OpenOptions::new().read(true).write(writable).open(path).unwrap()
         };
-        let master = Mapped::<MasterPage, ReadOnly>::open(&open(4, false)).unwrap();
-        let own = Mapped::<WorkerPage, Writable>::open(&open(5, true)).unwrap();
+        let master = Mapped::<MasterPage, ReadOnly>::open(open(4, false)).unwrap();
+        let own = Mapped::<WorkerPage, Writable>::open(open(5, true)).unwrap();
         Self { note, master, own }
     }
 
@@ -298,7 +341,7 @@ fn next_offer(link: &mut Link) -> Ticket {
 }
 
 fn answer(claimed: &Claimed) {
-    let mut stream = std::fs::File::from(claimed.socket.try_clone().unwrap());
+    let mut stream = File::from(claimed.socket.try_clone().unwrap());
     drop(stream.read(&mut [0; 1024]));
     let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     stream.write_all(answer).unwrap();
