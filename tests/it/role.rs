@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -18,7 +19,7 @@ use dispatchd::shm::ring::{self, Ring};
 use dispatchd::sys::clock::monotonic;
 use dispatchd::sys::scm::Patience;
 use dispatchd::sys::socket;
-use dispatchd::units::{SeatId, Ticket};
+use dispatchd::units::{SeatId, Span, Ticket};
 use dispatchd::wire::link::{Note, VARIABLE};
 use dispatchd::wire::token::Say;
 use dispatchd::worker::{Claimed, Delivery, Link, Worker};
@@ -26,10 +27,14 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::confine::{forbid, forbid_io_uring, obey_limits, obey_the_limit_on_locked_memory};
+use crate::wait::nap;
 use crate::{inherited, launch, shortage};
 
 /// The variable that says which part to play.
 pub(crate) const ROLE: &str = "IT_ROLE";
+
+/// The variable that names the file for which a hoarder waits.
+pub(crate) const HOARD_UNTIL: &str = "IT_HOARD_UNTIL";
 
 /// The command line of a worker that plays the part that [`ROLE`] names.
 pub(crate) fn program() -> Vec<OsString> {
@@ -150,6 +155,7 @@ fn a_worker() {
         "detached" => detached(),
         "noisy" => noisy(),
         "keeper" => keeper(),
+        "hoarder" => hoarder(),
         "once" => once(),
         "taker" => drop(Link::from_env().unwrap()),
         "imposter" => imposter(),
@@ -202,6 +208,26 @@ fn noisy() {
     eprint!("{}", "\u{1b}".repeat(STDERR_TAIL));
     let error = Command::new(env!("CARGO_BIN_EXE_dispatchd")).arg("serve-worker").exec();
     panic!("{error}");
+}
+
+/// Keeps all descriptors that it can have, until there is a file that tells it to let go of them.
+fn hoarder() {
+    let mut worker = Worker::from_env().unwrap();
+    let hoard: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let told = env::var_os(HOARD_UNTIL).unwrap();
+            while !Path::new(&told).exists() {
+                nap(Span::from_ms(2));
+            }
+            drop(hoard);
+        });
+        while let Some(mut connection) = worker.next_connection().unwrap() {
+            drop(connection.read(&mut [0; 1024]));
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            drop(connection.write_all(answer));
+        }
+    });
 }
 
 /// Claims a connection, lets go of everything but that, and hangs.
