@@ -141,6 +141,8 @@ pub struct Hired<F> {
     pub channel: F,
     /// A copy of it: readable when nobody has the other end any more, since nobody writes there.
     pub hangup: F,
+    /// What it rings when it has said something that matters.
+    pub bell: F,
     /// Readable when the process has ended.
     pub process: F,
     /// Readable when it has written something.

@@ -34,7 +34,7 @@ use crate::sys::signal::{self, Notice};
 use crate::sys::socket::{Endpoint, ListenOptions};
 use crate::sys::socket_file::SocketFile;
 use crate::sys::spawn::{self, Progress, Step, Trouble};
-use crate::sys::{clock, cpus, inherited, socket};
+use crate::sys::{clock, cpus, eventfd, inherited, socket};
 use crate::units::{
     Cpu, Errno, GiveBack, ListenerId, Mono, PoolId, Route, RouteBy, SeatId, Span, Ticket, WorkerId,
 };
@@ -98,7 +98,6 @@ pub(super) struct World {
     recipe: Recipe,
     page: Mapped<MasterPage, Writable>,
     memory: OwnedFd,
-    bell: OwnedFd,
     signals: OwnedFd,
     /// What workers read as their standard input.
     no_input: OwnedFd,
@@ -125,7 +124,6 @@ impl World {
     /// When shared memory cannot be had.
     pub(super) fn new(
         recipe: Recipe,
-        bell: OwnedFd,
         signals: OwnedFd,
         no_input: OwnedFd,
         clients: Clients,
@@ -141,7 +139,6 @@ impl World {
             recipe,
             page,
             memory,
-            bell,
             signals,
             no_input,
             staff,
@@ -195,6 +192,7 @@ impl World {
     fn start(&mut self, hire: Hire) -> Result<Hired<OwnedFd>, Errno> {
         let (channel, theirs) = socket::seqpacket_pair()?;
         let (memory, page) = create_page()?;
+        let bell = eventfd::create()?;
         let opened = self.open_own(hire.seat)?;
         let cpu = self.cpu_for(hire.seat);
         let none = Vec::new();
@@ -212,7 +210,7 @@ impl World {
             listeners: listeners.len(),
             sharing: self.recipe.sharing,
         };
-        let mut fds = vec![theirs.as_fd(), self.memory.as_fd(), memory.as_fd(), self.bell.as_fd()];
+        let mut fds = vec![theirs.as_fd(), self.memory.as_fd(), memory.as_fd(), bell.as_fd()];
         fds.extend(listeners.iter().map(AsFd::as_fd));
         let marks: Vec<u64> = fds.iter().map(inherited::mark_of).collect::<Result<_, _>>()?;
         handshake::give(&page, note.words(), &marks);
@@ -236,6 +234,7 @@ impl World {
         let hired = Hired {
             hangup: fd::duplicate(&channel)?,
             channel,
+            bell,
             process: fd::duplicate(&child.pidfd)?,
             output: fd::duplicate(&child.output)?,
             report: fd::duplicate(&child.report)?,

@@ -173,8 +173,8 @@ fn build(world: &Shared) -> SimMaster {
                     .map(|seat| SeatId(u16::try_from(seat).expect("there are few seats"))),
             })
             .collect();
-        let (bell, signals) = (world.open(Object::Bell(0)), world.open(Object::Signals));
-        (world.scenario.setup.clone(), Posts { listeners, bell, signals, control: None })
+        let signals = world.open(Object::Signals);
+        (world.scenario.setup.clone(), Posts { listeners, signals, control: None })
     };
     Master::new(setup, posts, SimBackend::new(Rc::clone(world)), SimHost::new(Rc::clone(world)))
 }

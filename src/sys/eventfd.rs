@@ -1,5 +1,6 @@
 //! Bells: eventfds that one side rings and the other side is woken by. They are never read, because
-//! an edge-triggered wait sees every write, and the read would be a system call for nothing.
+//! an edge-triggered wait sees every write, and the read would be a system call for nothing. Who
+//! can ring one can also fill or empty it, so nobody shares one with somebody it must not silence.
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 

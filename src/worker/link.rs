@@ -589,7 +589,7 @@ impl Link {
         let ring = Ring::to_master(own, &master.berths[note.worker.index()]);
         match ring::after_push(ring, master, urgency, rung) {
             Bell::Silent => {}
-            // It fails only when the master is gone, which the channel tells.
+            // It fails when this process has filled its bell, and is then heard by chance.
             Bell::Ring => {
                 add_one(&own.board.rings);
                 eventfd::ring(&self.bell.as_fd()).unwrap_or_default();

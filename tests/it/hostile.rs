@@ -8,7 +8,7 @@ use dispatchd::units::Span;
 use crate::client::Client;
 use crate::house::{House, Plan};
 use crate::role::{ROLE, program};
-use crate::wait::{nap, within};
+use crate::wait::{eventually, nap, within};
 
 on_both! {
     a_thousand_dripping_clients_do_not_delay_a_neighbour
@@ -18,6 +18,7 @@ on_both! {
     a_worker_that_speaks_of_strangers_is_replaced
     a_worker_that_mistakes_the_generation_is_replaced
     a_worker_that_returns_a_credit_twice_is_replaced
+    a_worker_that_fills_or_empties_its_bell_silences_no_other
 }
 
 fn a_thousand_dripping_clients_do_not_delay_a_neighbour(backend: &str) {
@@ -91,6 +92,21 @@ fn a_worker_that_mistakes_the_generation_is_replaced(backend: &str) {
 
 fn a_worker_that_returns_a_credit_twice_is_replaced(backend: &str) {
     assert_eq!(errors_beside_a_liar(backend, "twice"), 0);
+}
+
+fn a_worker_that_fills_or_empties_its_bell_silences_no_other(backend: &str) {
+    for lie in ["filler", "thief"] {
+        let plan = Plan::on(backend).with("--policy jbsq:1 --dispatch connection");
+        let house = plan.program(program()).env(ROLE, lie).start();
+        // It keeps one of them; all others wait for what its neighbour says, when the time that the
+        // master gives to offers is long over.
+        let ask = |_| Client::asking(house.address(), "/sleep?ms=40").unwrap();
+        let mut waiting: Vec<Client> = (0..12).map(ask).collect();
+        eventually(&format!("the neighbour of a {lie} is heard"), || {
+            waiting.retain_mut(|client| client.poll_reply().is_none());
+            (waiting.len() == 1).then_some(())
+        });
+    }
 }
 
 /// Failed requests until two liars in a row were replaced.

@@ -6,7 +6,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -26,7 +26,9 @@ use dispatchd::worker::{Claimed, Delivery, Link, Worker};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::confine::{forbid, forbid_io_uring, obey_limits, obey_the_limit_on_locked_memory};
+use crate::confine::{
+    copy_of_number, forbid, forbid_io_uring, obey_limits, obey_the_limit_on_locked_memory,
+};
 use crate::wait::nap;
 use crate::{inherited, launch, shortage};
 
@@ -313,6 +315,15 @@ fn liar(lie: &str) {
             repeat(|| link.say(Say::Done { ticket, service_us: 1 }));
             wait_for_the_end();
         }
+        "filler" | "thief" => {
+            let ticket = next_offer(&mut link);
+            let _kept = link.claim(ticket, monotonic()).expect("nobody recalls it");
+            if lie == "thief" {
+                pages.empty_bell();
+            }
+            pages.fill_bell();
+            wait_for_the_end();
+        }
         "deaf" => {}
         _ => panic!("no part is called {lie}"),
     }
@@ -326,9 +337,10 @@ fn repeat(mut lie: impl FnMut()) {
     }
 }
 
-/// The pages as a worker has them that is bent on mischief.
+/// What a worker has, in the hands of one that is bent on mischief.
 struct Pages {
     note: Note,
+    bell: OwnedFd,
     master: Mapped<MasterPage, ReadOnly>,
     own: Mapped<WorkerPage, Writable>,
 }
@@ -341,7 +353,26 @@ impl Pages {
         };
         let master = Mapped::<MasterPage, ReadOnly>::open(open(4, false)).unwrap();
         let own = Mapped::<WorkerPage, Writable>::open(open(5, true)).unwrap();
-        Self { note, master, own }
+        let bell = copy_of_number(6);
+        Self { note, bell, master, own }
+    }
+
+    /// Rings so often that nobody can ring any more.
+    fn fill_bell(&self) {
+        let mut step = u64::MAX - 1;
+        while 0 < step {
+            match nix::unistd::write(&self.bell, &step.to_ne_bytes()) {
+                Ok(_) => {}
+                Err(_) => step /= 2,
+            }
+        }
+    }
+
+    /// Reads every ring before anybody else sees it.
+    fn empty_bell(&self) -> ! {
+        loop {
+            let _silent = nix::unistd::read(&self.bell, &mut [0; 8]);
+        }
     }
 
     fn push(&self, words: ring::Words) {
