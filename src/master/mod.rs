@@ -32,7 +32,7 @@ use self::crew::Crew;
 use self::host::Host;
 use self::intake::Sorted;
 use self::listeners::Listeners;
-pub use self::listeners::Opened;
+pub use self::listeners::{Opened, Origin};
 use self::tags::Purpose;
 use self::tickets::Tickets;
 use self::watches::Retries;

@@ -11,7 +11,7 @@ use super::control::Clients;
 use super::host::{CardNote, Change, Child, ControlStep, Hire, Hired, Host, Launch, SpawnFailed};
 use super::member::{self, Member};
 use super::open::{self, Taker};
-use super::{Opened, telemetry};
+use super::{Opened, Origin, telemetry};
 use crate::config::placement::Placement;
 use crate::engine::Engine;
 use crate::engine::event::Event;
@@ -304,7 +304,8 @@ impl World {
                 open::tune(&socket, &own.endpoint, taker);
                 listeners[seat.index()].push(fd::duplicate(&socket)?);
                 let (listener, begins) = (own.listener, own.begins);
-                opened.push(Opened { socket, listener, begins, seat: Some(seat) });
+                let (seat, origin) = (Some(seat), Origin::Ours);
+                opened.push(Opened { socket, listener, begins, seat, origin });
             }
         }
         Ok(opened)
@@ -455,12 +456,20 @@ impl Host for World {
         signal::take(&self.signals)
     }
 
-    fn withdraw_names(&mut self) {
-        self.recipe.files.clear();
+    fn withdraw_listeners(&mut self) {
+        let Recipe { listeners, own, files, .. } = &mut self.recipe;
+        files.clear();
+        listeners.clear();
+        own.clear();
     }
 
     fn sweep(&mut self, listener: &OwnedFd) -> Option<OwnedFd> {
         socket::accept(listener.as_fd()).ok()
+    }
+
+    fn end_listening(&mut self, listener: &OwnedFd) {
+        // It fails when it does not listen, and that is what is wanted.
+        socket::shutdown(listener.as_fd()).unwrap_or_default();
     }
 
     fn tokens(

@@ -91,7 +91,7 @@ impl Host for SimHost {
         Some(notice)
     }
 
-    fn withdraw_names(&mut self) {}
+    fn withdraw_listeners(&mut self) {}
 
     fn sweep(&mut self, listener: &SimFd) -> Option<SimFd> {
         let mut world = self.world.borrow_mut();
@@ -100,6 +100,12 @@ impl Host for SimHost {
         let now = world.now;
         world.trace.did(now, Who::Master, "sweeps up", connection as u64);
         Some(world.open(Object::Connection(connection)))
+    }
+
+    fn end_listening(&mut self, listener: &SimFd) {
+        if let Object::Post(post) = listener.object {
+            self.world.borrow_mut().post_closes(post);
+        }
     }
 
     fn tokens(

@@ -69,6 +69,8 @@ struct Listeners {
     next: usize,
     accepted: u32,
     doors: Doors,
+    /// What was waiting when they were let go.
+    last: Vec<(OwnedFd, ListenerId)>,
 }
 
 /// Whether connections are accepted at the moment.
@@ -105,7 +107,8 @@ impl Waits {
 impl Intake {
     pub(super) fn new(link: &mut Link) -> Result<Self, Errno> {
         let (sockets, sharing) = (link.take_listeners(), link.note().sharing);
-        let listeners = Listeners { sockets, sharing, next: 0, accepted: 0, doors: Doors::Open };
+        let (doors, last) = (Doors::Open, Vec::new());
+        let listeners = Listeners { sockets, sharing, next: 0, accepted: 0, doors, last };
         let mut waits = None;
         if !listeners.sockets.is_empty() {
             let Waits { set, .. } = waits.insert(Waits::new(link)?);
@@ -125,6 +128,7 @@ impl Intake {
         loop {
             let draining = link.order() != Order::Serve;
             if draining {
+                self.withdraw();
                 self.clear_out(link);
             }
             let all_is_said = link.flush();
@@ -173,7 +177,6 @@ impl Intake {
             },
             Delivery::Look => News::Look,
             Delivery::Gone => News::Gone,
-            Delivery::Nothing if draining => News::Nothing,
             Delivery::Nothing => self.accept().map_or(News::Nothing, News::Arrival),
         })
     }
@@ -240,10 +243,20 @@ impl Intake {
         self.shelf.take_all().for_each(|kept| kept.end(link));
     }
 
+    /// Lets the listeners go: who does not accept keeps nobody waiting.
+    fn withdraw(&mut self) {
+        if let Some(Waits { set, .. }) = &self.waits {
+            self.listeners.withdraw(set);
+        }
+    }
+
     fn accept(&mut self) -> Option<Arrival> {
         let (Some(Waits { set, .. }), listeners) = (&self.waits, &mut self.listeners) else {
             return None;
         };
+        if let Some((socket, listener)) = listeners.last.pop() {
+            return Some(Arrival::Accepted(socket, listener));
+        }
         if !listeners.are_open(set) {
             return None;
         }
@@ -374,6 +387,18 @@ impl Listeners {
         }
     }
 
+    /// Closes them all. What waits at one is taken first, since this may be the only worker that
+    /// was woken for it.
+    fn withdraw(&mut self, set: &Set) {
+        self.remove_all(set);
+        self.doors = Doors::Open;
+        for (index, listener) in (0..).zip(std::mem::take(&mut self.sockets)) {
+            if let Ok(socket) = socket::accept(listener.as_fd()) {
+                self.last.push((socket, ListenerId(index)));
+            }
+        }
+    }
+
     fn add(&self, set: &Set, listener: &OwnedFd) -> Result<(), Errno> {
         let interest = match self.sharing {
             Sharing::Shared => INPUT | EpollFlags::EPOLLEXCLUSIVE,
@@ -422,6 +447,8 @@ mod tests {
                 let began_at = clock::monotonic();
                 let offered = intake.next(&mut link).unwrap();
                 assert!(matches!(offered, Some(Arrival::Claimed(_))), "{offered:?}");
+                let waiting = intake.next(&mut link).unwrap();
+                assert!(matches!(waiting, Some(Arrival::Accepted(..))), "{waiting:?}");
                 assert!(intake.next(&mut link).unwrap().is_none(), "it is to leave");
                 clock::monotonic().since(began_at)
             });
@@ -443,5 +470,19 @@ mod tests {
         let arrival = intake.next(&mut link).unwrap();
         assert!(matches!(arrival, Some(Arrival::Accepted(..))), "{arrival:?}");
         assert!(Span::from_ms(15) < clock::monotonic().since(began_at));
+    }
+
+    #[test]
+    fn who_leaves_takes_what_waits_and_lets_its_listeners_go() {
+        let (listener, client) = awaited();
+        let address = listener.local_addr().unwrap();
+        let (master, mut link) = FakeMaster::new(Sharing::Shared, vec![listener.into()]);
+        let mut intake = Intake::new(&mut link).unwrap();
+        master.drain();
+        let arrival = intake.next(&mut link).unwrap();
+        assert!(matches!(arrival, Some(Arrival::Accepted(..))), "{arrival:?}");
+        TcpStream::connect(address).unwrap_err();
+        assert!(intake.next(&mut link).unwrap().is_none());
+        drop(client);
     }
 }

@@ -522,7 +522,8 @@ impl Link {
         self.channel.as_fd()
     }
 
-    /// The listeners that this worker accepts from, once.
+    /// The listeners that this worker accepts from, once. They are to be closed when the order is
+    /// to drain, after one last accept from each: who accepts no more keeps nobody waiting.
     pub fn take_listeners(&mut self) -> Vec<OwnedFd> {
         std::mem::take(&mut self.listeners)
     }

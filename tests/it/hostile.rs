@@ -96,7 +96,8 @@ fn a_worker_that_returns_a_credit_twice_is_replaced(backend: &str) {
 
 fn a_worker_that_fills_or_empties_its_bell_silences_no_other(backend: &str) {
     for lie in ["filler", "thief"] {
-        let plan = Plan::on(backend).with("--policy jbsq:1 --dispatch connection");
+        let plan =
+            Plan::on(backend).with("--policy jbsq:1 --dispatch connection --drain-timeout 1s");
         let house = plan.program(program()).env(ROLE, lie).start();
         // It keeps one of them; all others wait for what its neighbour says, when the time that the
         // master gives to offers is long over.
@@ -125,7 +126,9 @@ fn errors_beside_a_liar(backend: &str, lie: &str) -> usize {
 /// One test for both backends at once, since it takes as long as the master's patience.
 #[test]
 fn a_worker_that_never_claims_is_replaced_and_delays_nobody() {
-    let deaf = |backend| Plan::on(backend).program(program()).env(ROLE, "deaf").start();
+    // Without its master it ends by that.
+    let plan = |backend| Plan::on(backend).with("--drain-timeout 1s");
+    let deaf = |backend| plan(backend).program(program()).env(ROLE, "deaf").start();
     let houses = ["uring", "epoll"].map(deaf);
     within(Span::from_s(60), "both are replaced", || {
         for house in &houses {

@@ -58,3 +58,4 @@ mod serving;
 mod signals;
 mod stall;
 mod start;
+mod succession;
