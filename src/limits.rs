@@ -45,6 +45,8 @@ pub const BACKLOG_MAX: u32 = 65_535;
 pub const TIMEOUT_MAX: Span = Span::from_s(86_400);
 /// Greatest concurrency that a worker may announce.
 pub const CONCURRENCY_MAX: u32 = 65_536;
+/// Descriptors that a worker is given: its channel, two pages, its bell, and listeners.
+pub const WORKER_DESCRIPTORS_MAX: usize = 4 + LISTENERS_MAX;
 /// Descriptors that a worker keeps for itself, below its limit of open files.
 pub const WORKER_SPARE_DESCRIPTORS: u32 = 32;
 /// Descriptors that the master keeps for itself: ring, log, control, and what starting a

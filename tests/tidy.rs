@@ -163,6 +163,9 @@ pub(crate) const PURE: &[&str] = &["src/units.rs", "src/limits.rs", "src/engine/
 pub(crate) const UNSAFE_HOMES: &[&str] =
     &["src/sys/", "src/shm/", "src/io/uring.rs", "tests/it/confine.rs"];
 
+/// Code that reads the master's page in a worker.
+pub(crate) const PAGE_READERS: &[&str] = &["src/shm/ring.rs", "src/worker/", "src/serve/"];
+
 /// The last two look whether the very descriptor came back, and put the kernel's questions to calls
 /// that nobody wraps.
 pub(crate) const RAW_DESCRIPTOR_HOMES: &[&str] =

@@ -431,8 +431,9 @@ mod tests {
         let files = "open files";
         let (queue, syn) = ("net.core.somaxconn", "net.ipv4.tcp_max_syn_backlog");
         let (locked, dir) = ("locked memory, bytes", "runtime directory");
-        let nowhere = (PathBuf::from("/run"), Err(Errno(libc::EROFS)));
-        let refused = Err(Errno(libc::EPERM));
+        let (eperm, erofs) = (Errno(1), Errno(30));
+        let nowhere = (PathBuf::from("/run"), Err(erofs));
+        let refused = Err(eperm);
         let (note, problem) = (Verdict::Note, Verdict::Problem);
         for (subject, facts, expected, advice) in [
             ("cpus", Facts { mask: Vec::new(), ..healthy() }, note, "--workers"),

@@ -9,7 +9,8 @@ use crate::units::{Generation, GiveBack, SeatId, Ticket, WorkerId};
 /// One thing to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Action {
-    /// Stop accepting for good: end the accepts, sweep the backlogs, say `ListenersClosed`.
+    /// Stop accepting for good: end the accepts, sweep the backlogs, have nobody listen any more,
+    /// say `ListenersClosed`.
     CloseListeners,
     /// Wait until the connection is readable.
     Watch(Ticket),

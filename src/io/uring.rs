@@ -614,19 +614,43 @@ fn poll_mask(events: i16) -> u32 {
 }
 
 fn accept_entry(fd: types::Fd, first: First) -> Entry {
-    /// IORING_ACCEPT_POLL_FIRST, in the SQE's third and fourth byte; the crate does not name it.
-    const POLL_FIRST: u16 = 1 << 2;
     let nowhere = std::ptr::null_mut();
     let accept = opcode::Accept::new(fd, nowhere, std::ptr::null_mut());
     let mut entry = accept.flags(libc::SOCK_CLOEXEC).build();
-    let ioprio = (&raw mut entry).cast::<u16>().wrapping_add(1);
     match first {
-        // SAFETY: an entry is 64 bytes that it owns, aligned for u64, of which these two are the
-        // flags of an accept by the kernel's interface.
-        First::Poll => unsafe { ioprio.write(POLL_FIRST) },
+        First::Poll => set_poll_first(&mut entry),
         First::Try => {}
     }
     entry
+}
+
+/// How the kernel's interface has an entry begin.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(C)]
+struct EntryHead {
+    opcode: u8,
+    flags: u8,
+    ioprio: u16,
+    fd: i32,
+}
+
+// The crate keeps to itself what its entry is made of; it is not written into unless it is as large
+// as the kernel's and aligned for what it begins with.
+const _: () = assert!(size_of::<Entry>() == 64, "an entry of the submission queue");
+const _: () = assert!(align_of::<EntryHead>() <= align_of::<Entry>());
+
+/// Has an accept wait before it tries, which the crate has no word for.
+fn set_poll_first(accept: &mut Entry) {
+    /// IORING_ACCEPT_POLL_FIRST.
+    const POLL_FIRST: u16 = 1 << 2;
+    let head = (&raw mut *accept).cast::<EntryHead>();
+    // SAFETY: an entry is 64 initialised bytes, aligned for a head, of which any bytes are one; it
+    // is borrowed for us alone.
+    let found = unsafe { head.read() };
+    let is_accept = found.opcode == opcode::Accept::CODE && (found.flags, found.ioprio) == (0, 0);
+    assert!(is_accept, "an entry begins as the kernel's interface says: {found:?}");
+    // SAFETY: as above; and in an accept, as this is, these two bytes are its flags.
+    unsafe { head.write(EntryHead { ioprio: POLL_FIRST, ..found }) };
 }
 
 fn recv_entry(fd: types::Fd, buffer: &mut Vec<u8>) -> Entry {
@@ -690,4 +714,30 @@ fn builder(completions: u32) -> io_uring::Builder {
 
 fn errno_of(answer: &io::Result<IoUring>) -> Option<i32> {
     answer.as_ref().err().and_then(io::Error::raw_os_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head_of(mut entry: Entry) -> EntryHead {
+        // SAFETY: an entry is 64 initialised bytes, aligned for a head, and is ours.
+        unsafe { (&raw mut entry).cast::<EntryHead>().read() }
+    }
+
+    #[test]
+    fn an_accept_that_waits_first_differs_in_nothing_else() {
+        let tries = head_of(accept_entry(types::Fd(7), First::Try));
+        let waits = head_of(accept_entry(types::Fd(7), First::Poll));
+        assert_eq!((tries.ioprio, waits.ioprio, tries.fd), (0, 4, 7));
+        assert_eq!(EntryHead { ioprio: 0, ..waits }, tries);
+    }
+
+    #[test]
+    fn what_is_no_accept_is_not_written_into() {
+        let refused = std::panic::catch_unwind(|| {
+            set_poll_first(&mut opcode::Nop::new().build());
+        });
+        refused.unwrap_err();
+    }
 }

@@ -144,12 +144,14 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     fn enlist(&mut self, worker: WorkerId, hired: Hired<B::Fd>) {
-        let Hired { channel, hangup, process, output, report, listeners } = hired;
+        let Hired { channel, hangup, bell, process, output, report, listeners } = hired;
         for opened in listeners {
             self.listeners.add(opened, &mut self.backend);
         }
         let channel = self.backend.adopt(channel, Role::Channel);
-        self.crew.enlist(Hand::new(worker, channel));
+        let bell = self.backend.adopt(bell, Role::Bell);
+        self.crew.enlist(Hand::new(worker, channel, bell));
+        self.listen_to_bell(worker);
         for (purpose, fd) in [
             (Purpose::Process(worker), process),
             (Purpose::Launch(worker), report),
@@ -180,7 +182,9 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         for watch in [hand.report, hand.output, hand.hangup].into_iter().flatten() {
             self.backend.cancel(watch);
         }
-        drop(self.backend.release(hand.channel));
+        for source in [hand.bell, hand.channel] {
+            drop(self.backend.release(source));
+        }
     }
 }
 

@@ -47,11 +47,15 @@ pub trait Host {
     /// What the operator has signalled since.
     fn notice(&mut self) -> Option<Notice>;
 
-    /// The listeners are about to be closed: gives up the names that they have in the file system.
-    fn withdraw_names(&mut self);
+    /// The listeners are about to be closed: gives up the names that they have in the file system,
+    /// and what it has of them for workers to come.
+    fn withdraw_listeners(&mut self);
 
     /// Takes one waiting connection of a listener that is about to close, without waiting.
     fn sweep(&mut self, listener: &Self::Fd) -> Option<Self::Fd>;
+
+    /// Has nobody connect to a listener any more, whoever has copies of it.
+    fn end_listening(&mut self, listener: &Self::Fd);
 
     /// Reads up to `max` of a worker's tokens.
     ///
@@ -141,6 +145,8 @@ pub struct Hired<F> {
     pub channel: F,
     /// A copy of it: readable when nobody has the other end any more, since nobody writes there.
     pub hangup: F,
+    /// What it rings when it has said something that matters.
+    pub bell: F,
     /// Readable when the process has ended.
     pub process: F,
     /// Readable when it has written something.

@@ -32,7 +32,7 @@ use self::crew::Crew;
 use self::host::Host;
 use self::intake::Sorted;
 use self::listeners::Listeners;
-pub use self::listeners::Opened;
+pub use self::listeners::{Opened, Origin};
 use self::tags::Purpose;
 use self::tickets::Tickets;
 use self::watches::Retries;
@@ -56,7 +56,6 @@ pub struct Master<B: Backend, H: Host<Fd = B::Fd>> {
     listeners: Listeners<B::Fd>,
     control: Option<Source>,
     control_clients: ControlClients,
-    bell: Source,
     retries: Retries<B::Fd>,
     now: Mono,
     actions: Actions,
@@ -75,8 +74,6 @@ pub struct Master<B: Backend, H: Host<Fd = B::Fd>> {
 pub struct Posts<F> {
     /// The sockets that connections come in on.
     pub listeners: Vec<Opened<F>>,
-    /// The eventfd that workers ring.
-    pub bell: F,
     /// The signalfd.
     pub signals: F,
     /// The control socket, if there is one.
@@ -87,8 +84,6 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     /// A master that has not started anything yet.
     pub fn new(setup: Setup, posts: Posts<B::Fd>, mut backend: B, mut host: H) -> Self {
         let now = host.now();
-        let bell = backend.adopt(posts.bell, Role::Bell);
-        backend.submit(Op::Ring { bell }, Purpose::Bell.tag());
         backend.submit(Op::Readable { fd: posts.signals }, Purpose::Signals.tag());
         let control = posts.control.map(|fd| {
             let source = backend.adopt(fd, Role::Listener);
@@ -106,7 +101,6 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             listeners,
             control,
             control_clients: ControlClients::new(),
-            bell,
             retries: Retries::NONE,
             now,
             actions: Actions::new(),

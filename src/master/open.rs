@@ -2,8 +2,8 @@
 
 use std::os::fd::OwnedFd;
 
-use super::Opened;
 use super::world::OwnListener;
+use super::{Opened, Origin};
 use crate::config::{Config, DispatchOn, ListenAddr, SocketAccess};
 use crate::engine::input::Begins;
 use crate::engine::policy::Policy;
@@ -64,7 +64,8 @@ pub(super) fn listeners(
     let mut open = OpenSockets { sockets: Vec::new(), files: Vec::new() };
     for (index, socket) in inherited.into_iter().enumerate() {
         let socket = take_over(socket, index)?;
-        open.sockets.push(entry(socket, index, config.dispatch_on, None));
+        let entry = entry(socket, index, config.dispatch_on, None);
+        open.sockets.push(Opened { origin: Origin::Inherited, ..entry });
     }
     let first = open.sockets.len();
     for (index, listener) in config.listeners.iter().enumerate() {
@@ -192,7 +193,7 @@ fn entry(
         DispatchOn::Readable => Begins::Client,
         DispatchOn::Connect => Begins::Server,
     };
-    Opened { socket, listener, begins, seat }
+    Opened { socket, listener, begins, seat, origin: Origin::Ours }
 }
 
 fn seat_id(index: usize) -> SeatId {

@@ -25,12 +25,13 @@ use crate::sys::fd::{self, io_error};
 use crate::sys::rlimit::{self, Limit, Raised, RlimitError};
 use crate::sys::scheduling::{Policy as Scheduled, Scheduling};
 use crate::sys::socket_file::SocketFile;
-use crate::sys::{clock, eventfd, signal};
+use crate::sys::{clock, signal};
 use crate::units::{Errno, SeatId};
 use crate::wire::link::Sharing;
 
-/// Descriptors that each worker costs the master: its channel, and its process and output twice.
-const DESCRIPTORS_PER_WORKER: u64 = 5;
+/// Descriptors that each worker costs the master: its channel and a copy for its end, its doorbell,
+/// its process and output twice, and, until it is its program, what it tells of that, twice.
+const DESCRIPTORS_PER_WORKER: u64 = 9;
 
 /// What comes from outside the configuration.
 #[derive(Debug)]
@@ -74,7 +75,7 @@ pub enum StartError {
     /// Shared memory.
     #[error(transparent)]
     Map(#[from] MapError),
-    /// A bell or the signals.
+    /// What is made of descriptors, or the signals.
     #[error("cannot {what}: {}", io_error(*.errno))]
     Kernel {
         /// The failed action.
@@ -134,15 +135,13 @@ pub fn run(
             open_files: before,
         },
     )?;
-    let bell = kernel("make an eventfd", eventfd::create())?;
     let posts = Posts {
         listeners: sockets,
-        bell: kernel("copy a descriptor", fd::duplicate(&bell))?,
         signals: kernel("copy a descriptor", fd::duplicate(&signals))?,
         control: Some(control),
     };
     let no_input = kernel("open /dev/null", fd::no_input())?;
-    let world = World::new(recipe, bell, signals, no_input, Clients::new(about))?;
+    let world = World::new(recipe, signals, no_input, Clients::new(about))?;
     let ended = match choice.backend {
         Chosen::Uring(ring) => Master::new(setup, posts, ring, world).run(),
         Chosen::Epoll(epoll) => Master::new(setup, posts, epoll, world).run(),

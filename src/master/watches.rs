@@ -32,8 +32,8 @@ pub(super) enum Failed<F> {
     Watch(Purpose, F),
     /// Of a connection, whose descriptor is back with its ticket.
     Connection(Ticket),
-    /// Of the workers' bell.
-    Bell,
+    /// Of a worker's doorbell.
+    Bell(WorkerId),
     /// Of a new control client.
     ControlAccept,
 }
@@ -90,7 +90,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Purpose::Accept(_)
             | Purpose::Watch(_)
             | Purpose::Parcel(_)
-            | Purpose::Bell
+            | Purpose::Bell(_)
             | Purpose::ControlAccept
             | Purpose::Close => false,
         }
@@ -185,7 +185,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     fn try_again(&mut self, failed: Failed<B::Fd>) {
         match failed {
-            Failed::Bell => self.listen_to_bell(),
+            Failed::Bell(worker) => self.listen_to_bell(worker),
             Failed::Connection(ticket) if self.engine.ledger().is_waited_for(ticket) => {
                 self.watch(ticket);
             }

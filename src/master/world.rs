@@ -11,13 +11,14 @@ use super::control::Clients;
 use super::host::{CardNote, Change, Child, ControlStep, Hire, Hired, Host, Launch, SpawnFailed};
 use super::member::{self, Member};
 use super::open::{self, Taker};
-use super::{Opened, telemetry};
+use super::{Opened, Origin, telemetry};
 use crate::config::placement::Placement;
 use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::input::{Begins, Exit, Load, Terms};
 use crate::limits::{BERTHS_MAX, ROUTE_PEEK, SPIN_MAX, TICKETS_MAX};
 use crate::shm::claim::{self, Settled};
+use crate::shm::handshake;
 use crate::shm::layout::{Doze, LAYOUT, MAGIC, MasterPage, Order, WorkerPage};
 use crate::shm::map::{MapError, Mapped, Writable};
 use crate::shm::ring::{self, Full, Overrun, Ring, Words};
@@ -33,7 +34,7 @@ use crate::sys::signal::{self, Notice};
 use crate::sys::socket::{Endpoint, ListenOptions};
 use crate::sys::socket_file::SocketFile;
 use crate::sys::spawn::{self, Progress, Step, Trouble};
-use crate::sys::{clock, cpus, memfd, socket};
+use crate::sys::{clock, cpus, eventfd, inherited, socket};
 use crate::units::{
     Cpu, Errno, GiveBack, ListenerId, Mono, PoolId, Route, RouteBy, SeatId, Span, Ticket, WorkerId,
 };
@@ -97,7 +98,6 @@ pub(super) struct World {
     recipe: Recipe,
     page: Mapped<MasterPage, Writable>,
     memory: OwnedFd,
-    bell: OwnedFd,
     signals: OwnedFd,
     /// What workers read as their standard input.
     no_input: OwnedFd,
@@ -124,13 +124,11 @@ impl World {
     /// When shared memory cannot be had.
     pub(super) fn new(
         recipe: Recipe,
-        bell: OwnedFd,
         signals: OwnedFd,
         no_input: OwnedFd,
         clients: Clients,
     ) -> Result<Self, MapError> {
         let (memory, page) = Mapped::<MasterPage, Writable>::create(c"dispatchd")?;
-        memfd::seal_writes(&memory).map_err(MapError::Kernel)?;
         page.head.magic.store(MAGIC, Relaxed);
         page.head.layout.store(LAYOUT, Relaxed);
         page.drain_ns.store(recipe.drain.as_ns(), Relaxed);
@@ -141,7 +139,6 @@ impl World {
             recipe,
             page,
             memory,
-            bell,
             signals,
             no_input,
             staff,
@@ -194,12 +191,8 @@ impl World {
 
     fn start(&mut self, hire: Hire) -> Result<Hired<OwnedFd>, Errno> {
         let (channel, theirs) = socket::seqpacket_pair()?;
-        let memory = memfd::create(c"dispatchd-worker", size_of::<WorkerPage>())?;
-        memfd::seal_seals(&memory)?;
-        let page = Mapped::<WorkerPage, Writable>::open(&memory).map_err(|error| match error {
-            MapError::Kernel(errno) => errno,
-            MapError::Size { .. } => Errno(libc::EINVAL),
-        })?;
+        let (memory, page) = create_page()?;
+        let bell = eventfd::create()?;
         let opened = self.open_own(hire.seat)?;
         let cpu = self.cpu_for(hire.seat);
         let none = Vec::new();
@@ -217,8 +210,10 @@ impl World {
             listeners: listeners.len(),
             sharing: self.recipe.sharing,
         };
-        let mut fds = vec![theirs.as_fd(), self.memory.as_fd(), memory.as_fd(), self.bell.as_fd()];
+        let mut fds = vec![theirs.as_fd(), self.memory.as_fd(), memory.as_fd(), bell.as_fd()];
         fds.extend(listeners.iter().map(AsFd::as_fd));
+        let marks: Vec<u64> = fds.iter().map(inherited::mark_of).collect::<Result<_, _>>()?;
+        handshake::give(&page, note.words(), &marks);
         let mut env = self.recipe.env.clone();
         env.push((link::VARIABLE, note.to_string()));
         let berth = &self.page.berths[hire.worker.index()];
@@ -239,6 +234,7 @@ impl World {
         let hired = Hired {
             hangup: fd::duplicate(&channel)?,
             channel,
+            bell,
             process: fd::duplicate(&child.pidfd)?,
             output: fd::duplicate(&child.output)?,
             report: fd::duplicate(&child.report)?,
@@ -248,8 +244,8 @@ impl World {
         Ok(hired)
     }
 
-    /// The CPU that a seat's next process is to bind itself to: what was planned at the start may be
-    /// out of reach by now.
+    /// The CPU that a seat's next process is to bind itself to: what was planned at the start may
+    /// be out of reach by now.
     fn cpu_for(&mut self, seat: SeatId) -> Option<Cpu> {
         let planned = self.recipe.placement.seat(seat.index()).cpu?;
         let cpu = self.recipe.placement.cpu_now(seat.index(), &cpus::inherited_mask());
@@ -308,7 +304,8 @@ impl World {
                 open::tune(&socket, &own.endpoint, taker);
                 listeners[seat.index()].push(fd::duplicate(&socket)?);
                 let (listener, begins) = (own.listener, own.begins);
-                opened.push(Opened { socket, listener, begins, seat: Some(seat) });
+                let (seat, origin) = (Some(seat), Origin::Ours);
+                opened.push(Opened { socket, listener, begins, seat, origin });
             }
         }
         Ok(opened)
@@ -459,12 +456,20 @@ impl Host for World {
         signal::take(&self.signals)
     }
 
-    fn withdraw_names(&mut self) {
-        self.recipe.files.clear();
+    fn withdraw_listeners(&mut self) {
+        let Recipe { listeners, own, files, .. } = &mut self.recipe;
+        files.clear();
+        listeners.clear();
+        own.clear();
     }
 
     fn sweep(&mut self, listener: &OwnedFd) -> Option<OwnedFd> {
         socket::accept(listener.as_fd()).ok()
+    }
+
+    fn end_listening(&mut self, listener: &OwnedFd) {
+        // It fails when it does not listen, and that is what is wanted.
+        socket::shutdown(listener.as_fd()).unwrap_or_default();
     }
 
     fn tokens(
@@ -641,6 +646,14 @@ impl Host for World {
         let sink = self.sink.as_ref()?;
         (!telemetry::drain_to(sink)).then_some(LOG_RETRY)
     }
+}
+
+/// A page for a worker, and its memory.
+fn create_page() -> Result<(OwnedFd, Mapped<WorkerPage, Writable>), Errno> {
+    Mapped::create(c"dispatchd-worker").map_err(|error| match error {
+        MapError::Kernel(errno) => errno,
+        MapError::Unsealed | MapError::Size { .. } => Errno(libc::EINVAL),
+    })
 }
 
 const _: () = assert!(BERTHS_MAX < u16::MAX as usize);

@@ -217,6 +217,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
     pub(super) fn drain(&mut self, now: Mono) {
         self.mode = Mode::Drain;
         self.intake.drain(&mut self.backend);
+        self.close_doors();
         if self.link.gives_back(true) {
             // Others serve them: nobody has to leave with us.
             while let Some(key) = self.timers.take_idle() {

@@ -374,7 +374,7 @@ impl SimBackend {
     /// A ring that nobody waits for is heard by whoever waits next.
     fn ring(&mut self, bell: usize) {
         let tokens = self.waiting.get(&Object::Bell(bell)).cloned().unwrap_or_default();
-        if tokens.is_empty() || !std::mem::take(&mut self.world.borrow_mut().bells[bell]) {
+        if tokens.is_empty() || !std::mem::take(&mut self.world.borrow_mut().bells[bell].rung) {
             return;
         }
         for token in tokens {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::faults::errno;
+use super::faults::{Faults, errno};
 use super::service::Job;
 use super::shadow::Entry;
 use super::trace::Who;
@@ -33,7 +33,7 @@ const UNCLAIMED_MAX: Span = Span::from_ms(20);
 const RECLAIM_MAX: Span = Span::from_ms(500);
 /// Time after which a claimed connection's copy must have left the master.
 const COPY_MAX: Span = Span::from_ms(20);
-/// Time to wake a worker for an errand.
+/// Time to wake a worker for an errand, and the master for a word.
 const WAKING_MAX: Span = Span::from_ms(1);
 /// How late a stop may end beyond its patience.
 const STOP_SLACK: Span = Span::from_s(3);
@@ -121,6 +121,20 @@ impl World {
             | Outcome::Received(..)
             | Outcome::Sent(..)
             | Outcome::Closed => {}
+        }
+    }
+
+    /// The master looks for what a worker has said: soon after it rang, whatever others did to
+    /// their bells.
+    pub(super) fn saw_reading(&mut self, process: ProcessId) {
+        let Some(since) = self.processes[process].unheard_since.take() else { return };
+        let Faults { late_max, watch_fails, .. } = self.scenario.faults;
+        let patience = WAKING_MAX.as_ns() + 3 * late_max.as_ns();
+        let waited = self.now.since(since.max(self.jumped_at));
+        // Who could not be listened to is not heard before that is tried again.
+        if watch_fails == 0 && patience < waited.as_ns() {
+            let id = self.processes[process].id;
+            self.fail(format!("{id} rang and was not heard for {waited}"));
         }
     }
 

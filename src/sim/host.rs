@@ -39,9 +39,11 @@ impl Host for SimHost {
     fn spawn(&mut self, hire: Hire) -> Result<Hired<SimFd>, SpawnFailed> {
         let mut world = self.world.borrow_mut();
         let process = world.start(hire).ok_or(SpawnFailed)?;
+        let bell = world.processes[process].bell;
         Ok(Hired {
             channel: world.open(Object::Channel(process)),
             hangup: world.open(Object::Channel(process)),
+            bell: world.open(Object::Bell(bell)),
             process: world.open(Object::Ending(process)),
             output: world.open(Object::Output(process)),
             report: world.open(Object::Launch(process)),
@@ -91,7 +93,7 @@ impl Host for SimHost {
         Some(notice)
     }
 
-    fn withdraw_names(&mut self) {}
+    fn withdraw_listeners(&mut self) {}
 
     fn sweep(&mut self, listener: &SimFd) -> Option<SimFd> {
         let mut world = self.world.borrow_mut();
@@ -102,6 +104,12 @@ impl Host for SimHost {
         Some(world.open(Object::Connection(connection)))
     }
 
+    fn end_listening(&mut self, listener: &SimFd) {
+        if let Object::Post(post) = listener.object {
+            self.world.borrow_mut().post_closes(post);
+        }
+    }
+
     fn tokens(
         &mut self,
         worker: WorkerId,
@@ -110,6 +118,7 @@ impl Host for SimHost {
     ) -> Result<(), Overrun> {
         let mut world = self.world.borrow_mut();
         let Some(process) = world.process_of(worker) else { return Ok(()) };
+        world.saw_reading(process);
         if world.processes[process].nature.lie == Some(Lie::Overrun)
             && world.processes[process].up
             && world.now < world.scenario.calm_from

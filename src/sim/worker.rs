@@ -25,6 +25,7 @@ pub(super) type ProcessId = usize;
 pub(super) struct Process {
     pub(super) id: WorkerId,
     pub(super) seat: usize,
+    pub(super) bell: usize,
     pub(super) nature: Nature,
     /// Whether it is its program.
     pub(super) launch: Launch,
@@ -63,6 +64,8 @@ pub(super) struct Process {
     /// Its ring.
     pub(super) tokens: VecDeque<Words>,
     pub(super) asks_to_leave: bool,
+    /// When it rang for what the master has not read.
+    pub(super) unheard_since: Option<Mono>,
     pub(super) wrote: bool,
     pub(super) looking: bool,
     /// Requests that hold its slots.
@@ -119,7 +122,8 @@ impl World {
             nature.mute = false;
         }
         let process = self.processes.len();
-        self.processes.push(Process::new(hire, nature));
+        let bell = self.hangs_bell();
+        self.processes.push(Process::new(hire, bell, nature));
         self.did(process, "starts at seat", u64::from(hire.seat.0));
         let boot = self.launches(process);
         if self.ails(self.scenario.faults.stop) {
@@ -138,6 +142,10 @@ impl World {
         if self.ails(self.scenario.faults.sigterm) {
             let when = between(&mut self.rng, boot, Span::from_ms(1_500));
             self.plan_in(when, Happening::AsksToLeave(process));
+        }
+        if self.ails(self.scenario.faults.fill_bell) {
+            let when = between(&mut self.rng, boot, Span::from_ms(1_500));
+            self.plan_in(when, Happening::FillsBell(process));
         }
         Some(process)
     }
@@ -422,8 +430,25 @@ impl World {
             Doze::Content => urgent || TOKEN_RING_BELL <= this.tokens.len(),
             Doze::Waiting => true,
         };
-        if rings {
-            self.rings(0);
+        let (now, bell) = (self.now, this.bell);
+        if rings && self.rings(bell) {
+            self.processes[process].unheard_since.get_or_insert(now);
+        }
+    }
+
+    /// It writes so much into its bell that nobody can ring it any more.
+    pub(super) fn fills_bell(&mut self, process: ProcessId) {
+        if self.runs(process) && self.now < self.scenario.calm_from {
+            self.did(process, "fills its bell", 0);
+            self.fills(self.processes[process].bell);
+        }
+    }
+
+    /// It can be heard again, and is: whatever it has said meanwhile waits.
+    pub(super) fn empties_bell(&mut self, process: ProcessId) {
+        let Process { bell, ended, .. } = self.processes[process];
+        if std::mem::take(&mut self.bells[bell].full) && ended.is_none() {
+            self.rings(bell);
         }
     }
 
@@ -557,7 +582,7 @@ impl World {
         }
         self.did(process, "asks to leave", 0);
         self.processes[process].asks_to_leave = true;
-        self.rings(0);
+        self.rings(self.processes[process].bell);
     }
 
     /// SIGCHLD; several are one.
@@ -689,10 +714,11 @@ impl World {
 }
 
 impl Process {
-    fn new(hire: Hire, nature: Nature) -> Self {
+    fn new(hire: Hire, bell: usize, nature: Nature) -> Self {
         Self {
             id: hire.worker,
             seat: hire.seat.index(),
+            bell,
             nature,
             launch: Launch::Pending,
             up: false,
@@ -715,6 +741,7 @@ impl Process {
             jobs: Vec::new(),
             tokens: VecDeque::new(),
             asks_to_leave: false,
+            unheard_since: None,
             wrote: false,
             looking: false,
             running: 0,

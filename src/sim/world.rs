@@ -43,8 +43,8 @@ pub(super) struct World {
     pub(super) doze: Doze,
     /// What the master's page says of connections that have been answered.
     pub(super) give_back: GiveBack,
-    /// Those that were rung, and nobody has been told of it. The master's is the first.
-    pub(super) bells: Vec<bool>,
+    /// All bells that ever were.
+    pub(super) bells: Vec<Bell>,
     /// Objects that may have become ready since the backend last looked.
     pub(super) stirred: Vec<Object>,
     pub(super) ledger: Ledger,
@@ -65,7 +65,6 @@ pub(super) enum Object {
     Ending(ProcessId),
     Launch(ProcessId),
     Output(ProcessId),
-    /// The master's is bell 0.
     Bell(usize),
     Signals,
 }
@@ -129,6 +128,15 @@ pub(super) struct Connection {
     pub(super) ended: Option<&'static str>,
 }
 
+/// An eventfd that nobody reads.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bell {
+    /// It was rung, and nobody has been told of that.
+    pub(super) rung: bool,
+    /// It cannot be rung any more.
+    pub(super) full: bool,
+}
+
 /// A listening socket.
 #[derive(Clone, Debug)]
 pub(super) struct Post {
@@ -156,6 +164,7 @@ pub(super) enum Happening {
     BecomesReapable(ProcessId),
     Detaches(ProcessId),
     AsksToLeave(ProcessId),
+    FillsBell(ProcessId),
     Executes(ProcessId, Span),
     FailsToExecute(ProcessId),
     Orders(Notice),
@@ -187,7 +196,7 @@ impl World {
             notices: VecDeque::new(),
             doze: Doze::Awake,
             give_back: GiveBack::Never,
-            bells: vec![false],
+            bells: Vec::new(),
             stirred: Vec::new(),
             ledger: Ledger::default(),
             jumped_at: Mono::ZERO,
@@ -267,6 +276,7 @@ impl World {
             Happening::BecomesReapable(process) => self.becomes_reapable(process),
             Happening::Detaches(process) => self.detaches(process),
             Happening::AsksToLeave(process) => self.asks_to_leave(process),
+            Happening::FillsBell(process) => self.fills_bell(process),
             Happening::Executes(process, boot) => self.executes(process, boot),
             Happening::FailsToExecute(process) => self.fails_to_execute(process),
             Happening::Orders(notice) => {
@@ -317,8 +327,29 @@ impl World {
         self.verdict.get_or_insert(text);
     }
 
-    pub(super) fn rings(&mut self, bell: usize) {
-        self.bells[bell] = true;
+    /// A new bell.
+    pub(super) fn hangs_bell(&mut self) -> usize {
+        self.bells.push(Bell::default());
+        self.bells.len() - 1
+    }
+
+    /// Somebody rings. Whether that is to be heard: not when it has filled the bell.
+    pub(super) fn rings(&mut self, bell: usize) -> bool {
+        let filled = |bell: &Bell| bell.full;
+        let silenced = match self.sabotage {
+            Some(Sabotage::ShareBell) => self.bells.iter().any(filled),
+            Some(_) | None => filled(&self.bells[bell]),
+        };
+        if !silenced {
+            self.bells[bell].rung = true;
+            self.stir(Object::Bell(bell));
+        }
+        !self.bells[bell].full
+    }
+
+    /// Somebody writes as much into a bell as goes, which is heard, for the last time.
+    pub(super) fn fills(&mut self, bell: usize) {
+        self.bells[bell] = Bell { rung: true, full: true };
         self.stir(Object::Bell(bell));
     }
 
@@ -373,6 +404,7 @@ impl World {
         self.trace.did(self.now, Who::Kernel, "calms down", 0);
         for process in 0..self.processes.len() {
             self.continues(process);
+            self.empties_bell(process);
         }
     }
 
@@ -400,7 +432,7 @@ impl World {
             }
             Object::Signals => !self.notices.is_empty(),
             Object::Post(post) => !self.posts[post].backlog.is_empty(),
-            Object::Bell(bell) => self.bells[bell],
+            Object::Bell(bell) => self.bells[bell].rung,
             Object::Channel(process) => self.has_no_reader(process),
         }
     }

@@ -178,6 +178,17 @@ pub fn is_listening(fd: impl AsFd) -> Result<bool, Errno> {
     Ok(accepts && option(fd, libc::SOL_SOCKET, libc::SO_TYPE)? == libc::SOCK_STREAM)
 }
 
+/// Whether it is one end of a channel, as [`seqpacket_pair`] makes them.
+///
+/// # Errors
+/// ENOTSOCK.
+pub fn is_channel(fd: impl AsFd) -> Result<bool, Errno> {
+    let fd = fd.as_fd();
+    let listens = option(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? != 0;
+    let kind = option(fd, libc::SOL_SOCKET, libc::SO_TYPE)?;
+    Ok(!listens && kind == libc::SOCK_SEQPACKET && family(fd)? == Family::Unix)
+}
+
 /// Takes one connection, close-on-exec and blocking. EINTR and connections that were gone before
 /// they were taken (ECONNABORTED) are stepped over.
 ///

@@ -65,6 +65,7 @@ laws! {
         watches::a_late_word_about_an_old_token_does_nothing
         watches::each_ring_wakes_without_a_read
         watches::a_bell_rung_before_anybody_listened_is_heard
+        watches::a_full_bell_silences_no_other
         watches::nothing_is_told_after_the_last
         parcels::a_parcel_arrives_and_comes_back
         parcels::a_parcel_of_any_size_leaves_no_copy_behind

@@ -1,5 +1,6 @@
-//! A kernel, a sandbox or a machine in which something is missing that dispatchd would like to have.
-//! What is only wished for is done without, and said; what cannot be done without is one clear line.
+//! A kernel, a sandbox or a machine in which something is missing that dispatchd would like to
+//! have. What is only wished for is done without, and said; what cannot be done without is one
+//! clear line.
 
 use std::fs;
 

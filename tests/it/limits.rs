@@ -2,9 +2,11 @@
 //! nobody reads. Nothing is lost, nothing spins, and service goes on as soon as it can.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use dispatchd::limits::PARCEL_MAX;
 use dispatchd::sys::fd::{set_blocking, set_nonblocking};
@@ -15,12 +17,15 @@ use crate::client::Client;
 use crate::crowd;
 use crate::house::{House, Plan};
 use crate::process;
-use crate::role::{ROLE, program, within_limits};
+use crate::role::{HOARD_UNTIL, ROLE, program, within_limits};
 use crate::shortage;
 use crate::wait::eventually;
 
 /// What starts a command that may have no more descriptors than a test can use up.
 const FEW_DESCRIPTORS: [&str; 3] = ["sh", "-c", "ulimit -n 110; exec \"$0\" \"$@\""];
+
+/// The program whose workers are built in.
+const BUILT_IN: &str = env!("CARGO_BIN_EXE_dispatchd");
 
 /// More attempts than pauses leave room for, in the second that a test looks on: 64 accepts, ten
 /// times, and a few hand-overs, a hundred times. Whoever spins makes tens of thousands.
@@ -34,6 +39,8 @@ on_both! {
     nobody_reads_the_log_and_service_goes_on
     nobody_reads_what_workers_write_and_service_goes_on
     at_rest_nothing_spins
+    blocking_workers_that_accept_for_themselves_pause_without_descriptors
+    built_in_workers_that_accept_for_themselves_pause_without_descriptors
 }
 
 fn accepting_pauses_without_descriptors_and_goes_on(backend: &str) {
@@ -216,6 +223,61 @@ fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
     }
     set_blocking(&writer).unwrap();
     (reader, writer)
+}
+
+fn blocking_workers_that_accept_for_themselves_pause_without_descriptors(backend: &str) {
+    for policy in ["shared", "reuseport"] {
+        let (plan, let_go) = hoarding(backend, policy);
+        let house = plan.start();
+        let mut waiting: Vec<Client> =
+            (0..4).map(|_| Client::asking(house.address(), "/").unwrap()).collect();
+        assert_pauses(house.worker(0).pid);
+        for client in &mut waiting {
+            assert!(client.poll_reply().is_none(), "{policy}: nothing can be accepted yet");
+        }
+        File::create(let_go).unwrap();
+        for client in &mut waiting {
+            assert_eq!(client.reply().unwrap().status, 200, "{policy}");
+        }
+    }
+}
+
+/// One blocking worker that has used up all its descriptors, and the file that has it let go.
+fn hoarding(backend: &str, policy: &str) -> (Plan, PathBuf) {
+    let mut few = ["sh", "-c", "ulimit -n 64; exec \"$0\" \"$@\""].map(OsString::from).to_vec();
+    few.extend(program());
+    let plan = Plan::on(backend).with(&format!("--workers 1 --policy {policy}")).program(few);
+    let let_go = plan.dir().join("let-go");
+    let plan = plan.env(ROLE, "hoarder").env(HOARD_UNTIL, let_go.to_str().unwrap());
+    (plan, let_go)
+}
+
+fn built_in_workers_that_accept_for_themselves_pause_without_descriptors(backend: &str) {
+    let few = ["sh", "-c", "ulimit -n 64; exec \"$0\" serve-worker", BUILT_IN];
+    for policy in ["shared", "reuseport"] {
+        let flags = format!("--workers 1 --policy {policy}");
+        let house = Plan::on(backend).with(&flags).program(few).start();
+        let connect = || Client::connect(house.address()).unwrap();
+        let mut served = Vec::new();
+        let mut waiting = loop {
+            let mut client = connect();
+            client.send(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").unwrap();
+            match client.reply_within(Span::from_ms(500)) {
+                Some(reply) => assert_eq!(reply.unwrap().status, 200),
+                None => break client,
+            }
+            served.push(client);
+            assert!(served.len() < 64, "{policy}: there are descriptors for no more");
+        };
+        assert_pauses(house.worker(0).pid);
+        drop(served);
+        assert_eq!(waiting.reply().unwrap().status, 200, "{policy}");
+    }
+}
+
+fn assert_pauses(pid: u32) {
+    let percent = process::cpu_percent(pid, Span::from_ms(500));
+    assert!(percent < 30, "the worker took {percent} % of a CPU to wait");
 }
 
 fn at_rest_nothing_spins(backend: &str) {

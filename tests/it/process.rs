@@ -45,9 +45,9 @@ pub(crate) fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
-/// What these descriptors lead to, as far as they are still open.
+/// What these descriptors lead to, as far as they are still open; nothing once it has ended.
 pub(crate) fn open_files(pid: u32) -> Vec<String> {
-    let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
     let target = |entry: std::io::Result<fs::DirEntry>| fs::read_link(entry.ok()?.path()).ok();
     entries.filter_map(target).map(|path| path.to_string_lossy().into_owned()).collect()
 }

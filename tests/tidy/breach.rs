@@ -12,6 +12,7 @@ pub(crate) enum Rule {
     UnsafeHead,
     Safety,
     RawDescriptor,
+    PageLoad,
     FileLength,
     FunctionLength,
     LineLength,
@@ -44,6 +45,7 @@ impl Rule {
                 "say above it, after `SAFETY:` (`# Safety` for a fn), why each duty is met"
             }
             Self::RawDescriptor => "hold an OwnedFd or a BorrowedFd",
+            Self::PageLoad => "load it relaxed, and let a fence order what follows",
             Self::FileLength => "split the file along its types",
             Self::FunctionLength => "name its parts and call them",
             Self::LineLength => "run cargo fmt, and break the comment or the string by hand",

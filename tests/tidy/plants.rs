@@ -49,6 +49,8 @@ const PLANTS: &[Plant] = &[
     ("src/shm/map.rs", "#![expect(unsafe_code)]\nunsafe extern \"C\" fn f() {}", &[Rule::Safety]),
     ("src/master/mod.rs", "fn f(fd: RawFd) {}", &[Rule::RawDescriptor]),
     ("src/shm/map.rs", "fn f() { g(file.as_raw_fd()) }", &[Rule::RawDescriptor]),
+    ("src/shm/ring.rs", "fn f() { a.load(Acquire) }", &[Rule::PageLoad]),
+    ("src/worker/link.rs", "fn f() { a.load(Ordering::SeqCst) }", &[Rule::PageLoad]),
     // Marks and attributes.
     ("src/units.rs", "// TODO: later", &[Rule::Todo]),
     ("src/units.rs", "/* a\n FIXME(me) issue tracker */", &[Rule::Todo]),
@@ -72,6 +74,7 @@ const INNOCENT: &[Plant] = &[
     ("src/lib.rs", "pub mod units; use crate::cli;", &[]),
     ("src/main.rs", "use anyhow::Result; fn f() { dispatchd::cli::main() }", &[]),
     ("src/io/uring.rs", "use io_uring::opcode; use crate::sys::fd;", &[]),
+    ("src/shm/ring.rs", "fn f() { a.load(Ordering::Relaxed); fence(Acquire) }", &[]),
     ("tests/cli.rs", "use dispatchd::master; use clap::Parser;", &[]),
     ("src/units.rs", "const A: &str = \"unsafe { // TODO \\\" #[allow(x)]\";", &[]),
     ("src/units.rs", "const A: &str = r#\"unsafe \" { use crate::io;\"#;", &[]),

@@ -7,8 +7,8 @@ use crate::tidy::breach::{Breach, Rule};
 use crate::tidy::names::{module_of, references};
 use crate::tidy::text::{Token, is_name, separate, tokens_of, word};
 use crate::{
-    BANNED_ATTRIBUTES, COLUMNS_MAX, FILE_LINES_MAX, FUNCTION_LINES_MAX, GUESTS, LAYERS, PURE,
-    RAW_DESCRIPTOR_HOMES, RAW_DESCRIPTOR_NAMES, UNSAFE_HOMES,
+    BANNED_ATTRIBUTES, COLUMNS_MAX, FILE_LINES_MAX, FUNCTION_LINES_MAX, GUESTS, LAYERS,
+    PAGE_READERS, PURE, RAW_DESCRIPTOR_HOMES, RAW_DESCRIPTOR_NAMES, UNSAFE_HOMES,
 };
 
 /// A Rust file, taken apart as far as the rules need.
@@ -48,6 +48,7 @@ impl Source {
             Self::check_guests,
             Self::check_unsafe,
             Self::check_raw_descriptors,
+            Self::check_page_loads,
             Self::check_file,
             Self::check_lines,
             Self::check_functions,
@@ -156,6 +157,24 @@ impl Source {
             self.breach(token.line, Rule::RawDescriptor, what)
         };
         raw.map(breach).collect()
+    }
+
+    /// What a page that may only be read is read with must be nothing but a load, which the
+    /// language promises of relaxed ones alone.
+    fn check_page_loads(&self) -> Vec<Breach> {
+        if !begins_with_any(&self.path, PAGE_READERS) {
+            return Vec::new();
+        }
+        let ordered = |at: &usize| {
+            let order = self.tokens[at + 1..].iter().map(Token::as_str);
+            let order = order.take_while(|word| *word != ")").last();
+            self.tokens[*at].text == "load" && matches!(order, Some("Acquire" | "SeqCst"))
+        };
+        let breach = |at: usize| {
+            let what = "an ordered load of what may be mapped without the right to write";
+            self.breach(self.tokens[at].line, Rule::PageLoad, what.into())
+        };
+        (0..self.tokens.len()).filter(ordered).map(breach).collect()
     }
 
     fn check_file(&self) -> Vec<Breach> {

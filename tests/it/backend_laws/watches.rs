@@ -154,6 +154,19 @@ pub(crate) fn a_bell_rung_before_anybody_listened_is_heard<K: Kernel>(make: Make
     }
 }
 
+pub(crate) fn a_full_bell_silences_no_other<K: Kernel>(make: Make<'_, K>) {
+    let mut rig = Rig::new(make());
+    let [(full, filler), (other, clapper)] = [(); 2].map(|()| rig.bell());
+    let [full, other] = [full, other].map(|bell| rig.submit(Op::Ring { bell }));
+    rig.kernel.fill(&filler);
+    assert_eq!(rig.rang(full), (false, Ok(())));
+    for _ in 0..3 {
+        rig.kernel.ring(&clapper);
+        assert_eq!(rig.rang(other), (false, Ok(())));
+        rig.silent();
+    }
+}
+
 /// What a bell has told and its owner has not heard yet stands before the end, never behind it.
 pub(crate) fn nothing_is_told_after_the_last<K: Kernel>(make: Make<'_, K>) {
     let mut rig = Rig::new(make());
