@@ -171,6 +171,11 @@ pub const CONTROL_CLIENTS_MAX: usize = 16;
 /// Time for a control client to say what it wants, and to take the answer.
 pub const CONTROL_TIMEOUT: Span = Span::from_s(5);
 
+/// Shortest pause between two pictures of `status --watch`.
+pub const WATCH_MIN: Span = Span::from_ms(100);
+/// Longest one.
+pub const WATCH_MAX: Span = Span::from_s(3_600);
+
 /// Bytes of a request's head: request line and fields.
 pub const HTTP_HEAD_MAX: usize = 16 * 1024;
 /// Bytes of a method; the longest that is registered has 17. What has no blank by then is no HTTP.

@@ -184,20 +184,6 @@ impl State {
             Self::Vacant | Self::Ready | Self::Reclaiming { .. } => None,
         }
     }
-
-    /// The word for it in `status`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Vacant => "vacant",
-            Self::Launching { .. } => "launching",
-            Self::Starting { .. } => "starting",
-            Self::Ready => "ready",
-            Self::Draining { .. } => "draining",
-            Self::Terminating { .. } => "terminating",
-            Self::Killing { .. } => "killing",
-            Self::Reclaiming { .. } => "reclaiming",
-        }
-    }
 }
 
 /// Whether offers reach a worker.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::accounts::Account;
 use super::host::Hire;
 use super::telemetry;
 use crate::limits::STDERR_TAIL;
@@ -24,6 +25,8 @@ pub(super) struct Member {
     pub(super) process: OwnedFd,
     pub(super) output: OwnedFd,
     pub(super) page: Mapped<WorkerPage, Writable>,
+    /// What it has done, as last read.
+    account: Account,
     /// What it tells until it is its program.
     report: Option<OwnedFd>,
     /// Why it could not become its program.
@@ -48,6 +51,7 @@ impl Member {
             process,
             output,
             page,
+            account: Account::default(),
             report: Some(report),
             not_executed: None,
             ending: None,
@@ -66,14 +70,17 @@ impl Member {
         progress
     }
 
-    /// Connections that it has taken so far, by its own account.
-    pub(super) fn accepted(&self) -> u64 {
-        self.page.board.accepted.load(Relaxed)
-    }
-
-    /// Times that it woke the master.
-    pub(super) fn rings(&self) -> u64 {
-        self.page.board.rings.load(Relaxed)
+    /// What it has done so far, by its own account, and how often it was woken for that.
+    pub(super) fn account(&mut self, wakes: u64) -> Account {
+        let board = &self.page.board;
+        let now = Account {
+            accepted: board.accepted.load(Relaxed),
+            requests: board.finished.load(Relaxed),
+            wakes,
+            rings: board.rings.load(Relaxed),
+        };
+        self.account = now.no_less_than(self.account);
+        self.account
     }
 
     /// Takes in a piece of output: the tail is kept, whole lines go to the log.

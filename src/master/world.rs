@@ -7,10 +7,12 @@ use std::hash::RandomState;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::accounts::{Account, Past};
 use super::control::Clients;
 use super::host::{CardNote, Change, Child, ControlStep, Hire, Hired, Host, Launch, SpawnFailed};
 use super::member::{self, Member};
 use super::open::{self, Taker};
+use super::reload::LastReload;
 use super::{Opened, telemetry};
 use crate::config::placement::Placement;
 use crate::engine::Engine;
@@ -100,6 +102,9 @@ pub(super) struct World {
     /// Workers whose end is not known and is not waited for: their processes' numbers and seats.
     strays: Vec<(u32, SeatId)>,
     last_exits: Vec<Option<String>>,
+    last_reload: Option<LastReload>,
+    /// What those have done that are gone.
+    past: Past,
     /// What workers could not be given, of which the operator has been told.
     refused: BTreeSet<Step>,
     clients: Clients,
@@ -137,6 +142,8 @@ impl World {
             staff,
             strays,
             last_exits,
+            last_reload: None,
+            past: Past::default(),
             refused: BTreeSet::new(),
             clients,
             sink,
@@ -155,9 +162,20 @@ impl World {
         self.last_exits.get(seat.index())?.as_deref()
     }
 
-    /// How often a worker was woken.
-    pub(super) fn wakes(&self, worker: WorkerId) -> u64 {
-        self.page.berths.get(worker.index()).map_or(0, |berth| berth.wakes.load(Relaxed))
+    /// What became of the last reload.
+    pub(super) const fn last_reload(&self) -> Option<&LastReload> {
+        self.last_reload.as_ref()
+    }
+
+    /// What each process has done so far.
+    pub(super) fn accounts(&mut self) -> Vec<(WorkerId, SeatId, Account)> {
+        let members = self.staff.iter_mut().flatten();
+        members.map(|member| (member.worker, member.seat, settle(member, &self.page))).collect()
+    }
+
+    /// What those have done that are gone.
+    pub(super) const fn past(&self) -> &Past {
+        &self.past
     }
 
     /// What makes requests alike, if that is wanted.
@@ -406,8 +424,11 @@ impl Host for World {
 
     fn bury(&mut self, worker: WorkerId) {
         let member = self.staff.get_mut(worker.index()).and_then(Option::take);
-        if let Some(Member { pid, seat, ending: None, .. }) = member {
-            self.strays.push((pid, seat));
+        if let Some(mut member) = member {
+            self.past.add(member.seat, settle(&mut member, &self.page));
+            if member.ending.is_none() {
+                self.strays.push((member.pid, member.seat));
+            }
         }
         self.decide_on_spinning();
     }
@@ -548,7 +569,7 @@ impl Host for World {
         step
     }
 
-    fn tell(&mut self, _now: Mono, event: Event) {
+    fn tell(&mut self, now: Mono, event: Event) {
         let worker = match event {
             Event::Starting { worker, .. }
             | Event::Ready { worker, .. }
@@ -579,10 +600,11 @@ impl Host for World {
                 if let Some(text) = &text {
                     self.set_last_exit(seat, text.clone());
                 }
-                text
+                self.last_exit(seat).map(str::to_owned)
             }
             _ => None,
         };
+        LastReload::heard(&mut self.last_reload, now, event, obituary.as_deref());
         telemetry::event(event, pid, obituary.as_deref());
     }
 
@@ -590,6 +612,12 @@ impl Host for World {
         let sink = self.sink.as_ref()?;
         (!telemetry::drain_to(sink)).then_some(LOG_RETRY)
     }
+}
+
+/// What a process has done so far.
+fn settle(member: &mut Member, page: &MasterPage) -> Account {
+    let wakes = page.berths[member.worker.index()].wakes.load(Relaxed);
+    member.account(wakes)
 }
 
 const _: () = assert!(BERTHS_MAX < u16::MAX as usize);

@@ -20,4 +20,5 @@ pub mod signal;
 pub mod socket;
 pub mod socket_file;
 pub mod spawn;
+pub mod terminal;
 pub mod users;
