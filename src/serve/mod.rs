@@ -23,7 +23,7 @@ use self::strength::Strength;
 use crate::io::probe::{self, Chosen, ProbeError, Wanted};
 use crate::sys::affinity::PinError;
 use crate::sys::fd::io_error;
-use crate::sys::{clock, signal};
+use crate::sys::{clock, signal, title};
 use crate::units::Errno;
 use crate::wire::link::Sharing;
 use crate::worker::{Link, LinkError};
@@ -68,6 +68,8 @@ pub enum ServeError {
 /// When the process was not started by dispatchd, cannot be prepared, or loses its link.
 pub fn run() -> Result<(), ServeError> {
     let mut link = Link::from_env()?;
+    // Executed by its descriptor it has the name of a number; it works by any.
+    title::set_name(&format!("dispatchd-w{}", link.note().seat.0)).unwrap_or_default();
     link.pin()?;
     clock::set_timer_slack_ns(1).map_err(ServeError::Prepare)?;
     signal::ignore_pipe().map_err(ServeError::Prepare)?;

@@ -21,4 +21,5 @@ pub mod socket;
 pub mod socket_file;
 pub mod spawn;
 pub mod terminal;
+pub mod title;
 pub mod users;

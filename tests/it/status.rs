@@ -10,7 +10,7 @@ use dispatchd::wire::control::{Reply, Status};
 use nix::sys::signal::Signal;
 
 use crate::client::Client;
-use crate::house::{House, Plan};
+use crate::house::{House, Plan, example};
 use crate::process;
 use crate::wait::eventually;
 
@@ -19,6 +19,7 @@ on_both! {
     under_shared_it_stays_counted_too
     each_end_of_a_connection_has_its_name
     a_stopped_worker_says_so
+    ps_says_who_is_who
     what_became_of_a_reload_is_told
     it_is_as_wide_as_it_may_be
     a_watch_goes_on_until_it_is_interrupted
@@ -129,6 +130,26 @@ fn a_stopped_worker_says_so(backend: &str) {
     assert!(line.contains("stopped"), "{text}");
     process::signal(worker.pid, Signal::SIGCONT);
     house.wait_for_status("it goes on", |status| status.workers[1].state == "ready");
+}
+
+fn ps_says_who_is_who(backend: &str) {
+    let house = Plan::on(backend).env("SEEN", "still").start();
+    let name = house.name();
+    assert_eq!(process::name(house.pid()).unwrap(), "dispatchd");
+    assert_eq!(process::arguments(house.pid()), [format!("dispatchd: master ({name})")]);
+    let variables = fs::read_to_string(format!("/proc/{}/environ", house.pid())).unwrap();
+    assert!(variables.contains("SEEN=still\0"), "{variables}");
+    for seat in 0..2 {
+        let worker = house.worker(seat).pid;
+        assert_eq!(process::name(worker).unwrap(), format!("dispatchd-w{seat}"));
+        let title = format!("dispatchd: worker {seat} ({name})");
+        assert_eq!(process::arguments(worker)[0], title);
+    }
+    let program = example("http_worker");
+    let house = Plan::on(backend).program([&program]).start();
+    let worker = house.worker(0).pid;
+    assert_eq!(process::name(worker).unwrap(), "http_worker", "others keep their own");
+    assert_eq!(process::arguments(worker), [program.to_str().unwrap()]);
 }
 
 fn what_became_of_a_reload_is_told(backend: &str) {
