@@ -138,6 +138,8 @@ pub const OFFER_PAUSE: Span = Span::from_ms(10);
 
 /// Time to become ready, unless `--start-timeout` says otherwise.
 pub const START_TIMEOUT: Span = Span::from_s(30);
+/// Time for a program, once it runs, before it is told that it has not said hello.
+pub const HELLO_EXPECTED: Span = Span::from_s(3);
 /// Time to finish what is running, unless `--drain-timeout` says otherwise.
 pub const DRAIN_TIMEOUT: Span = Span::from_s(30);
 /// From SIGTERM to SIGKILL.

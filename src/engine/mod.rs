@@ -20,6 +20,7 @@ pub mod policy;
 mod rebalance;
 pub mod rng;
 mod supervisor;
+mod unspoken;
 mod want;
 pub mod worker;
 
@@ -247,7 +248,8 @@ impl Engine {
         let workers = self.workers.iter().flat_map(|worker| {
             let given_up = worker.gives_up_at(self.setup.stall_timeout);
             let states = [worker.state.deadline(), worker.attention.deadline()];
-            states.into_iter().chain([worker.detached_until, given_up]).flatten()
+            let others = [worker.detached_until, worker.hello_by(), given_up];
+            states.into_iter().chain(others).flatten()
         });
         let seats = self.seats.iter().filter_map(|seat| seat.not_before);
         let rest = [

@@ -246,6 +246,8 @@ pub struct Worker {
     pub stopped: bool,
     /// It has closed its channel, and is replaced then, unless it ends before.
     pub detached_until: Option<Mono>,
+    /// Once it runs its program it has said hello by then, or that is told.
+    pub hello_by: Option<Mono>,
     /// When it became ready.
     pub ready_since: Option<Mono>,
     /// False words so far.
@@ -272,6 +274,7 @@ impl Worker {
         attention: Attention::Prompt,
         stopped: false,
         detached_until: None,
+        hello_by: None,
         ready_since: None,
         violations: 0,
         cause: None,

@@ -9,12 +9,12 @@ use super::accounts::Account;
 use super::host::Hire;
 use super::telemetry;
 use crate::limits::STDERR_TAIL;
-use crate::shm::layout::WorkerPage;
+use crate::shm::layout::{MAGIC, WorkerPage};
 use crate::shm::map::{Mapped, Writable};
 use crate::sys::children::{self, Ending};
 use crate::sys::pidfd::Signal;
 use crate::sys::spawn::{self, Progress};
-use crate::units::{SeatId, WorkerId};
+use crate::units::{Generation, SeatId, WorkerId};
 
 /// One worker process.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ pub(super) struct Member {
     pub(super) worker: WorkerId,
     pub(super) pid: u32,
     pub(super) seat: SeatId,
+    pub(super) generation: Generation,
     pub(super) process: OwnedFd,
     pub(super) output: OwnedFd,
     pub(super) page: Mapped<WorkerPage, Writable>,
@@ -42,12 +43,13 @@ pub(super) struct Member {
 
 impl Member {
     pub(super) fn new(hire: Hire, child: spawn::Child, page: Mapped<WorkerPage, Writable>) -> Self {
-        let Hire { worker, seat, generation: _ } = hire;
+        let Hire { worker, seat, generation } = hire;
         let spawn::Child { pid, pidfd: process, output, report } = child;
         Self {
             worker,
             pid,
             seat,
+            generation,
             process,
             output,
             page,
@@ -81,6 +83,11 @@ impl Member {
         };
         self.account = now.no_less_than(self.account);
         self.account
+    }
+
+    /// Whether its program has taken up its link, as every program does that is made for dispatchd.
+    pub(super) fn knows_dispatchd(&self) -> bool {
+        self.page.head.magic.load(Relaxed) == MAGIC
     }
 
     /// Takes in a piece of output: the tail is kept, whole lines go to the log.

@@ -16,7 +16,7 @@ use super::reload::LastReload;
 use super::{Opened, telemetry};
 use crate::config::placement::Placement;
 use crate::engine::Engine;
-use crate::engine::event::Event;
+use crate::engine::event::{Cause, Event};
 use crate::engine::input::{Begins, Exit, Load, Terms};
 use crate::limits::{BERTHS_MAX, ROUTE_PEEK, SPIN_MAX, TICKETS_MAX};
 use crate::shm::claim::{self, Settled};
@@ -34,9 +34,10 @@ use crate::sys::signal::{self, Notice};
 use crate::sys::socket::{Endpoint, ListenOptions};
 use crate::sys::socket_file::SocketFile;
 use crate::sys::spawn::{self, Progress, Step, Trouble};
-use crate::sys::{clock, memfd, socket};
+use crate::sys::{clock, listening, memfd, socket};
 use crate::units::{
-    Errno, GiveBack, ListenerId, Mono, PoolId, Route, RouteBy, SeatId, Span, Ticket, WorkerId,
+    Errno, Generation, GiveBack, ListenerId, Mono, PoolId, Route, RouteBy, SeatId, Span, Ticket,
+    WorkerId,
 };
 use crate::wire::link::{self, Note, Sharing};
 use crate::wire::route;
@@ -103,6 +104,8 @@ pub(super) struct World {
     strays: Vec<(u32, SeatId)>,
     last_exits: Vec<Option<String>>,
     last_reload: Option<LastReload>,
+    /// The newest generation of which it was told that its program says nothing.
+    unspoken: Option<Generation>,
     /// What those have done that are gone.
     past: Past,
     /// What workers could not be given, of which the operator has been told.
@@ -143,6 +146,7 @@ impl World {
             strays,
             last_exits,
             last_reload: None,
+            unspoken: None,
             past: Past::default(),
             refused: BTreeSet::new(),
             clients,
@@ -324,6 +328,24 @@ impl World {
             telemetry::not_started(member.seat, &text);
             member.not_executed = Some(text);
         }
+    }
+
+    /// A program that is not made for dispatchd: what can be seen of it is told, once per generation.
+    fn tell_unspoken(&mut self, worker: WorkerId, now: Manner) {
+        let Program::Foreign { name, .. } = &self.recipe.program else { return };
+        let Some(member) = self.member(worker) else { return };
+        let told = self.unspoken.is_some_and(|newest| member.generation <= newest);
+        if told || member.knows_dispatchd() || member.not_executed.is_some() {
+            return;
+        }
+        let (pid, generation) = (member.pid, member.generation);
+        match now {
+            Manner::Runs => {
+                telemetry::unspoken(&name.to_string_lossy(), pid, &listening::ports(pid));
+            }
+            Manner::Ended => telemetry::ended_unspoken(&name.to_string_lossy(), pid),
+        }
+        self.unspoken = Some(generation);
     }
 
     fn set_last_exit(&mut self, seat: SeatId, text: String) {
@@ -573,6 +595,7 @@ impl Host for World {
         let worker = match event {
             Event::Starting { worker, .. }
             | Event::Ready { worker, .. }
+            | Event::Unspoken { worker, .. }
             | Event::Draining { worker, .. }
             | Event::Gone { worker, .. }
             | Event::Stalled { worker, .. }
@@ -606,12 +629,26 @@ impl Host for World {
         };
         LastReload::heard(&mut self.last_reload, now, event, obituary.as_deref());
         telemetry::event(event, pid, obituary.as_deref());
+        match event {
+            Event::Unspoken { worker, .. } => self.tell_unspoken(worker, Manner::Runs),
+            Event::Gone {
+                worker, cause: Cause::Died | Cause::NotReady | Cause::Detached, ..
+            } => self.tell_unspoken(worker, Manner::Ended),
+            _ => {}
+        }
     }
 
     fn flush(&mut self) -> Option<Span> {
         let sink = self.sink.as_ref()?;
         (!telemetry::drain_to(sink)).then_some(LOG_RETRY)
     }
+}
+
+/// How a program says nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Manner {
+    Runs,
+    Ended,
 }
 
 /// What a process has done so far.

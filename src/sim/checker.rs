@@ -273,6 +273,7 @@ impl World {
             }
             Event::Gone { worker, cause: Cause::Stalled, .. } => self.judge_stall(worker),
             Event::Starting { .. }
+            | Event::Unspoken { .. }
             | Event::Draining { .. }
             | Event::Gone { .. }
             | Event::Strength { .. }

@@ -170,6 +170,8 @@ impl Link {
             return Err(LinkError::Layout);
         }
         let own = Mapped::<WorkerPage, Writable>::open(&take(position::OWN)?)?;
+        // Whatever it does before its hello, this program knows what it is.
+        own.head.magic.store(MAGIC, Relaxed);
         let listeners = (0..note.listeners)
             .map(|index| take(position::LISTENERS + index))
             .collect::<Result<_, _>>()?;
@@ -236,7 +238,6 @@ impl Link {
         let head = &self.own.head;
         head.concurrency.store(concurrency.clamp(1, CONCURRENCY_MAX), Relaxed);
         head.connections_max.store(u32::try_from(room).unwrap_or(u32::MAX), Relaxed);
-        head.magic.store(MAGIC, Relaxed);
         head.layout.store(LAYOUT, Relaxed);
         self.say(Say::Hello);
         Ok(())

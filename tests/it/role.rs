@@ -6,6 +6,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -115,6 +116,8 @@ fn a_worker() {
         "greeter" => greeter(),
         "detached" => detached(),
         "noisy" => noisy(),
+        "stranger" => stranger(),
+        "slow" => slow(),
         lie => liar(lie),
     }
 }
@@ -164,6 +167,20 @@ fn detached() {
     let ticket = next_offer(&mut link);
     let _claimed = link.claim(ticket, monotonic()).expect("nobody recalls it");
     drop(link);
+    wait_for_the_end();
+}
+
+/// Knows nothing of dispatchd: a server as any other.
+#[expect(clippy::print_stderr, reason = "the test reads it in the log")]
+fn stranger() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    eprintln!("port {}", listener.local_addr().unwrap().port());
+    wait_for_the_end();
+}
+
+/// Takes up its link, and is not ready for longer than anybody waits.
+fn slow() {
+    let _link = Link::from_env().unwrap();
     wait_for_the_end();
 }
 
