@@ -60,13 +60,12 @@ mod tests {
         let mut pair = Pair::new(Policy::RoundRobin);
         let gone = pair.workers[0];
         pair.step(Input::Exited { worker: gone, exit: Exit::Failed });
-        let spawned = pair.others.iter().find_map(|action| match action {
-            Action::Spawn { worker, .. } => Some(*worker),
-            _ => None,
-        });
-        let newcomer = spawned.unwrap();
-        pair.step(Input::Executed(newcomer));
-        (pair, newcomer)
+        let is_spawn = |action: &&Action| matches!(action, Action::Spawn { .. });
+        let Some(Action::Spawn { worker, .. }) = pair.others.iter().find(is_spawn).copied() else {
+            panic!("its seat is filled again")
+        };
+        pair.step(Input::Executed(worker));
+        (pair, worker)
     }
 
     fn times_told(pair: &Pair) -> usize {

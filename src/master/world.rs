@@ -330,7 +330,7 @@ impl World {
         }
     }
 
-    /// A program that is not made for dispatchd: what can be seen of it is told, once per generation.
+    /// What can be seen of a program that is not made for dispatchd is told, once per generation.
     fn tell_unspoken(&mut self, worker: WorkerId, now: Manner) {
         let Program::Foreign { name, .. } = &self.recipe.program else { return };
         let Some(member) = self.member(worker) else { return };

@@ -17,10 +17,10 @@ pub fn set_name(name: &str) -> Result<(), Errno> {
     nix::sys::prctl::set_name(&name).map_err(errno_of)
 }
 
-/// Sets what stands for the command line, which `ps` shows. The kernel is told that the arguments lie
-/// elsewhere: they themselves stay as they are, for whoever reads them here, and the title can be
-/// longer. To be called while this process has one thread, and rarely: it costs the memory of a title
-/// each time.
+/// Sets what stands for the command line, which `ps` shows. The kernel is told that the arguments
+/// lie elsewhere: they themselves stay as they are, for whoever reads them here, and the title can
+/// be longer. To be called while this process has one thread, and rarely: it costs the memory of a
+/// title each time.
 ///
 /// # Errors
 /// ENOENT without /proc; EINVAL from a kernel that cannot (it is built without
@@ -117,13 +117,10 @@ mod tests {
 
     #[test]
     fn a_name_is_cut_and_a_zero_refused() {
-        std::thread::spawn(|| {
-            set_name("dispatchd-w255-and-more").unwrap();
-            let name = fs::read_to_string("/proc/thread-self/comm").unwrap();
-            assert_eq!(name, "dispatchd-w255-\n");
-            assert_eq!(set_name("a\0b"), Err(Errno(libc::EINVAL)));
-        })
-        .join()
-        .unwrap();
+        // Of this test's own thread.
+        set_name("dispatchd-w255-and-more").unwrap();
+        let name = fs::read_to_string("/proc/thread-self/comm").unwrap();
+        assert_eq!(name, "dispatchd-w255-\n");
+        assert_eq!(set_name("a\0b"), Err(Errno(libc::EINVAL)));
     }
 }

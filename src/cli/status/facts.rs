@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::page::Page;
 use crate::wire::control::Status;
+use crate::wire::words::ReloadOutcome;
 
 /// A line: its label, what it is about, and what stands in it.
 #[derive(Debug)]
@@ -218,7 +219,9 @@ fn reload(status: &Status) -> Option<String> {
     let reload = status.reload.as_ref()?;
     let why = reload.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
     let (generation, outcome, ago) = (reload.generation, &reload.outcome, ago(reload.ago_s));
-    Some(format!("{generation}: {outcome} {ago} ago{why}"))
+    let runs = outcome == ReloadOutcome::Running.word();
+    let since = if runs { format!("for {ago}") } else { format!("{ago} ago") };
+    Some(format!("{generation}: {outcome} {since}{why}"))
 }
 
 fn some(count: u64) -> Option<String> {
