@@ -116,7 +116,7 @@ fn a_worker() {
         "greeter" => greeter(),
         "detached" => detached(),
         "noisy" => noisy(),
-        "stranger" => stranger(),
+        "outsider" => outsider(),
         "slow" => slow(),
         lie => liar(lie),
     }
@@ -172,7 +172,7 @@ fn detached() {
 
 /// Knows nothing of dispatchd: a server as any other.
 #[expect(clippy::print_stderr, reason = "the test reads it in the log")]
-fn stranger() {
+fn outsider() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     eprintln!("port {}", listener.local_addr().unwrap().port());
     wait_for_the_end();

@@ -85,7 +85,7 @@ const NOT_SPOKEN: &str = "has not spoken: a worker must use the dispatchd SDK (R
 
 fn a_server_that_is_no_worker_is_told_within_seconds(backend: &str) {
     let began_at = monotonic();
-    let house = Plan::on(backend).program(program()).env(ROLE, "stranger").launch();
+    let house = Plan::on(backend).program(program()).env(ROLE, "outsider").launch();
     let pid = told_of_a_server(&house);
     assert!(monotonic().since(began_at) < HELLO_EXPECTED.times(3));
     let program = std::env::current_exe().unwrap();
@@ -96,7 +96,7 @@ fn a_server_that_is_no_worker_is_told_within_seconds(backend: &str) {
 fn a_server_that_a_program_starts_is_found(backend: &str) {
     let script = "\"$@\" & child=$!; trap \"kill $child\" TERM; wait";
     let words = ["sh", "-c", script, "sh"].into_iter().map(OsString::from).chain(program());
-    let house = Plan::on(backend).with("--workers 1").program(words).env(ROLE, "stranger").launch();
+    let house = Plan::on(backend).with("--workers 1").program(words).env(ROLE, "outsider").launch();
     told_of_a_server(&house);
     assert!(house.log().contains("sh (pid "), "{}", house.log());
 }
