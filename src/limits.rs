@@ -140,6 +140,8 @@ pub const OFFER_PAUSE: Span = Span::from_ms(10);
 
 /// Time to become ready, unless `--start-timeout` says otherwise.
 pub const START_TIMEOUT: Span = Span::from_s(30);
+/// Time for a program, once it runs, before it is told that it has not said hello.
+pub const HELLO_EXPECTED: Span = Span::from_s(3);
 /// Time to finish what is running, unless `--drain-timeout` says otherwise.
 pub const DRAIN_TIMEOUT: Span = Span::from_s(30);
 /// From SIGTERM to SIGKILL.
@@ -172,6 +174,11 @@ pub const CONTROL_ANSWER_MAX: usize = 64 * 1024 * 1024;
 pub const CONTROL_CLIENTS_MAX: usize = 16;
 /// Time for a control client to say what it wants, and to take the answer.
 pub const CONTROL_TIMEOUT: Span = Span::from_s(5);
+
+/// Shortest pause between two pictures of `status --watch`.
+pub const WATCH_MIN: Span = Span::from_ms(100);
+/// Longest one.
+pub const WATCH_MAX: Span = Span::from_s(3_600);
 
 /// Bytes of a request's head: request line and fields.
 pub const HTTP_HEAD_MAX: usize = 16 * 1024;

@@ -55,6 +55,7 @@ pub enum Command {
     /// Serve in the foreground (the default)
     Run(Box<RunArgs>),
     /// Show the workers, the queue and the backend of a running dispatchd
+    #[command(after_long_help = super::status::help::text())]
     Status(StatusArgs),
     /// Validate the flags of run and print the effective configuration and the plan
     Check(Box<CheckArgs>),
@@ -188,9 +189,13 @@ pub struct StatusArgs {
     #[arg(long, value_name = "NAME", env = "DISPATCHD_NAME", hide_env_values = true)]
     #[arg(value_parser = text())]
     pub name: Option<String>,
-    /// Print JSON
+    /// Print JSON, on one line
     #[arg(long)]
     pub json: bool,
+    /// Show it again every so many seconds, until ^C or until the master has ended [default: 1]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1")]
+    #[arg(value_parser = text(), allow_negative_numbers = true)]
+    pub watch: Option<String>,
     /// The flags, without dashes, whose values came from the environment.
     #[arg(skip)]
     pub from_environment: Vec<String>,
@@ -360,7 +365,14 @@ mod tests {
     #[test]
     fn commands_are_told_apart() {
         assert!(matches!(parsed("status --name a --json"), Ok(Command::Status(s))
-            if s.json && s.name.as_deref() == Some("a")));
+            if s.json && s.name.as_deref() == Some("a") && s.watch.is_none()));
+        for (line, seconds) in [("--watch", "1"), ("--watch --json", "1"), ("--watch 2.5", "2.5")] {
+            assert!(
+                matches!(parsed(&format!("status {line}")), Ok(Command::Status(s))
+                if s.watch.as_deref() == Some(seconds)),
+                "{line}"
+            );
+        }
         assert!(matches!(parsed("check --workers 3 --json -- p"), Ok(Command::Check(c))
             if c.json && c.run.workers.as_deref() == Some("3") && c.run.program == ["p"]));
         assert!(matches!(parsed("doctor"), Ok(Command::Doctor(DoctorArgs { json: false }))));

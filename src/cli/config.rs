@@ -15,7 +15,9 @@ use crate::engine::Overload;
 use crate::engine::giveback::Dispatch;
 use crate::engine::policy::{Depth, Policy};
 use crate::io::probe;
-use crate::limits::{DRAIN_TIMEOUT, HOLD_DEFAULT, START_TIMEOUT, TIMEOUT_MAX};
+use crate::limits::{
+    DRAIN_TIMEOUT, HOLD_DEFAULT, START_TIMEOUT, TIMEOUT_MAX, WATCH_MAX, WATCH_MIN,
+};
 use crate::sys::rlimit::{self, Limit, Resource};
 use crate::sys::{cpus, users};
 use crate::units::Span;
@@ -59,13 +61,27 @@ pub fn effective(given: &RunArgs, around: &Surroundings) -> Result<Effective, Co
     Ok(Effective { config, placement })
 }
 
-/// The name that `status` asks for.
+/// Whom `status` asks, and how it shows the answer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StatusPlan {
+    /// The name of the master.
+    pub name: String,
+    /// Whether programs read it.
+    pub json: bool,
+    /// How often it is shown, if not once.
+    pub watch: Option<Span>,
+}
+
+/// What `status` is to do.
 ///
 /// # Errors
-/// The name is none.
-pub fn status_name(given: &StatusArgs) -> Result<String, ConfigError> {
+/// The first wrong value.
+pub fn status_plan(given: &StatusArgs) -> Result<StatusPlan, ConfigError> {
     let flags = Flags { from_environment: &given.from_environment };
-    flags.read("name", given.name.as_deref(), NAME_DEFAULT.to_owned(), words::name)
+    let name = flags.read("name", given.name.as_deref(), NAME_DEFAULT.to_owned(), words::name)?;
+    let pause = |text: &str| words::seconds(text, WATCH_MIN, WATCH_MAX).map(Some);
+    let watch = flags.read("watch", given.watch.as_deref(), None, pause)?;
+    Ok(StatusPlan { name, json: given.json, watch })
 }
 
 impl Surroundings {

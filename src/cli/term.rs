@@ -4,6 +4,7 @@
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use crate::cli::exit::Exit;
+use crate::sys::terminal::{self, Size};
 
 /// Writes text to the standard output; a reader who is gone is no error.
 ///
@@ -11,6 +12,67 @@ use crate::cli::exit::Exit;
 /// The output cannot be written for another reason, such as a full disk.
 pub fn print(text: &str) -> io::Result<()> {
     write(&mut io::stdout().lock(), text)
+}
+
+/// Whether anybody reads what is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reader {
+    /// As far as is known.
+    There,
+    /// He has left: a broken pipe.
+    Gone,
+}
+
+/// Writes a picture that takes the place of the one before: over it on a terminal, below it
+/// elsewhere.
+///
+/// # Errors
+/// The output cannot be written for another reason than that nobody reads it.
+pub fn redraw(text: &str) -> io::Result<Reader> {
+    match size() {
+        Some(size) => write_on(&over_the_last(text, size)),
+        None => write_on(text),
+    }
+}
+
+/// Writes text to the standard output, and says whether to go on.
+///
+/// # Errors
+/// The output cannot be written for another reason than that nobody reads it.
+pub fn write_on(text: &str) -> io::Result<Reader> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(Reader::There),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(error),
+    }
+}
+
+/// Columns that text may have: 80, or as many more as `COLUMNS` or the terminal says.
+pub fn columns() -> usize {
+    let said = std::env::var_os("COLUMNS").and_then(|text| text.to_str()?.parse().ok());
+    let seen = || size().map(|size| usize::from(size.columns));
+    said.or_else(seen).unwrap_or(COLUMNS_MIN).clamp(COLUMNS_MIN, COLUMNS_MAX)
+}
+
+/// Whether the standard output is a terminal that says how large it is.
+pub fn is_terminal() -> bool {
+    size().is_some()
+}
+
+const COLUMNS_MIN: usize = 80;
+const COLUMNS_MAX: usize = 1_000;
+
+fn size() -> Option<Size> {
+    terminal::size(io::stdout())
+}
+
+/// From the top left, with what is right of each line and below the last cleared, and no more than
+/// fits.
+fn over_the_last(text: &str, size: Size) -> String {
+    let lines = text.lines().take(usize::from(size.rows.max(2) - 1));
+    let lines: String = lines.map(|line| format!("{line}\x1b[K\n")).collect();
+    format!("\x1b[H{lines}\x1b[J")
 }
 
 /// Writes one line, `dispatchd: ...`, to the standard error. That nobody can be told is nothing
@@ -58,6 +120,12 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_picture_is_drawn_over_the_last_and_no_longer_than_the_terminal() {
+        let size = Size { rows: 3, columns: 80 };
+        assert_eq!(over_the_last("a\nb\nc\n", size), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
     }
 
     #[test]

@@ -59,7 +59,11 @@ impl Engine {
 
     pub(super) fn hung_up(&mut self, ticket: Ticket, out: &mut Actions) {
         match self.ledger.place(ticket) {
-            Some(Place::Watched { .. } | Place::Expiring) => self.reject(ticket, out),
+            Some(Place::Watched { .. }) => {
+                self.counters.hung_up += 1;
+                self.strike(ticket, out);
+            }
+            Some(Place::Expiring) => self.let_go(ticket, out),
             Some(Place::Parked { .. }) => self.left(ticket, out),
             Some(Place::Held | Place::Offered { .. } | Place::Delivered { .. }) | None => {}
         }
@@ -376,10 +380,15 @@ impl Engine {
         }
     }
 
+    /// Ends a connection that the master waits for no longer.
+    pub(super) fn let_go(&mut self, ticket: Ticket, out: &mut Actions) {
+        self.counters.expired += 1;
+        self.strike(ticket, out);
+    }
+
     /// Strikes a ticket out that ends with the master, not with a worker.
-    pub(super) fn reject(&mut self, ticket: Ticket, out: &mut Actions) {
+    pub(super) fn strike(&mut self, ticket: Ticket, out: &mut Actions) {
         self.ledger.strike(ticket);
-        self.counters.rejected += 1;
         out.push(Action::Retire(ticket));
     }
 

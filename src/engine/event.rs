@@ -24,6 +24,13 @@ pub enum Event {
         /// In which rollout.
         generation: Generation,
     },
+    /// Its program runs, and has not said hello for longer than one takes that is made for it.
+    Unspoken {
+        /// Who.
+        worker: WorkerId,
+        /// Where.
+        seat: SeatId,
+    },
     /// It was asked to finish and leave.
     Draining {
         /// Who.

@@ -110,9 +110,8 @@ impl Engine {
 
     /// The client of a parked connection has left.
     pub(super) fn left(&mut self, ticket: Ticket, out: &mut Actions) {
-        self.ledger.strike(ticket);
         self.counters.closed += 1;
-        out.push(Action::Retire(ticket));
+        self.strike(ticket, out);
     }
 
     /// Lets go of parked connections that have asked for nothing for too long.
@@ -411,7 +410,7 @@ mod tests {
         pair.step(Input::HungUp(ticket));
         assert_eq!(pair.others.last(), Some(&Action::Retire(ticket)));
         let counters = pair.engine.counters();
-        assert_eq!((counters.closed, counters.rejected), (1, 0));
+        assert_eq!((counters.closed, counters.hung_up), (1, 0));
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod policy;
 mod rebalance;
 pub mod rng;
 mod supervisor;
+mod unspoken;
 mod want;
 pub mod worker;
 
@@ -137,8 +138,12 @@ pub struct Counters {
     pub arrived: u64,
     /// Connections that workers closed or died with, or that ended between two requests.
     pub closed: u64,
-    /// Connections that the master closed: silent, beyond the limit, or at the end.
+    /// Connections whose clients left without having said anything.
+    pub hung_up: u64,
+    /// Connections that were turned away: no more might wait.
     pub rejected: u64,
+    /// Connections that the master closed: silent for too long, or waiting at its end.
+    pub expired: u64,
     /// Of the closed ones, those that died with a worker that had begun with them.
     pub lost: u64,
     /// Connections saved from a dead worker.
@@ -246,7 +251,8 @@ impl Engine {
         let workers = self.workers.iter().flat_map(|worker| {
             let given_up = worker.gives_up_at(self.setup.stall_timeout);
             let states = [worker.state.deadline(), worker.attention.deadline()];
-            states.into_iter().chain([worker.detached_until, given_up]).flatten()
+            let others = [worker.detached_until, worker.hello_by(), given_up];
+            states.into_iter().chain(others).flatten()
         });
         let seats = self.seats.iter().filter_map(|seat| seat.not_before);
         let rest = [
@@ -444,10 +450,11 @@ impl Engine {
         assert!(restored.field.agrees_with(&self.field), "the field lags behind the workers");
     }
 
-    /// arrived = watched + parked + expiring + held + offered + delivered + closed + rejected
+    /// arrived = watched + parked + expiring + held + offered + delivered
+    ///     + closed + hung up + rejected + expired
     fn custody_holds(&self) -> bool {
-        let counters = &self.counters;
-        counters.arrived == u64::from(self.live()) + counters.closed + counters.rejected
+        let Counters { arrived, closed, hung_up, rejected, expired, .. } = self.counters;
+        arrived == u64::from(self.live()) + closed + hung_up + rejected + expired
     }
 
     /// The offer that has been unclaimed longest: its ticket, its worker, and since when.

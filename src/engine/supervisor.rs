@@ -140,10 +140,6 @@ impl Engine {
         self.exited(now, id, Exit::Failed, out);
     }
 
-    pub(super) fn executed(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
-        self.cue(now, id, Cue::Executed, out);
-    }
-
     /// Its end follows, or its deadline.
     pub(super) fn exec_failed(&mut self, id: WorkerId) {
         if let Some(worker) = self.worker_mut(id) {
@@ -223,6 +219,7 @@ impl Engine {
                 self.replace_detached(now, self.name(berth), out);
             }
         }
+        self.tell_unspoken(now, out);
         self.fill_seats(now, out);
         if let Some(rollout) = &mut self.rollout
             && rollout.not_before.is_some_and(|at| at <= now)
@@ -271,7 +268,13 @@ impl Engine {
     }
 
     /// Gives a worker its cue and carries out what follows; `None` when the cue meant nothing.
-    fn cue(&mut self, now: Mono, id: WorkerId, cue: Cue, out: &mut Actions) -> Option<Effect> {
+    pub(super) fn cue(
+        &mut self,
+        now: Mono,
+        id: WorkerId,
+        cue: Cue,
+        out: &mut Actions,
+    ) -> Option<Effect> {
         let patience = self.setup.patience;
         let worker = self.worker_mut(id)?;
         let (state, effect) = worker.state.on(cue, now, patience)?;

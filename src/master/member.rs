@@ -5,15 +5,16 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::accounts::Account;
 use super::host::Hire;
 use super::telemetry;
 use crate::limits::STDERR_TAIL;
-use crate::shm::layout::WorkerPage;
+use crate::shm::layout::{MAGIC, WorkerPage};
 use crate::shm::map::{Mapped, Writable};
 use crate::sys::children::{self, Ending};
 use crate::sys::pidfd::Signal;
 use crate::sys::spawn::{self, Progress};
-use crate::units::{SeatId, WorkerId};
+use crate::units::{Generation, SeatId, WorkerId};
 
 /// One worker process.
 #[derive(Debug)]
@@ -21,9 +22,12 @@ pub(super) struct Member {
     pub(super) worker: WorkerId,
     pub(super) pid: u32,
     pub(super) seat: SeatId,
+    pub(super) generation: Generation,
     pub(super) process: OwnedFd,
     pub(super) output: OwnedFd,
     pub(super) page: Mapped<WorkerPage, Writable>,
+    /// What it has done, as last read.
+    account: Account,
     /// What it tells until it is its program.
     report: Option<OwnedFd>,
     /// Why it could not become its program.
@@ -39,15 +43,17 @@ pub(super) struct Member {
 
 impl Member {
     pub(super) fn new(hire: Hire, child: spawn::Child, page: Mapped<WorkerPage, Writable>) -> Self {
-        let Hire { worker, seat, generation: _ } = hire;
+        let Hire { worker, seat, generation } = hire;
         let spawn::Child { pid, pidfd: process, output, report } = child;
         Self {
             worker,
             pid,
             seat,
+            generation,
             process,
             output,
             page,
+            account: Account::default(),
             report: Some(report),
             not_executed: None,
             ending: None,
@@ -66,14 +72,22 @@ impl Member {
         progress
     }
 
-    /// Connections that it has taken so far, by its own account.
-    pub(super) fn accepted(&self) -> u64 {
-        self.page.board.accepted.load(Relaxed)
+    /// What it has done so far, by its own account, and how often it was woken for that.
+    pub(super) fn account(&mut self, wakes: u64) -> Account {
+        let board = &self.page.board;
+        let now = Account {
+            accepted: board.accepted.load(Relaxed),
+            requests: board.finished.load(Relaxed),
+            wakes,
+            rings: board.rings.load(Relaxed),
+        };
+        self.account = now.no_less_than(self.account);
+        self.account
     }
 
-    /// Times that it woke the master.
-    pub(super) fn rings(&self) -> u64 {
-        self.page.board.rings.load(Relaxed)
+    /// Whether its program has taken up its link, as every program does that is made for dispatchd.
+    pub(super) fn knows_dispatchd(&self) -> bool {
+        self.page.head.magic.load(Relaxed) == MAGIC
     }
 
     /// Takes in a piece of output: the tail is kept, whole lines go to the log.

@@ -5,6 +5,7 @@
 //! before spending it); let deadlines pass; carry out what the engine asked for. The clock is read
 //! once per turn, and nothing runs inside a completion.
 
+mod accounts;
 mod asking;
 mod control;
 mod copies;
@@ -16,6 +17,7 @@ mod intake;
 mod listeners;
 mod member;
 pub mod open;
+mod reload;
 pub mod start;
 mod status;
 mod tags;

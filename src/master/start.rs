@@ -25,7 +25,7 @@ use crate::sys::fd::{self, io_error};
 use crate::sys::rlimit::{self, Limit, Raised, RlimitError};
 use crate::sys::scheduling::{Policy as Scheduled, Scheduling};
 use crate::sys::socket_file::SocketFile;
-use crate::sys::{clock, signal};
+use crate::sys::{clock, signal, title};
 use crate::units::{Errno, SeatId};
 use crate::wire::link::Sharing;
 
@@ -107,6 +107,8 @@ pub fn run(
     let path = control::socket_path(surroundings.runtime_dir.as_deref(), &config.name);
     // The name is free again when all of this has ended.
     let ControlSocket { socket: control, name: _name } = control::open(&path, &config.name)?;
+    // Where it cannot be, `ps` shows the command line.
+    title::set_title(&format!("dispatchd: master ({})", config.name)).unwrap_or_default();
     let signals = kernel("listen to signals", signal::listen())?;
     let choice = probe::choose(match config.backend {
         BackendChoice::Auto => Wanted::Auto,

@@ -113,6 +113,26 @@ pub(super) fn stray_ended(seat: SeatId, pid: u32, ending: &str) {
     tracing::info!(worker = seat.0, pid, "a worker that was given up has ended: {ending}");
 }
 
+/// A program that runs, and says nothing; it listens on these ports, as far as can be seen.
+pub(super) fn unspoken(program: &str, pid: u32, ports: &[u16]) {
+    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+    let listens = match ports.as_slice() {
+        [] => String::new(),
+        [port] => format!("; it listens on port {port} itself"),
+        ports => format!("; it listens on ports {} itself", ports.join(", ")),
+    };
+    tracing::warn!("{program} (pid {pid}) has not spoken: {USE_THE_SDK}{listens}");
+}
+
+/// A program that has ended, and said nothing before.
+pub(super) fn ended_unspoken(program: &str, pid: u32) {
+    tracing::warn!("{program} (pid {pid}) had not spoken: {USE_THE_SDK}");
+}
+
+/// What is missing where a worker says nothing.
+const USE_THE_SDK: &str =
+    "a worker must use the dispatchd SDK (README.md, \"A worker of your own\")";
+
 /// One event; `ending` says how a worker that is gone ended, where that is known.
 pub(super) fn event(event: Event, pid: Option<u32>, ending: Option<&str>) {
     match event {
@@ -122,6 +142,8 @@ pub(super) fn event(event: Event, pid: Option<u32>, ending: Option<&str>) {
         Event::Ready { seat, generation, .. } => {
             tracing::info!(worker = seat.0, pid, generation = generation.0, "worker ready");
         }
+        // The shell knows more of it.
+        Event::Unspoken { .. } => {}
         Event::Draining { seat, .. } => tracing::info!(worker = seat.0, pid, "worker draining"),
         Event::Gone { seat, cause, recovered, lost, .. } => {
             gone(seat, pid, cause, ending.unwrap_or("unknown"), recovered, lost);

@@ -7,14 +7,16 @@ use std::hash::RandomState;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::accounts::{Account, Past};
 use super::control::Clients;
 use super::host::{CardNote, Change, Child, ControlStep, Hire, Hired, Host, Launch, SpawnFailed};
 use super::member::{self, Member};
 use super::open::{self, Taker};
+use super::reload::LastReload;
 use super::{Opened, Origin, telemetry};
 use crate::config::placement::Placement;
 use crate::engine::Engine;
-use crate::engine::event::Event;
+use crate::engine::event::{Cause, Event};
 use crate::engine::input::{Begins, Exit, Load, Terms};
 use crate::limits::{BERTHS_MAX, ROUTE_PEEK, SPIN_MAX, TICKETS_MAX};
 use crate::shm::claim::{self, Settled};
@@ -34,9 +36,10 @@ use crate::sys::signal::{self, Notice};
 use crate::sys::socket::{Endpoint, ListenOptions};
 use crate::sys::socket_file::SocketFile;
 use crate::sys::spawn::{self, Progress, Step, Trouble};
-use crate::sys::{clock, cpus, eventfd, inherited, socket};
+use crate::sys::{clock, cpus, eventfd, inherited, listening, socket};
 use crate::units::{
-    Cpu, Errno, GiveBack, ListenerId, Mono, PoolId, Route, RouteBy, SeatId, Span, Ticket, WorkerId,
+    Cpu, Errno, Generation, GiveBack, ListenerId, Mono, PoolId, Route, RouteBy, SeatId, Span,
+    Ticket, WorkerId,
 };
 use crate::wire::link::{self, Note, Sharing};
 use crate::wire::route;
@@ -105,6 +108,11 @@ pub(super) struct World {
     /// Workers whose end is not known and is not waited for: their processes' numbers and seats.
     strays: Vec<(u32, SeatId)>,
     last_exits: Vec<Option<String>>,
+    last_reload: Option<LastReload>,
+    /// The newest generation of which it was told that its program says nothing.
+    unspoken: Option<Generation>,
+    /// What those have done that are gone.
+    past: Past,
     /// What workers could not be given, of which the operator has been told.
     refused: BTreeSet<Step>,
     /// CPUs of the plan that are out of reach, and whether a worker could not be bound to its own,
@@ -144,6 +152,9 @@ impl World {
             staff,
             strays,
             last_exits,
+            last_reload: None,
+            unspoken: None,
+            past: Past::default(),
             refused: BTreeSet::new(),
             out_of_reach: BTreeSet::new(),
             unpinned: false,
@@ -164,9 +175,20 @@ impl World {
         self.last_exits.get(seat.index())?.as_deref()
     }
 
-    /// How often a worker was woken.
-    pub(super) fn wakes(&self, worker: WorkerId) -> u64 {
-        self.page.berths.get(worker.index()).map_or(0, |berth| berth.wakes.load(Relaxed))
+    /// What became of the last reload.
+    pub(super) const fn last_reload(&self) -> Option<&LastReload> {
+        self.last_reload.as_ref()
+    }
+
+    /// What each process has done so far.
+    pub(super) fn accounts(&mut self) -> Vec<(WorkerId, SeatId, Account)> {
+        let members = self.staff.iter_mut().flatten();
+        members.map(|member| (member.worker, member.seat, settle(member, &self.page))).collect()
+    }
+
+    /// What those have done that are gone.
+    pub(super) const fn past(&self) -> &Past {
+        &self.past
     }
 
     /// What makes requests alike, if that is wanted.
@@ -348,6 +370,24 @@ impl World {
         }
     }
 
+    /// What can be seen of a program that is not made for dispatchd is told, once per generation.
+    fn tell_unspoken(&mut self, worker: WorkerId, now: Manner) {
+        let Program::Foreign { name, .. } = &self.recipe.program else { return };
+        let Some(member) = self.member(worker) else { return };
+        let told = self.unspoken.is_some_and(|newest| member.generation <= newest);
+        if told || member.knows_dispatchd() || member.not_executed.is_some() {
+            return;
+        }
+        let (pid, generation) = (member.pid, member.generation);
+        match now {
+            Manner::Runs => {
+                telemetry::unspoken(&name.to_string_lossy(), pid, &listening::ports(pid));
+            }
+            Manner::Ended => telemetry::ended_unspoken(&name.to_string_lossy(), pid),
+        }
+        self.unspoken = Some(generation);
+    }
+
     fn set_last_exit(&mut self, seat: SeatId, text: String) {
         if self.last_exits.len() <= seat.index() {
             self.last_exits.resize(seat.index() + 1, None);
@@ -446,8 +486,11 @@ impl Host for World {
 
     fn bury(&mut self, worker: WorkerId) {
         let member = self.staff.get_mut(worker.index()).and_then(Option::take);
-        if let Some(Member { pid, seat, ending: None, .. }) = member {
-            self.strays.push((pid, seat));
+        if let Some(mut member) = member {
+            self.past.add(member.seat, settle(&mut member, &self.page));
+            if member.ending.is_none() {
+                self.strays.push((member.pid, member.seat));
+            }
         }
         self.decide_on_spinning();
     }
@@ -601,10 +644,11 @@ impl Host for World {
         step
     }
 
-    fn tell(&mut self, _now: Mono, event: Event) {
+    fn tell(&mut self, now: Mono, event: Event) {
         let worker = match event {
             Event::Starting { worker, .. }
             | Event::Ready { worker, .. }
+            | Event::Unspoken { worker, .. }
             | Event::Draining { worker, .. }
             | Event::Gone { worker, .. }
             | Event::Stalled { worker, .. }
@@ -635,11 +679,19 @@ impl Host for World {
                 if let Some(text) = &text {
                     self.set_last_exit(seat, text.clone());
                 }
-                text
+                self.last_exit(seat).map(str::to_owned)
             }
             _ => None,
         };
+        LastReload::heard(&mut self.last_reload, now, event, obituary.as_deref());
         telemetry::event(event, pid, obituary.as_deref());
+        match event {
+            Event::Unspoken { worker, .. } => self.tell_unspoken(worker, Manner::Runs),
+            Event::Gone {
+                worker, cause: Cause::Died | Cause::NotReady | Cause::Detached, ..
+            } => self.tell_unspoken(worker, Manner::Ended),
+            _ => {}
+        }
     }
 
     fn flush(&mut self) -> Option<Span> {
@@ -654,6 +706,19 @@ fn create_page() -> Result<(OwnedFd, Mapped<WorkerPage, Writable>), Errno> {
         MapError::Kernel(errno) => errno,
         MapError::Unsealed | MapError::Size { .. } => Errno(libc::EINVAL),
     })
+}
+
+/// How a program says nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Manner {
+    Runs,
+    Ended,
+}
+
+/// What a process has done so far.
+fn settle(member: &mut Member, page: &MasterPage) -> Account {
+    let wakes = page.berths[member.worker.index()].wakes.load(Relaxed);
+    member.account(wakes)
 }
 
 const _: () = assert!(BERTHS_MAX < u16::MAX as usize);

@@ -76,7 +76,7 @@ pub struct Head {
 #[repr(C)]
 #[derive(Debug)]
 pub struct WorkerHead {
-    /// [`MAGIC`].
+    /// [`MAGIC`], from when the program takes up its link.
     pub magic: AtomicU64,
     /// [`LAYOUT`].
     pub layout: AtomicU64,

@@ -14,7 +14,7 @@ use crate::engine::classes::Class;
 use crate::engine::event::{Cause, Event};
 use crate::engine::policy::{Binder, Depth, Rebinds};
 use crate::engine::worker::State;
-use crate::engine::{Engine, Overload};
+use crate::engine::{Counters, Engine, Overload};
 use crate::io::{Outcome, Parcel};
 use crate::limits::{
     BACKOFF_FORGET, CONCURRENCY_MAX, JBSQ_AUTO_DEPTH_MAX, KILL_TIMEOUT, PARKED_AFTER, RECALL_AFTER,
@@ -287,6 +287,7 @@ impl World {
             }
             Event::Gone { worker, cause: Cause::Stalled, .. } => self.judge_stall(worker),
             Event::Starting { .. }
+            | Event::Unspoken { .. }
             | Event::Draining { .. }
             | Event::Gone { .. }
             | Event::Strength { .. }
@@ -460,6 +461,30 @@ impl World {
         self.watch_classes(engine);
         self.check_ends();
         self.check_sleepers();
+        self.check_counts(engine);
+    }
+
+    /// Each end in the master's hands counts under its own name, and no more often than there was
+    /// one.
+    fn check_counts(&mut self, engine: &Engine) {
+        let Counters { hung_up, rejected, expired, .. } = engine.counters();
+        let count = |is_it: fn(&Connection) -> bool| {
+            self.connections.iter().filter(|connection| is_it(connection)).count() as u64
+        };
+        let left = count(|connection| connection.hung_up);
+        let let_go = count(|connection| connection.let_go);
+        let turned_away = match self.scenario.setup.overload {
+            Overload::Reject => count(|connection| connection.offers == 0),
+            Overload::Hold => 0,
+        };
+        // What waits at the end is let go of without having been shut down before.
+        let stays = self.ledger.stop_at.is_none();
+        if left < hung_up || turned_away < rejected || stays && let_go < expired {
+            self.fail(format!(
+                "{hung_up} of {left} hung up, {rejected} of {turned_away} were rejected, {expired} \
+                 of {let_go} expired"
+            ));
+        }
     }
 
     /// Whether long requests were ever held back: else their ways are not tried.

@@ -85,6 +85,19 @@ pub fn listen() -> Result<OwnedFd, Errno> {
     SignalFd::with_flags(&heard(), flags).map(Into::into).map_err(errno_of)
 }
 
+/// The descriptor from which the signals are read, from now on, that end a command which goes on by
+/// itself: INT, TERM, QUIT and HUP.
+///
+/// # Errors
+/// EMFILE or ENOMEM.
+pub fn listen_for_the_end() -> Result<OwnedFd, Errno> {
+    let numbers = [Number::SIGINT, Number::SIGTERM, Number::SIGQUIT, Number::SIGHUP];
+    let set: SigSet = numbers.into_iter().collect();
+    set.thread_block().map_err(errno_of)?;
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    SignalFd::with_flags(&set, flags).map(Into::into).map_err(errno_of)
+}
+
 fn heard() -> SigSet {
     HEARD.iter().map(|(number, _)| *number).collect()
 }

@@ -64,6 +64,8 @@ fn take_up(note: Note) -> Result<Link, LinkError> {
     let marks: Vec<u64> = found.iter().map(|fd| inherited::mark_of(fd).unwrap_or(0)).collect();
     handshake::check(&own, note.words(), &marks).map_err(refusal)?;
     handshake::take(&own, process::id()).map_err(refusal)?;
+    // Whatever it does before its hello, this program knows what it is.
+    own.head.magic.store(MAGIC, Relaxed);
     let (channel, bell) = (adopt(position::CHANNEL)?, adopt(position::BELL)?);
     // They are mapped, and needed no longer than this.
     let (master_memory, own_memory) = (adopt(position::MASTER)?, adopt(position::OWN)?);

@@ -14,7 +14,7 @@ use super::copies::Copies;
 use super::spin::Spin;
 use crate::limits::{CONCURRENCY_MAX, ERRAND_RING, TICKETS_MAX, WORKER_SPARE_DESCRIPTORS};
 use crate::shm::claim;
-use crate::shm::layout::{Berth, LAYOUT, MAGIC, MasterPage, Order, WorkerPage};
+use crate::shm::layout::{Berth, LAYOUT, MasterPage, Order, WorkerPage};
 use crate::shm::map::{MapError, Mapped, ReadOnly, Writable};
 use crate::shm::ring::{self, Bell, Overrun, Ring, Urgency, Words};
 use crate::sys::affinity::{self, PinError};
@@ -262,7 +262,6 @@ impl Link {
         let head = &self.own.head;
         head.concurrency.store(concurrency.clamp(1, CONCURRENCY_MAX), Relaxed);
         head.connections_max.store(u32::try_from(room).unwrap_or(u32::MAX), Relaxed);
-        head.magic.store(MAGIC, Relaxed);
         head.layout.store(LAYOUT, Relaxed);
         self.say(Say::Hello);
         Ok(())

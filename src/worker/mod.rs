@@ -95,10 +95,11 @@ impl fmt::Debug for WorkerError {
 impl Worker {
     /// Takes up the link that dispatchd left in the environment, raises the limit of open files as
     /// far as it goes, binds the process to its CPU, and says that it is ready. From then on
-    /// SIGTERM is a request to leave, unless the program handles it. That succeeds once in a process. It
-    /// belongs to the beginning of `main`: as long as there is one thread, the variable that tells
-    /// of the link is taken away, so that no program which is started from here takes itself for a
-    /// worker. Later it stays, and such a program is refused.
+    /// SIGTERM is a request to leave, unless the program handles it.
+    ///
+    /// That succeeds once in a process. It belongs to the beginning of `main`: as long as there is
+    /// one thread, the variable that tells of the link is taken away, so that no program which is
+    /// started from here takes itself for a worker. Later it stays, and such a program is refused.
     ///
     /// # Errors
     /// When the program was not started by dispatchd, or by another version of it; when it has

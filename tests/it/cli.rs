@@ -63,6 +63,8 @@ fn what_does_not_go_together_is_refused() {
         ("--pin 1000", ["--pin", "1000", "allowed"]),
         ("--wrokers 2", ["--wrokers", "--workers", "help"]),
         ("status --name A/b", ["--name", "A/b", "a-z"]),
+        ("status --watch 0", ["--watch", "'0'", "seconds from 0.1 to 3600"]),
+        ("status --watch 1m", ["--watch", "1m", "seconds from 0.1 to 3600"]),
     ] {
         let ended = dispatchd(line.split(' '), &[]);
         assert_eq!(ended.status.code(), Some(2), "{line}");
@@ -153,7 +155,9 @@ fn status_tells_people_and_programs_the_same() {
     for key in ["worker", "state", "cpu", "generation", "connections", "in_flight", "accepted"] {
         assert!(workers[0].get(key).is_some(), "{key}: {status}");
     }
-    for part in [house.address(), "policy rr", status["backend"].as_str().unwrap(), house.name()] {
+    for part in
+        [house.address(), "policy     rr", status["backend"].as_str().unwrap(), house.name()]
+    {
         assert!(said.contains(part), "{part}: {said}");
     }
 }

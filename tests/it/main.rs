@@ -59,4 +59,5 @@ mod serving;
 mod signals;
 mod stall;
 mod start;
+mod status;
 mod succession;

@@ -83,6 +83,12 @@ pub(crate) fn name(pid: u32) -> Option<String> {
     Some(name.trim_end().to_owned())
 }
 
+/// The arguments of a process, as `ps` shows them.
+pub(crate) fn arguments(pid: u32) -> Vec<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+    text.split_terminator('\0').map(str::to_owned).collect()
+}
+
 /// The children of a process, those included that wait to be reaped.
 pub(crate) fn children(parent: u32) -> Vec<u32> {
     let is_child = |pid: &u32| field(*pid, 4) == Some(parent.into());

@@ -6,6 +6,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -162,6 +163,8 @@ fn a_worker() {
         "taker" => drop(Link::from_env().unwrap()),
         "imposter" => imposter(),
         "bystander" => bystander(),
+        "outsider" => outsider(),
+        "slow" => slow(),
         lie => liar(lie),
     }
 }
@@ -279,6 +282,20 @@ fn bystander() {
         }
     }
     imposter();
+}
+
+/// Knows nothing of dispatchd: a server as any other.
+#[expect(clippy::print_stderr, reason = "the test reads it in the log")]
+fn outsider() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    eprintln!("port {}", listener.local_addr().unwrap().port());
+    wait_for_the_end();
+}
+
+/// Takes up its link, and is not ready for longer than anybody waits.
+fn slow() {
+    let _link = Link::from_env().unwrap();
+    wait_for_the_end();
 }
 
 /// In seat 0 it tells the master what is not so; elsewhere it is the built-in worker.

@@ -1,13 +1,17 @@
 //! Starts that cannot succeed: each says why in one line, with the right exit code, and leaves
 //! nothing behind; and the start that goes on without io_uring.
 
+use std::ffi::OsString;
 use std::net::TcpListener;
 
+use dispatchd::limits::HELLO_EXPECTED;
+use dispatchd::sys::clock::monotonic;
 use dispatchd::units::Span;
+use nix::sys::signal::Signal;
 
 use crate::client::Client;
 use crate::house::{House, Plan, example};
-use crate::role::without_io_uring;
+use crate::role::{ROLE, program, without_io_uring};
 
 on_both! {
     a_port_in_use_is_refused
@@ -16,6 +20,10 @@ on_both! {
     a_program_that_cannot_be_executed_is_told
     a_program_that_exits_at_once_is_told_with_its_last_words
     a_program_that_never_speaks_is_not_waited_for_for_ever
+    a_server_that_is_no_worker_is_told_within_seconds
+    a_server_that_a_program_starts_is_found
+    a_program_that_ends_without_a_word_is_told
+    a_worker_that_takes_long_is_no_stranger
     a_second_start_under_one_name_is_refused
     a_stale_socket_file_is_no_obstacle
     too_few_descriptors_are_told
@@ -73,6 +81,60 @@ fn a_program_that_never_speaks_is_not_waited_for_for_ever(backend: &str) {
     assert!(ended.complaint(1).contains("no worker became ready"), "{}", ended.log);
     assert!(ended.log.contains("worker was not ready in time"), "{}", ended.log);
     assert!(Span::from_ms(300) <= ended.after && ended.after < Span::from_s(10));
+}
+
+/// What is told of a program that is no worker.
+const NOT_SPOKEN: &str = "has not spoken: a worker must use the dispatchd SDK (README.md, \
+                          \"A worker of your own\"); it listens on port";
+
+fn a_server_that_is_no_worker_is_told_within_seconds(backend: &str) {
+    let began_at = monotonic();
+    let house = Plan::on(backend).program(program()).env(ROLE, "outsider").launch();
+    let pid = told_of_a_server(&house);
+    assert!(monotonic().since(began_at) < HELLO_EXPECTED.times(3));
+    let program = std::env::current_exe().unwrap();
+    let line = format!("{} (pid {pid}) {NOT_SPOKEN}", program.display());
+    assert!(house.log().contains(&line), "{}", house.log());
+}
+
+fn a_server_that_a_program_starts_is_found(backend: &str) {
+    let script = "\"$@\" & child=$!; trap \"kill $child\" TERM; wait";
+    let words = ["sh", "-c", script, "sh"].into_iter().map(OsString::from).chain(program());
+    let house = Plan::on(backend).with("--workers 1").program(words).env(ROLE, "outsider").launch();
+    told_of_a_server(&house);
+    assert!(house.log().contains("sh (pid "), "{}", house.log());
+}
+
+/// Waits until it is told, once, of a server with its port. Returns the number of its process.
+fn told_of_a_server(house: &House) -> u32 {
+    house.wait_for_log(NOT_SPOKEN);
+    let workers = house.status().workers;
+    let log = house.log();
+    let line = log.lines().find(|line| line.contains(NOT_SPOKEN)).unwrap();
+    let port = line.split_once("on port ").unwrap().1.strip_suffix(" itself").unwrap();
+    assert!(log.contains(&format!(" port {port} worker=")), "{log}");
+    let pid = |line: &str| line.split_once("(pid ")?.1.split_once(')')?.0.parse().ok();
+    let pid = pid(line).unwrap();
+    assert!(workers.iter().any(|worker| worker.pid == pid), "{log}");
+    house.signal(Signal::SIGQUIT);
+    house.wait_for_log("worker left");
+    assert_eq!(house.times_logged("has not spoken"), 1, "{}", house.log());
+    pid
+}
+
+fn a_program_that_ends_without_a_word_is_told(backend: &str) {
+    let ended = Plan::on(backend).program(["sh", "-c", "exit 3"]).run();
+    assert_eq!(ended.code, Some(1));
+    let line = "had not spoken: a worker must use the dispatchd SDK";
+    assert_eq!(ended.log.matches(line).count(), 1, "{}", ended.log);
+}
+
+fn a_worker_that_takes_long_is_no_stranger(backend: &str) {
+    let plan = Plan::on(backend).with("--start-timeout 4s").program(program()).env(ROLE, "slow");
+    let ended = plan.run();
+    assert_eq!(ended.code, Some(1));
+    assert!(HELLO_EXPECTED < ended.after, "{}", ended.after);
+    assert!(!ended.log.contains("not spoken"), "{}", ended.log);
 }
 
 fn a_second_start_under_one_name_is_refused(backend: &str) {
