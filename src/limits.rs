@@ -160,6 +160,8 @@ pub const ROLLOUT_FAILURES_MAX: u32 = 3;
 
 /// Bytes of log that wait for a slow reader; what comes on top is dropped and counted.
 pub const LOG_BUFFER: usize = 256 * 1024;
+/// Time for a slow reader to take the rest of the log at the end of a master that failed.
+pub const LAST_LINE_PATIENCE: Span = Span::from_s(1);
 /// Last bytes of a worker's stderr, kept to say why it died.
 pub const STDERR_TAIL: usize = 2 * 1024;
 /// Bytes of one request on the control socket.

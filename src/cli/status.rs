@@ -5,10 +5,12 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::args::StatusArgs;
 use super::exit::Exit;
 use super::{config, print_or_fail, term};
-use crate::master::{ask, socket_path};
+use crate::master::{ask, plain, socket_path};
 use crate::wire::control::{Reply, Status, WorkerStatus};
 
 /// Prints the status of the master under this name.
@@ -25,7 +27,7 @@ pub(super) fn status(args: &StatusArgs) -> Exit {
     let answered = ask(&path);
     match answered {
         Ok(line) if args.json => print_or_fail(&line, Exit::Done),
-        Ok(line) => match serde_json::from_str(&line) {
+        Ok(line) => match read(&line) {
             Ok(Reply::Status(status)) => print_or_fail(&render(&status), Exit::Done),
             Ok(Reply::Error { message }) => fail(&message),
             Err(error) => fail(&format!("the master's answer cannot be read: {error}")),
@@ -41,6 +43,22 @@ pub(super) fn status(args: &StatusArgs) -> Exit {
             }
             _ => fail(&format!("cannot ask {}: {error}", path.display())),
         },
+    }
+}
+
+/// The answer, fit to be shown: it holds names, paths and last words of others.
+fn read(line: &str) -> serde_json::Result<Reply> {
+    let mut answer = serde_json::from_str(line)?;
+    make_plain(&mut answer);
+    serde_json::from_value(answer)
+}
+
+fn make_plain(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = plain::text(text),
+        Value::Array(list) => list.iter_mut().for_each(make_plain),
+        Value::Object(fields) => fields.values_mut().for_each(make_plain),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

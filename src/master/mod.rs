@@ -16,6 +16,7 @@ mod intake;
 mod listeners;
 mod member;
 pub mod open;
+pub mod plain;
 pub mod start;
 mod status;
 mod tags;

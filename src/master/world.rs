@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::hash::RandomState;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::control::Clients;
 use super::host::{CardNote, Change, Child, ControlStep, Hire, Hired, Host, Launch, SpawnFailed};
 use super::member::{self, Member};
 use super::open::{self, Taker};
-use super::{Opened, telemetry};
+use super::{Opened, plain, telemetry};
 use crate::config::placement::Placement;
 use crate::engine::Engine;
 use crate::engine::event::Event;
@@ -239,7 +240,7 @@ impl World {
     fn program_name(&self) -> Cow<'_, str> {
         match &self.recipe.program {
             Program::BuiltIn(_) => Cow::Borrowed("the built-in worker"),
-            Program::Foreign { name, .. } => name.to_string_lossy(),
+            Program::Foreign { name, .. } => Cow::Owned(plain::bytes(name.as_bytes())),
         }
     }
 

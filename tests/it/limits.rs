@@ -33,6 +33,7 @@ on_both! {
     a_full_hold_queue_turns_newcomers_away_if_told_so
     nobody_reads_the_log_and_service_goes_on
     nobody_reads_what_workers_write_and_service_goes_on
+    nobody_reads_the_last_line_and_the_master_ends
     at_rest_nothing_spins
 }
 
@@ -205,6 +206,12 @@ fn nobody_reads_what_workers_write_and_service_goes_on(backend: &str) {
     let dropped = house.status().totals.log_lines_dropped;
     assert!(0 < dropped, "what nobody reads is counted");
     assert_eq!(process::threads(house.pid()), 1);
+}
+
+fn nobody_reads_the_last_line_and_the_master_ends(backend: &str) {
+    let (_unread, full) = full_pipe();
+    let ended = Plan::on(backend).with("--listen unix:/nowhere/at/all.sock").stderr(full).run();
+    assert_eq!(ended.code, Some(1));
 }
 
 /// A pipe that takes no further byte, and its unread end.

@@ -55,3 +55,4 @@ mod serving;
 mod signals;
 mod stall;
 mod start;
+mod words;
