@@ -12,6 +12,7 @@ use crate::engine::action::Outcome;
 use crate::master::start;
 use crate::serve;
 use crate::sys::fd::adopt_inherited;
+use crate::sys::program;
 use crate::sys::spawn::FIRST_FD;
 
 /// How the master tells this program that it is a worker.
@@ -47,13 +48,19 @@ pub(super) fn run(args: &RunArgs) -> Exit {
 
 /// Says what `run` would do.
 pub(super) fn check(args: &CheckArgs) -> Exit {
-    match config::effective(&args.run, &Surroundings::read()) {
-        Ok(effective) => print_or_fail(&check::render(&effective, args.json), Exit::Done),
+    let effective = match config::effective(&args.run, &Surroundings::read()) {
+        Ok(effective) => effective,
         Err(error) => {
             term::complain(&term::told(&error));
-            Exit::Usage
+            return Exit::Usage;
         }
+    };
+    if let Some(Err(error)) = effective.config.program.as_ref().map(|one| program::find(&one.path))
+    {
+        term::complain(&term::told(&error));
+        return Exit::Failed;
     }
+    print_or_fail(&check::render(&effective, args.json), Exit::Done)
 }
 
 /// Is the built-in worker.

@@ -23,6 +23,7 @@ use crate::shm::map::MapError;
 use crate::sys::executable::Executable;
 use crate::sys::fd::{self, io_error};
 use crate::sys::process::Class;
+use crate::sys::program::{self, ProgramError};
 use crate::sys::rlimit::{self, RlimitError};
 use crate::sys::socket_file::SocketFile;
 use crate::sys::{clock, eventfd, signal};
@@ -83,11 +84,8 @@ pub enum StartError {
         errno: Errno,
     },
     /// The program of the workers.
-    #[error("cannot run {}: no such program in PATH", program.display())]
-    NoProgram {
-        /// Its name.
-        program: PathBuf,
-    },
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// The ring or the epoll set became unusable.
     #[error("cannot wait for events")]
     Wait(#[source] std::io::Error),
@@ -189,7 +187,7 @@ fn recipe(
 ) -> Result<Recipe, StartError> {
     let (program, args) = match &config.program {
         Some(program) => {
-            let (path, name) = (find_program(program)?, program.path.clone());
+            let (path, name) = (program::find(&program.path)?, program.path.clone());
             (Program::Foreign { path, name }, program.args.clone())
         }
         None => {
@@ -226,21 +224,6 @@ fn give_way() -> Option<Class> {
     let class = Class::current().ok()?;
     Class::BATCH.enter().ok()?;
     Some(class)
-}
-
-/// The program as exec will find it, so that a missing one is refused before anything is started.
-fn find_program(program: &crate::config::Program) -> Result<OsString, StartError> {
-    let path = PathBuf::from(&program.path);
-    let missing = || StartError::NoProgram { program: path.clone() };
-    if path.components().count() > 1 {
-        return if path.is_file() { Ok(program.path.clone()) } else { Err(missing()) };
-    }
-    let directories = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&directories)
-        .map(|directory| directory.join(&path))
-        .find(|candidate| candidate.is_file())
-        .map(Into::into)
-        .ok_or_else(missing)
 }
 
 fn say_hello(config: &Config, placement: &Placement, about: &About, open_files: u64) {

@@ -14,6 +14,7 @@ pub mod log_sink;
 pub mod memfd;
 pub mod pidfd;
 pub mod process;
+pub mod program;
 pub mod rlimit;
 pub mod scm;
 pub mod signal;
