@@ -11,6 +11,7 @@ use crate::engine::event::{Cause, Event};
 use crate::limits::{LAST_LINE_PATIENCE, LOG_BUFFER};
 use crate::sys::fd::io_error;
 use crate::sys::log_sink::LogSink;
+use crate::sys::socket::Endpoint;
 use crate::sys::spawn::Step;
 use crate::units::{Errno, SeatId};
 
@@ -71,6 +72,14 @@ pub(super) fn lines_dropped() -> u64 {
 /// One line about the start.
 pub(super) fn banner(line: &str) {
     tracing::info!("{}", plain::text(line));
+}
+
+/// Another process listens at one of our addresses.
+pub(super) fn shared(endpoint: &Endpoint) {
+    tracing::warn!(
+        "another process listens on {endpoint}, too: the kernel divides the connections between \
+         the two; stop it (`ss -ltnp` shows who), or choose another --listen"
+    );
 }
 
 /// One line that a worker wrote.
