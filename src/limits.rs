@@ -75,6 +75,8 @@ pub const RECALL_DOUBLINGS_MAX: u32 = 6;
 pub const REBALANCE_AFTER_MIN: Span = Span::from_us(50);
 /// A client that has sent nothing for so long is closed when others find no room.
 pub const SILENT_AFTER_FULL: Span = Span::from_s(1);
+/// Reads of what a client has sent that is refused; what they leave turns the end into a reset.
+pub const REFUSAL_READS_MAX: usize = 4;
 /// A worker that serves nothing and leaves offers unclaimed for so long is replaced.
 pub const STALL_TIMEOUT: Span = Span::from_s(30);
 /// A connection that was given back and asks for nothing for so long is closed by the master, and

@@ -12,7 +12,7 @@ use super::control::Clients;
 use super::host::{CardNote, Change, Child, ControlStep, Hire, Hired, Host, Launch, SpawnFailed};
 use super::member::{self, Member};
 use super::open::{self, Taker};
-use super::{Opened, plain, telemetry};
+use super::{Opened, plain, refusal, telemetry};
 use crate::config::placement::Placement;
 use crate::engine::Engine;
 use crate::engine::event::Event;
@@ -535,6 +535,10 @@ impl Host for World {
         let by = self.recipe.classes?;
         let mut buffer = [0; ROUTE_PEEK];
         route::of(socket::peek(connection.as_fd(), &mut buffer), by, &self.hashers)
+    }
+
+    fn refuse(&mut self, connection: &OwnedFd) {
+        refusal::tell(connection.as_fd());
     }
 
     fn shut_down(&mut self, connection: &OwnedFd) {
