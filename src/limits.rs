@@ -77,6 +77,8 @@ pub const RECALL_DOUBLINGS_MAX: u32 = 6;
 pub const REBALANCE_AFTER_MIN: Span = Span::from_us(50);
 /// A client that has sent nothing for so long is closed when others find no room.
 pub const SILENT_AFTER_FULL: Span = Span::from_s(1);
+/// Reads of what a client has sent that is refused; what they leave turns the end into a reset.
+pub const REFUSAL_READS_MAX: usize = 4;
 /// A worker that serves nothing and leaves offers unclaimed for so long is replaced.
 pub const STALL_TIMEOUT: Span = Span::from_s(30);
 /// A connection that was given back and asks for nothing for so long is closed by the master, and
@@ -164,6 +166,8 @@ pub const ROLLOUT_FAILURES_MAX: u32 = 3;
 
 /// Bytes of log that wait for a slow reader; what comes on top is dropped and counted.
 pub const LOG_BUFFER: usize = 256 * 1024;
+/// Time for a slow reader to take the rest of the log at the end of a master that failed.
+pub const LAST_LINE_PATIENCE: Span = Span::from_s(1);
 /// Last bytes of a worker's stderr, kept to say why it died.
 pub const STDERR_TAIL: usize = 2 * 1024;
 /// Bytes of one request on the control socket.

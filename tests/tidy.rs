@@ -8,6 +8,7 @@ use std::path::Path;
 /// The parts lie in `tests/tidy/`; a block leads there, since a root's own folder is `tests/`.
 mod tidy {
     pub(crate) mod breach;
+    pub(crate) mod errors;
     pub(crate) mod house;
     pub(crate) mod manifest;
     pub(crate) mod names;

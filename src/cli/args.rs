@@ -148,8 +148,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", env = "DISPATCHD_HOLD", hide_env_values = true)]
     #[arg(value_parser = text(), help_heading = "Scheduling", allow_negative_numbers = true)]
     pub hold: Option<String>,
-    /// When no more may wait: hold (leave them in the kernel's queue) or reject (close them)
-    /// [default: hold]
+    /// When no more may wait: hold (leave them in the kernel's queue) or reject (refuse those that
+    /// ask for something: 503 for HTTP/1, else the end) [default: hold]
     #[arg(long, value_name = "WHAT", env = "DISPATCHD_OVERLOAD", hide_env_values = true)]
     #[arg(value_parser = text(), help_heading = "Scheduling")]
     pub overload: Option<String>,

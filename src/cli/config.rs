@@ -61,6 +61,12 @@ pub fn effective(given: &RunArgs, around: &Surroundings) -> Result<Effective, Co
     Ok(Effective { config, placement })
 }
 
+/// The shape of the log that is asked for, even where the rest is wrong.
+pub fn log_format(given: &RunArgs) -> LogFormat {
+    let flags = Flags { from_environment: &given.from_environment };
+    log(given, flags).map_or(LogFormat::Auto, |log| log.format)
+}
+
 /// Whom `status` asks, and how it shows the answer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct StatusPlan {

@@ -12,6 +12,7 @@ use crate::engine::action::Outcome;
 use crate::master::start;
 use crate::serve;
 use crate::sys::fd::adopt_inherited;
+use crate::sys::program;
 use crate::sys::spawn::FIRST_FD;
 
 /// How the master tells this program that it is a worker.
@@ -23,9 +24,16 @@ pub(super) fn run(args: &RunArgs) -> Exit {
     let inherited = inherited_sockets(around.inherited);
     let Effective { config, placement } = match config::effective(args, &around) {
         Ok(effective) => effective,
-        Err(error) => return refuse(&error),
+        Err(error) => {
+            logging::last_word(config::log_format(args), &term::told(&error));
+            return Exit::Usage;
+        }
     };
     logging::start(config.log);
+    let fail = |text: &str| {
+        logging::last_word(config.log.format, text);
+        Exit::Failed
+    };
     let surroundings = start::Surroundings {
         runtime_dir: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
         inherited,
@@ -33,23 +41,26 @@ pub(super) fn run(args: &RunArgs) -> Exit {
     };
     match start::run(&config, placement, surroundings) {
         Ok(Outcome::Done) => Exit::Done,
-        Ok(Outcome::NeverReady) => {
-            term::complain("no worker became ready: see the lines above for why");
-            Exit::Failed
-        }
-        Err(error) => {
-            term::complain(&format!("{:#}", anyhow::Error::new(error)));
-            Exit::Failed
-        }
+        Ok(Outcome::NeverReady) => fail("no worker became ready: see the lines above for why"),
+        Err(error) => fail(&term::told(&error)),
     }
 }
 
 /// Says what `run` would do.
 pub(super) fn check(args: &CheckArgs) -> Exit {
-    match config::effective(&args.run, &Surroundings::read()) {
-        Ok(effective) => print_or_fail(&check::render(&effective, args.json), Exit::Done),
-        Err(error) => refuse(&error),
+    let effective = match config::effective(&args.run, &Surroundings::read()) {
+        Ok(effective) => effective,
+        Err(error) => {
+            term::complain(&term::told(&error));
+            return Exit::Usage;
+        }
+    };
+    if let Some(Err(error)) = effective.config.program.as_ref().map(|one| program::find(&one.path))
+    {
+        term::complain(&term::told(&error));
+        return Exit::Failed;
     }
+    print_or_fail(&check::render(&effective, args.json), Exit::Done)
 }
 
 /// Is the built-in worker.
@@ -57,15 +68,10 @@ pub(super) fn serve_worker() -> Exit {
     match serve::run(term::complain) {
         Ok(()) => Exit::Done,
         Err(error) => {
-            term::complain(&format!("worker: {:#}", anyhow::Error::new(error)));
+            term::complain(&format!("worker: {}", term::told(&error)));
             Exit::Failed
         }
     }
-}
-
-fn refuse(error: &crate::config::ConfigError) -> Exit {
-    term::complain(&error.to_string());
-    Exit::Usage
 }
 
 /// Takes over the sockets of `LISTEN_FDS`: before anything else is opened, since a number at which

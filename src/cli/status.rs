@@ -9,12 +9,14 @@ mod watch;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use self::page::Page;
 use super::args::StatusArgs;
 use super::config::{self, StatusPlan};
 use super::exit::Exit;
 use super::{print_or_fail, term};
-use crate::master::{ask, socket_path};
+use crate::master::{ask, plain, socket_path};
 use crate::wire::control::{Reply, Status};
 
 /// Shows the status of the master under this name.
@@ -32,6 +34,22 @@ pub(super) fn status(args: &StatusArgs) -> Exit {
             Ok(text) => print_or_fail(&text, Exit::Done),
             Err(no) => no.tell(),
         },
+    }
+}
+
+/// The answer, fit to be shown: it holds names, paths and last words of others.
+fn read(line: &str) -> serde_json::Result<Reply> {
+    let mut answer = serde_json::from_str(line)?;
+    make_plain(&mut answer);
+    serde_json::from_value(answer)
+}
+
+fn make_plain(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = plain::text(text),
+        Value::Array(list) => list.iter_mut().for_each(make_plain),
+        Value::Object(fields) => fields.values_mut().for_each(make_plain),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -61,7 +79,7 @@ fn shown(plan: &StatusPlan, columns: usize) -> Result<String, No> {
     if plan.json {
         return Ok(line);
     }
-    match serde_json::from_str(&line) {
+    match read(&line) {
         Ok(Reply::Status(status)) => Ok(render(&status, columns)),
         Ok(Reply::Error { message }) => Err(No::failed(message)),
         Err(error) => Err(No::failed(format!("the master's answer cannot be read: {error}"))),

@@ -34,6 +34,8 @@ pub enum Action {
     Release(Ticket),
     /// Tell the workers what to do with connections that they have answered.
     GiveBack(GiveBack),
+    /// Too many wait: say so to its client, where that goes without waiting, and free the ticket.
+    Refuse(Ticket),
     /// The ticket has ended: free it, and close the descriptor if we still have it.
     Retire(Ticket),
     /// Start a process.

@@ -1,13 +1,13 @@
 //! The way of a connection through the engine: arrival, hold queue, pick, offer, claim, and back
 //! to the hold queue when a worker leaves it lying.
 
+use super::Engine;
 use super::action::{Action, Actions};
 use super::event::Event;
 use super::input::{Begins, Load, Refusal, Word};
 use super::ledger::{Credit, Grip, Place, Reason, Recall};
 use super::policy::{Binder, Rebinds, Select};
 use super::worker::{Attention, State, Worker};
-use super::{Engine, Overload};
 use crate::limits::{
     ACCEPT_PAUSE, OFFER_PAUSE, RECALL_AFTER, RECALL_AFTER_FIXED, RECALL_DOUBLINGS_MAX, TICKETS_MAX,
 };
@@ -16,20 +16,10 @@ use crate::units::{Mono, Route, Span, Ticket, WorkerId};
 impl Engine {
     pub(super) fn arrived(&mut self, now: Mono, ticket: Ticket, begins: Begins, out: &mut Actions) {
         self.counters.arrived += 1;
-        match (self.setup.overload, begins) {
-            (Overload::Reject, _) if self.is_hold_full() => {
-                self.counters.rejected += 1;
-                self.tell_hold(now, out);
-                out.push(Action::Retire(ticket));
-            }
-            (Overload::Hold | Overload::Reject, Begins::Client) => {
-                self.ledger.enter(ticket, Place::Watched { since: now });
-                out.push(Action::Watch(ticket));
-            }
-            (Overload::Hold | Overload::Reject, Begins::Server) => {
-                self.ledger.enter(ticket, Place::Watched { since: now });
-                self.ledger.asks(ticket, self.classes.demand(now, None));
-            }
+        self.ledger.enter(ticket, Place::Watched { since: now });
+        match begins {
+            Begins::Client => out.push(Action::Watch(ticket)),
+            Begins::Server => self.ledger.asks(ticket, self.classes.demand(now, None)),
         }
     }
 
@@ -287,6 +277,7 @@ impl Engine {
             }
         }
         self.tell_hold(now, out);
+        self.refuse_surplus(out);
     }
 
     /// Asks for all that a worker has not claimed. It is offered nothing more until it says

@@ -107,6 +107,8 @@ pub struct Ledger {
     offered: List,
     delivered: Vec<List>,
     arrivals: u64,
+    /// Requests up to this one have been let in.
+    settled: u64,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -159,6 +161,7 @@ impl Default for Ledger {
             offered: List::EMPTY,
             delivered: Vec::new(),
             arrivals: 0,
+            settled: 0,
         }
     }
 }
@@ -350,6 +353,18 @@ impl Ledger {
     /// The connection at the head of a class's hold queue.
     pub fn oldest_held(&self, class: Class) -> Option<Ticket> {
         self.ticket(self.held[class as usize].head)
+    }
+
+    /// The latest request in the hold queue, if it has come since it was last settled who stays.
+    pub fn latest_unsettled(&self) -> Option<Ticket> {
+        let arrival = |ticket: &Ticket| self.entries[ticket.index()].arrival;
+        let tails = self.held.iter().filter_map(|list| self.ticket(list.tail));
+        tails.max_by_key(arrival).filter(|ticket| self.settled < arrival(ticket))
+    }
+
+    /// Whoever waits stays.
+    pub const fn settle(&mut self) {
+        self.settled = self.arrivals;
     }
 
     /// Some connection that waits for a worker.

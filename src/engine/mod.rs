@@ -14,6 +14,7 @@ pub mod event;
 pub mod giveback;
 pub mod input;
 pub mod ledger;
+mod overload;
 #[cfg(test)]
 mod pair;
 mod phase;
@@ -74,7 +75,7 @@ pub struct Setup {
 pub enum Overload {
     /// Accepting pauses; they wait in the kernel's backlog.
     Hold,
-    /// They are accepted and closed.
+    /// They are accepted, and refused once they ask for something.
     Reject,
 }
 
@@ -500,15 +501,24 @@ impl Engine {
 
     /// How long a client may say nothing.
     fn silent_after(&self) -> Span {
-        match (self.phase.accepts(), self.is_hold_full() || self.is_scarce()) {
+        match (self.phase.accepts(), self.is_crowded() || self.is_scarce()) {
             (false, _) => Phase::SILENT_AFTER_STOP,
             (true, true) => SILENT_AFTER_FULL,
             (true, false) => SILENT_AFTER,
         }
     }
 
-    /// Whether no more may wait.
+    /// Whether no more may wait. Whoever says nothing keeps others in the kernel's queue, and keeps
+    /// nobody from asking where those that ask are refused.
     fn is_hold_full(&self) -> bool {
+        match self.setup.overload {
+            Overload::Hold => self.is_crowded(),
+            Overload::Reject => self.setup.hold_max <= self.ledger.held(),
+        }
+    }
+
+    /// Whether so many wait, those that have said nothing included, that the silent ones go.
+    fn is_crowded(&self) -> bool {
         self.setup.hold_max <= self.waiting()
     }
 

@@ -43,6 +43,17 @@ impl Pair {
         Self::of(Setup { policy, dispatch, ..Self::SETUP }, concurrency)
     }
 
+    /// Two workers, and room for so many that ask; the rest is refused.
+    pub(super) fn rejecting(policy: Policy, dispatch: Dispatch, hold_max: u32) -> Self {
+        Self::started(Setup {
+            policy,
+            dispatch,
+            hold_max,
+            overload: Overload::Reject,
+            ..Self::SETUP
+        })
+    }
+
     const SETUP: Setup = Setup {
         policy: Policy::RoundRobin,
         weights: Vec::new(),

@@ -125,6 +125,13 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
     }
 
+    pub(super) fn refuse(&mut self, ticket: Ticket) {
+        if let Some(fd) = self.tickets.here(ticket) {
+            self.host.refuse(fd);
+        }
+        self.retire(ticket);
+    }
+
     pub(super) fn retire(&mut self, ticket: Ticket) {
         let astray = self.tickets.is_astray(ticket);
         let copied = self.forget(ticket);

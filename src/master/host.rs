@@ -113,6 +113,10 @@ pub trait Host {
     /// What a connection's client asks for, as far as can be told without reading it.
     fn route(&mut self, connection: &Self::Fd) -> Option<Route>;
 
+    /// Tells a connection's client that too many wait, as far as that goes without waiting. It is
+    /// to be closed next.
+    fn refuse(&mut self, connection: &Self::Fd);
+
     /// Ends a connection for its client, whoever has copies of it.
     fn shut_down(&mut self, connection: &Self::Fd);
 

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::accounts::Account;
 use super::host::Hire;
-use super::telemetry;
+use super::{plain, telemetry};
 use crate::limits::STDERR_TAIL;
 use crate::shm::layout::{MAGIC, WorkerPage};
 use crate::shm::map::{Mapped, Writable};
@@ -15,6 +15,9 @@ use crate::sys::children::{self, Ending};
 use crate::sys::pidfd::Signal;
 use crate::sys::spawn::{self, Progress};
 use crate::units::{Generation, SeatId, WorkerId};
+
+/// Lines of a dead worker's output that are told of.
+const LAST_LINES: usize = 3;
 
 /// One worker process.
 #[derive(Debug)]
@@ -100,7 +103,7 @@ impl Member {
                 self.line.push(*byte);
             }
             if *byte == b'\n' || STDERR_TAIL <= self.line.len() {
-                telemetry::worker_line(self.seat, &String::from_utf8_lossy(&self.line));
+                telemetry::worker_line(self.seat, end_of_line_off(&self.line));
                 self.line.clear();
             }
         }
@@ -118,15 +121,25 @@ impl Member {
             }
             (Some(ending), _) => how(ending),
         };
-        let tail: Vec<u8> = self.tail.iter().copied().collect();
-        let words = String::from_utf8_lossy(&tail);
-        let last: Vec<&str> = words.lines().rev().take(3).collect();
-        let last: Vec<&str> = last.into_iter().rev().filter(|line| !line.is_empty()).collect();
-        match last.as_slice() {
-            [] => ending,
-            lines => format!("{ending}; last output: {}", lines.join(" | ")),
+        match last_lines(&self.tail) {
+            lines if lines.is_empty() => ending,
+            lines => format!("{ending}; last output: {lines}"),
         }
     }
+}
+
+/// The last lines of an output, made one.
+fn last_lines(tail: &VecDeque<u8>) -> String {
+    let tail: Vec<u8> = tail.iter().copied().collect();
+    let lines = tail.strip_suffix(b"\n").unwrap_or(&tail).rsplit(|byte| *byte == b'\n');
+    let lines: Vec<&[u8]> = lines.take(LAST_LINES).map(end_of_line_off).collect();
+    let lines = lines.into_iter().rev().filter(|line| !line.is_empty());
+    lines.map(plain::bytes).collect::<Vec<_>>().join(" | ")
+}
+
+/// Lines may end as Windows ends them.
+fn end_of_line_off(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// How a process ended, in words.

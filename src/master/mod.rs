@@ -17,6 +17,8 @@ mod intake;
 mod listeners;
 mod member;
 pub mod open;
+pub mod plain;
+mod refusal;
 mod reload;
 pub mod start;
 mod status;
@@ -241,6 +243,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Action::Recall { ticket, from } => self.recall(ticket, from),
             Action::Release(ticket) => self.release(ticket),
             Action::GiveBack(give_back) => self.host.give_back(give_back),
+            Action::Refuse(ticket) => self.refuse(ticket),
             Action::Retire(ticket) => self.retire(ticket),
             Action::Spawn { worker, seat, generation } => self.spawn(worker, seat, generation),
             Action::Drain(worker) => self.drain(worker),

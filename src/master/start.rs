@@ -22,6 +22,7 @@ use crate::limits::{MASTER_SPARE_DESCRIPTORS, STALL_TIMEOUT};
 use crate::shm::map::MapError;
 use crate::sys::executable::Executable;
 use crate::sys::fd::{self, io_error};
+use crate::sys::program::{self, ProgramError};
 use crate::sys::rlimit::{self, Limit, Raised, RlimitError};
 use crate::sys::scheduling::{Policy as Scheduled, Scheduling};
 use crate::sys::socket_file::SocketFile;
@@ -84,11 +85,8 @@ pub enum StartError {
         errno: Errno,
     },
     /// The program of the workers.
-    #[error("cannot run {}: no such program in PATH", program.display())]
-    NoProgram {
-        /// Its name.
-        program: PathBuf,
-    },
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// The ring or the epoll set became unusable.
     #[error("cannot wait for events")]
     Wait(#[source] std::io::Error),
@@ -203,7 +201,7 @@ struct Ingredients<'a> {
 
 fn recipe(config: &Config, from: Ingredients<'_>) -> Result<Recipe, StartError> {
     let Ingredients { backend, built_in, placement, sockets, files, open_files } = from;
-    let (program, args) = program(config, built_in)?;
+    let (program, args) = what_runs(config, built_in)?;
     let sharing = match config.policy {
         Policy::Shared => Sharing::Shared,
         Policy::Reuseport => Sharing::Own,
@@ -238,10 +236,10 @@ fn recipe(config: &Config, from: Ingredients<'_>) -> Result<Recipe, StartError> 
 }
 
 /// What workers run, and with which arguments.
-fn program(config: &Config, built_in: OsString) -> Result<(Program, Vec<OsString>), StartError> {
+fn what_runs(config: &Config, built_in: OsString) -> Result<(Program, Vec<OsString>), StartError> {
     match &config.program {
         Some(program) => {
-            let (path, name) = (find_program(program)?, program.path.clone());
+            let (path, name) = (program::find(&program.path)?, program.path.clone());
             Ok((Program::Foreign { path, name }, program.args.clone()))
         }
         None => {
@@ -278,21 +276,6 @@ fn give_way() -> Option<Scheduling> {
         }
         Scheduled::Special => ours.is_for_itself_alone().then_some(ours),
     }
-}
-
-/// The program as exec will find it, so that a missing one is refused before anything is started.
-fn find_program(program: &crate::config::Program) -> Result<OsString, StartError> {
-    let path = PathBuf::from(&program.path);
-    let missing = || StartError::NoProgram { program: path.clone() };
-    if path.components().count() > 1 {
-        return if path.is_file() { Ok(program.path.clone()) } else { Err(missing()) };
-    }
-    let directories = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&directories)
-        .map(|directory| directory.join(&path))
-        .find(|candidate| candidate.is_file())
-        .map(Into::into)
-        .ok_or_else(missing)
 }
 
 fn say_hello(config: &Config, placement: &Placement, about: &About, open_files: u64) {

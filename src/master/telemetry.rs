@@ -6,10 +6,12 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 
+use super::plain;
 use crate::engine::event::{Cause, Event};
-use crate::limits::LOG_BUFFER;
+use crate::limits::{LAST_LINE_PATIENCE, LOG_BUFFER};
 use crate::sys::fd::io_error;
 use crate::sys::log_sink::LogSink;
+use crate::sys::socket::Endpoint;
 use crate::sys::spawn::Step;
 use crate::units::{Cpu, Errno, SeatId};
 
@@ -38,7 +40,28 @@ impl Write for LogWriter {
 
 /// Writes what the sink takes now; true when nothing is left.
 pub(super) fn drain_to(sink: &LogSink) -> bool {
-    BUFFER.with_borrow_mut(|buffer| buffer.drain_to(sink))
+    let drain = || BUFFER.with_borrow_mut(|buffer| buffer.drain_to(sink));
+    if !drain() {
+        return false;
+    }
+    match BUFFER.with_borrow_mut(|buffer| std::mem::take(&mut buffer.untold)) {
+        0 => true,
+        count => {
+            tracing::error!("{count} log lines dropped, nobody read them");
+            drain()
+        }
+    }
+}
+
+/// The last line before the process ends, behind all that has not been written yet: in the place
+/// where the log is written, which may be another one than that of a plain write to standard error.
+pub fn last_line(line: &str) {
+    let mut rest = Vec::from(BUFFER.with_borrow_mut(|buffer| std::mem::take(&mut buffer.bytes)));
+    rest.extend(line.as_bytes());
+    // Whom nobody can tell anything ends in silence.
+    LogSink::stderr()
+        .and_then(|sink| sink.write_all(&rest, LAST_LINE_PATIENCE))
+        .unwrap_or_default();
 }
 
 /// Lines that found the buffer full so far.
@@ -48,12 +71,20 @@ pub(super) fn lines_dropped() -> u64 {
 
 /// One line about the start.
 pub(super) fn banner(line: &str) {
-    tracing::info!("{line}");
+    tracing::info!("{}", plain::text(line));
+}
+
+/// Another process listens at one of our addresses.
+pub(super) fn shared(endpoint: &Endpoint) {
+    tracing::warn!(
+        "another process listens on {endpoint}, too: the kernel divides the connections between \
+         the two; stop it (`ss -ltnp` shows who), or choose another --listen"
+    );
 }
 
 /// One line that a worker wrote.
-pub(super) fn worker_line(seat: SeatId, line: &str) {
-    tracing::info!(worker = seat.0, "{line}");
+pub(super) fn worker_line(seat: SeatId, line: &[u8]) {
+    tracing::info!(worker = seat.0, "{}", plain::bytes(line));
 }
 
 /// A worker that could not be started.
@@ -281,12 +312,6 @@ impl Buffer {
                 Ok(written) => drop(self.bytes.drain(..written)),
                 Err(_) => return false,
             }
-        }
-        if 0 < self.untold {
-            let line = format!("dispatchd: {} log lines dropped, nobody read them\n", self.untold);
-            self.untold = 0;
-            self.bytes.extend(line.as_bytes());
-            return self.drain_to(sink);
         }
         true
     }

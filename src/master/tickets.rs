@@ -73,6 +73,20 @@ impl<F> Tickets<F> {
         self.swap(ticket, Keeping::Away)
     }
 
+    /// The descriptor, if it is here.
+    pub(super) fn here(&self, ticket: Ticket) -> Option<&F> {
+        let slot = self.slots.get(ticket.index())?;
+        match &slot.keeping {
+            Keeping::Here(fd) if slot.generation == ticket.generation => Some(fd),
+            Keeping::Free
+            | Keeping::Here(_)
+            | Keeping::Watched(_)
+            | Keeping::ShutDown(_)
+            | Keeping::Sending { .. }
+            | Keeping::Away => None,
+        }
+    }
+
     /// Takes the descriptor out for a parcel, if it is here.
     pub(super) fn send(&mut self, ticket: Ticket) -> Option<F> {
         self.swap(ticket, Keeping::Sending { recalled: false })
@@ -196,6 +210,7 @@ mod tests {
         let mut tickets = Tickets::new();
         let first = tickets.issue("a").unwrap();
         assert_eq!(tickets.send(first), Some("a"));
+        assert_eq!(tickets.here(first), None);
         assert_eq!(tickets.take(first), None, "it is in a parcel");
         assert_eq!(tickets.put(first, "a"), Ok(false));
         assert_eq!(tickets.put(first, "copy"), Err("copy"), "it is here already");
@@ -203,6 +218,7 @@ mod tests {
         let second = tickets.issue("b").unwrap();
         assert_eq!(second.slot, first.slot);
         assert_ne!(second, first);
+        assert_eq!((tickets.here(first), tickets.here(second)), (None, Some(&"b")));
         assert_eq!(tickets.take(first), None);
         assert_eq!(tickets.put(first, "late"), Err("late"));
         assert_eq!(tickets.retire(first), None);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::hash::RandomState;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::accounts::{Account, Past};
@@ -13,7 +14,7 @@ use super::host::{CardNote, Change, Child, ControlStep, Hire, Hired, Host, Launc
 use super::member::{self, Member};
 use super::open::{self, Taker};
 use super::reload::LastReload;
-use super::{Opened, Origin, telemetry};
+use super::{Opened, Origin, plain, refusal, telemetry};
 use crate::config::placement::Placement;
 use crate::engine::Engine;
 use crate::engine::event::{Cause, Event};
@@ -296,7 +297,7 @@ impl World {
     fn program_name(&self) -> Cow<'_, str> {
         match &self.recipe.program {
             Program::BuiltIn(_) => Cow::Borrowed("the built-in worker"),
-            Program::Foreign { name, .. } => name.to_string_lossy(),
+            Program::Foreign { name, .. } => Cow::Owned(plain::bytes(name.as_bytes())),
         }
     }
 
@@ -630,6 +631,10 @@ impl Host for World {
         let by = self.recipe.classes?;
         let mut buffer = [0; ROUTE_PEEK];
         route::of(socket::peek(connection.as_fd(), &mut buffer), by, &self.hashers)
+    }
+
+    fn refuse(&mut self, connection: &OwnedFd) {
+        refusal::tell(connection.as_fd());
     }
 
     fn shut_down(&mut self, connection: &OwnedFd) {

@@ -12,6 +12,7 @@ use super::workload::{Client, LENGTH_MAX};
 use super::world::{Connection, Holder, Object, SimFd, World};
 use crate::engine::classes::Class;
 use crate::engine::event::{Cause, Event};
+use crate::engine::input::Begins;
 use crate::engine::policy::{Binder, Depth, Rebinds};
 use crate::engine::worker::State;
 use crate::engine::{Counters, Engine, Overload};
@@ -73,8 +74,9 @@ impl World {
         }
         let entry = self.ledger.entries.entry(ticket).or_default();
         entry.offered_at = now;
-        if let (true, Some(connection)) = (lied, entry.connection) {
-            self.connections[connection].tainted = true;
+        if let Some(connection) = entry.connection {
+            self.connections[connection].tainted |= lied;
+            self.connections[connection].let_in = true;
         }
     }
 
@@ -90,7 +92,7 @@ impl World {
             if let Some(entry) = self.ledger.entries.get_mut(&ticket) {
                 entry.connection = Some(connection);
             }
-            self.connections[connection].offers += 1;
+            self.connections[connection].let_in = true;
             self.connections[connection].tainted |= lied;
             if *self.connections[connection].ticket.get_or_insert(ticket) != ticket {
                 self.fail(format!("connection {connection} has two tickets, {ticket} is one"));
@@ -106,7 +108,7 @@ impl World {
             Outcome::Readable(_, Err(errno)) if *errno != errno::ECONNRESET => {}
             Outcome::Readable(SimFd { object: Object::Connection(index), .. }, _) => {
                 let connection = &mut self.connections[*index];
-                connection.told = true;
+                (connection.told, connection.let_in) = (true, false);
                 self.ledger.waiting += u32::from(std::mem::take(&mut connection.parked));
             }
             Outcome::Readable(SimFd { object: Object::Ending(process), .. }, Ok(_)) => {
@@ -386,28 +388,45 @@ impl World {
     /// Why the master may close a connection.
     fn may_close(&self, index: usize) -> Option<&'static str> {
         let connection = &self.connections[index];
-        let full = self.scenario.setup.overload == Overload::Reject
-            && connection.offers == 0
-            && !connection.told
-            && self.scenario.setup.hold_max as usize <= self.in_masters_hands();
         if connection.owner.is_some() {
             Some("has had its service")
         } else if connection.let_go {
             Some("is let go: it said nothing")
         } else if self.is_ending() {
             Some("is closed at the end")
-        } else if full {
+        } else if connection.refused {
             Some("is rejected: too many wait")
         } else {
             None
         }
     }
 
-    /// Connections that have not been begun with, wherever they are.
-    fn in_masters_hands(&self) -> usize {
-        let waits =
-            |connection: &&Connection| connection.accepted.is_some() && connection.owner.is_none();
-        self.connections.iter().filter(waits).filter(|each| each.ended.is_none()).count()
+    /// The master refuses a connection: one that asks, was never on its way to a worker with that,
+    /// and finds others that ask too.
+    pub(super) fn judge_refusal(&mut self, index: usize) {
+        let hold_max = self.scenario.setup.hold_max as usize;
+        let rejects = self.scenario.setup.overload == Overload::Reject;
+        let connection = &self.connections[index];
+        let is_new = connection.owner.is_none() && !connection.let_in;
+        let asks = connection.ended.is_none() && self.asks(connection);
+        if !(rejects && is_new && asks && hold_max < self.askers()) {
+            self.fail(format!("connection {index} is refused, of {}", self.askers()));
+        }
+        self.connections[index].refused = true;
+        self.trace.did(self.now, Who::Master, "refuses", index as u64);
+    }
+
+    /// Connections that ask for a worker, wherever they are.
+    fn askers(&self) -> usize {
+        let waits = |each: &&Connection| {
+            let left = each.ended.is_some() || each.refused;
+            !left && each.accepted.is_some() && each.owner.is_none() && self.asks(each)
+        };
+        self.connections.iter().filter(waits).count()
+    }
+
+    fn asks(&self, connection: &Connection) -> bool {
+        connection.told || self.scenario.listeners[connection.post] == Begins::Server
     }
 
     /// Whether what waits may be closed: patience has ended.
@@ -473,10 +492,7 @@ impl World {
         };
         let left = count(|connection| connection.hung_up);
         let let_go = count(|connection| connection.let_go);
-        let turned_away = match self.scenario.setup.overload {
-            Overload::Reject => count(|connection| connection.offers == 0),
-            Overload::Hold => 0,
-        };
+        let turned_away = count(|connection| connection.refused);
         // What waits at the end is let go of without having been shut down before.
         let stays = self.ledger.stop_at.is_none();
         if left < hung_up || turned_away < rejected || stays && let_go < expired {
@@ -565,7 +581,10 @@ impl World {
         if self.ledger.stop_at.is_some() {
             return;
         }
-        let waiting = ledger.watched() + ledger.held();
+        let waiting = match self.scenario.setup.overload {
+            Overload::Hold => ledger.watched() + ledger.held(),
+            Overload::Reject => ledger.held(),
+        };
         let entries = self.ledger.entries.values();
         let returned = entries.filter(|entry| entry.returned && entry.with.is_none()).count();
         // Each listener may have one accept more in flight than there is room; and what lands

@@ -259,6 +259,12 @@ impl Host for SimHost {
         connection.connection().and_then(route_of)
     }
 
+    fn refuse(&mut self, connection: &SimFd) {
+        if let Some(index) = connection.connection() {
+            self.world.borrow_mut().judge_refusal(index);
+        }
+    }
+
     fn shut_down(&mut self, connection: &SimFd) {
         if let Some(index) = connection.connection() {
             self.world.borrow_mut().connections[index].shut = true;

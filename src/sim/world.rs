@@ -111,6 +111,10 @@ pub(super) struct Connection {
     pub(super) shut: bool,
     /// The master lets it go for its silence.
     pub(super) let_go: bool,
+    /// The master has told its client that too many wait.
+    pub(super) refused: bool,
+    /// It was on its way to a worker with what it asks for.
+    pub(super) let_in: bool,
     pub(super) copies: u32,
     pub(super) accepted: Option<Mono>,
     /// Since when the master has been watching it: since it was accepted, or given back.
@@ -124,7 +128,6 @@ pub(super) struct Connection {
     pub(super) owner: Option<ProcessId>,
     /// A liar had to do with it: it may be lost.
     pub(super) tainted: bool,
-    pub(super) offers: u32,
     pub(super) ended: Option<&'static str>,
 }
 
@@ -577,6 +580,8 @@ impl Connection {
             hung_up: false,
             shut: false,
             let_go: false,
+            refused: false,
+            let_in: false,
             copies: 0,
             accepted: None,
             watched_since: Mono::ZERO,
@@ -585,7 +590,6 @@ impl Connection {
             told: false,
             owner: None,
             tainted: false,
-            offers: 0,
             ended: None,
         }
     }

@@ -17,6 +17,7 @@ pub mod log_sink;
 pub mod memfd;
 pub mod pidfd;
 pub mod process;
+pub mod program;
 pub mod rlimit;
 pub mod sandbox;
 pub mod scheduling;

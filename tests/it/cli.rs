@@ -115,6 +115,19 @@ fn check_says_what_would_run_and_runs_nothing() {
 }
 
 #[test]
+fn check_looks_for_the_program() {
+    let known = text(&dispatchd(["check", "--", "sh", "-c", "true"], &[]));
+    assert!(known.contains("program        sh -c true"), "{known}");
+    for name in ["/missing", "no-such-program-anywhere"] {
+        let ended = dispatchd(["check", "--json", "--", name], &[]);
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{said}");
+        assert!(said.starts_with(&format!("dispatchd: cannot run {name}: no such program")));
+        assert!(said.contains("path") && ended.stdout.is_empty(), "{said}");
+    }
+}
+
+#[test]
 fn doctor_tells_people_and_programs_the_same() {
     let people = dispatchd(["doctor"], &[]);
     let programs = dispatchd(["doctor", "--json"], &[]);

@@ -374,8 +374,21 @@ impl Ended {
         let mut lines = self.log.lines().filter_map(|line| line.strip_prefix("dispatchd: "));
         let (line, more) = (lines.next(), lines.next());
         assert!(more.is_none(), "{}", self.log);
-        line.unwrap_or_else(|| panic!("no reason: {}", self.log))
+        let line = line.unwrap_or_else(|| panic!("no reason: {}", self.log));
+        assert_says_nothing_twice(line);
+        assert!(self.log.ends_with(&format!("{line}\n")), "something is behind it: {}", self.log);
+        line
     }
+}
+
+/// What an error says the one behind it does not say again.
+#[track_caller]
+pub(crate) fn assert_says_nothing_twice(complaint: &str) {
+    let mut parts: Vec<&str> = complaint.trim_end().split(": ").collect();
+    let count = parts.len();
+    parts.sort_unstable();
+    parts.dedup();
+    assert_eq!(parts.len(), count, "{complaint}");
 }
 
 /// The path of an example, which cargo builds with the tests, unless it is told to test one target.

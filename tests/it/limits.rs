@@ -12,10 +12,11 @@ use dispatchd::limits::PARCEL_MAX;
 use dispatchd::sys::fd::{set_blocking, set_nonblocking};
 use dispatchd::sys::{scm, socket};
 use dispatchd::units::Span;
+use nix::sys::signal::Signal;
 
 use crate::client::Client;
 use crate::crowd;
-use crate::house::{House, Plan};
+use crate::house::{House, Plan, example};
 use crate::process;
 use crate::role::{HOARD_UNTIL, ROLE, program, within_limits};
 use crate::shortage;
@@ -35,9 +36,12 @@ on_both! {
     accepting_pauses_without_descriptors_and_goes_on
     too_many_descriptors_in_flight_hold_connections_back_and_lose_none
     a_full_hold_queue_leaves_newcomers_in_the_kernel
-    a_full_hold_queue_turns_newcomers_away_if_told_so
+    who_asks_when_too_many_ask_is_refused_if_told_so
+    who_says_nothing_keeps_nobody_from_asking
+    who_speaks_something_else_than_http_is_refused_without_words
     nobody_reads_the_log_and_service_goes_on
     nobody_reads_what_workers_write_and_service_goes_on
+    nobody_reads_the_last_line_and_the_master_ends
     at_rest_nothing_spins
     blocking_workers_that_accept_for_themselves_pause_without_descriptors
     built_in_workers_that_accept_for_themselves_pause_without_descriptors
@@ -169,19 +173,73 @@ fn a_full_hold_queue_leaves_newcomers_in_the_kernel(backend: &str) {
     house.wait_for_log("hold queue has room again");
 }
 
-fn a_full_hold_queue_turns_newcomers_away_if_told_so(backend: &str) {
+/// One worker, which somebody has stopped, and four requests that wait for it; no more may.
+fn crowded(plan: Plan, request: &[u8]) -> (House, Vec<Client>) {
+    let house = plan.with("--workers 1 --hold 4 --overload reject").start();
+    process::signal(house.worker(0).pid, Signal::SIGSTOP);
+    house.wait_for_status("it is stopped", |status| status.have == 0);
+    let ask = || {
+        let mut client = Client::connect(house.address()).unwrap();
+        client.send(request).unwrap();
+        client
+    };
+    let waiting = (0..4).map(|_| ask()).collect();
+    house.wait_for_status("the hold queue is full", |status| status.hold.held == 4);
+    (house, waiting)
+}
+
+fn who_asks_when_too_many_ask_is_refused_if_told_so(backend: &str) {
+    let get = b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n";
+    let long = "POST /echo HTTP/1.1\r\nHost: here\r\nContent-Length: 30000\r\n\r\n";
+    let long = [long.as_bytes(), &[b'x'; 30_000]].concat();
+    for flags in ["--dispatch request", "--dispatch connection"] {
+        let (house, mut waiting) = crowded(Plan::on(backend).with(flags), get);
+        for request in [&get[..], b"HEAD / HTTP/1.1\r\nHost: here\r\n\r\n", &long].repeat(4) {
+            let mut newcomer = Client::connect(house.address()).unwrap();
+            newcomer.send(request).unwrap();
+            let reply = newcomer.reply().unwrap();
+            assert_eq!((reply.status, reply.field("retry-after")), (503, Some("1")));
+            assert!(reply.closes());
+            newcomer.end().unwrap();
+        }
+        assert_eq!(house.status().totals.rejected, 12);
+        house.wait_for_log("hold queue full");
+        process::signal(house.status().workers[0].pid, Signal::SIGCONT);
+        for client in &mut waiting {
+            assert_eq!(client.reply().unwrap().status, 200);
+        }
+        assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+    }
+}
+
+fn who_says_nothing_keeps_nobody_from_asking(backend: &str) {
     let house = Plan::on(backend).with("--hold 4 --overload reject").start();
-    let mut silent = fill_hold(&house);
+    let connect = || Client::connect(house.address()).unwrap();
+    let mut silent: Vec<Client> = (0..20).map(|_| connect()).collect();
+    house.wait_for_status("all have arrived", |status| status.totals.arrived == 20);
     for _ in 0..10 {
-        let mut newcomer = Client::connect(house.address()).unwrap();
-        assert_eq!(newcomer.read_to_end().unwrap(), b"");
+        assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
     }
-    assert_eq!(house.status().totals.rejected, 10);
+    // Soon they make room.
     for client in &mut silent {
-        assert_eq!(client.get("/").unwrap().status, 200);
+        assert_eq!(client.read_to_end().unwrap(), b"");
     }
-    house.wait_for_status("there is room", |status| status.hold.watched == 0);
-    assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+}
+
+fn who_speaks_something_else_than_http_is_refused_without_words(backend: &str) {
+    let plan = || Plan::on(backend).program([example("echo_worker")]);
+    let (house, mut waiting) = crowded(plan(), b"hello");
+    for (words, answer) in [(&b"ehlo\n"[..], ""), (b"GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 503 ")] {
+        let mut newcomer = Client::connect(house.address()).unwrap();
+        newcomer.send(words).unwrap();
+        let told = newcomer.read_to_end().unwrap();
+        assert!(told.starts_with(answer.as_bytes()) && told.is_empty() == answer.is_empty());
+    }
+    process::signal(house.status().workers[0].pid, Signal::SIGCONT);
+    for client in &mut waiting {
+        client.finish().unwrap();
+        assert_eq!(client.read_to_end().unwrap(), b"hello");
+    }
 }
 
 fn assert_waits_calmly(house: &House) {
@@ -212,6 +270,12 @@ fn nobody_reads_what_workers_write_and_service_goes_on(backend: &str) {
     let dropped = house.status().totals.log_lines_dropped;
     assert!(0 < dropped, "what nobody reads is counted");
     assert_eq!(process::threads(house.pid()), 1);
+}
+
+fn nobody_reads_the_last_line_and_the_master_ends(backend: &str) {
+    let (_unread, full) = full_pipe();
+    let ended = Plan::on(backend).with("--listen unix:/nowhere/at/all.sock").stderr(full).run();
+    assert_eq!(ended.code, Some(1));
 }
 
 /// A pipe that takes no further byte, and its unread end.

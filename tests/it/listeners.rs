@@ -22,6 +22,7 @@ on_both! {
     one_listener_can_differ_from_the_others
     silent_clients_take_no_credit
     a_socket_file_serves_again_after_a_restart
+    a_port_that_is_shared_with_another_is_told
 }
 
 fn addresses_of_every_kind_serve_at_once(backend: &str) {
@@ -123,4 +124,22 @@ fn a_socket_file_serves_again_after_a_restart(backend: &str) {
         // The kernel takes a killed process's ring, and with it the socket, apart a little later.
         eventually("nobody listens", || Client::connect(house.address()).err());
     }
+}
+
+fn a_port_that_is_shared_with_another_is_told(backend: &str) {
+    let told = |address: &str| format!("WARN another process listens on {address}, too");
+    let mut first = Plan::on(backend).with("--policy reuseport").start();
+    let address = first.address().to_owned();
+    let plan = || Plan::on(backend).with(&format!("--policy reuseport --listen {address}"));
+    let second = plan().start();
+    assert_eq!(first.times_logged("another process"), 0, "its own sockets are no other's");
+    assert_eq!(second.times_logged(&told(&address)), 1, "{}", second.log());
+    drop(second);
+    // The kernel takes a killed process's ring, and with it the sockets, apart a little later.
+    eventually("nobody else takes connections", || Client::get_once(&address, "/").ok());
+    // What a predecessor leaves behind is no other listener.
+    first.signal(Signal::SIGTERM);
+    assert_eq!(first.exit_code(), Some(0));
+    let successor = plan().start();
+    assert_eq!(successor.times_logged("another process"), 0, "{}", successor.log());
 }

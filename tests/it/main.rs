@@ -61,3 +61,4 @@ mod stall;
 mod start;
 mod status;
 mod succession;
+mod words;

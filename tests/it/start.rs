@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 
 use dispatchd::limits::HELLO_EXPECTED;
 use dispatchd::sys::clock::monotonic;
@@ -17,6 +18,7 @@ on_both! {
     a_port_in_use_is_refused
     a_socket_file_in_a_missing_directory_is_refused
     a_missing_program_is_refused
+    a_program_is_looked_for_in_path
     a_program_that_cannot_be_executed_is_told
     a_program_that_exits_at_once_is_told_with_its_last_words
     a_program_that_never_speaks_is_not_waited_for_for_ever
@@ -46,20 +48,45 @@ fn a_socket_file_in_a_missing_directory_is_refused(backend: &str) {
 }
 
 fn a_missing_program_is_refused(backend: &str) {
-    for name in ["no-such-program-anywhere", "/no/such/program", "./no-such-program"] {
+    for (name, words) in [
+        ("no-such-program-anywhere", "no such program in PATH: name its path"),
+        ("/no/such/program", "no such program: check its path"),
+        ("./no-such-program", "no such program: check its path"),
+        ("/etc/passwd", "Permission denied (os error 13): make it executable"),
+        ("/", "it is no regular file"),
+    ] {
         let ended = Plan::on(backend).program([name]).run();
-        let said = ended.complaint(1);
-        assert!(said.contains(name) && said.contains("no such program"), "{said}");
+        assert!(ended.complaint(1).starts_with(&format!("cannot run {name}: {words}")));
     }
+}
+
+/// As a shell does: what cannot be executed is passed over.
+fn a_program_is_looked_for_in_path(backend: &str) {
+    let plan = Plan::on(backend);
+    for (directory, mode) in [("first", 0o644), ("second", 0o755)] {
+        let directory = plan.dir().join(directory);
+        std::fs::create_dir(&directory).unwrap();
+        let script = format!("#!/bin/sh\nexec {} \"$@\"\n", example("echo_worker").display());
+        std::fs::write(directory.join("my-worker"), script).unwrap();
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(directory.join("my-worker"), mode).unwrap();
+    }
+    let dir = plan.dir().display().to_string();
+    let path = format!("{dir}/nowhere:{dir}/first:{dir}/second:/usr/bin:/bin");
+    let house = plan.env("PATH", &path).program(["my-worker"]).start();
+    let mut client = Client::connect(house.address()).unwrap();
+    client.send(b"hello").unwrap();
+    assert_eq!(client.read_exactly(5).unwrap(), b"hello");
 }
 
 fn a_program_that_cannot_be_executed_is_told(backend: &str) {
     let plan = Plan::on(backend);
-    let path = plan.dir().join("data");
-    std::fs::write(&path, "just text").unwrap();
+    let path = plan.dir().join("script");
+    std::fs::write(&path, "#!/no/such/shell\n").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     let ended = plan.program([path.as_os_str()]).run();
     assert_eq!(ended.code, Some(1), "{}", ended.log);
-    let reason = format!("{}: Permission denied", path.display());
+    let reason = format!("{}: No such file or directory", path.display());
     assert!(ended.log.contains(&reason), "{}", ended.log);
 }
 

@@ -20,6 +20,7 @@ pub(crate) enum Rule {
     Ascii,
     Todo,
     Attribute,
+    ErrorText,
     Orphan,
     Title,
     Sample,
@@ -53,6 +54,9 @@ impl Rule {
             Self::Ascii => "write it with ASCII characters or as an escape",
             Self::Todo => "do it now, or open an issue and write `issue N` beside it",
             Self::Attribute => "mend the cause; a lint that is wrong here takes #[expect(reason)]",
+            Self::ErrorText => {
+                "leave the source out of the text: whoever prints an error prints the chain"
+            }
             Self::Orphan => "declare it (`mod` in its parent, or Cargo.toml), or delete it",
             Self::Title => "give the page one `# ` title, and `## ` to its sections",
             Self::Sample => "copy a whole file of examples/, which is built and tested",

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::tidy::breach::{Breach, Rule};
+use crate::tidy::errors::repeated_sources;
 use crate::tidy::names::{module_of, references};
 use crate::tidy::text::{Token, is_name, separate, tokens_of, word};
 use crate::{
@@ -54,6 +55,7 @@ impl Source {
             Self::check_functions,
             Self::check_todos,
             Self::check_attributes,
+            Self::check_errors,
         ];
         rules.iter().flat_map(|rule| rule(self)).collect()
     }
@@ -246,6 +248,13 @@ impl Source {
             }
         }
         found
+    }
+
+    fn check_errors(&self) -> Vec<Breach> {
+        let lines: Vec<&str> = self.text.lines().collect();
+        let what = "the text of an error names its source, which is printed behind it";
+        let breach = |line| self.breach(line, Rule::ErrorText, what.to_owned());
+        repeated_sources(&lines, &self.code).into_iter().map(breach).collect()
     }
 
     /// The files that this one's `mod` declarations may mean.

@@ -221,7 +221,7 @@ impl<'a> Master<'a> {
                 let back = self.servers[worker].take_back(ticket);
                 self.step(if back { Input::Recalled(ticket) } else { Input::TooLate(ticket) });
             }
-            Action::Retire(ticket) => self.tickets.free.push(ticket.slot),
+            Action::Retire(ticket) | Action::Refuse(ticket) => self.tickets.free.push(ticket.slot),
             Action::Watch(ticket) => self.watched(ticket),
             Action::CloseListeners
             | Action::Expire(_)
