@@ -183,6 +183,7 @@ fn tell(policy: Policy, concurrency: u32) {
         dispatch: Dispatch::Auto,
         classes: false,
         copies_max: 10,
+        seat_cost: 0,
         hold_max: 2,
         overload: Overload::Hold,
         patience: PATIENCE,

@@ -93,6 +93,7 @@ impl Engine {
     pub(super) fn recalled(&mut self, now: Mono, ticket: Ticket, out: &mut Actions) {
         let Some(Place::Offered { to, recall, .. }) = self.ledger.place(ticket) else { return };
         self.take_back(ticket, to);
+        self.ledger.went_astray(ticket);
         let Some(worker) = self.worker_mut(to) else { return };
         worker.recalled += 1;
         worker.overdue += u32::from(recall == Recall::Asked(Reason::Overdue));

@@ -106,12 +106,23 @@ pub enum Event {
     RolloutDone(Generation),
     /// New workers do not become ready: the old ones stay.
     RolloutAborted(Generation),
+    /// One worker more was wanted, and there is none.
+    NotGrown(Shortage),
     /// Log files were to be opened anew, and there are none.
     NoLogFiles,
     /// The program was to be replaced by a newer one, which it cannot do.
     NoUpgrade,
     /// The master stops.
     Stopping,
+}
+
+/// What there is too little of for one worker more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Shortage {
+    /// Places for workers.
+    Seats,
+    /// Descriptors.
+    OpenFiles,
 }
 
 /// Why a worker is gone, as far as the engine can tell.

@@ -109,6 +109,8 @@ pub struct Ledger {
     arrivals: u64,
     /// Requests up to this one have been let in.
     settled: u64,
+    /// Connections of which a worker has a copy that it was told to leave alone.
+    strays: u32,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -120,6 +122,8 @@ struct Entry {
     served_by: Option<WorkerId>,
     /// What its request wants.
     demand: Demand,
+    /// An offer of it was taken back.
+    astray: bool,
     place: Option<Place>,
     previous: u32,
     next: u32,
@@ -140,6 +144,7 @@ impl Entry {
         arrival: 0,
         served_by: None,
         demand: Demand::UNKNOWN,
+        astray: false,
         place: None,
         previous: NIL,
         next: NIL,
@@ -162,6 +167,7 @@ impl Default for Ledger {
             delivered: Vec::new(),
             arrivals: 0,
             settled: 0,
+            strays: 0,
         }
     }
 }
@@ -184,6 +190,7 @@ impl Ledger {
         entry.arrival = self.arrivals;
         entry.served_by = None;
         entry.demand = Demand::UNKNOWN;
+        entry.astray = false;
         self.link(ticket.slot, place);
     }
 
@@ -252,7 +259,24 @@ impl Ledger {
     /// # Panics
     /// When the ticket is not live.
     pub fn strike(&mut self, ticket: Ticket) {
+        self.strays -= u32::from(self.entries[ticket.index()].astray);
+        self.entries[ticket.index()].astray = false;
         self.unlink(ticket);
+    }
+
+    /// An offer of it was taken back: somebody has a copy who will not claim it.
+    ///
+    /// # Panics
+    /// When the ticket is beyond the table.
+    pub fn went_astray(&mut self, ticket: Ticket) {
+        let entry = &mut self.entries[ticket.index()];
+        self.strays += u32::from(!entry.astray);
+        entry.astray = true;
+    }
+
+    /// Connections that were ever taken back from somebody.
+    pub const fn strays(&self) -> u32 {
+        self.strays
     }
 
     /// Where the ticket is; `None` when it is stale.

@@ -58,8 +58,10 @@ pub struct Setup {
     pub classes: bool,
     /// Connections that may wait in the master.
     pub hold_max: u32,
-    /// Connections that the master may have a descriptor of.
+    /// Connections that the master may have a descriptor of, besides the workers of these seats.
     pub copies_max: u32,
+    /// What of that each further seat takes.
+    pub seat_cost: u32,
     /// What happens beyond that.
     pub overload: Overload,
     /// How long a worker may take to become ready, and to finish.
@@ -286,7 +288,7 @@ impl Engine {
             Overload::Reject => u32::MAX,
         };
         let room = TICKETS_MAX.saturating_sub(self.live());
-        hold_room.min(room).min(self.setup.copies_max.saturating_sub(self.copies()))
+        hold_room.min(room).min(self.copies_max().saturating_sub(self.copies()))
     }
 
     /// Whether a worker's word may change what the master does next: whether a worker must wake
@@ -482,21 +484,37 @@ impl Engine {
         self.waiting() + ledger.parked() + ledger.offered() + ledger.delivered()
     }
 
-    /// Connections that the master has a descriptor of, as a rule.
+    /// Connections that the master has a descriptor of, at most: also of what a worker has claimed,
+    /// where that comes back, or where another worker has a stray copy.
     fn copies(&self) -> u32 {
-        if self.lends() { self.live() } else { self.live() - self.ledger.delivered() }
+        let delivered = self.ledger.delivered();
+        let kept = if self.lends() { delivered } else { delivered.min(self.ledger.strays()) };
+        self.live() - delivered + kept
+    }
+
+    /// Connections that it may have a descriptor of.
+    fn copies_max(&self) -> u32 {
+        let grown = self.seats.len().saturating_sub(self.setup.weights.len());
+        let grown = u32::try_from(grown).unwrap_or(u32::MAX);
+        self.setup.copies_max.saturating_sub(self.setup.seat_cost.saturating_mul(grown))
+    }
+
+    /// Whether one more seat leaves room for those connections that there are, and a few more.
+    pub(super) fn has_room_for_a_seat(&self) -> bool {
+        let wanted = self.setup.seat_cost.saturating_add(self.copies().max(ACCEPT_BATCH));
+        wanted <= self.copies_max()
     }
 
     /// Whether there are descriptors for no more.
     fn is_full(&self) -> bool {
-        self.setup.copies_max <= self.copies()
+        self.copies_max() <= self.copies()
     }
 
     /// Whether there will be descriptors for hardly any more, those counted that are on their way
     /// out: so that no more idle connections are let go of than there is need for.
     fn is_scarce(&self) -> bool {
-        let spare = (self.setup.copies_max / 64).clamp(1, ACCEPT_BATCH);
-        self.setup.copies_max < self.copies() - self.ledger.expiring() + spare
+        let spare = (self.copies_max() / 64).clamp(1, ACCEPT_BATCH);
+        self.copies_max() < self.copies() - self.ledger.expiring() + spare
     }
 
     /// How long a client may say nothing.

@@ -60,6 +60,7 @@ impl Pair {
         dispatch: Dispatch::Connection,
         classes: false,
         copies_max: 100,
+        seat_cost: 10,
         hold_max: 100,
         overload: Overload::Hold,
         patience: Patience { start: Span::from_s(9), drain: Span::from_s(9) },

@@ -1,7 +1,7 @@
 //! Which processes should run: filling seats, rolling replacement, scaling, and the end.
 
 use super::action::{Action, Actions, Outcome};
-use super::event::{Cause, Event};
+use super::event::{Cause, Event, Shortage};
 use super::input::{Command, Exit, Terms};
 use super::ledger::Reason;
 use super::phase::{Phase, Stage};
@@ -557,11 +557,16 @@ impl Engine {
                 self.seats[index].wanted = true;
                 self.refresh_all();
             }
-            None if self.seats.len() < SEATS_MAX => {
+            None if SEATS_MAX <= self.seats.len() => {
+                return out.emit(Event::NotGrown(Shortage::Seats));
+            }
+            None if !self.has_room_for_a_seat() => {
+                return out.emit(Event::NotGrown(Shortage::OpenFiles));
+            }
+            None => {
                 self.seats.push(Seat::EMPTY);
                 self.field.resize(self.seats.len());
             }
-            None => return,
         }
         self.fill_seats(now, out);
     }
@@ -671,6 +676,23 @@ mod tests {
         let [(_, generation)] = started(&mut pair)[..] else { panic!("another takes its seat") };
         assert_eq!((generation, pair.engine.counters().left_behind), (Generation(1), 1));
         assert_eq!(pair.engine.worker(victim), None);
+    }
+
+    #[test]
+    fn no_seat_is_added_that_would_take_the_descriptors_of_connections() {
+        let mut pair = pair();
+        let seats = |pair: &Pair| pair.engine.strength().1;
+        for _ in 0..20 {
+            pair.step(Input::Command(Command::Grow));
+        }
+        // Of 100 each takes 10, and ACCEPT_BATCH are left.
+        let added = (100 - u16::try_from(crate::limits::ACCEPT_BATCH).unwrap()) / 10;
+        assert_eq!(seats(&pair), 2 + added);
+        assert!(told(&pair, Event::NotGrown(Shortage::OpenFiles)));
+        // A seat that there was costs nothing.
+        pair.step(Input::Command(Command::Shrink));
+        pair.step(Input::Command(Command::Grow));
+        assert_eq!(seats(&pair), 2 + added);
     }
 
     #[test]

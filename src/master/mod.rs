@@ -7,6 +7,7 @@
 
 mod accounts;
 mod asking;
+mod budget;
 mod control;
 mod copies;
 mod crew;

@@ -6,6 +6,7 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
+use super::budget::Budget;
 use super::control::{self, About, Clients, ControlError, ControlSocket};
 use super::open::{self, OpenError, OpenSockets};
 use super::telemetry;
@@ -18,7 +19,7 @@ use crate::engine::action::Outcome;
 use crate::engine::policy::Policy;
 use crate::engine::worker::Patience;
 use crate::io::probe::{self, Choice, Chosen, ProbeError, Wanted};
-use crate::limits::{MASTER_SPARE_DESCRIPTORS, STALL_TIMEOUT};
+use crate::limits::STALL_TIMEOUT;
 use crate::shm::map::MapError;
 use crate::sys::executable::Executable;
 use crate::sys::fd::{self, io_error};
@@ -29,10 +30,6 @@ use crate::sys::socket_file::SocketFile;
 use crate::sys::{clock, signal, title};
 use crate::units::{Errno, SeatId};
 use crate::wire::link::Sharing;
-
-/// Descriptors that each worker costs the master: its channel and a copy for its end, its doorbell,
-/// its process and output twice, and, until it is its program, what it tells of that, twice.
-const DESCRIPTORS_PER_WORKER: u64 = 9;
 
 /// What comes from outside the configuration.
 #[derive(Debug)]
@@ -69,7 +66,7 @@ pub enum StartError {
         /// The limit.
         open_files: u64,
         /// Wanted workers.
-        workers: usize,
+        workers: u64,
         /// What would do.
         needed: u64,
     },
@@ -101,7 +98,14 @@ pub fn run(
     placement: Placement,
     surroundings: Surroundings,
 ) -> Result<Outcome, StartError> {
-    let Raised { before, after } = check_open_files(placement.seats.len())?;
+    let Raised { before, after } = rlimit::raise_open_files()?;
+    let budget = Budget {
+        open_files: after.soft,
+        workers: placement.seats.len() as u64,
+        listeners: config.listeners.len() as u64 + u64::from(config.inherited),
+        policy: config.policy,
+    };
+    check_open_files(budget)?;
     let path = control::socket_path(surroundings.runtime_dir.as_deref(), &config.name);
     // The name is free again when all of this has ended.
     let ControlSocket { socket: control, name: _name } = control::open(&path, &config.name)?;
@@ -123,7 +127,7 @@ pub fn run(
         started_at: clock::monotonic(),
     };
     say_hello(config, &placement, &about, after.soft);
-    let setup = setup(config, &placement, after.soft);
+    let setup = setup(config, &placement, budget);
     let recipe = recipe(
         config,
         Ingredients {
@@ -158,27 +162,21 @@ impl fmt::Display for Choice {
     }
 }
 
-fn check_open_files(workers: usize) -> Result<Raised, StartError> {
-    let raised = rlimit::raise_open_files()?;
-    let open_files = raised.after.soft;
-    let needed = u64::from(MASTER_SPARE_DESCRIPTORS) + DESCRIPTORS_PER_WORKER * workers as u64 + 1;
+fn check_open_files(budget: Budget) -> Result<(), StartError> {
+    let Budget { open_files, workers, .. } = budget;
+    let needed = budget.needed();
     if open_files < needed {
         return Err(StartError::OpenFiles { open_files, workers, needed });
     }
-    Ok(raised)
+    Ok(())
 }
 
-/// Descriptors that are left for connections; while workers are replaced there are twice as many.
-fn copies_max(open_files: u64, workers: usize) -> u32 {
-    let others = u64::from(MASTER_SPARE_DESCRIPTORS) + 2 * DESCRIPTORS_PER_WORKER * workers as u64;
-    u32::try_from(open_files.saturating_sub(others)).unwrap_or(u32::MAX).max(1)
-}
-
-fn setup(config: &Config, placement: &Placement, open_files: u64) -> Setup {
+fn setup(config: &Config, placement: &Placement, budget: Budget) -> Setup {
     Setup {
         dispatch: config.dispatch,
         classes: config.classes.is_some(),
-        copies_max: copies_max(open_files, placement.seats.len()),
+        copies_max: budget.copies_max(),
+        seat_cost: budget.seat_cost(),
         policy: config.policy,
         weights: placement.seats.iter().map(|seat| seat.weight).collect(),
         hold_max: config.hold_max,

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 
 use super::plain;
-use crate::engine::event::{Cause, Event};
-use crate::limits::{LAST_LINE_PATIENCE, LOG_BUFFER};
+use crate::engine::event::{Cause, Event, Shortage};
+use crate::limits::{LAST_LINE_PATIENCE, LOG_BUFFER, SEATS_MAX};
 use crate::sys::fd::io_error;
 use crate::sys::log_sink::LogSink;
 use crate::sys::socket::Endpoint;
@@ -219,6 +219,13 @@ pub(super) fn event(event: Event, pid: Option<u32>, ending: Option<&str>) {
         Event::RolloutAborted(generation) => tracing::error!(
             generation = generation.0,
             "rolling replacement given up: new workers do not become ready, the old ones stay"
+        ),
+        Event::NotGrown(Shortage::Seats) => {
+            tracing::warn!("no worker is added: there are {SEATS_MAX}, and more there cannot be");
+        }
+        Event::NotGrown(Shortage::OpenFiles) => tracing::warn!(
+            "no worker is added: it would leave too few open files for connections; raise \
+             `ulimit -n` (LimitNOFILE=)"
         ),
         Event::NoLogFiles => tracing::info!(
             "SIGUSR1: there is no log file to reopen, the log goes to standard error"

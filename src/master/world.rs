@@ -670,6 +670,7 @@ impl Host for World {
             | Event::RolloutStarted(_)
             | Event::RolloutDone(_)
             | Event::RolloutAborted(_)
+            | Event::NotGrown(_)
             | Event::NoLogFiles
             | Event::NoUpgrade
             | Event::Stopping => None,

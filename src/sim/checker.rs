@@ -304,6 +304,7 @@ impl World {
             | Event::RolloutStarted(_)
             | Event::RolloutDone(_)
             | Event::RolloutAborted(_)
+            | Event::NotGrown(_)
             | Event::NoLogFiles
             | Event::NoUpgrade
             | Event::Stopping => {}

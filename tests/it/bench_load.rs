@@ -264,7 +264,7 @@ fn wrong_lines_are_refused_in_one() {
         ),
         (format!("{url} --trace {}", at(&cut)), 1, [&at(&cut), "is cut off: it has 19 of 50", ""]),
         (format!("{url} --trace {}", at(folder.path())), 1, ["cannot read the trace", "", ""]),
-        (format!("{url} --requests 5 --pin 1023"), 1, ["pin to CPU 1023", "refused", ""]),
+        (format!("{url} --requests 5 --pin 1023"), 1, ["pin to CPU 1023", "cpuset", ""]),
         (format!("{url} --warmup 1m"), 2, ["--warmup '1m'", "leaves nothing", ""]),
         ("127.0.0.1:1".into(), 2, ["URL '127.0.0.1:1'", "write http://127.0.0.1:1", ""]),
     ] {

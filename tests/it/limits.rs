@@ -43,8 +43,36 @@ on_both! {
     nobody_reads_what_workers_write_and_service_goes_on
     nobody_reads_the_last_line_and_the_master_ends
     at_rest_nothing_spins
+    workers_are_added_only_as_far_as_descriptors_reach
     blocking_workers_that_accept_for_themselves_pause_without_descriptors
     built_in_workers_that_accept_for_themselves_pause_without_descriptors
+}
+
+fn workers_are_added_only_as_far_as_descriptors_reach(backend: &str) {
+    let few = ["sh", "-c", "ulimit -n 200; exec \"$0\" \"$@\""];
+    for policy in ["jbsq", "shared", "reuseport"] {
+        let plan = Plan::on(backend).with(&format!("--policy {policy}")).through(few);
+        let house = plan.with("--listen 127.0.0.1:0 --listen 127.0.0.1:0").start();
+        while house.times_logged("no worker is added") == 0 {
+            let wanted = house.status().want;
+            house.signal(Signal::SIGTTIN);
+            house.wait_for_status("it is added or refused", |status| {
+                status.have == status.want
+                    && (wanted < status.want || 0 < house.times_logged("no worker is added"))
+            });
+        }
+        assert!(house.log().contains("ulimit -n"), "{}", house.log());
+        // What is left is enough for a reload, and for connections meanwhile.
+        house.signal(Signal::SIGHUP);
+        house.wait_for_status("all are replaced", |status| status.generation == 2);
+        let mut clients: Vec<_> =
+            (0..16).map(|_| Client::connect(house.address()).unwrap()).collect();
+        for client in &mut clients {
+            assert_eq!(client.get("/").unwrap().status, 200);
+        }
+        assert_eq!(house.times_logged("accepting paused"), 0, "{}", house.log());
+        assert_eq!(house.times_logged("cannot start a process"), 0, "{}", house.log());
+    }
 }
 
 fn accepting_pauses_without_descriptors_and_goes_on(backend: &str) {

@@ -91,6 +91,7 @@ impl<'a> Master<'a> {
             dispatch: pool.dispatch,
             classes: pool.classes,
             copies_max: u32::MAX,
+            seat_cost: 0,
             weights: pool.weights.clone(),
             hold_max: u32::MAX,
             overload: Overload::Hold,
