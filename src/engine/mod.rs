@@ -500,7 +500,7 @@ impl Engine {
     }
 
     /// Whether one more seat leaves room for those connections that there are, and a few more.
-    pub(super) fn has_room_for_a_seat(&self) -> bool {
+    fn has_room_for_a_seat(&self) -> bool {
         let wanted = self.setup.seat_cost.saturating_add(self.copies().max(ACCEPT_BATCH));
         wanted <= self.copies_max()
     }

@@ -220,13 +220,7 @@ pub(super) fn event(event: Event, pid: Option<u32>, ending: Option<&str>) {
             generation = generation.0,
             "rolling replacement given up: new workers do not become ready, the old ones stay"
         ),
-        Event::NotGrown(Shortage::Seats) => {
-            tracing::warn!("no worker is added: there are {SEATS_MAX}, and more there cannot be");
-        }
-        Event::NotGrown(Shortage::OpenFiles) => tracing::warn!(
-            "no worker is added: it would leave too few open files for connections; raise \
-             `ulimit -n` (LimitNOFILE=)"
-        ),
+        Event::NotGrown(shortage) => not_grown(shortage),
         Event::NoLogFiles => tracing::info!(
             "SIGUSR1: there is no log file to reopen, the log goes to standard error"
         ),
@@ -235,6 +229,18 @@ pub(super) fn event(event: Event, pid: Option<u32>, ending: Option<&str>) {
              replaces the workers"
         ),
         Event::Stopping => tracing::info!("stopping"),
+    }
+}
+
+fn not_grown(shortage: Shortage) {
+    match shortage {
+        Shortage::Seats => {
+            tracing::warn!("no worker is added: there are {SEATS_MAX}, and more there cannot be");
+        }
+        Shortage::OpenFiles => tracing::warn!(
+            "no worker is added: it would leave too few open files for connections; raise \
+             `ulimit -n` (LimitNOFILE=)"
+        ),
     }
 }
 
