@@ -153,12 +153,17 @@ pub const TERM_TIMEOUT: Span = Span::from_s(2);
 pub const KILL_TIMEOUT: Span = Span::from_s(5);
 /// A worker that has closed its channel, and has not ended after so long, is replaced.
 pub const DETACH_GRACE: Span = Span::from_ms(100);
-/// Deaths before the first worker was ever ready, after which the master gives up.
+/// Deaths before the first worker was ever ready, after which the master gives up. Processes that
+/// could not be had are none.
 pub const START_DEATHS_MAX: u32 = 3;
 /// First delay before a restart; doubles with each death until [`BACKOFF_MAX`].
 pub const BACKOFF_MIN: Span = Span::from_ms(50);
 /// Longest delay before a restart.
 pub const BACKOFF_MAX: Span = Span::from_s(10);
+/// Deaths in a row that count of workers that died over a request: the delay is 400 ms then.
+pub const DEATHS_OVER_REQUESTS_MAX: u32 = 4;
+/// Longest delay before it is tried again to start a process where the kernel gave none.
+pub const REFUSED_PAUSE_MAX: Span = Span::from_s(1);
 /// A worker that stayed ready for so long has its delays forgotten.
 pub const BACKOFF_FORGET: Span = Span::from_s(10);
 /// Failed starts of a replacement after which the rollout is given up and the old generation kept.

@@ -413,6 +413,7 @@ impl Engine {
         if let Some(worker) = self.worker_mut(to) {
             worker.offered -= 1;
             worker.running += 1;
+            worker.has_begun = true;
         }
         if !self.lends() {
             out.push(Action::Release(ticket));

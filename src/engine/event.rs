@@ -112,6 +112,10 @@ pub enum Event {
     NoLogFiles,
     /// The program was to be replaced by a newer one, which it cannot do.
     NoUpgrade,
+    /// The kernel gives no process: some workers are missing until it does.
+    ProcessesLacking,
+    /// Everybody who is wanted has a process again.
+    ProcessesSuffice,
     /// The master stops.
     Stopping,
 }
@@ -130,7 +134,10 @@ pub enum Shortage {
 pub enum Cause {
     /// It was told to.
     Told,
-    /// It left or died by itself.
+    /// It left by itself, with exit code 0 and after it had answered requests: it lets itself be
+    /// started anew.
+    Left,
+    /// It died by itself, or left before it had done anything.
     Died,
     /// Its program was not executed in time.
     NotExecuted,
@@ -146,6 +153,8 @@ pub enum Cause {
     Unkillable,
     /// It lied.
     Lied,
-    /// It could not be started.
+    /// Its program could not be executed.
     NotStarted,
+    /// There was no process to be had for it.
+    NoProcess,
 }

@@ -13,6 +13,7 @@ mod dispatch;
 pub mod event;
 pub mod giveback;
 pub mod input;
+mod leaving;
 pub mod ledger;
 mod overload;
 #[cfg(test)]
@@ -20,7 +21,9 @@ mod pair;
 mod phase;
 pub mod policy;
 mod rebalance;
+mod refused;
 pub mod rng;
+mod rollout;
 mod supervisor;
 mod unspoken;
 mod want;
@@ -39,7 +42,7 @@ use self::ledger::{Ledger, Place};
 use self::phase::Phase;
 use self::policy::{Field, Policy, Selector};
 use self::rng::Rng;
-use self::supervisor::Rollout;
+use self::rollout::Rollout;
 use self::want::Want;
 use self::worker::{Attention, Patience, State as WorkerState, Worker};
 use crate::limits::{ACCEPT_BATCH, SILENT_AFTER, SILENT_AFTER_FULL, TICKETS_MAX};
@@ -114,6 +117,8 @@ pub struct Engine {
     offers_fail: Want,
     watches_fail: Want,
     hold_full: Want,
+    /// Whether the log knows that processes cannot be started.
+    lacks_processes: bool,
     strength: (u16, u16),
     /// Whether all wanted workers have ever been ready together.
     was_whole: bool,
@@ -185,7 +190,7 @@ impl Engine {
             cost_of_waking: 0,
             spread: Spread::default(),
             classes: Classes::default(),
-            phase: Phase::Opening { deaths: 0 },
+            phase: Phase::Opening { deaths: 0, until: Mono::ZERO },
             rollout: None,
             generation: Generation(1),
             newest: Generation(1),
@@ -196,6 +201,7 @@ impl Engine {
             offers_fail: Want::default(),
             watches_fail: Want::default(),
             hold_full: Want::default(),
+            lacks_processes: false,
             strength: (0, 0),
             was_whole: false,
             counters: Counters::default(),
@@ -273,6 +279,7 @@ impl Engine {
             // So does a queue that is full.
             self.hold_full.deadline().filter(|_| !self.is_hold_full()),
             self.phase.deadline(),
+            self.gives_up_at(),
             self.rollout.and_then(|rollout| rollout.not_before),
         ];
         workers.chain(seats).chain(rest.into_iter().flatten()).min()

@@ -4,12 +4,13 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::action::{Action, Actions};
+use super::event::Event;
 use super::giveback::Dispatch;
-use super::input::{Begins, Input, Terms, Word};
+use super::input::{Begins, Exit, Input, Terms, Word};
 use super::policy::Policy;
 use super::worker::Patience;
 use super::{Engine, Overload, Setup};
-use crate::units::{ListenerId, Mono, Route, Span, Ticket, WorkerId};
+use crate::units::{Generation, ListenerId, Mono, Route, Span, Ticket, WorkerId};
 
 /// Two workers under a policy, and what they were offered, in order.
 pub(super) struct Pair {
@@ -29,12 +30,12 @@ impl Pair {
 
     /// Two workers that may give connections back, and a master that may have so many.
     pub(super) fn lending(policy: Policy, dispatch: Dispatch, copies_max: u32) -> Self {
-        Self::started(Setup { policy, dispatch, copies_max, ..Self::SETUP })
+        Self::with(Setup { policy, dispatch, copies_max, ..Self::SETUP })
     }
 
     /// Two workers, and short requests before long ones.
     pub(super) fn classifying(policy: Policy) -> Self {
-        Self::started(Setup { policy, classes: true, ..Self::SETUP })
+        Self::with(Setup { policy, classes: true, ..Self::SETUP })
     }
 
     /// Two workers that serve so many requests at once, under `auto`.
@@ -45,13 +46,7 @@ impl Pair {
 
     /// Two workers, and room for so many that ask; the rest is refused.
     pub(super) fn rejecting(policy: Policy, dispatch: Dispatch, hold_max: u32) -> Self {
-        Self::started(Setup {
-            policy,
-            dispatch,
-            hold_max,
-            overload: Overload::Reject,
-            ..Self::SETUP
-        })
+        Self::with(Setup { policy, dispatch, hold_max, overload: Overload::Reject, ..Self::SETUP })
     }
 
     const SETUP: Setup = Setup {
@@ -68,11 +63,25 @@ impl Pair {
         seed: 1,
     };
 
-    fn started(setup: Setup) -> Self {
+    fn with(setup: Setup) -> Self {
         Self::of(setup, 1)
     }
 
     fn of(setup: Setup, concurrency: u32) -> Self {
+        let mut pair = Self::launched(setup);
+        for worker in pair.workers.clone() {
+            let terms = Terms { concurrency, connections_max: 9 };
+            pair.step(Input::Hello { worker, terms });
+        }
+        pair
+    }
+
+    /// Two workers that have not said anything.
+    pub(super) fn starting() -> Self {
+        Self::launched(Self::SETUP)
+    }
+
+    fn launched(setup: Setup) -> Self {
         let setup = Setup { weights: vec![1, 1], ..setup };
         let (offers, recalls, others) = (Vec::new(), Vec::new(), Vec::new());
         let now = Mono::from_ns(1);
@@ -84,10 +93,6 @@ impl Pair {
             if let Action::Spawn { worker, .. } = action {
                 pair.workers.push(worker);
             }
-        }
-        for worker in pair.workers.clone() {
-            let terms = Terms { concurrency, connections_max: 9 };
-            pair.step(Input::Hello { worker, terms });
         }
         pair
     }
@@ -130,5 +135,24 @@ impl Pair {
     pub(super) fn later(&mut self, span: Span) {
         self.now = self.now.after(span);
         self.step(Input::Tick);
+    }
+
+    pub(super) fn dies(&mut self, worker: WorkerId) {
+        self.step(Input::Exited { worker, exit: Exit::Failed });
+    }
+
+    /// The processes that were started since this was asked last, in order.
+    pub(super) fn started(&mut self) -> Vec<(WorkerId, Generation)> {
+        let mut started = Vec::new();
+        for action in self.others.drain(..) {
+            if let Action::Spawn { worker, generation, .. } = action {
+                started.push((worker, generation));
+            }
+        }
+        started
+    }
+
+    pub(super) fn told(&self, event: Event) -> bool {
+        self.others.contains(&Action::Emit(event))
     }
 }

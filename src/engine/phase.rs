@@ -14,6 +14,8 @@ pub(super) enum Phase {
     Opening {
         /// Workers that died meanwhile.
         deaths: u32,
+        /// When it is given up if no process can be had.
+        until: Mono,
     },
     /// It serves.
     Serving,

@@ -1,4 +1,4 @@
-//! Which processes should run: filling seats, rolling replacement, scaling, and the end.
+//! Which processes should run: filling seats, scaling, and the end.
 
 use super::action::{Action, Actions, Outcome};
 use super::event::{Cause, Event, Shortage};
@@ -8,27 +8,14 @@ use super::phase::{Phase, Stage};
 use super::worker::{Cue, Effect, State, Worker};
 use super::{Engine, Seat};
 use crate::limits::{
-    BACKOFF_MIN, BERTHS_MAX, CONCURRENCY_MAX, DETACH_GRACE, ROLLOUT_FAILURES_MAX, SEATS_MAX,
-    START_DEATHS_MAX, VIOLATIONS_MAX,
+    BERTHS_MAX, CONCURRENCY_MAX, DETACH_GRACE, SEATS_MAX, START_DEATHS_MAX, VIOLATIONS_MAX,
 };
-use crate::units::{Generation, Mono, SeatId, WorkerId};
-
-/// A replacement of all workers, under way.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Rollout {
-    /// What the new ones belong to.
-    pub(super) generation: Generation,
-    /// New workers that did not become ready.
-    pub(super) failures: u32,
-    /// Whether another one was asked for meanwhile.
-    pub(super) again: bool,
-    /// No further attempt before then.
-    pub(super) not_before: Option<Mono>,
-}
+use crate::units::{Generation, Mono, SeatId, Span, WorkerId};
 
 impl Engine {
     /// Fills every seat for the first time.
     pub fn start(&mut self, now: Mono, out: &mut Actions) {
+        self.phase = Phase::Opening { deaths: 0, until: now.after(self.setup.patience.start) };
         self.measure_depth();
         self.fill_seats(now, out);
         self.tell_strength(out);
@@ -119,25 +106,9 @@ impl Engine {
         let worker = worker.clone();
         self.cue(now, id, Cue::Terminate, out);
         if self.seats[worker.seat.index()].holder == Some(id) {
-            self.vacate(now, &worker, out);
+            self.vacate(now, &worker, Cause::Detached, out);
             self.tell_strength(out);
         }
-    }
-
-    /// A worker was told by somebody else to leave: it finishes what it has, and another takes its
-    /// seat meanwhile.
-    pub(super) fn asks_to_leave(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
-        let Some(worker) = self.worker(id).cloned() else { return };
-        // At the end of the pool all are told to leave in their turn, and are of use until then.
-        if worker.state.stays() && self.phase.accepts() {
-            self.dismiss(now, id, out);
-            self.leave_seat(now, id, &worker, Cause::Told, out);
-        }
-    }
-
-    pub(super) fn spawn_failed(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
-        self.exec_failed(id);
-        self.exited(now, id, Exit::Failed, out);
     }
 
     /// Its end follows, or its deadline.
@@ -149,8 +120,11 @@ impl Engine {
 
     pub(super) fn exited(&mut self, now: Mono, id: WorkerId, exit: Exit, out: &mut Actions) {
         if let Some(worker) = self.worker_mut(id) {
-            let told = match (worker.state, exit) {
-                (State::Draining { .. }, Exit::Clean) | (State::Terminating { .. }, _) => true,
+            let cause = match (worker.state, exit) {
+                (State::Draining { .. }, Exit::Clean) | (State::Terminating { .. }, _) => {
+                    Cause::Told
+                }
+                (State::Ready, Exit::Clean) if worker.has_served() => Cause::Left,
                 (State::Draining { .. }, Exit::Failed)
                 | (
                     State::Vacant
@@ -160,9 +134,9 @@ impl Engine {
                     | State::Killing { .. }
                     | State::Reclaiming { .. },
                     _,
-                ) => false,
+                ) => Cause::Died,
             };
-            worker.cause.get_or_insert(if told { Cause::Told } else { Cause::Died });
+            worker.cause.get_or_insert(cause);
         }
         self.cue(now, id, Cue::Exited, out);
         self.refresh(id);
@@ -220,7 +194,11 @@ impl Engine {
             }
         }
         self.tell_unspoken(now, out);
+        if self.gives_up_at().is_some_and(|at| at <= now) {
+            self.end(now, Outcome::NeverReady, out);
+        }
         self.fill_seats(now, out);
+        self.tell_of_processes(out);
         if let Some(rollout) = &mut self.rollout
             && rollout.not_before.is_some_and(|at| at <= now)
         {
@@ -361,7 +339,7 @@ impl Engine {
         self.tell_strength(out);
     }
 
-    fn dismiss(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+    pub(super) fn dismiss(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
         if let Some(worker) = self.worker_mut(id) {
             worker.cause.get_or_insert(Cause::Told);
         }
@@ -381,7 +359,7 @@ impl Engine {
         lost
     }
 
-    fn leave_seat(
+    pub(super) fn leave_seat(
         &mut self,
         now: Mono,
         id: WorkerId,
@@ -396,13 +374,14 @@ impl Engine {
         if was_successor {
             place.successor = None;
             self.rollout_failed_once(now, out);
+            self.let_leave(now, seat, out);
         }
         if was_holder {
-            self.vacate(now, worker, out);
+            self.vacate(now, worker, cause, out);
         }
-        let unasked = cause != Cause::Told;
-        if let Phase::Opening { deaths } = &mut self.phase
-            && unasked
+        let speaks_of_the_program = ![Cause::Told, Cause::NoProcess].contains(&cause);
+        if let Phase::Opening { deaths, .. } = &mut self.phase
+            && speaks_of_the_program
         {
             *deaths += 1;
             let waited = [Cause::NotReady, Cause::NotExecuted].contains(&cause);
@@ -414,18 +393,37 @@ impl Engine {
     }
 
     /// A seat's holder is gone, or as good as that.
-    fn vacate(&mut self, now: Mono, worker: &Worker, out: &mut Actions) {
+    pub(super) fn vacate(&mut self, now: Mono, worker: &Worker, cause: Cause, out: &mut Actions) {
         self.seats[worker.seat.index()].holder = None;
         self.field.bar(worker.seat);
-        self.schedule_refill(now, worker.seat, worker, out);
+        if self.refills() && self.seats[worker.seat.index()].wanted {
+            match cause {
+                Cause::NoProcess => self.wait_for_process(now, worker.seat),
+                Cause::Left => {
+                    self.seats[worker.seat.index()].backoff.forget();
+                    self.refill_after(now, worker.seat, Span::ZERO, out);
+                }
+                Cause::Told
+                | Cause::Died
+                | Cause::NotExecuted
+                | Cause::NotReady
+                | Cause::DrainTimeout
+                | Cause::Stalled
+                | Cause::Detached
+                | Cause::Unkillable
+                | Cause::Lied
+                | Cause::NotStarted => {
+                    let backoff = &mut self.seats[worker.seat.index()].backoff;
+                    let (since, record) = (worker.ready_since, worker.record());
+                    let after = backoff.after_death(now, since, record, &mut self.rng);
+                    self.refill_after(now, worker.seat, after, out);
+                }
+            }
+        }
     }
 
-    fn schedule_refill(&mut self, now: Mono, seat: SeatId, worker: &Worker, out: &mut Actions) {
-        if !self.refills() || !self.seats[seat.index()].wanted {
-            return;
-        }
+    fn refill_after(&mut self, now: Mono, seat: SeatId, after: Span, out: &mut Actions) {
         let place = &mut self.seats[seat.index()];
-        let after = place.backoff.after_death(now, worker.ready_since, &mut self.rng);
         place.not_before = Some(now.after(after));
         place.restarts += 1;
         out.emit(Event::Restarting { seat, after });
@@ -463,7 +461,7 @@ impl Engine {
     }
 
     /// Starts a process in a free berth; `None` when there is none.
-    fn spawn(
+    pub(super) fn spawn(
         &mut self,
         now: Mono,
         seat: SeatId,
@@ -484,68 +482,6 @@ impl Engine {
         out.push(Action::Spawn { worker: id, seat, generation });
         self.cue(now, id, Cue::Spawn, out);
         Some(id)
-    }
-
-    fn begin_rollout(&mut self, out: &mut Actions) {
-        if !self.phase.accepts() {
-            return;
-        }
-        if let Some(rollout) = &mut self.rollout {
-            rollout.again = true;
-            return;
-        }
-        let generation = Generation(self.newest.0 + 1);
-        self.newest = generation;
-        self.rollout = Some(Rollout { generation, failures: 0, again: false, not_before: None });
-        out.emit(Event::RolloutStarted(generation));
-    }
-
-    /// One seat at a time gets its successor; when none is left that needs one, the rollout is
-    /// done.
-    fn advance_rollout(&mut self, now: Mono, out: &mut Actions) {
-        let Some(rollout) = self.rollout else { return };
-        if !self.phase.accepts() {
-            self.rollout = None;
-            return;
-        }
-        let waits = rollout.not_before.is_some_and(|at| now < at);
-        if waits || self.seats.iter().any(|seat| seat.successor.is_some()) {
-            return;
-        }
-        match self.seats.iter().position(|seat| self.is_outdated(seat, rollout.generation)) {
-            Some(index) => {
-                let seat = Self::seat_id(index);
-                self.seats[index].successor = self.spawn(now, seat, rollout.generation, out);
-            }
-            None => {
-                self.generation = rollout.generation;
-                self.rollout = None;
-                out.emit(Event::RolloutDone(rollout.generation));
-                if rollout.again {
-                    self.begin_rollout(out);
-                    self.advance_rollout(now, out);
-                }
-            }
-        }
-    }
-
-    /// Whether a seat waits for its worker of this generation. An empty one does, too: a rollout in
-    /// which nothing could be started has not been done.
-    fn is_outdated(&self, seat: &Seat, generation: Generation) -> bool {
-        let holder = seat.holder.and_then(|holder| self.worker(holder));
-        seat.wanted && holder.is_none_or(|holder| holder.generation < generation)
-    }
-
-    fn rollout_failed_once(&mut self, now: Mono, out: &mut Actions) {
-        let Some(rollout) = &mut self.rollout else { return };
-        rollout.failures += 1;
-        if rollout.failures < ROLLOUT_FAILURES_MAX {
-            rollout.not_before = Some(now.after(BACKOFF_MIN.times(1 << rollout.failures)));
-            return;
-        }
-        // Seats that already have a new worker keep it: it became ready, and serves.
-        out.emit(Event::RolloutAborted(rollout.generation));
-        self.rollout = None;
     }
 
     fn grow(&mut self, now: Mono, out: &mut Actions) {
@@ -610,58 +546,14 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec::Vec;
-
     use super::super::input::Input;
     use super::super::pair::Pair;
     use super::super::policy::Policy;
     use super::*;
     use crate::limits::KILL_TIMEOUT;
-    use crate::units::Span;
 
     fn pair() -> Pair {
         Pair::new(Policy::RoundRobin)
-    }
-
-    fn dies(pair: &mut Pair, worker: WorkerId) {
-        pair.step(Input::Exited { worker, exit: Exit::Failed });
-    }
-
-    /// The processes that were started since this was asked last, in order.
-    fn started(pair: &mut Pair) -> Vec<(WorkerId, Generation)> {
-        let mut started = Vec::new();
-        for action in pair.others.drain(..) {
-            if let Action::Spawn { worker, generation, .. } = action {
-                started.push((worker, generation));
-            }
-        }
-        started
-    }
-
-    fn told(pair: &Pair, event: Event) -> bool {
-        pair.others.contains(&Action::Emit(event))
-    }
-
-    #[test]
-    fn a_rollout_in_which_nothing_starts_is_given_up_and_not_done() {
-        let mut pair = pair();
-        let mut living = pair.workers.clone();
-        while let Some(worker) = living.pop() {
-            dies(&mut pair, worker);
-            living.extend(started(&mut pair).into_iter().map(|(worker, _)| worker));
-        }
-        assert_eq!(pair.engine.workers().count(), 0, "all seats wait out their back-off");
-        let (mut done, mut given_up) = (false, false);
-        pair.step(Input::Command(Command::Rollout));
-        for _ in 0..50 {
-            done |= told(&pair, Event::RolloutDone(Generation(2)));
-            given_up |= told(&pair, Event::RolloutAborted(Generation(2)));
-            for (worker, _) in started(&mut pair) {
-                dies(&mut pair, worker);
-            }
-            pair.later(Span::from_ms(100));
-        }
-        assert_eq!((done, given_up), (false, true));
     }
 
     #[test]
@@ -673,7 +565,7 @@ mod tests {
         }
         assert_eq!(pair.engine.strength(), (1, 2));
         pair.later(KILL_TIMEOUT);
-        let [(_, generation)] = started(&mut pair)[..] else { panic!("another takes its seat") };
+        let [(_, generation)] = pair.started()[..] else { panic!("another takes its seat") };
         assert_eq!((generation, pair.engine.counters().left_behind), (Generation(1), 1));
         assert_eq!(pair.engine.worker(victim), None);
     }
@@ -688,31 +580,10 @@ mod tests {
         // Of 100 each takes 10, and ACCEPT_BATCH are left.
         let added = (100 - u16::try_from(crate::limits::ACCEPT_BATCH).unwrap()) / 10;
         assert_eq!(seats(&pair), 2 + added);
-        assert!(told(&pair, Event::NotGrown(Shortage::OpenFiles)));
+        assert!(pair.others.contains(&Action::Emit(Event::NotGrown(Shortage::OpenFiles))));
         // A seat that there was costs nothing.
         pair.step(Input::Command(Command::Shrink));
         pair.step(Input::Command(Command::Grow));
         assert_eq!(seats(&pair), 2 + added);
-    }
-
-    #[test]
-    fn an_empty_seat_is_filled_by_the_rollout_at_once_and_once() {
-        let mut pair = pair();
-        let mut last = pair.workers[0];
-        for _ in 0..4 {
-            dies(&mut pair, last);
-            pair.later(Span::from_s(1));
-            last = started(&mut pair)[0].0;
-        }
-        dies(&mut pair, last);
-        assert_eq!(started(&mut pair), [], "its back-off has only begun");
-        pair.step(Input::Command(Command::Rollout));
-        let [(successor, generation)] = started(&mut pair)[..] else { panic!("one starts") };
-        assert_eq!(generation, Generation(2));
-        pair.later(Span::from_s(8));
-        assert_eq!(started(&mut pair), [], "the successor has the seat, once it is ready");
-        let terms = Terms { concurrency: 1, connections_max: 9 };
-        pair.step(Input::Hello { worker: successor, terms });
-        assert_eq!(pair.engine.strength(), (2, 2));
     }
 }

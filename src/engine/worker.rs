@@ -8,6 +8,7 @@
 //!    +--- Buried --- Reclaiming <------------------+----------------- Overdue ------------+
 //! ```
 
+use super::backoff::Record;
 use super::event::Cause;
 use super::input::{Load, Terms};
 use crate::limits::{KILL_TIMEOUT, TERM_TIMEOUT};
@@ -256,6 +257,10 @@ pub struct Worker {
     pub attention: Attention,
     /// Whether it is stopped by a signal.
     pub stopped: bool,
+    /// It has claimed something.
+    pub has_begun: bool,
+    /// It asks to leave, and serves until another has its seat.
+    pub leaving: bool,
     /// It has closed its channel, and is replaced then, unless it ends before.
     pub detached_until: Option<Mono>,
     /// Once it runs its program it has said hello by then, or that is told.
@@ -285,6 +290,8 @@ impl Worker {
         load: Load::NONE,
         attention: Attention::Prompt,
         stopped: false,
+        has_begun: false,
+        leaving: false,
         detached_until: None,
         hello_by: None,
         ready_since: None,
@@ -316,6 +323,22 @@ impl Worker {
     /// Whether a request runs there, as far as is known.
     pub fn is_serving(&self) -> bool {
         0 < self.running || 0 < self.load.in_flight
+    }
+
+    /// Whether it has answered anything, by its own account.
+    pub const fn has_served(&self) -> bool {
+        0 < self.load.finished
+    }
+
+    /// What it has done.
+    pub const fn record(&self) -> Record {
+        if self.has_served() {
+            Record::Served
+        } else if self.has_begun || 0 < self.load.connections {
+            Record::Begun
+        } else {
+            Record::Nothing
+        }
     }
 
     /// Whether a long request keeps it from beginning with anything else.

@@ -122,6 +122,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             && let Some(hand) = self.crew.hand(worker)
             && !std::mem::replace(&mut hand.asked_to_leave, true)
         {
+            let load = self.host.load(worker);
+            self.step(Input::Load { worker, load });
             self.step(Input::AsksToLeave(worker));
         }
     }

@@ -64,7 +64,9 @@ fn end_of(seat: SeatId, cause: Cause, ending: Option<&str>) -> String {
     let how = match cause {
         Cause::NotReady => "was not ready in time: ",
         Cause::NotExecuted => "its program was not executed in time: ",
+        Cause::NoProcess => "no process could be had for it: ",
         Cause::Told
+        | Cause::Left
         | Cause::Died
         | Cause::DrainTimeout
         | Cause::Stalled

@@ -164,7 +164,8 @@ pub(super) fn ended_unspoken(program: &str, pid: u32) {
 const USE_THE_SDK: &str =
     "a worker must use the dispatchd SDK (README.md, \"A worker of your own\")";
 
-/// One event; `ending` says how a worker that is gone ended, where that is known.
+/// One event; `ending` says how a worker that is gone ended, or why there is none, where that is
+/// known.
 pub(super) fn event(event: Event, pid: Option<u32>, ending: Option<&str>) {
     match event {
         Event::Starting { seat, generation, .. } => {
@@ -221,15 +222,27 @@ pub(super) fn event(event: Event, pid: Option<u32>, ending: Option<&str>) {
             "rolling replacement given up: new workers do not become ready, the old ones stay"
         ),
         Event::NotGrown(shortage) => not_grown(shortage),
-        Event::NoLogFiles => tracing::info!(
-            "SIGUSR1: there is no log file to reopen, the log goes to standard error"
+        Event::NoLogFiles => no_log_files(),
+        Event::NoUpgrade => no_upgrade(),
+        Event::ProcessesLacking => tracing::error!(
+            "{}: workers are missing, and tried again (a full control group, see pids.max, or \
+             `ulimit -u`?)",
+            ending.unwrap_or("cannot start a process")
         ),
-        Event::NoUpgrade => tracing::warn!(
-            "SIGUSR2: dispatchd cannot be replaced by a newer program while it runs; SIGHUP \
-             replaces the workers"
-        ),
+        Event::ProcessesSuffice => tracing::info!("every worker has a process again"),
         Event::Stopping => tracing::info!("stopping"),
     }
+}
+
+fn no_log_files() {
+    tracing::info!("SIGUSR1: there is no log file to reopen, the log goes to standard error");
+}
+
+fn no_upgrade() {
+    tracing::warn!(
+        "SIGUSR2: dispatchd cannot be replaced by a newer program while it runs; SIGHUP replaces \
+         the workers"
+    );
 }
 
 fn not_grown(shortage: Shortage) {
@@ -248,6 +261,9 @@ fn gone(seat: SeatId, pid: Option<u32>, cause: Cause, ending: &str, recovered: u
     let seat = seat.0;
     match cause {
         Cause::Told => tracing::info!(worker = seat, pid, lost, "worker left: {ending}"),
+        Cause::Left => {
+            tracing::info!(worker = seat, pid, lost, "worker left by itself: {ending}");
+        }
         Cause::Died => {
             tracing::error!(worker = seat, pid, recovered, lost, "worker died: {ending}");
         }
@@ -292,7 +308,8 @@ fn gone(seat: SeatId, pid: Option<u32>, cause: Cause, ending: &str, recovered: u
             lost,
             "worker replaced, it broke the protocol: {ending}"
         ),
-        Cause::NotStarted => {}
+        // These were told when they happened.
+        Cause::NotStarted | Cause::NoProcess => {}
     }
 }
 

@@ -174,6 +174,9 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             if self.host.launch(worker) == Launch::Failed {
                 self.step(Input::ExecFailed(worker));
             }
+            // What it has done decides how soon another is tried.
+            let load = self.host.load(worker);
+            self.step(Input::Load { worker, load });
             self.step(Input::Exited { worker, exit });
         }
     }

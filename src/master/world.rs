@@ -120,6 +120,8 @@ pub(super) struct World {
     /// of which the operator has been told.
     out_of_reach: BTreeSet<Cpu>,
     unpinned: bool,
+    /// Why a process could last not be started.
+    no_process: String,
     clients: Clients,
     sink: Option<LogSink>,
     /// Nobody outside can tell which routes share a number.
@@ -159,6 +161,7 @@ impl World {
             refused: BTreeSet::new(),
             out_of_reach: BTreeSet::new(),
             unpinned: false,
+            no_process: String::new(),
             clients,
             sink,
             hashers,
@@ -418,7 +421,7 @@ impl Host for World {
     fn spawn(&mut self, hire: Hire) -> Result<Hired<OwnedFd>, SpawnFailed> {
         self.start(hire).map_err(|errno| {
             let text = format!("cannot start a process: {}", io_error(errno));
-            telemetry::not_started(hire.seat, &text);
+            self.no_process.clone_from(&text);
             self.set_last_exit(hire.seat, text);
             SpawnFailed
         })
@@ -673,6 +676,8 @@ impl Host for World {
             | Event::NotGrown(_)
             | Event::NoLogFiles
             | Event::NoUpgrade
+            | Event::ProcessesLacking
+            | Event::ProcessesSuffice
             | Event::Stopping => None,
         };
         if let Event::Ready { worker, .. } = event {
@@ -687,6 +692,7 @@ impl Host for World {
                 }
                 self.last_exit(seat).map(str::to_owned)
             }
+            Event::ProcessesLacking => Some(self.no_process.clone()),
             _ => None,
         };
         LastReload::heard(&mut self.last_reload, now, event, obituary.as_deref());

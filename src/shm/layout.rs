@@ -134,7 +134,7 @@ pub struct Ear {
 pub struct Speech {
     /// Tokens ever written.
     pub produced: AtomicU64,
-    /// Not 0 once it was sent SIGTERM: it asks to be told to drain.
+    /// Not 0 once it asks to be told to drain: it was sent SIGTERM, or wants to be started anew.
     pub asks_to_leave: AtomicU32,
 }
 

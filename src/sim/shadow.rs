@@ -13,10 +13,15 @@ pub(super) struct Ledger {
     shares: BTreeSet<(WorkerId, Ticket)>,
     /// Lies about tickets that the liar may yet be offered.
     pub(super) lies: BTreeSet<(Ticket, WorkerId)>,
-    pub(super) backoffs: BTreeMap<SeatId, Span>,
+    /// Each seat's last delay, and how many processes there had been by then.
+    pub(super) backoffs: BTreeMap<SeatId, (Span, usize)>,
     pub(super) ready: BTreeMap<SeatId, Mono>,
     pub(super) reclaiming: BTreeMap<WorkerId, Mono>,
     pub(super) ever_ready: bool,
+    /// Programs that died, for whatever reason.
+    pub(super) deaths: u32,
+    /// One was waited for in vain.
+    pub(super) waited: bool,
     /// Connections of dead workers, that their clients have not been told of.
     pub(super) orphans: Vec<(usize, Mono)>,
     /// How often workers came for what had been taken back since one came in time: at least as

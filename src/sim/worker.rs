@@ -68,6 +68,8 @@ pub(super) struct Process {
     pub(super) unheard_since: Option<Mono>,
     pub(super) wrote: bool,
     pub(super) looking: bool,
+    /// It has begun with something.
+    pub(super) has_begun: bool,
     /// Requests that hold its slots.
     pub(super) running: u32,
     /// What its page says.
@@ -310,6 +312,7 @@ impl World {
 
     fn works_on(&mut self, process: ProcessId, job: Job) {
         let this = &mut self.processes[process];
+        this.has_begun = true;
         this.running += 1;
         this.load.in_flight += 1;
         this.load.connections += 1;
@@ -575,10 +578,16 @@ impl World {
         self.stir(Object::Channel(process));
     }
 
-    /// SIGTERM from somebody else, which a worker's handler passes on.
+    /// SIGTERM from somebody else, which a worker's handler passes on; some end instead, between
+    /// two requests.
     pub(super) fn asks_to_leave(&mut self, process: ProcessId) {
         if !self.runs(process) || !self.processes[process].up {
             return;
+        }
+        let this = &self.processes[process];
+        if process % 2 == 1 && this.jobs.is_empty() && 0 < this.load.finished {
+            self.did(process, "lets itself be started anew", 0);
+            return self.dies(process, true);
         }
         self.did(process, "asks to leave", 0);
         self.processes[process].asks_to_leave = true;
@@ -744,6 +753,7 @@ impl Process {
             unheard_since: None,
             wrote: false,
             looking: false,
+            has_begun: false,
             running: 0,
             load: Load::default(),
             seen: Seen::default(),

@@ -177,6 +177,11 @@ impl<'worker> Connection<'worker> {
         stays.keep(Stay::Loose)
     }
 
+    /// As [`super::Worker::ask_to_leave`], for whoever is called with each connection.
+    pub fn ask_to_leave(&self) {
+        self.link.ask_to_leave();
+    }
+
     fn is_leaving(&self) -> bool {
         self.link.order() != Order::Serve
     }

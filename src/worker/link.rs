@@ -511,6 +511,14 @@ impl Link {
         Order::from_word(self.berth().order.load(Relaxed))
     }
 
+    /// Asks for the order to drain, which comes when another worker is ready to take over. SIGTERM
+    /// asks for the same.
+    pub fn ask_to_leave(&self) {
+        self.own.speech.asks_to_leave.store(1, Relaxed);
+        // It fails where enough has been rung already.
+        eventfd::ring(&self.bell.as_fd()).unwrap_or_default();
+    }
+
     /// Who this worker is.
     pub const fn note(&self) -> &Note {
         &self.note

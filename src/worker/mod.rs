@@ -152,6 +152,14 @@ impl Worker {
         Ok(())
     }
 
+    /// Asks for leave, so that this program is started anew, say after so many requests: dispatchd
+    /// starts another worker, and when that is ready [`Worker::next_connection`] returns `None`
+    /// here. Until then connections come as before. Who just ends, with exit code 0 between two
+    /// connections, is replaced at once as well, but leaves its seat empty meanwhile.
+    pub fn ask_to_leave(&self) {
+        self.link.ask_to_leave();
+    }
+
     /// Who this worker is.
     pub fn identity(&self) -> Identity {
         Identity::of(self.link.note())

@@ -1,5 +1,7 @@
 //! Workers that are killed: only what they had begun with is lost, and they come back.
 
+use dispatchd::sys::clock::monotonic;
+use dispatchd::units::Span;
 use dispatchd::wire::control::Status;
 use nix::sys::signal::Signal;
 
@@ -7,6 +9,7 @@ use crate::client::Client;
 use crate::crowd::{self, Manner};
 use crate::house::{House, Plan};
 use crate::process;
+use crate::role::{ROLE, program};
 
 on_both! {
     killed_workers_under_rr_lose_only_what_they_had_begun
@@ -17,6 +20,8 @@ on_both! {
     what_a_killed_worker_had_not_read_is_served_by_others_under_jbsq
     the_queue_of_a_killed_workers_own_socket_is_served_by_others
     a_crash_loop_is_slowed_down_and_told
+    requests_that_kill_cost_themselves_and_hold_nobody_up
+    requests_that_kill_whatever_comes_are_slowed_down_a_little
 }
 
 fn killed_workers_under_rr_lose_only_what_they_had_begun(backend: &str) {
@@ -122,4 +127,43 @@ fn a_crash_loop_is_slowed_down_and_told(backend: &str) {
     Client::get_once(house.address(), "/").unwrap();
     std::fs::remove_file(&fails).unwrap();
     house.wait_until_whole();
+}
+
+fn poison(house: &House, times: u32) {
+    for _ in 0..times {
+        let mut client = Client::asking(house.address(), "/poison").unwrap();
+        client.reply().unwrap_err();
+    }
+}
+
+fn fragile(backend: &str, policy: &str) -> House {
+    let plan = Plan::on(backend).with(&format!("--policy {policy}"));
+    plan.program(program()).env(ROLE, "fragile").start()
+}
+
+fn requests_that_kill_cost_themselves_and_hold_nobody_up(backend: &str) {
+    const TIMES: u32 = 24;
+    for policy in ["jbsq", "shared"] {
+        let house = fragile(backend, policy);
+        let (tally, took) = crowd::load(house.address(), 2, Manner::Close, &["/"], || {
+            let began_at = monotonic();
+            poison(&house, TIMES);
+            monotonic().since(began_at)
+        });
+        // As many crashes of a program that does nothing would take half a minute.
+        assert!(took < Span::from_s(15), "{policy}: {took}");
+        assert_eq!(tally.errors, [""; 0], "{policy}");
+        assert_eq!(restarts(&house.wait_until_whole()), TIMES);
+    }
+}
+
+fn requests_that_kill_whatever_comes_are_slowed_down_a_little(backend: &str) {
+    const TIMES: u32 = 20;
+    let house = fragile(backend, "jbsq");
+    let began_at = monotonic();
+    poison(&house, TIMES);
+    assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+    let took = monotonic().since(began_at);
+    // Ten in each seat: 0, 50, 100 and 200 ms, then 400 ms each, and a quarter more at most.
+    assert!(Span::from_ms(1_000) < took && took < Span::from_s(15), "{took}");
 }

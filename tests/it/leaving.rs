@@ -7,8 +7,10 @@ use dispatchd::units::Span;
 use nix::sys::signal::Signal;
 
 use crate::client::Client;
+use crate::crowd::{self, Manner};
 use crate::house::{House, Plan, example};
 use crate::process;
+use crate::role::{ROLE, program};
 use crate::wait::{eventually, within};
 
 on_both! {
@@ -22,6 +24,8 @@ on_both! {
     without_a_master_ports_are_free_at_once
     without_a_master_a_worker_ends_by_the_drain_timeout
     quit_ends_workers_at_once
+    workers_that_end_after_so_many_requests_are_replaced_at_once
+    workers_that_ask_to_be_started_anew_go_when_another_is_there
 }
 
 /// One worker, so that it is known who has the request.
@@ -214,5 +218,37 @@ fn quit_ends_workers_at_once(backend: &str) {
         // Those that do not hear SIGTERM are killed a while later.
         assert_eq!(house.times_logged("SIGKILL"), 0, "{}", house.log());
         assert_eq!(house.times_logged("SIGTERM"), 1, "{}", house.log());
+    }
+}
+
+fn workers_that_end_after_so_many_requests_are_replaced_at_once(backend: &str) {
+    for policy in ["jbsq", "shared"] {
+        let plan = Plan::on(backend).with(&format!("--policy {policy}"));
+        let house = plan.program(program()).env(ROLE, "recycled").start();
+        let (tally, ()) = crowd::load(house.address(), 3, Manner::Close, &["/"], || {
+            // As many deaths in a row would take minutes.
+            house.wait_for_status("each has gone often", |status| {
+                status.workers.iter().all(|worker| 12 <= worker.restarts)
+            });
+        });
+        assert_eq!(tally.errors, [""; 0], "{policy}");
+        assert_eq!(house.times_logged("worker died"), 0, "{}", house.log());
+        assert!(24 <= house.times_logged("worker left by itself: exit code 0"));
+    }
+}
+
+fn workers_that_ask_to_be_started_anew_go_when_another_is_there(backend: &str) {
+    for policy in ["jbsq", "reuseport"] {
+        let plan = one(backend).with(&format!("--policy {policy}"));
+        let house = plan.program(program()).env(ROLE, "retiring").start();
+        let (tally, ()) = crowd::load(house.address(), 3, Manner::Close, &["/"], || {
+            eventually("many have gone", || {
+                (12 <= house.times_logged("worker left")).then_some(())
+            });
+        });
+        assert_eq!(tally.errors, [""; 0], "{policy}");
+        assert_eq!(house.times_logged("degraded"), 0, "{}", house.log());
+        assert_eq!(house.times_logged("worker died"), 0, "{}", house.log());
+        assert_eq!(house.status().totals.lost, 0);
     }
 }

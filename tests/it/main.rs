@@ -50,6 +50,7 @@ mod limits;
 mod listeners;
 mod names;
 mod policies;
+mod refused;
 mod reload;
 mod report;
 mod requests;

@@ -23,7 +23,7 @@ use dispatchd::sys::socket;
 use dispatchd::units::{SeatId, Span, Ticket};
 use dispatchd::wire::link::{Note, VARIABLE};
 use dispatchd::wire::token::Say;
-use dispatchd::worker::{Claimed, Delivery, Link, Worker};
+use dispatchd::worker::{After, Claimed, Connection, Delivery, Link, Worker};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -31,7 +31,7 @@ use crate::confine::{
     copy_of_number, forbid, forbid_io_uring, obey_limits, obey_the_limit_on_locked_memory,
 };
 use crate::wait::nap;
-use crate::{inherited, launch, shortage};
+use crate::{inherited, launch, refused, shortage};
 
 /// The variable that says which part to play.
 pub(crate) const ROLE: &str = "IT_ROLE";
@@ -67,6 +67,11 @@ pub(crate) fn asking_before_exec() -> Vec<OsString> {
 /// The command line of a wrapper that has the command behind it ask before it makes a directory.
 pub(crate) fn asking_before_mkdir() -> Vec<OsString> {
     wrapper("role::a_process_that_asks_before_it_makes_a_directory")
+}
+
+/// The command line of a wrapper that has the command behind it ask before it starts a process.
+pub(crate) fn asking_before_clone() -> Vec<OsString> {
+    wrapper("role::a_process_that_asks_before_it_starts_another")
 }
 
 /// The command line of a wrapper that forbids the command behind it these calls: they fail with
@@ -139,6 +144,11 @@ fn a_process_that_asks_before_it_makes_a_directory() {
     wrap(inherited::tell_of_mkdir);
 }
 
+#[test]
+fn a_process_that_asks_before_it_starts_another() {
+    wrap(refused::tell_of_clones);
+}
+
 /// Becomes the command behind it, if there is one, once the rest of its life is confined.
 fn wrap(confine: impl FnOnce()) {
     let words: Vec<OsString> = env::args_os().skip_while(|word| word != "--").skip(1).collect();
@@ -165,6 +175,9 @@ fn a_worker() {
         "bystander" => bystander(),
         "outsider" => outsider(),
         "slow" => slow(),
+        "recycled" => recycled(),
+        "retiring" => retiring(),
+        "fragile" => fragile(),
         lie => liar(lie),
     }
 }
@@ -184,6 +197,56 @@ fn keeper() {
     }
 }
 
+/// Dies over one kind of request, as programs do that have a bug.
+#[expect(clippy::exit, clippy::disallowed_methods, reason = "how such programs end")]
+fn fragile() {
+    let mut worker = Worker::from_env().unwrap();
+    while let Some(mut connection) = worker.next_connection().unwrap() {
+        let mut head = [0; 1024];
+        let count = connection.read(&mut head).unwrap_or(0);
+        if head[..count].starts_with(b"GET /poison ") {
+            std::process::exit(1);
+        }
+        answer_empty(&mut connection);
+    }
+}
+
+/// Ends after its twentieth answer, as programs do that leak.
+#[expect(clippy::exit, clippy::disallowed_methods, reason = "how such programs end")]
+fn recycled() {
+    let mut worker = Worker::from_env().unwrap();
+    for _ in 0..20 {
+        let Some(mut connection) = worker.next_connection().unwrap() else { return };
+        greet(&mut connection);
+    }
+    std::process::exit(0);
+}
+
+/// Asks for leave after its twentieth answer.
+fn retiring() {
+    let mut worker = Worker::from_env().unwrap();
+    let mut answers = 0;
+    let serve = |connection: &mut Connection<'_>| {
+        greet(connection);
+        answers += 1;
+        if answers == 20 {
+            connection.ask_to_leave();
+        }
+        Ok(After::Close)
+    };
+    worker.serve(serve).unwrap();
+}
+
+fn greet(connection: &mut Connection<'_>) {
+    drop(connection.read(&mut [0; 1024]));
+    answer_empty(connection);
+}
+
+fn answer_empty(connection: &mut Connection<'_>) {
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    drop(connection.write_all(answer));
+}
+
 /// Writes more than it is asked to.
 #[expect(clippy::print_stderr, reason = "what a worker writes there is what is tested")]
 fn chatty() {
@@ -192,9 +255,7 @@ fn chatty() {
         for _ in 0..20 {
             eprintln!("{}", "x".repeat(500));
         }
-        drop(connection.read(&mut [0; 1024]));
-        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-        drop(connection.write_all(answer));
+        greet(&mut connection);
     }
 }
 

@@ -1,0 +1,156 @@
+//! Workers that want to leave: somebody has sent one SIGTERM, or it lets itself be started anew
+//! after so many requests. One that has served stays until another can take its seat, so that
+//! nobody waits for that; any other goes at once, and its seat has the same brake as after a death.
+
+use super::Engine;
+use super::action::Actions;
+use super::event::Cause;
+use super::worker::State;
+use crate::units::{Mono, SeatId, WorkerId};
+
+impl Engine {
+    pub(super) fn asks_to_leave(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+        let Some(worker) = self.worker(id).cloned() else { return };
+        // At the end of the pool all are told to leave in their turn, and are of use until then.
+        if !worker.state.stays() || !self.phase.accepts() {
+            return;
+        }
+        let has_seat = self.seats[worker.seat.index()].holder == Some(id);
+        if has_seat && worker.state == State::Ready && worker.has_served() {
+            return self.find_successor(now, id, worker.seat, out);
+        }
+        self.dismiss(now, id, out);
+        self.leave_seat(now, id, &worker, Cause::Told, out);
+    }
+
+    /// The holder of a seat serves until somebody else can, or it turns out that nobody can.
+    fn find_successor(&mut self, now: Mono, id: WorkerId, seat: SeatId, out: &mut Actions) {
+        if let Some(worker) = self.worker_mut(id) {
+            worker.leaving = true;
+        }
+        if self.seats[seat.index()].successor.is_some() {
+            return;
+        }
+        let successor = self.spawn(now, seat, self.generation, out);
+        self.seats[seat.index()].successor = successor;
+        if successor.is_none() {
+            self.let_leave(now, seat, out);
+        }
+    }
+
+    /// The successor of a seat's holder has come to nothing. Whoever wants to leave goes all the
+    /// same, and the seat is filled when it is empty.
+    pub(super) fn let_leave(&mut self, now: Mono, seat: SeatId, out: &mut Actions) {
+        let Some(id) = self.seats[seat.index()].holder else { return };
+        let leaving = self.worker(id).filter(|worker| worker.leaving);
+        if let Some(worker) = leaving.cloned() {
+            self.dismiss(now, id, out);
+            self.vacate(now, &worker, Cause::Left, out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::action::Action;
+    use super::super::event::Event;
+    use super::super::input::{Exit, Input, Load, Terms};
+    use super::super::pair::Pair;
+    use super::super::policy::Policy;
+    use super::*;
+    use crate::units::{Generation, Span};
+
+    const TERMS: Terms = Terms { concurrency: 1, connections_max: 9 };
+
+    /// A pair, and one of the two, which has served.
+    fn pair() -> (Pair, WorkerId) {
+        let mut pair = Pair::new(Policy::RoundRobin);
+        let worker = pair.workers[0];
+        has_served(&mut pair, worker);
+        (pair, worker)
+    }
+
+    fn has_served(pair: &mut Pair, worker: WorkerId) {
+        let load = Load { finished: 1, ..Load::NONE };
+        pair.step(Input::Load { worker, load });
+    }
+
+    fn leaves(pair: &mut Pair, worker: WorkerId) {
+        pair.step(Input::Exited { worker, exit: Exit::Clean });
+    }
+
+    #[test]
+    fn who_has_served_and_leaves_is_replaced_at_once_however_often() {
+        let (mut pair, mut worker) = pair();
+        for _ in 0..20 {
+            leaves(&mut pair, worker);
+            let seat = SeatId(0);
+            let (cause, recovered, lost) = (Cause::Left, 0, 0);
+            assert!(pair.told(Event::Gone { worker, seat, cause, recovered, lost }));
+            let [(next, _)] = pair.started()[..] else { panic!("its seat is filled") };
+            pair.step(Input::Hello { worker: next, terms: TERMS });
+            has_served(&mut pair, next);
+            worker = next;
+        }
+    }
+
+    #[test]
+    fn who_leaves_before_it_has_done_anything_is_slowed_down() {
+        let mut pair = Pair::new(Policy::RoundRobin);
+        let mut worker = pair.workers[0];
+        for expected in [1, 0] {
+            leaves(&mut pair, worker);
+            let started = pair.started();
+            assert_eq!(started.len(), expected);
+            for (next, _) in started {
+                pair.step(Input::Hello { worker: next, terms: TERMS });
+                worker = next;
+            }
+        }
+    }
+
+    #[test]
+    fn who_asks_to_leave_serves_until_another_can() {
+        let (mut pair, worker) = pair();
+        pair.step(Input::AsksToLeave(worker));
+        let [(next, generation)] = pair.started()[..] else { panic!("another is started") };
+        assert_eq!((generation, pair.engine.strength()), (Generation(1), (2, 2)));
+        pair.arrives(0);
+        assert_eq!(pair.offers[0].1, worker, "it serves still");
+        pair.step(Input::AsksToLeave(worker));
+        pair.step(Input::Hello { worker: next, terms: TERMS });
+        assert!(pair.others.contains(&Action::Drain(worker)));
+        assert_eq!((pair.engine.strength(), pair.started().len()), ((2, 2), 0));
+    }
+
+    #[test]
+    fn who_asks_to_leave_goes_where_nobody_can_take_its_place() {
+        let (mut pair, worker) = pair();
+        pair.step(Input::AsksToLeave(worker));
+        let [(next, _)] = pair.started()[..] else { panic!("another is started") };
+        pair.step(Input::SpawnFailed(next));
+        assert!(pair.others.contains(&Action::Drain(worker)));
+        let [(again, _)] = pair.started()[..] else { panic!("the empty seat is filled") };
+        pair.step(Input::SpawnFailed(again));
+        assert_eq!(pair.started(), [], "not without a pause");
+        pair.later(Span::from_ms(100));
+        assert_eq!(pair.started().len(), 1);
+    }
+
+    #[test]
+    fn who_asks_to_leave_at_once_is_slowed_down() {
+        let mut pair = Pair::new(Policy::RoundRobin);
+        let mut worker = pair.workers[0];
+        for _ in 0..5 {
+            pair.step(Input::AsksToLeave(worker));
+            leaves(&mut pair, worker);
+            pair.later(Span::from_s(1));
+            let [(next, _)] = pair.started()[..] else { panic!("its seat is filled") };
+            pair.step(Input::Hello { worker: next, terms: TERMS });
+            worker = next;
+        }
+        pair.step(Input::AsksToLeave(worker));
+        pair.later(Span::from_ms(700));
+        assert_eq!(pair.started(), [], "it has waited for longer each time");
+    }
+}

@@ -1,0 +1,145 @@
+//! The kernel gives no process: a control group is full, or a user has as many as are allowed. That
+//! says nothing of the program: it ends nothing that runs, and is tried again for as long as a
+//! start may take, or anything serves.
+
+use super::Engine;
+use super::action::Actions;
+use super::event::{Cause, Event};
+use super::input::Exit;
+use super::phase::Phase;
+use super::worker::{State, Worker};
+use crate::units::{Mono, SeatId, WorkerId};
+
+impl Engine {
+    pub(super) fn spawn_failed(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+        if let Some(worker) = self.worker_mut(id) {
+            worker.cause = Some(Cause::NoProcess);
+        }
+        if !core::mem::replace(&mut self.lacks_processes, true) {
+            out.emit(Event::ProcessesLacking);
+        }
+        self.exited(now, id, Exit::Failed, out);
+    }
+
+    /// An empty seat is to be filled when it is worth a try.
+    pub(super) fn wait_for_process(&mut self, now: Mono, seat: SeatId) {
+        let place = &mut self.seats[seat.index()];
+        let after = place.backoff.after_refusal(&mut self.rng);
+        place.not_before = Some(now.after(after));
+    }
+
+    /// Tells the end of the lack, once everybody who is wanted has a process.
+    pub(super) fn tell_of_processes(&mut self, out: &mut Actions) {
+        if !self.lacks_processes || self.rollout.is_some() || !self.phase.accepts() {
+            return;
+        }
+        let runs = |worker: &Worker| match worker.state {
+            State::Starting { .. } | State::Ready => true,
+            // It may turn out that there is none.
+            State::Launching { .. }
+            | State::Vacant
+            | State::Draining { .. }
+            | State::Terminating { .. }
+            | State::Killing { .. }
+            | State::Reclaiming { .. } => false,
+        };
+        let mut holders = self.seats.iter().filter(|seat| seat.wanted).map(|seat| seat.holder);
+        if holders.all(|holder| holder.and_then(|id| self.worker(id)).is_some_and(runs)) {
+            self.lacks_processes = false;
+            out.emit(Event::ProcessesSuffice);
+        }
+    }
+
+    /// When a pool that never served gives up, unless a process comes: whoever has one has a
+    /// deadline of its own.
+    pub(super) fn gives_up_at(&self) -> Option<Mono> {
+        match self.phase {
+            Phase::Opening { until, .. } => {
+                (!self.workers.iter().any(Worker::is_alive)).then_some(until)
+            }
+            Phase::Serving | Phase::Stopping { .. } | Phase::Ending(_) | Phase::Over => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::super::action::Action;
+    use super::super::input::{Input, Terms};
+    use super::super::pair::Pair;
+    use super::*;
+    use crate::limits::{BACKOFF_MIN, REFUSED_PAUSE_MAX, START_DEATHS_MAX};
+    use crate::units::Span;
+
+    const TERMS: Terms = Terms { concurrency: 1, connections_max: 9 };
+
+    /// As many tries as there are are refused, until so much time has passed. Returns how many.
+    fn refuses(pair: &mut Pair, span: Span) -> u32 {
+        let (mut tries, end) = (0, pair.now.after(span));
+        while pair.now < end {
+            let started: Vec<WorkerId> = pair.started().into_iter().map(|(id, _)| id).collect();
+            for worker in started {
+                tries += 1;
+                pair.step(Input::SpawnFailed(worker));
+            }
+            pair.later(Span::from_ms(10));
+        }
+        tries
+    }
+
+    fn count(pair: &Pair, wanted: Event) -> usize {
+        pair.others.iter().filter(|other| **other == Action::Emit(wanted)).count()
+    }
+
+    #[test]
+    fn who_has_started_serves_and_the_rest_follows_when_it_can() {
+        let mut pair = Pair::starting();
+        let [first, second] = pair.workers[..] else { panic!("there are two") };
+        pair.step(Input::Executed(first));
+        pair.step(Input::SpawnFailed(second));
+        assert_eq!(count(&pair, Event::ProcessesLacking), 1);
+        let tries = refuses(&mut pair, Span::from_s(5));
+        assert!(START_DEATHS_MAX < tries && tries < 12, "{tries} tries in five seconds");
+        assert!(pair.engine.worker(first).is_some_and(|worker| worker.state.stays()));
+        pair.step(Input::Hello { worker: first, terms: TERMS });
+        assert_eq!(pair.engine.strength(), (1, 2));
+        pair.later(REFUSED_PAUSE_MAX.times(2));
+        let [(last, _)] = pair.started()[..] else { panic!("it is tried again") };
+        pair.step(Input::Executed(last));
+        assert_eq!(count(&pair, Event::ProcessesSuffice), 1);
+        pair.step(Input::Hello { worker: last, terms: TERMS });
+        assert_eq!(pair.engine.strength(), (2, 2));
+        assert_eq!(pair.engine.seats().map(|(_, restarts)| restarts).sum::<u32>(), 0);
+    }
+
+    #[test]
+    fn a_start_without_a_single_process_ends_when_its_time_is_over() {
+        let mut pair = Pair::starting();
+        for worker in pair.workers.clone() {
+            pair.step(Input::SpawnFailed(worker));
+        }
+        refuses(&mut pair, Span::from_ms(8_900));
+        assert_eq!(pair.engine.deadline().map(|at| at <= Mono::from_ns(9_000_000_001)), Some(true));
+        assert!(!pair.engine.is_stopping());
+        refuses(&mut pair, Span::from_ms(200));
+        assert!(pair.engine.is_stopping(), "it waits for ever");
+    }
+
+    #[test]
+    fn a_death_after_a_refusal_counts_as_one() {
+        let mut pair = Pair::starting();
+        for _ in 0..4 {
+            let worker = pair.workers[0];
+            pair.step(Input::SpawnFailed(worker));
+            pair.later(BACKOFF_MIN.times(40));
+            let [(next, _)] = pair.started()[..] else { panic!("it is tried again") };
+            pair.workers[0] = next;
+        }
+        let other = pair.workers[1];
+        pair.step(Input::Hello { worker: other, terms: TERMS });
+        pair.dies(pair.workers[0]);
+        assert_eq!(pair.started().len(), 1, "the first death of a program costs no time");
+    }
+}
