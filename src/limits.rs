@@ -168,8 +168,13 @@ pub const CONTROL_REQUEST_MAX: usize = 4 * 1024;
 pub const CONTROL_ANSWER_MAX: usize = 64 * 1024 * 1024;
 /// Control connections open at once.
 pub const CONTROL_CLIENTS_MAX: usize = 16;
-/// Time for a control client to say what it wants, and to take the answer.
+/// Connections of control clients that may wait for one of those places.
+pub const CONTROL_BACKLOG: u32 = 128;
+/// Time for a control client to say what it wants, and to take anything of its answer.
 pub const CONTROL_TIMEOUT: Span = Span::from_s(5);
+/// Time for it to say what it wants while all places are taken. Well within what others wait for an
+/// answer.
+pub const CONTROL_SILENT_AFTER_FULL: Span = Span::from_s(1);
 
 /// Bytes of a request's head: request line and fields.
 pub const HTTP_HEAD_MAX: usize = 16 * 1024;
@@ -262,3 +267,4 @@ const _: () = assert!(HOLD_DEFAULT <= HOLD_MAX && HOLD_MAX <= TICKETS_MAX);
 const _: () = assert!(BERTHS_MAX <= u16::MAX as usize);
 const _: () = assert!(SPREAD_BELOW.as_ns() < SPREAD_ABOVE.as_ns());
 const _: () = assert!(BACKOFF_MIN.as_ns() < BACKOFF_MAX.as_ns());
+const _: () = assert!(CONTROL_SILENT_AFTER_FULL.as_ns() < CONTROL_TIMEOUT.as_ns());

@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::host::ControlStep;
-use crate::limits::{CONTROL_ANSWER_MAX, CONTROL_REQUEST_MAX, CONTROL_TIMEOUT};
+use crate::limits::{CONTROL_ANSWER_MAX, CONTROL_BACKLOG, CONTROL_REQUEST_MAX, CONTROL_TIMEOUT};
 use crate::sys::clock;
 use crate::sys::fd::io_error;
 use crate::sys::lock::{self, Lock};
@@ -200,9 +200,6 @@ pub(super) struct NameInUse {
     _lock: Lock,
 }
 
-/// Connections of control clients that may wait.
-const BACKLOG: u32 = 16;
-
 /// Opens the control socket of this name.
 ///
 /// # Errors
@@ -213,7 +210,7 @@ pub(super) fn open(path: &Path, name: &str) -> Result<ControlSocket, ControlErro
     let lock = lock::take(&path.with_extension("lock"))
         .map_err(|errno| ControlError::Lock { path: path.with_extension("lock"), errno })?
         .ok_or_else(|| ControlError::Taken { name: name.to_owned() })?;
-    let (socket, file) = socket_file::listen(path, BACKLOG, Access::PRIVATE)?;
+    let (socket, file) = socket_file::listen(path, CONTROL_BACKLOG, Access::PRIVATE)?;
     Ok(ControlSocket { socket, name: NameInUse { _file: file, _lock: lock } })
 }
 

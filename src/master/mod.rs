@@ -152,6 +152,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         self.now = self.host.now();
         self.take_in();
         self.retry();
+        self.let_a_silent_client_go();
         self.step(Input::Tick);
         self.carry_out();
         self.arm_accepts();
@@ -194,8 +195,10 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         if (awaits || self.engine.lends()) && self.host.has_tokens() {
             return Some(Span::ZERO);
         }
-        let deadlines = [self.engine.deadline(), self.retries.deadline()].into_iter().flatten();
-        let until_deadline = deadlines.min().map(|deadline| deadline.since(self.now));
+        let deadlines =
+            [self.engine.deadline(), self.retries.deadline(), self.control_clients.deadline()];
+        let deadline = deadlines.into_iter().flatten().min();
+        let until_deadline = deadline.map(|deadline| deadline.since(self.now));
         [until_deadline, at_most, self.flush_again].into_iter().flatten().min()
     }
 
