@@ -11,7 +11,7 @@ use crate::limits::STDERR_TAIL;
 use crate::shm::layout::WorkerPage;
 use crate::shm::map::{Mapped, Writable};
 use crate::sys::children::{self, Ending};
-use crate::sys::pidfd::Signal;
+use crate::sys::pidfd::{self, Signal};
 use crate::sys::spawn::{self, Progress};
 use crate::units::{SeatId, WorkerId};
 
@@ -64,6 +64,16 @@ impl Member {
             self.report = None;
         }
         progress
+    }
+
+    /// Takes note of its end. What it started goes on with what it does, unless it was time for all
+    /// of it to end.
+    pub(super) fn ended(&mut self, ending: Ending) {
+        self.ending = Some(ending);
+        match self.sent {
+            None => {}
+            Some(Signal::Terminate | Signal::Kill) => pidfd::kill_group(self.pid),
+        }
     }
 
     /// Connections that it has taken so far, by its own account.

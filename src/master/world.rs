@@ -358,6 +358,24 @@ impl World {
         self.last_exits[seat.index()] = Some(text);
     }
 
+    fn child_changed(&mut self, News { pid, change }: News) -> Child {
+        let member = self.staff.iter_mut().flatten().find(|member| member.pid == pid);
+        let Some(member) = member else {
+            self.stray_changed(pid, change);
+            return Child::Stranger;
+        };
+        let change = match change {
+            children::Change::Stopped => Change::Stopped,
+            children::Change::Continued => Change::Continued,
+            children::Change::Ended(ending) => {
+                member.ended(ending);
+                let clean = ending == Ending::Code(0);
+                Change::Ended(if clean { Exit::Clean } else { Exit::Failed })
+            }
+        };
+        Child::Worker(member.worker, change)
+    }
+
     /// A worker that nobody waits for any more has ended at last.
     fn stray_changed(&mut self, pid: u32, change: children::Change) {
         if let children::Change::Ended(ending) = change
@@ -410,26 +428,18 @@ impl Host for World {
             member.sent = Some(signal);
             // A process that is gone already will be reaped.
             pidfd::send(&member.process, member.pid, signal).unwrap_or_default();
+            match signal {
+                Signal::Terminate => {}
+                Signal::Kill => pidfd::kill_group(member.pid),
+            }
         }
     }
 
     fn child(&mut self) -> Option<Child> {
-        let News { pid, change } = children::next()?;
-        let member = self.staff.iter_mut().flatten().find(|member| member.pid == pid);
-        let Some(member) = member else {
-            self.stray_changed(pid, change);
-            return Some(Child::Stranger);
-        };
-        let change = match change {
-            children::Change::Stopped => Change::Stopped,
-            children::Change::Continued => Change::Continued,
-            children::Change::Ended(ending) => {
-                member.ending = Some(ending);
-                let clean = ending == Ending::Code(0);
-                Change::Ended(if clean { Exit::Clean } else { Exit::Failed })
-            }
-        };
-        Some(Child::Worker(member.worker, change))
+        let news = children::next()?;
+        let child = self.child_changed(news);
+        children::take_in(news);
+        Some(child)
     }
 
     fn read_output(&mut self, worker: WorkerId) -> bool {

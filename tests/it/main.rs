@@ -39,6 +39,7 @@ mod control;
 mod crash;
 mod deaths;
 mod examples;
+mod groups;
 mod hostile;
 mod http;
 mod inherited;
