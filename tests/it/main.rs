@@ -43,6 +43,7 @@ mod groups;
 mod hostile;
 mod http;
 mod inherited;
+mod jobs;
 mod lacking;
 mod launch;
 mod leaving;

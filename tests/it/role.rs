@@ -26,7 +26,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::confine::{forbid, forbid_io_uring, obey_limits, obey_the_limit_on_locked_memory};
-use crate::{inherited, launch, shortage};
+use crate::{inherited, jobs, launch, shortage};
 
 /// The variable that says which part to play.
 pub(crate) const ROLE: &str = "IT_ROLE";
@@ -49,6 +49,17 @@ pub(crate) fn within_limits() -> Vec<OsString> {
 /// The command line of a wrapper that prepares the command behind it for a [`shortage`].
 pub(crate) fn wanting_memory() -> Vec<OsString> {
     wrapper("role::a_supervised_process")
+}
+
+/// The command line of a wrapper that makes the command behind it a terminal's job in the
+/// background.
+pub(crate) fn in_the_background() -> Vec<OsString> {
+    wrapper("role::a_job_in_the_background")
+}
+
+/// The command line of such a job's [`neighbour`](jobs::neighbour).
+pub(crate) fn neighbour() -> Vec<OsString> {
+    player("role::a_neighbour")
 }
 
 /// The command line of a wrapper that has the command behind it ask before it executes anything.
@@ -129,6 +140,16 @@ fn a_process_that_asks_before_it_executes() {
 #[test]
 fn a_process_that_asks_before_it_makes_a_directory() {
     wrap(inherited::tell_of_mkdir);
+}
+
+#[test]
+fn a_job_in_the_background() {
+    wrap(jobs::go_to_the_background);
+}
+
+#[test]
+fn a_neighbour() {
+    jobs::neighbour();
 }
 
 /// Becomes the command behind it, if there is one, once the rest of its life is confined.
