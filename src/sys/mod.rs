@@ -12,6 +12,7 @@ pub mod fd;
 pub mod lock;
 pub mod log_sink;
 pub mod memfd;
+pub mod overheard;
 pub mod pidfd;
 pub mod process;
 pub mod rlimit;

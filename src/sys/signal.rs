@@ -5,7 +5,9 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal as Number, signal};
+use nix::sys::signal::{
+    SigAction, SigHandler, SigSet, SigmaskHow, Signal as Number, sigaction, signal,
+};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::read;
 
@@ -106,6 +108,23 @@ fn set_handler(number: Number, handler: SigHandler) -> Result<(), Errno> {
         Ok(_) | Err(nix::errno::Errno::EINVAL) => Ok(()),
         Err(errno) => Err(errno_of(errno)),
     }
+}
+
+/// Has a signal handled, unless this process handles or ignores it already.
+///
+/// # Errors
+/// None that a valid signal number could cause.
+///
+/// # Safety
+/// The handler makes only calls that are safe in a signal's context.
+pub(super) unsafe fn handle_by_default(number: Number, action: &SigAction) -> Result<(), Errno> {
+    // SAFETY: the caller vouches for the handler.
+    let before = unsafe { sigaction(number, action) }.map_err(errno_of)?;
+    if !matches!(before.handler(), SigHandler::SigDfl) {
+        // SAFETY: what stood there before is put back.
+        unsafe { sigaction(number, &before) }.map_err(errno_of)?;
+    }
+    Ok(())
 }
 
 /// A write to a closed pipe answers EPIPE.

@@ -23,9 +23,9 @@ use crate::sys::eventfd;
 use crate::sys::fd::{self, io_error};
 use crate::sys::rlimit::{self, Resource};
 use crate::sys::scm::{self, Incoming, Patience};
-use crate::sys::sigterm;
 use crate::sys::socket;
 use crate::sys::spawn::FIRST_FD;
+use crate::sys::{overheard, sigterm};
 use crate::units::{Errno, GiveBack, ListenerId, Mono, Span, Ticket};
 use crate::wire::errand::{BadErrand, Errand};
 use crate::wire::link::{BadNote, Note, VARIABLE, position};
@@ -155,6 +155,9 @@ pub enum LinkError {
 
 impl Link {
     /// Takes up the link that dispatchd left in the environment. To be called once, first thing.
+    /// From then on SIGTERM is a request to leave, and SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN and
+    /// SIGTTOU, which are meant for dispatchd itself, do nothing, each unless the program handles or
+    /// ignores it already.
     ///
     /// # Errors
     /// When it is not there, or of another version.
@@ -181,6 +184,7 @@ impl Link {
         let (channel, bell) = (take(position::CHANNEL)?, take(position::BELL)?);
         let link = Self::over(note, channel, bell, master, own, listeners);
         link.handle_sigterm(&memory)?;
+        overheard::overhear();
         Ok(link)
     }
 

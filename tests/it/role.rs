@@ -171,6 +171,7 @@ fn a_worker() {
         "detached" => detached(),
         "noisy" => noisy(),
         "keeper" => keeper(),
+        "parent" => parent(),
         lie => liar(lie),
     }
 }
@@ -188,6 +189,13 @@ fn keeper() {
     while let Some(mut connection) = worker.next_connection().unwrap() {
         drop(connection.write_all(b"hello"));
     }
+}
+
+/// Has a child that it started once it was ready.
+fn parent() {
+    let mut worker = Worker::from_env().unwrap();
+    let _child = Command::new("sleep").arg("60").spawn().unwrap();
+    while worker.next_connection().unwrap().is_some() {}
 }
 
 /// Writes more than it is asked to.
