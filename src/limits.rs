@@ -47,9 +47,9 @@ pub const TIMEOUT_MAX: Span = Span::from_s(86_400);
 pub const CONCURRENCY_MAX: u32 = 65_536;
 /// Descriptors that a worker keeps for itself, below its limit of open files.
 pub const WORKER_SPARE_DESCRIPTORS: u32 = 32;
-/// Descriptors that the master keeps for itself: ring, log, control, and what starting a
-/// worker takes for a moment.
-pub const MASTER_SPARE_DESCRIPTORS: u32 = 64;
+/// Descriptors that the master keeps for itself: ring, log, control, what starting a worker takes
+/// for a moment, and [`LATE_OUTPUTS_SPARE`].
+pub const MASTER_SPARE_DESCRIPTORS: u32 = 72;
 
 /// Tokens in a worker's ring. A power of two.
 pub const TOKEN_RING: usize = 4_096;
@@ -162,6 +162,11 @@ pub const ROLLOUT_FAILURES_MAX: u32 = 3;
 pub const LOG_BUFFER: usize = 256 * 1024;
 /// Last bytes of a worker's stderr, kept to say why it died.
 pub const STDERR_TAIL: usize = 2 * 1024;
+/// Outputs of workers that are gone, and that somebody may still write to, are read to their end:
+/// one for each seat, and so many more. The oldest is closed for one that comes on top.
+pub const LATE_OUTPUTS_SPARE: usize = 4;
+/// Such an output is closed after this.
+pub const LATE_OUTPUT_MAX: Span = Span::from_s(3_600);
 /// Bytes of one request on the control socket.
 pub const CONTROL_REQUEST_MAX: usize = 4 * 1024;
 /// Bytes of an answer on the control socket: far more than of the largest pool.

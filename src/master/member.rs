@@ -1,13 +1,11 @@
 //! The master's side of one worker process that the engine need not know: its descriptors, its
 //! pages, and what it leaves behind for whoever asks why it ended.
 
-use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::host::Hire;
-use super::telemetry;
-use crate::limits::STDERR_TAIL;
+use super::voice::Voice;
 use crate::shm::layout::WorkerPage;
 use crate::shm::map::{Mapped, Writable};
 use crate::sys::children::{self, Ending};
@@ -22,7 +20,7 @@ pub(super) struct Member {
     pub(super) pid: u32,
     pub(super) seat: SeatId,
     pub(super) process: OwnedFd,
-    pub(super) output: OwnedFd,
+    pub(super) voice: Voice,
     pub(super) page: Mapped<WorkerPage, Writable>,
     /// What it tells until it is its program.
     report: Option<OwnedFd>,
@@ -31,10 +29,6 @@ pub(super) struct Member {
     pub(super) ending: Option<Ending>,
     /// The signal that the master sent, if any: its own SIGKILL needs no explanation.
     pub(super) sent: Option<Signal>,
-    /// The last bytes of its output, to say why it died.
-    tail: VecDeque<u8>,
-    /// The beginning of a line of which the end has not come.
-    line: Vec<u8>,
 }
 
 impl Member {
@@ -46,14 +40,12 @@ impl Member {
             pid,
             seat,
             process,
-            output,
+            voice: Voice::new(worker, seat, output),
             page,
             report: Some(report),
             not_executed: None,
             ending: None,
             sent: None,
-            tail: VecDeque::new(),
-            line: Vec::new(),
         }
     }
 
@@ -86,22 +78,6 @@ impl Member {
         self.page.board.rings.load(Relaxed)
     }
 
-    /// Takes in a piece of output: the tail is kept, whole lines go to the log.
-    pub(super) fn wrote(&mut self, bytes: &[u8]) {
-        self.tail.extend(bytes);
-        let surplus = self.tail.len().saturating_sub(STDERR_TAIL);
-        self.tail.drain(..surplus);
-        for byte in bytes {
-            if *byte != b'\n' {
-                self.line.push(*byte);
-            }
-            if *byte == b'\n' || STDERR_TAIL <= self.line.len() {
-                telemetry::worker_line(self.seat, &String::from_utf8_lossy(&self.line));
-                self.line.clear();
-            }
-        }
-    }
-
     /// How it ended, in words: code or signal, and its last lines.
     pub(super) fn obituary(&self) -> String {
         if let Some(text) = &self.not_executed {
@@ -114,13 +90,9 @@ impl Member {
             }
             (Some(ending), _) => how(ending),
         };
-        let tail: Vec<u8> = self.tail.iter().copied().collect();
-        let words = String::from_utf8_lossy(&tail);
-        let last: Vec<&str> = words.lines().rev().take(3).collect();
-        let last: Vec<&str> = last.into_iter().rev().filter(|line| !line.is_empty()).collect();
-        match last.as_slice() {
-            [] => ending,
-            lines => format!("{ending}; last output: {}", lines.join(" | ")),
+        match self.voice.last_words() {
+            words if words.is_empty() => ending,
+            words => format!("{ending}; last output: {words}"),
         }
     }
 }

@@ -13,6 +13,7 @@ mod errands;
 mod exec;
 pub mod host;
 mod intake;
+mod late;
 mod listeners;
 mod member;
 pub mod open;
@@ -21,6 +22,7 @@ mod status;
 mod tags;
 pub mod telemetry;
 mod tickets;
+mod voice;
 mod watches;
 mod world;
 
@@ -31,6 +33,7 @@ pub use self::control::{ControlError, ask, socket_path};
 use self::crew::Crew;
 use self::host::Host;
 use self::intake::Sorted;
+use self::late::LateOutputs;
 use self::listeners::Listeners;
 pub use self::listeners::Opened;
 use self::tags::Purpose;
@@ -53,6 +56,7 @@ pub struct Master<B: Backend, H: Host<Fd = B::Fd>> {
     host: H,
     tickets: Tickets<B::Fd>,
     crew: Crew<B::Fd>,
+    late: LateOutputs,
     listeners: Listeners<B::Fd>,
     control: Option<Source>,
     control_clients: ControlClients,
@@ -97,12 +101,14 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         });
         let kernel = setup.policy.binder() == crate::engine::policy::Binder::Kernel;
         let listeners = Listeners::adopt(posts.listeners, kernel, &mut backend);
+        let late = LateOutputs::of_seats(setup.weights.len());
         Self {
             engine: Engine::new(setup),
             backend,
             host,
             tickets: Tickets::new(),
             crew: Crew::new(),
+            late,
             listeners,
             control,
             control_clients: ControlClients::new(),
@@ -153,6 +159,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         self.take_in();
         self.retry();
         self.let_a_silent_client_go();
+        self.let_late_outputs_go();
         self.step(Input::Tick);
         self.carry_out();
         self.arm_accepts();
@@ -195,8 +202,12 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         if (awaits || self.engine.lends()) && self.host.has_tokens() {
             return Some(Span::ZERO);
         }
-        let deadlines =
-            [self.engine.deadline(), self.retries.deadline(), self.control_clients.deadline()];
+        let deadlines = [
+            self.engine.deadline(),
+            self.retries.deadline(),
+            self.control_clients.deadline(),
+            self.late.deadline(),
+        ];
         let deadline = deadlines.into_iter().flatten().min();
         let until_deadline = deadline.map(|deadline| deadline.since(self.now));
         [until_deadline, at_most, self.flush_again].into_iter().flatten().min()

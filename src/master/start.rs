@@ -31,6 +31,8 @@ use crate::wire::link::Sharing;
 
 /// Descriptors that each worker costs the master: its channel, and its process and output twice.
 const DESCRIPTORS_PER_WORKER: u64 = 5;
+/// Descriptors that the output of one that is gone costs it: to wait for it, and to read it.
+const DESCRIPTORS_PER_LATE_OUTPUT: u64 = 2;
 
 /// What comes from outside the configuration.
 #[derive(Debug)]
@@ -169,9 +171,11 @@ fn check_open_files(workers: usize) -> Result<Raised, StartError> {
     Ok(raised)
 }
 
-/// Descriptors that are left for connections; while workers are replaced there are twice as many.
+/// Descriptors that are left for connections; while workers are replaced there are twice as many,
+/// and the outputs of those that are gone.
 fn copies_max(open_files: u64, workers: usize) -> u32 {
-    let others = u64::from(MASTER_SPARE_DESCRIPTORS) + 2 * DESCRIPTORS_PER_WORKER * workers as u64;
+    let per_seat = 2 * DESCRIPTORS_PER_WORKER + DESCRIPTORS_PER_LATE_OUTPUT;
+    let others = u64::from(MASTER_SPARE_DESCRIPTORS) + per_seat * workers as u64;
     u32::try_from(open_files.saturating_sub(others)).unwrap_or(u32::MAX).max(1)
 }
 

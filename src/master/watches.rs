@@ -75,6 +75,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Purpose::Process(worker) => self.lives(worker),
             Purpose::Output(worker) => {
                 self.crew.hand(worker).map(|hand| hand.output = token).is_some()
+                    || self.late.waits(worker, token)
             }
             Purpose::Launch(worker) => {
                 self.crew.hand(worker).map(|hand| hand.report = token).is_some()

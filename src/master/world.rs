@@ -11,6 +11,7 @@ use super::control::Clients;
 use super::host::{CardNote, Change, Child, ControlStep, Hire, Hired, Host, Launch, SpawnFailed};
 use super::member::{self, Member};
 use super::open::{self, Taker};
+use super::voice::Voice;
 use super::{Opened, telemetry};
 use crate::config::placement::Placement;
 use crate::engine::Engine;
@@ -102,6 +103,8 @@ pub(super) struct World {
     /// What workers read as their standard input.
     no_input: OwnedFd,
     staff: Vec<Option<Member>>,
+    /// What those that are gone have left open for others to write to.
+    late_voices: Vec<Voice>,
     /// Workers whose end is not known and is not waited for: their processes' numbers and seats.
     strays: Vec<(u32, SeatId)>,
     last_exits: Vec<Option<String>>,
@@ -135,7 +138,8 @@ impl World {
         page.head.layout.store(LAYOUT, Relaxed);
         page.drain_ns.store(recipe.drain.as_ns(), Relaxed);
         let sink = LogSink::stderr().ok();
-        let (staff, strays, last_exits) = (Vec::new(), Vec::new(), Vec::new());
+        let (staff, late_voices) = (Vec::new(), Vec::new());
+        let (strays, last_exits) = (Vec::new(), Vec::new());
         let (hashers, now) = (RandomState::new(), Mono::ZERO);
         Ok(Self {
             recipe,
@@ -145,6 +149,7 @@ impl World {
             signals,
             no_input,
             staff,
+            late_voices,
             strays,
             last_exits,
             refused: BTreeSet::new(),
@@ -443,24 +448,22 @@ impl Host for World {
     }
 
     fn read_output(&mut self, worker: WorkerId) -> bool {
-        let Some(member) = self.member_mut(worker) else { return false };
-        let mut buffer = [0; 4096];
-        // Bounded, so that one that writes without end does not hold up the rest.
-        for _ in 0..16 {
-            match fd::read(&member.output, &mut buffer) {
-                Ok(0) => return false,
-                Ok(count) => member.wrote(&buffer[..count]),
-                Err(Errno(libc::EAGAIN)) => break,
-                Err(_) => return false,
-            }
-        }
-        true
+        let of_staff = self.staff.iter_mut().flatten().map(|member| &mut member.voice);
+        let mut voices = of_staff.chain(&mut self.late_voices);
+        voices.find(|voice| voice.worker == worker).is_some_and(Voice::read)
+    }
+
+    fn forget_output(&mut self, worker: WorkerId) {
+        self.late_voices.retain(|voice| voice.worker != worker);
     }
 
     fn bury(&mut self, worker: WorkerId) {
         let member = self.staff.get_mut(worker.index()).and_then(Option::take);
-        if let Some(Member { pid, seat, ending: None, .. }) = member {
-            self.strays.push((pid, seat));
+        if let Some(Member { pid, seat, ending, voice, .. }) = member {
+            self.late_voices.push(voice);
+            if ending.is_none() {
+                self.strays.push((pid, seat));
+            }
         }
         self.decide_on_spinning();
     }

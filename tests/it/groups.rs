@@ -1,7 +1,12 @@
 //! What workers start, and where workers are started by something else: nothing that is to end
 //! outlives the worker's time, and what is not concerned is left alone.
 
+use std::fs;
+
+use dispatchd::limits::LATE_OUTPUTS_SPARE;
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use crate::client::Client;
 use crate::house::{House, Plan, example};
@@ -14,6 +19,8 @@ on_both! {
     one_that_hears_no_sigterm_is_killed_behind_its_shell
     a_helper_of_a_worker_that_is_killed_is_killed
     a_helper_survives_a_reload_and_a_crash
+    what_a_helper_says_after_a_reload_is_logged
+    helpers_without_number_cost_a_bounded_number_of_descriptors
 }
 
 /// A process, which is another one once its number is taken anew.
@@ -94,12 +101,10 @@ fn a_helper_of_a_worker_that_is_killed_is_killed(backend: &str) {
 
 fn a_helper_survives_a_reload_and_a_crash(backend: &str) {
     let house = with_a_helper(backend).start();
-    let (first, of_first) = (house.worker(0), Process::child_of(house.worker(0).pid));
+    let of_first = Process::child_of(house.worker(0).pid);
     house.signal(Signal::SIGHUP);
-    let second = house.wait_for_status("the worker is replaced", |status| {
-        status.workers.len() == 1 && status.have == 1 && status.generation == first.generation + 1
-    });
-    let second = second.workers[0].pid;
+    is_replaced_by(&house, 2);
+    let second = house.worker(0).pid;
     let of_second = Process::child_of(second);
     process::signal(second, Signal::SIGKILL);
     house.wait_for_status("the next one serves", |status| {
@@ -108,4 +113,53 @@ fn a_helper_survives_a_reload_and_a_crash(backend: &str) {
     assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
     assert!(of_first.is_alive() && of_second.is_alive());
     let _of_third = Process::child_of(house.worker(0).pid);
+}
+
+/// Waits until the worker of this generation serves alone.
+fn is_replaced_by(house: &House, generation: u32) {
+    house.wait_for_status("the worker is replaced", |status| {
+        (status.have, status.workers.len(), status.generation) == (1, 1, generation)
+    });
+}
+
+/// The first worker's waits for a word, says what it is, and leaves it in a file.
+fn what_a_helper_says_after_a_reload_is_logged(backend: &str) {
+    let helper = "read word < $DIR/in; echo heard $word; echo $word > $DIR/out";
+    let script = format!("mkdir $DIR/first && ({helper}) & exec \"$0\"");
+    let words = ["sh", "-c", &script].map(Into::into).into_iter();
+    let plan = Plan::on(backend)
+        .with("--workers 1")
+        .program(words.chain([example("http_worker").into_os_string()]));
+    let dir = plan.dir().to_owned();
+    mkfifo(&dir.join("in"), Mode::S_IRWXU).unwrap();
+    let house = plan.env("DIR", dir.to_str().unwrap()).start();
+    house.signal(Signal::SIGHUP);
+    is_replaced_by(&house, 2);
+    fs::write(dir.join("in"), "a word\n").unwrap();
+    eventually("its work is done", || {
+        (fs::read_to_string(dir.join("out")).ok()? == "a word\n").then_some(())
+    });
+    house.wait_for_log("heard a word");
+}
+
+fn helpers_without_number_cost_a_bounded_number_of_descriptors(backend: &str) {
+    const RELOADS: usize = 3 * LATE_OUTPUTS_SPARE;
+    let mut house = with_a_helper(backend).start();
+    let before = process::descriptors(house.pid());
+    let mut helpers = Vec::new();
+    for generation in (2..).take(RELOADS) {
+        helpers.push(Process::child_of(house.worker(0).pid));
+        house.signal(Signal::SIGHUP);
+        is_replaced_by(&house, generation);
+    }
+    // One to wait and one to read, for each that is kept.
+    let most = before + 2 * (1 + LATE_OUTPUTS_SPARE);
+    eventually("the oldest are let go", || {
+        (process::descriptors(house.pid()) <= most).then_some(())
+    });
+    assert!(helpers.iter().all(Process::is_alive));
+    drop(helpers);
+    eventually("no output is left", || (process::descriptors(house.pid()) <= before).then_some(()));
+    house.signal(Signal::SIGQUIT);
+    assert_eq!(house.exit_code(), Some(0));
 }
