@@ -45,7 +45,9 @@ impl Voice {
 
     /// Its last lines, in one.
     pub(super) fn last_words(&self) -> String {
-        let tail: Vec<u8> = self.tail.iter().copied().collect();
+        let is_cut = STDERR_TAIL <= self.tail.len();
+        let rest = |byte: &&u8| is_cut && is_within_character(**byte);
+        let tail: Vec<u8> = self.tail.iter().skip_while(rest).copied().collect();
         let words = String::from_utf8_lossy(&tail);
         let last: Vec<&str> = words.lines().rev().take(3).collect();
         let last: Vec<&str> = last.into_iter().rev().filter(|line| !line.is_empty()).collect();
@@ -63,7 +65,7 @@ impl Voice {
             }
             self.line.push(*byte);
             if STDERR_TAIL <= self.line.len() {
-                self.tell(self.line.len());
+                self.tell(whole_characters(&self.line));
             }
         }
     }
@@ -78,5 +80,50 @@ impl Voice {
     fn tell(&mut self, end: usize) {
         telemetry::worker_line(self.seat, &String::from_utf8_lossy(&self.line[..end]));
         self.line.drain(..end);
+    }
+}
+
+/// The length of a line without the beginning of a character at its end.
+fn whole_characters(line: &[u8]) -> usize {
+    let rest = line.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
+    match std::str::from_utf8(rest) {
+        Err(error) if error.error_len().is_none() => line.len() - rest.len(),
+        Ok(_) | Err(_) => line.len(),
+    }
+}
+
+/// Whether a byte can only follow another one of its character.
+const fn is_within_character(byte: u8) -> bool {
+    byte & 0b1100_0000 == 0b1000_0000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_character_is_cut() {
+        for text in ["aä", "a€", "a🦀"] {
+            for end in 2..text.len() {
+                assert_eq!(whole_characters(&text.as_bytes()[..end]), 1, "{text} at {end}");
+            }
+            assert_eq!(whole_characters(text.as_bytes()), text.len());
+        }
+        // What is no beginning of anything is not waited for.
+        for bytes in [&b""[..], b"a", b"a\xff", b"a\x80", b"\xc3(", b"a\xf8\x88", b"\xff\xe2\x82a"]
+        {
+            assert_eq!(whole_characters(bytes), bytes.len(), "{bytes:?}");
+        }
+        assert_eq!(whole_characters(b"\xff\xe2\x82"), 1);
+    }
+
+    #[test]
+    fn last_words_begin_with_a_character() {
+        let mut voice =
+            Voice::new(WorkerId { berth: 0, epoch: 1 }, SeatId(0), fd::no_input().unwrap());
+        voice.wrote(&[b"a", "ä".repeat(STDERR_TAIL).as_bytes()].concat());
+        voice.wrote(b"!");
+        assert_eq!(voice.last_words().trim_matches('ä'), "!");
+        assert_eq!(voice.last_words().len(), STDERR_TAIL - 1);
     }
 }

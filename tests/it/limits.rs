@@ -6,14 +6,14 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use dispatchd::limits::PARCEL_MAX;
+use dispatchd::limits::{PARCEL_MAX, STDERR_TAIL};
 use dispatchd::sys::fd::{set_blocking, set_nonblocking};
 use dispatchd::sys::{scm, socket};
 use dispatchd::units::Span;
 
 use crate::client::Client;
 use crate::crowd;
-use crate::house::{House, Plan};
+use crate::house::{House, Plan, example};
 use crate::process;
 use crate::role::{ROLE, program, within_limits};
 use crate::shortage;
@@ -33,6 +33,7 @@ on_both! {
     a_full_hold_queue_turns_newcomers_away_if_told_so
     nobody_reads_the_log_and_service_goes_on
     nobody_reads_what_workers_write_and_service_goes_on
+    no_character_of_a_long_line_is_cut
     at_rest_nothing_spins
 }
 
@@ -205,6 +206,18 @@ fn nobody_reads_what_workers_write_and_service_goes_on(backend: &str) {
     let dropped = house.status().totals.log_lines_dropped;
     assert!(0 < dropped, "what nobody reads is counted");
     assert_eq!(process::threads(house.pid()), 1);
+}
+
+fn no_character_of_a_long_line_is_cut(backend: &str) {
+    let text = format!("a{}", "\u{e4}".repeat(3 * STDERR_TAIL));
+    let script = "echo \"$1\"; exec \"$0\"";
+    let http_worker = example("http_worker");
+    let words = ["sh", "-c", script, http_worker.to_str().unwrap(), &text];
+    let house = Plan::on(backend).with("--workers 1").program(words).start();
+    eventually("all of it is logged", || {
+        (house.times_logged("\u{e4}") == 3 * STDERR_TAIL).then_some(())
+    });
+    assert_eq!(house.times_logged("\u{fffd}"), 0);
 }
 
 /// A pipe that takes no further byte, and its unread end.
