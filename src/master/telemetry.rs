@@ -36,8 +36,19 @@ impl Write for LogWriter {
     }
 }
 
-/// Writes what the sink takes now; true when nothing is left.
-pub(super) fn drain_to(sink: &LogSink) -> bool {
+/// How far the log could be written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Drained {
+    /// Nothing is left.
+    Wholly,
+    /// Its reader is slow.
+    AsFarAsItGoes,
+    /// Its reader is gone, or its disk is full.
+    Broken,
+}
+
+/// Writes what the sink takes now.
+pub(super) fn drain_to(sink: &LogSink) -> Drained {
     BUFFER.with_borrow_mut(|buffer| buffer.drain_to(sink))
 }
 
@@ -252,12 +263,13 @@ impl Buffer {
         }
     }
 
-    fn drain_to(&mut self, sink: &LogSink) -> bool {
+    fn drain_to(&mut self, sink: &LogSink) -> Drained {
         while !self.bytes.is_empty() {
             let (front, _) = self.bytes.as_slices();
             match sink.write(&front[..front.len().min(WRITE_MAX)]) {
                 Ok(written) => drop(self.bytes.drain(..written)),
-                Err(_) => return false,
+                Err(Errno(libc::EAGAIN | libc::EINTR)) => return Drained::AsFarAsItGoes,
+                Err(_) => return Drained::Broken,
             }
         }
         if 0 < self.untold {
@@ -266,7 +278,7 @@ impl Buffer {
             self.bytes.extend(line.as_bytes());
             return self.drain_to(sink);
         }
-        true
+        Drained::Wholly
     }
 }
 

@@ -11,6 +11,7 @@ use super::control::Clients;
 use super::host::{CardNote, Change, Child, ControlStep, Hire, Hired, Host, Launch, SpawnFailed};
 use super::member::{self, Member};
 use super::open::{self, Taker};
+use super::telemetry::Drained;
 use super::voice::Voice;
 use super::{Opened, telemetry};
 use crate::config::placement::Placement;
@@ -43,6 +44,8 @@ use crate::wire::route;
 
 /// Time after which a log that could not be written is tried again.
 const LOG_RETRY: Span = Span::from_ms(100);
+/// The same where its reader is gone, or its disk is full, which takes somebody to change it.
+const LOG_PAUSE: Span = Span::from_s(10);
 
 /// What workers are made of.
 #[derive(Debug)]
@@ -116,6 +119,8 @@ pub(super) struct World {
     unpinned: bool,
     clients: Clients,
     sink: Option<LogSink>,
+    /// The log is not written before then.
+    log_at: Mono,
     /// Nobody outside can tell which routes share a number.
     hashers: RandomState,
     /// The time of this turn.
@@ -157,6 +162,7 @@ impl World {
             unpinned: false,
             clients,
             sink,
+            log_at: Mono::ZERO,
             hashers,
             now,
         })
@@ -652,7 +658,17 @@ impl Host for World {
 
     fn flush(&mut self) -> Option<Span> {
         let sink = self.sink.as_ref()?;
-        (!telemetry::drain_to(sink)).then_some(LOG_RETRY)
+        if self.now < self.log_at {
+            return Some(self.log_at.since(self.now));
+        }
+        match telemetry::drain_to(sink) {
+            Drained::Wholly => None,
+            Drained::AsFarAsItGoes => Some(LOG_RETRY),
+            Drained::Broken => {
+                self.log_at = self.now.after(LOG_PAUSE);
+                Some(LOG_PAUSE)
+            }
+        }
     }
 }
 

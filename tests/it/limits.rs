@@ -10,6 +10,7 @@ use dispatchd::limits::{PARCEL_MAX, STDERR_TAIL};
 use dispatchd::sys::fd::{set_blocking, set_nonblocking};
 use dispatchd::sys::{scm, socket};
 use dispatchd::units::Span;
+use nix::sys::signal::Signal;
 
 use crate::client::Client;
 use crate::crowd;
@@ -17,7 +18,7 @@ use crate::house::{House, Plan, example};
 use crate::process;
 use crate::role::{ROLE, program, within_limits};
 use crate::shortage;
-use crate::wait::eventually;
+use crate::wait::{eventually, nap};
 
 /// What starts a command that may have no more descriptors than a test can use up.
 const FEW_DESCRIPTORS: [&str; 3] = ["sh", "-c", "ulimit -n 110; exec \"$0\" \"$@\""];
@@ -33,6 +34,7 @@ on_both! {
     a_full_hold_queue_turns_newcomers_away_if_told_so
     nobody_reads_the_log_and_service_goes_on
     nobody_reads_what_workers_write_and_service_goes_on
+    a_log_whose_reader_is_gone_wakes_nobody
     no_character_of_a_long_line_is_cut
     at_rest_nothing_spins
 }
@@ -206,6 +208,22 @@ fn nobody_reads_what_workers_write_and_service_goes_on(backend: &str) {
     let dropped = house.status().totals.log_lines_dropped;
     assert!(0 < dropped, "what nobody reads is counted");
     assert_eq!(process::threads(house.pid()), 1);
+}
+
+fn a_log_whose_reader_is_gone_wakes_nobody(backend: &str) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let house = Plan::on(backend).stderr(writer).start();
+    drop(reader);
+    house.signal(Signal::SIGHUP);
+    house.wait_for_status("there is something to log", |status| {
+        status.generation == 2 && status.workers.len() == 2
+    });
+    eventually("all is quiet", || {
+        let before = process::sleeps(house.pid());
+        nap(Span::from_ms(500));
+        // Ten wake-ups a second were five.
+        (process::sleeps(house.pid()) - before < 4).then_some(())
+    });
 }
 
 fn no_character_of_a_long_line_is_cut(backend: &str) {
