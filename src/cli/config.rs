@@ -17,7 +17,7 @@ use crate::engine::policy::{Depth, Policy};
 use crate::io::probe;
 use crate::limits::{DRAIN_TIMEOUT, HOLD_DEFAULT, START_TIMEOUT, TIMEOUT_MAX};
 use crate::sys::rlimit::{self, Limit, Resource};
-use crate::sys::{cpus, users};
+use crate::sys::{cpus, interfaces, users};
 use crate::units::Span;
 
 /// The name of a dispatchd that was given none.
@@ -187,7 +187,7 @@ fn listeners(
     if given.listen.is_empty() && around.inherited > 0 {
         return Ok(Vec::new());
     }
-    let parse = |text: &str| listen::parse(text, dispatch_on);
+    let parse = |text: &str| listen::parse(text, dispatch_on, interfaces::number);
     let read = |text: &str| {
         let default = Listener { addr: ListenAddr::Unix("".into()), dispatch_on };
         flags.read("listen", Some(text), default, parse)

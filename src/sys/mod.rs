@@ -9,6 +9,7 @@ pub mod epoll;
 pub mod eventfd;
 pub mod executable;
 pub mod fd;
+pub mod interfaces;
 pub mod lock;
 pub mod log_sink;
 pub mod memfd;

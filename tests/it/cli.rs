@@ -8,10 +8,13 @@ use serde_json::Value;
 use crate::house::Plan;
 
 /// A wrong value for every flag, and what its complaint must say besides flag and value.
-const WRONG: [(&str, &str, &str); 22] = [
+const WRONG: [(&str, &str, &str); 25] = [
     ("--listen", "nowhere", "unix:PATH"),
     ("--listen", "127.0.0.1:99999", "65535"),
     ("--dispatch-on", "never", "readable, connect"),
+    ("--listen", "[fe80::7]:80", "[fe80::7%eth0]:80"),
+    ("--listen", "[fe80::7%nowhere0]:80", "no interface 'nowhere0'"),
+    ("--listen", "[::ffff:127.0.0.1]:80", "write 127.0.0.1:80"),
     ("--backlog", "0", "1 to 65535"),
     ("--workers", "0", "1 to 256"),
     ("--workers", "-1", "1 to 256"),
