@@ -11,10 +11,10 @@ use crate::house::Plan;
 const WRONG: [(&str, &str, &str); 25] = [
     ("--listen", "nowhere", "unix:PATH"),
     ("--listen", "127.0.0.1:99999", "65535"),
-    ("--dispatch-on", "never", "readable, connect"),
     ("--listen", "[fe80::7]:80", "[fe80::7%eth0]:80"),
     ("--listen", "[fe80::7%nowhere0]:80", "no interface 'nowhere0'"),
     ("--listen", "[::ffff:127.0.0.1]:80", "write 127.0.0.1:80"),
+    ("--dispatch-on", "never", "readable, connect"),
     ("--backlog", "0", "1 to 65535"),
     ("--workers", "0", "1 to 256"),
     ("--workers", "-1", "1 to 256"),
@@ -53,6 +53,18 @@ fn every_wrong_variable_is_refused_by_its_name() {
         let variable = format!("DISPATCHD_{name}");
         let ended = dispatchd(["check"], &[(&variable, value)]);
         refused(&ended, &[&variable, value, allowed]);
+    }
+}
+
+#[test]
+fn a_number_of_inherited_sockets_that_is_none_is_refused_by_its_name() {
+    for value in ["1x", "-1", "+1", "99999999999"] {
+        for command in [&["check"][..], &["run"]] {
+            let ended = dispatchd(command, &[("LISTEN_FDS", value)]);
+            refused(&ended, &["LISTEN_FDS", value, "a number of sockets"]);
+        }
+        let another = [("LISTEN_FDS", value), ("LISTEN_PID", "1")];
+        text(&dispatchd(["check"], &another));
     }
 }
 
