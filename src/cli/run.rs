@@ -2,14 +2,14 @@
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 
 use super::args::{CheckArgs, RunArgs};
 use super::config::{self, Effective, Surroundings};
 use super::exit::Exit;
+use super::runtime_dir::{self, socket_path};
 use super::{check, logging, print_or_fail, term};
 use crate::engine::action::Outcome;
-use crate::master::start;
+use crate::master::{check_path, start};
 use crate::serve;
 use crate::sys::fd::adopt_inherited;
 use crate::sys::spawn::FIRST_FD;
@@ -27,7 +27,7 @@ pub(super) fn run(args: &RunArgs) -> Exit {
     };
     logging::start(config.log);
     let surroundings = start::Surroundings {
-        runtime_dir: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
+        runtime_dir: runtime_dir::given(),
         inherited,
         built_in: OsString::from(SERVE_WORKER),
     };
@@ -47,7 +47,13 @@ pub(super) fn run(args: &RunArgs) -> Exit {
 /// Says what `run` would do.
 pub(super) fn check(args: &CheckArgs) -> Exit {
     match config::effective(&args.run, &Surroundings::read()) {
-        Ok(effective) => print_or_fail(&check::render(&effective, args.json), Exit::Done),
+        Ok(effective) => match check_path(&socket_path(&effective.config.name)) {
+            Ok(()) => print_or_fail(&check::render(&effective, args.json), Exit::Done),
+            Err(error) => {
+                term::complain(&error.to_string());
+                Exit::Failed
+            }
+        },
         Err(error) => refuse(&error),
     }
 }

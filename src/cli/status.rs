@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 use std::io::ErrorKind;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::args::StatusArgs;
 use super::exit::Exit;
+use super::runtime_dir::socket_path;
 use super::{config, print_or_fail, term};
-use crate::master::{ask, socket_path};
+use crate::master::{ask, check_path};
 use crate::wire::control::{Reply, Status, WorkerStatus};
 
 /// Prints the status of the master under this name.
@@ -20,10 +20,11 @@ pub(super) fn status(args: &StatusArgs) -> Exit {
             return Exit::Usage;
         }
     };
-    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let path = socket_path(runtime_dir.as_deref(), &name);
-    let answered = ask(&path);
-    match answered {
+    let path = socket_path(&name);
+    if let Err(error) = check_path(&path) {
+        return fail(&error.to_string());
+    }
+    match ask(&path) {
         Ok(line) if args.json => print_or_fail(&line, Exit::Done),
         Ok(line) => match serde_json::from_str(&line) {
             Ok(Reply::Status(status)) => print_or_fail(&render(&status), Exit::Done),
@@ -32,7 +33,11 @@ pub(super) fn status(args: &StatusArgs) -> Exit {
         },
         Err(error) => match error.kind() {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-                term::complain(&format!("no dispatchd runs under the name '{name}'"));
+                term::complain(&format!(
+                    "no dispatchd runs under the name '{name}': nobody listens at {}; where that \
+                     is depends on XDG_RUNTIME_DIR, which must be the same here as for dispatchd",
+                    path.display()
+                ));
                 Exit::NotRunning
             }
             ErrorKind::WouldBlock | ErrorKind::TimedOut => {

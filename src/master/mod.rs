@@ -29,7 +29,7 @@ mod world;
 use std::io;
 
 use self::asking::ControlClients;
-pub use self::control::{ControlError, ask, socket_path};
+pub use self::control::{ControlError, ask, check_path, socket_path};
 use self::crew::Crew;
 use self::host::Host;
 use self::intake::Sorted;

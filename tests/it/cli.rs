@@ -3,6 +3,7 @@
 
 use std::process::{Command, Output};
 
+use dispatchd::limits::{NAME_MAX, UNIX_PATH_MAX};
 use serde_json::Value;
 
 use crate::house::Plan;
@@ -65,6 +66,32 @@ fn a_number_of_inherited_sockets_that_is_none_is_refused_by_its_name() {
         }
         let another = [("LISTEN_FDS", value), ("LISTEN_PID", "1")];
         text(&dispatchd(["check"], &another));
+    }
+}
+
+#[test]
+fn a_control_path_that_is_too_long_is_refused_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = "n".repeat(NAME_MAX);
+    let fits = UNIX_PATH_MAX - "/dispatchd/.sock".len() - NAME_MAX;
+    let room = fits - dir.path().as_os_str().len() - 1;
+    for (length, code) in [(room, 0), (room + 1, 1)] {
+        let runtime = dir.path().join("r".repeat(length));
+        let around = [("XDG_RUNTIME_DIR", runtime.to_str().unwrap())];
+        let check = dispatchd(["check", "--name", &name], &around);
+        assert_eq!(check.status.code(), Some(code), "{check:?}");
+        if code == 1 {
+            let run = dispatchd(["--name", &name, "--listen", "127.0.0.1:0"], &around);
+            let status = dispatchd(["status", "--name", &name], &around);
+            for ended in [check, run, status] {
+                assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+                let said = String::from_utf8_lossy(&ended.stderr);
+                for part in ["a path of 108 bytes", "107", "XDG_RUNTIME_DIR", "--name"] {
+                    assert!(said.contains(part), "{part}: {said}");
+                }
+            }
+            assert!(!runtime.exists());
+        }
     }
 }
 
@@ -148,7 +175,9 @@ fn status_of_nobody_is_exit_code_3() {
     for line in ["status --name nobody", "status --json --name nobody"] {
         let ended = dispatchd(line.split(' '), &[("XDG_RUNTIME_DIR", runtime)]);
         assert_eq!(ended.status.code(), Some(3));
-        assert!(String::from_utf8_lossy(&ended.stderr).contains("'nobody'"));
+        let said = String::from_utf8_lossy(&ended.stderr);
+        let at = format!("{runtime}/dispatchd/nobody.sock");
+        assert!(["'nobody'", &at, "XDG_RUNTIME_DIR"].iter().all(|part| said.contains(part)));
         assert!(ended.stdout.is_empty());
     }
 }
