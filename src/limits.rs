@@ -49,9 +49,9 @@ pub const CONCURRENCY_MAX: u32 = 65_536;
 pub const WORKER_DESCRIPTORS_MAX: usize = 4 + LISTENERS_MAX;
 /// Descriptors that a worker keeps for itself, below its limit of open files.
 pub const WORKER_SPARE_DESCRIPTORS: u32 = 32;
-/// Descriptors that the master keeps for itself: ring, log, control, and what starting a
-/// worker takes for a moment.
-pub const MASTER_SPARE_DESCRIPTORS: u32 = 64;
+/// Descriptors that the master keeps for itself: ring, log, control, what starting a worker takes
+/// for a moment, and [`LATE_OUTPUTS_SPARE`].
+pub const MASTER_SPARE_DESCRIPTORS: u32 = 72;
 
 /// Tokens in a worker's ring. A power of two.
 pub const TOKEN_RING: usize = 4_096;
@@ -175,14 +175,24 @@ pub const LOG_BUFFER: usize = 256 * 1024;
 pub const LAST_LINE_PATIENCE: Span = Span::from_s(1);
 /// Last bytes of a worker's stderr, kept to say why it died.
 pub const STDERR_TAIL: usize = 2 * 1024;
+/// Outputs of workers that are gone, and that somebody may still write to, are read to their end:
+/// one for each seat, and so many more. The oldest is closed for one that comes on top.
+pub const LATE_OUTPUTS_SPARE: usize = 4;
+/// Such an output is closed after this.
+pub const LATE_OUTPUT_MAX: Span = Span::from_s(3_600);
 /// Bytes of one request on the control socket.
 pub const CONTROL_REQUEST_MAX: usize = 4 * 1024;
 /// Bytes of an answer on the control socket: far more than of the largest pool.
 pub const CONTROL_ANSWER_MAX: usize = 64 * 1024 * 1024;
 /// Control connections open at once.
 pub const CONTROL_CLIENTS_MAX: usize = 16;
-/// Time for a control client to say what it wants, and to take the answer.
+/// Connections of control clients that may wait for one of those places.
+pub const CONTROL_BACKLOG: u32 = 128;
+/// Time for a control client to say what it wants, and to take anything of its answer.
 pub const CONTROL_TIMEOUT: Span = Span::from_s(5);
+/// Time for it to say what it wants while all places are taken. Well within what others wait for an
+/// answer.
+pub const CONTROL_SILENT_AFTER_FULL: Span = Span::from_s(1);
 
 /// Shortest pause between two pictures of `status --watch`.
 pub const WATCH_MIN: Span = Span::from_ms(100);
@@ -280,3 +290,4 @@ const _: () = assert!(HOLD_DEFAULT <= HOLD_MAX && HOLD_MAX <= TICKETS_MAX);
 const _: () = assert!(BERTHS_MAX <= u16::MAX as usize);
 const _: () = assert!(SPREAD_BELOW.as_ns() < SPREAD_ABOVE.as_ns());
 const _: () = assert!(BACKOFF_MIN.as_ns() < BACKOFF_MAX.as_ns());
+const _: () = assert!(CONTROL_SILENT_AFTER_FULL.as_ns() < CONTROL_TIMEOUT.as_ns());

@@ -16,7 +16,7 @@ use crate::config::placement::{RingCost, thousandths};
 use crate::config::words::joined;
 use crate::io::probe;
 use crate::limits::{HOLD_DEFAULT, MASTER_SPARE_DESCRIPTORS};
-use crate::master::socket_path;
+use crate::master::check_path;
 use crate::sys::cpus;
 use crate::sys::rlimit::{self, Limit, Resource};
 use crate::sys::sandbox::{self, Call};
@@ -125,10 +125,10 @@ impl Facts {
 }
 
 fn runtime_dir() -> (PathBuf, Result<(), Errno>) {
-    let given = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let mut path = socket_path(given.as_deref(), NAME_DEFAULT);
+    let mut path = super::runtime_dir::socket_path(NAME_DEFAULT);
+    let fits = check_path(&path).map_err(|_| Errno(libc::ENAMETOOLONG));
     path.pop();
-    let usable = sandbox::can_be_made(&path);
+    let usable = fits.and_then(|()| sandbox::can_be_made(&path));
     (path, usable)
 }
 

@@ -2,14 +2,14 @@
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 
 use super::args::{CheckArgs, RunArgs};
 use super::config::{self, Effective, Surroundings};
 use super::exit::Exit;
+use super::runtime_dir::{self, socket_path};
 use super::{check, logging, print_or_fail, term};
 use crate::engine::action::Outcome;
-use crate::master::start;
+use crate::master::{check_path, start};
 use crate::serve;
 use crate::sys::fd::adopt_inherited;
 use crate::sys::program;
@@ -35,7 +35,7 @@ pub(super) fn run(args: &RunArgs) -> Exit {
         Exit::Failed
     };
     let surroundings = start::Surroundings {
-        runtime_dir: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
+        runtime_dir: runtime_dir::given(),
         inherited,
         built_in: OsString::from(SERVE_WORKER),
     };
@@ -55,6 +55,10 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
             return Exit::Usage;
         }
     };
+    if let Err(error) = check_path(&socket_path(&effective.config.name)) {
+        term::complain(&term::told(&error));
+        return Exit::Failed;
+    }
     if let Some(Err(error)) = effective.config.program.as_ref().map(|one| program::find(&one.path))
     {
         term::complain(&term::told(&error));

@@ -7,7 +7,7 @@ mod table;
 mod watch;
 
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -15,8 +15,9 @@ use self::page::Page;
 use super::args::StatusArgs;
 use super::config::{self, StatusPlan};
 use super::exit::Exit;
+use super::runtime_dir::socket_path;
 use super::{print_or_fail, term};
-use crate::master::{ask, plain, socket_path};
+use crate::master::{ask, check_path, plain};
 use crate::wire::control::{Reply, Status};
 
 /// Shows the status of the master under this name.
@@ -73,8 +74,8 @@ impl No {
 
 /// The picture, as it was asked for: JSON on one line, or text within these columns.
 fn shown(plan: &StatusPlan, columns: usize) -> Result<String, No> {
-    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let path = socket_path(runtime_dir.as_deref(), &plan.name);
+    let path = socket_path(&plan.name);
+    check_path(&path).map_err(|error| No::failed(term::told(&error)))?;
     let line = ask_twice(&path).map_err(|error| no_answer(&error, &path, &plan.name))?;
     if plan.json {
         return Ok(line);
@@ -98,7 +99,11 @@ fn ask_twice(path: &Path) -> io::Result<String> {
 fn no_answer(error: &io::Error, path: &Path, name: &str) -> No {
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-            let message = format!("no dispatchd runs under the name '{name}'");
+            let message = format!(
+                "no dispatchd runs under the name '{name}': nobody listens at {}; where that is \
+                 depends on XDG_RUNTIME_DIR, which must be the same here as for dispatchd",
+                path.display()
+            );
             No { exit: Exit::NotRunning, message }
         }
         ErrorKind::WouldBlock | ErrorKind::TimedOut => {

@@ -8,6 +8,9 @@ use crate::limits::MASTER_SPARE_DESCRIPTORS;
 /// its process and output twice, and, until it is its program, what it tells of that, twice.
 const PER_WORKER: u64 = 9;
 
+/// Descriptors that the output of one that is gone costs: to wait for it, and to read it.
+const PER_LATE_OUTPUT: u64 = 2;
+
 /// How a limit on open files is divided.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Budget {
@@ -32,9 +35,10 @@ impl Budget {
         u32::try_from(self.open_files.saturating_sub(others)).unwrap_or(u32::MAX).max(1)
     }
 
-    /// What each further seat takes of that: a worker and its successor, and its own sockets.
+    /// What each further seat takes of that: a worker and its successor, the output of one that is
+    /// gone, and its own sockets.
     pub(super) fn seat_cost(self) -> u32 {
-        u32::try_from(2 * PER_WORKER + self.sockets_per_seat()).unwrap_or(u32::MAX)
+        u32::try_from(2 * PER_WORKER + PER_LATE_OUTPUT + self.sockets_per_seat()).unwrap_or(u32::MAX)
     }
 
     /// What does not depend on the number of workers.
@@ -73,9 +77,9 @@ mod tests {
     fn all_of_the_limit_is_given_to_somebody() {
         let budget = |policy| Budget { open_files: 1_000, workers: 4, listeners: 3, policy };
         for (policy, needed, left) in [
-            (Policy::RoundRobin, SPARE + 3 + 36 + 1, 1_000 - SPARE - 3 - 72),
-            (Policy::Shared, SPARE + 6 + 36 + 1, 1_000 - SPARE - 6 - 72),
-            (Policy::Reuseport, SPARE + 36 + 24 + 1, 1_000 - SPARE - 72 - 24),
+            (Policy::RoundRobin, SPARE + 3 + 36 + 1, 1_000 - SPARE - 3 - 80),
+            (Policy::Shared, SPARE + 6 + 36 + 1, 1_000 - SPARE - 6 - 80),
+            (Policy::Reuseport, SPARE + 36 + 24 + 1, 1_000 - SPARE - 80 - 24),
         ] {
             let budget = budget(policy);
             assert_eq!((budget.needed(), u64::from(budget.copies_max())), (needed, left));

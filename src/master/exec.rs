@@ -186,7 +186,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     pub(super) fn bury(&mut self, worker: WorkerId) {
         self.host.bury(worker);
         let Some(hand) = self.crew.discharge(worker) else { return };
-        for watch in [hand.report, hand.output, hand.hangup].into_iter().flatten() {
+        self.keep_output(worker, hand.output);
+        for watch in [hand.report, hand.hangup].into_iter().flatten() {
             self.backend.cancel(watch);
         }
         for source in [hand.bell, hand.channel] {

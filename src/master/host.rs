@@ -38,11 +38,15 @@ pub trait Host {
     /// holds it, nobody else learns how it ended.
     fn child(&mut self) -> Option<Child>;
 
-    /// Takes in what a worker has written; false when it has closed its output.
+    /// Takes in what a worker has written, or what it started; false when all have closed its
+    /// output.
     fn read_output(&mut self, worker: WorkerId) -> bool;
 
-    /// Forgets a worker that is gone.
+    /// Forgets a worker that is gone, but for its output.
     fn bury(&mut self, worker: WorkerId);
+
+    /// Closes the output of a worker that is gone.
+    fn forget_output(&mut self, worker: WorkerId);
 
     /// What the operator has signalled since.
     fn notice(&mut self) -> Option<Notice>;

@@ -268,6 +268,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             self.watch_for(Purpose::Output(worker), fd);
         } else if let Some(hand) = self.crew.hand(worker) {
             hand.output = None;
+        } else {
+            self.late_output_ended(worker);
         }
     }
 

@@ -1,23 +1,18 @@
 //! The master's side of one worker process that the engine need not know: its descriptors, its
 //! pages, and what it leaves behind for whoever asks why it ended.
 
-use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::accounts::Account;
 use super::host::Hire;
-use super::{plain, telemetry};
-use crate::limits::STDERR_TAIL;
+use super::voice::Voice;
 use crate::shm::layout::{MAGIC, WorkerPage};
 use crate::shm::map::{Mapped, Writable};
 use crate::sys::children::{self, Ending};
-use crate::sys::pidfd::Signal;
+use crate::sys::pidfd::{self, Signal};
 use crate::sys::spawn::{self, Progress};
 use crate::units::{Generation, SeatId, WorkerId};
-
-/// Lines of a dead worker's output that are told of.
-const LAST_LINES: usize = 3;
 
 /// One worker process.
 #[derive(Debug)]
@@ -27,7 +22,7 @@ pub(super) struct Member {
     pub(super) seat: SeatId,
     pub(super) generation: Generation,
     pub(super) process: OwnedFd,
-    pub(super) output: OwnedFd,
+    pub(super) voice: Voice,
     pub(super) page: Mapped<WorkerPage, Writable>,
     /// What it has done, as last read.
     account: Account,
@@ -38,10 +33,6 @@ pub(super) struct Member {
     pub(super) ending: Option<Ending>,
     /// The signal that the master sent, if any: its own SIGKILL needs no explanation.
     pub(super) sent: Option<Signal>,
-    /// The last bytes of its output, to say why it died.
-    tail: VecDeque<u8>,
-    /// The beginning of a line of which the end has not come.
-    line: Vec<u8>,
 }
 
 impl Member {
@@ -54,15 +45,13 @@ impl Member {
             seat,
             generation,
             process,
-            output,
+            voice: Voice::new(worker, seat, output),
             page,
             account: Account::default(),
             report: Some(report),
             not_executed: None,
             ending: None,
             sent: None,
-            tail: VecDeque::new(),
-            line: Vec::new(),
         }
     }
 
@@ -73,6 +62,16 @@ impl Member {
             self.report = None;
         }
         progress
+    }
+
+    /// Takes note of its end. What it started goes on with what it does, unless it was time for all
+    /// of it to end.
+    pub(super) fn ended(&mut self, ending: Ending) {
+        self.ending = Some(ending);
+        match self.sent {
+            None => {}
+            Some(Signal::Terminate | Signal::Kill) => pidfd::kill_group(self.pid),
+        }
     }
 
     /// What it has done so far, by its own account, and how often it was woken for that.
@@ -93,22 +92,6 @@ impl Member {
         self.page.head.magic.load(Relaxed) == MAGIC
     }
 
-    /// Takes in a piece of output: the tail is kept, whole lines go to the log.
-    pub(super) fn wrote(&mut self, bytes: &[u8]) {
-        self.tail.extend(bytes);
-        let surplus = self.tail.len().saturating_sub(STDERR_TAIL);
-        self.tail.drain(..surplus);
-        for byte in bytes {
-            if *byte != b'\n' {
-                self.line.push(*byte);
-            }
-            if *byte == b'\n' || STDERR_TAIL <= self.line.len() {
-                telemetry::worker_line(self.seat, end_of_line_off(&self.line));
-                self.line.clear();
-            }
-        }
-    }
-
     /// How it ended, in words: code or signal, and its last lines.
     pub(super) fn obituary(&self) -> String {
         if let Some(text) = &self.not_executed {
@@ -121,25 +104,11 @@ impl Member {
             }
             (Some(ending), _) => how(ending),
         };
-        match last_lines(&self.tail) {
-            lines if lines.is_empty() => ending,
-            lines => format!("{ending}; last output: {lines}"),
+        match self.voice.last_words() {
+            words if words.is_empty() => ending,
+            words => format!("{ending}; last output: {words}"),
         }
     }
-}
-
-/// The last lines of an output, made one.
-fn last_lines(tail: &VecDeque<u8>) -> String {
-    let tail: Vec<u8> = tail.iter().copied().collect();
-    let lines = tail.strip_suffix(b"\n").unwrap_or(&tail).rsplit(|byte| *byte == b'\n');
-    let lines: Vec<&[u8]> = lines.take(LAST_LINES).map(end_of_line_off).collect();
-    let lines = lines.into_iter().rev().filter(|line| !line.is_empty());
-    lines.map(plain::bytes).collect::<Vec<_>>().join(" | ")
-}
-
-/// Lines may end as Windows ends them.
-fn end_of_line_off(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// How a process ended, in words.

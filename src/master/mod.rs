@@ -15,6 +15,7 @@ mod errands;
 mod exec;
 pub mod host;
 mod intake;
+mod late;
 mod listeners;
 mod member;
 pub mod open;
@@ -26,16 +27,18 @@ mod status;
 mod tags;
 pub mod telemetry;
 mod tickets;
+mod voice;
 mod watches;
 mod world;
 
 use std::io;
 
 use self::asking::ControlClients;
-pub use self::control::{ControlError, ask, socket_path};
+pub use self::control::{ControlError, ask, check_path, socket_path};
 use self::crew::Crew;
 use self::host::Host;
 use self::intake::Sorted;
+use self::late::LateOutputs;
 use self::listeners::Listeners;
 pub use self::listeners::{Opened, Origin};
 use self::tags::Purpose;
@@ -58,6 +61,7 @@ pub struct Master<B: Backend, H: Host<Fd = B::Fd>> {
     host: H,
     tickets: Tickets<B::Fd>,
     crew: Crew<B::Fd>,
+    late: LateOutputs,
     listeners: Listeners<B::Fd>,
     control: Option<Source>,
     control_clients: ControlClients,
@@ -97,12 +101,14 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         });
         let kernel = setup.policy.binder() == crate::engine::policy::Binder::Kernel;
         let listeners = Listeners::adopt(posts.listeners, kernel, &mut backend);
+        let late = LateOutputs::of_seats(setup.weights.len());
         Self {
             engine: Engine::new(setup),
             backend,
             host,
             tickets: Tickets::new(),
             crew: Crew::new(),
+            late,
             listeners,
             control,
             control_clients: ControlClients::new(),
@@ -156,6 +162,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
         self.take_in();
         self.retry();
+        self.let_a_silent_client_go();
+        self.let_late_outputs_go();
         self.step(Input::Tick);
         self.carry_out();
         self.arm_accepts();
@@ -203,7 +211,13 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     fn deadline(&self) -> Option<Mono> {
-        [self.engine.deadline(), self.retries.deadline()].into_iter().flatten().min()
+        let deadlines = [
+            self.engine.deadline(),
+            self.retries.deadline(),
+            self.control_clients.deadline(),
+            self.late.deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     fn step(&mut self, input: Input) {

@@ -246,6 +246,7 @@ fn cure(errno: Errno) -> &'static str {
         libc::EADDRINUSE => ": stop whoever listens there (`ss -ltnp`), or choose another --listen",
         libc::EACCES => ": ports below 1024 need CAP_NET_BIND_SERVICE",
         libc::EADDRNOTAVAIL => ": no interface of this machine has that address",
+        libc::ENODEV => ": no interface has the number behind % (`ip link` shows them)",
         _ => "",
     }
 }

@@ -38,14 +38,26 @@ impl Write for LogWriter {
     }
 }
 
-/// Writes what the sink takes now; true when nothing is left.
-pub(super) fn drain_to(sink: &LogSink) -> bool {
+/// How far the log could be written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Drained {
+    /// Nothing is left.
+    Wholly,
+    /// Its reader is slow.
+    AsFarAsItGoes,
+    /// Its reader is gone, or its disk is full.
+    Broken,
+}
+
+/// Writes what the sink takes now.
+pub(super) fn drain_to(sink: &LogSink) -> Drained {
     let drain = || BUFFER.with_borrow_mut(|buffer| buffer.drain_to(sink));
-    if !drain() {
-        return false;
+    match drain() {
+        Drained::Wholly => {}
+        short @ (Drained::AsFarAsItGoes | Drained::Broken) => return short,
     }
     match BUFFER.with_borrow_mut(|buffer| std::mem::take(&mut buffer.untold)) {
-        0 => true,
+        0 => Drained::Wholly,
         count => {
             tracing::error!("{count} log lines dropped, nobody read them");
             drain()
@@ -335,15 +347,16 @@ impl Buffer {
         }
     }
 
-    fn drain_to(&mut self, sink: &LogSink) -> bool {
+    fn drain_to(&mut self, sink: &LogSink) -> Drained {
         while !self.bytes.is_empty() {
             let (front, _) = self.bytes.as_slices();
             match sink.write(&front[..front.len().min(WRITE_MAX)]) {
                 Ok(written) => drop(self.bytes.drain(..written)),
-                Err(_) => return false,
+                Err(Errno(libc::EAGAIN | libc::EINTR)) => return Drained::AsFarAsItGoes,
+                Err(_) => return Drained::Broken,
             }
         }
-        true
+        Drained::Wholly
     }
 }
 

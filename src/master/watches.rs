@@ -75,6 +75,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Purpose::Process(worker) => self.lives(worker),
             Purpose::Output(worker) => {
                 self.crew.hand(worker).map(|hand| hand.output = token).is_some()
+                    || self.late.waits(worker, token)
             }
             Purpose::Launch(worker) => {
                 self.crew.hand(worker).map(|hand| hand.report = token).is_some()
@@ -82,10 +83,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Purpose::Channel(worker) => {
                 self.crew.hand(worker).map(|hand| hand.hangup = token).is_some()
             }
-            Purpose::ControlClient(index) => {
-                self.control_clients.waits(index, token);
-                true
-            }
+            Purpose::ControlClient(index) => self.control_clients.waits(index, token),
             // These are waited for in other ways.
             Purpose::Accept(_)
             | Purpose::Watch(_)
@@ -196,7 +194,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Failed::Watch(Purpose::Signals, fd) => self.signalled(fd),
             Failed::Watch(Purpose::Launch(worker), fd) => self.launched(worker, fd),
             Failed::Watch(Purpose::Output(worker), fd) => self.output(worker, fd),
-            Failed::Watch(Purpose::ControlClient(index), fd) => self.listen_to(index, fd),
+            Failed::Watch(Purpose::ControlClient(index), fd) => self.control_spoke(index, fd),
             Failed::Watch(purpose, fd) => self.watch_for(purpose, fd),
             // Nobody waits for it any more.
             Failed::Connection(_) => {}

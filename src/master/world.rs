@@ -14,6 +14,8 @@ use super::host::{CardNote, Change, Child, ControlStep, Hire, Hired, Host, Launc
 use super::member::{self, Member};
 use super::open::{self, Taker};
 use super::reload::LastReload;
+use super::telemetry::Drained;
+use super::voice::Voice;
 use super::{Opened, Origin, plain, refusal, telemetry};
 use crate::config::placement::Placement;
 use crate::engine::Engine;
@@ -47,6 +49,8 @@ use crate::wire::route;
 
 /// Time after which a log that could not be written is tried again.
 const LOG_RETRY: Span = Span::from_ms(100);
+/// The same where its reader is gone, or its disk is full, which takes somebody to change it.
+const LOG_PAUSE: Span = Span::from_s(10);
 
 /// What workers are made of.
 #[derive(Debug)]
@@ -106,6 +110,8 @@ pub(super) struct World {
     /// What workers read as their standard input.
     no_input: OwnedFd,
     staff: Vec<Option<Member>>,
+    /// What those that are gone have left open for others to write to.
+    late_voices: Vec<Voice>,
     /// Workers whose end is not known and is not waited for: their processes' numbers and seats.
     strays: Vec<(u32, SeatId)>,
     last_exits: Vec<Option<String>>,
@@ -124,6 +130,8 @@ pub(super) struct World {
     no_process: String,
     clients: Clients,
     sink: Option<LogSink>,
+    /// The log is not written before then.
+    log_at: Mono,
     /// Nobody outside can tell which routes share a number.
     hashers: RandomState,
     /// The time of this turn.
@@ -144,7 +152,8 @@ impl World {
         page.head.layout.store(LAYOUT, Relaxed);
         page.drain_ns.store(recipe.drain.as_ns(), Relaxed);
         let sink = LogSink::stderr().ok();
-        let (staff, strays, last_exits) = (Vec::new(), Vec::new(), Vec::new());
+        let (staff, late_voices) = (Vec::new(), Vec::new());
+        let (strays, last_exits) = (Vec::new(), Vec::new());
         let (hashers, now) = (RandomState::new(), Mono::ZERO);
         Ok(Self {
             recipe,
@@ -153,6 +162,7 @@ impl World {
             signals,
             no_input,
             staff,
+            late_voices,
             strays,
             last_exits,
             last_reload: None,
@@ -164,6 +174,7 @@ impl World {
             no_process: String::new(),
             clients,
             sink,
+            log_at: Mono::ZERO,
             hashers,
             now,
         })
@@ -399,6 +410,24 @@ impl World {
         self.last_exits[seat.index()] = Some(text);
     }
 
+    fn child_changed(&mut self, News { pid, change }: News) -> Child {
+        let member = self.staff.iter_mut().flatten().find(|member| member.pid == pid);
+        let Some(member) = member else {
+            self.stray_changed(pid, change);
+            return Child::Stranger;
+        };
+        let change = match change {
+            children::Change::Stopped => Change::Stopped,
+            children::Change::Continued => Change::Continued,
+            children::Change::Ended(ending) => {
+                member.ended(ending);
+                let clean = ending == Ending::Code(0);
+                Change::Ended(if clean { Exit::Clean } else { Exit::Failed })
+            }
+        };
+        Child::Worker(member.worker, change)
+    }
+
     /// A worker that nobody waits for any more has ended at last.
     fn stray_changed(&mut self, pid: u32, change: children::Change) {
         if let children::Change::Ended(ending) = change
@@ -451,47 +480,35 @@ impl Host for World {
             member.sent = Some(signal);
             // A process that is gone already will be reaped.
             pidfd::send(&member.process, member.pid, signal).unwrap_or_default();
+            match signal {
+                Signal::Terminate => {}
+                Signal::Kill => pidfd::kill_group(member.pid),
+            }
         }
     }
 
     fn child(&mut self) -> Option<Child> {
-        let News { pid, change } = children::next()?;
-        let member = self.staff.iter_mut().flatten().find(|member| member.pid == pid);
-        let Some(member) = member else {
-            self.stray_changed(pid, change);
-            return Some(Child::Stranger);
-        };
-        let change = match change {
-            children::Change::Stopped => Change::Stopped,
-            children::Change::Continued => Change::Continued,
-            children::Change::Ended(ending) => {
-                member.ending = Some(ending);
-                let clean = ending == Ending::Code(0);
-                Change::Ended(if clean { Exit::Clean } else { Exit::Failed })
-            }
-        };
-        Some(Child::Worker(member.worker, change))
+        let news = children::next()?;
+        let child = self.child_changed(news);
+        children::take_in(news);
+        Some(child)
     }
 
     fn read_output(&mut self, worker: WorkerId) -> bool {
-        let Some(member) = self.member_mut(worker) else { return false };
-        let mut buffer = [0; 4096];
-        // Bounded, so that one that writes without end does not hold up the rest.
-        for _ in 0..16 {
-            match fd::read(&member.output, &mut buffer) {
-                Ok(0) => return false,
-                Ok(count) => member.wrote(&buffer[..count]),
-                Err(Errno(libc::EAGAIN)) => break,
-                Err(_) => return false,
-            }
-        }
-        true
+        let of_staff = self.staff.iter_mut().flatten().map(|member| &mut member.voice);
+        let mut voices = of_staff.chain(&mut self.late_voices);
+        voices.find(|voice| voice.worker == worker).is_some_and(Voice::read)
+    }
+
+    fn forget_output(&mut self, worker: WorkerId) {
+        self.late_voices.retain(|voice| voice.worker != worker);
     }
 
     fn bury(&mut self, worker: WorkerId) {
         let member = self.staff.get_mut(worker.index()).and_then(Option::take);
         if let Some(mut member) = member {
             self.past.add(member.seat, settle(&mut member, &self.page));
+            self.late_voices.push(member.voice);
             if member.ending.is_none() {
                 self.strays.push((member.pid, member.seat));
             }
@@ -708,7 +725,17 @@ impl Host for World {
 
     fn flush(&mut self) -> Option<Span> {
         let sink = self.sink.as_ref()?;
-        (!telemetry::drain_to(sink)).then_some(LOG_RETRY)
+        if self.now < self.log_at {
+            return Some(self.log_at.since(self.now));
+        }
+        match telemetry::drain_to(sink) {
+            Drained::Wholly => None,
+            Drained::AsFarAsItGoes => Some(LOG_RETRY),
+            Drained::Broken => {
+                self.log_at = self.now.after(LOG_PAUSE);
+                Some(LOG_PAUSE)
+            }
+        }
     }
 }
 

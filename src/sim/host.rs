@@ -86,6 +86,8 @@ impl Host for SimHost {
         self.world.borrow_mut().saw_burial(worker);
     }
 
+    fn forget_output(&mut self, _worker: WorkerId) {}
+
     fn notice(&mut self) -> Option<Notice> {
         let mut world = self.world.borrow_mut();
         let notice = world.notices.pop_front()?;

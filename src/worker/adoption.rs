@@ -14,7 +14,7 @@ use crate::shm::handshake::{self, Mismatch};
 use crate::shm::layout::{LAYOUT, MAGIC, MasterPage, WorkerPage};
 use crate::shm::map::{MapError, Mapped, ReadOnly, Writable};
 use crate::sys::spawn::FIRST_FD;
-use crate::sys::{environment, eventfd, fd, inherited, socket};
+use crate::sys::{environment, eventfd, fd, inherited, overheard, socket};
 use crate::wire::link::{Note, VARIABLE, position};
 
 /// Whether this process has its link, or is about to.
@@ -72,6 +72,7 @@ fn take_up(note: Note) -> Result<Link, LinkError> {
     let listeners = (position::LISTENERS..count).map(adopt).collect::<Result<_, _>>()?;
     let link = Link::over(note, channel, bell, master, own, listeners);
     link.handle_sigterm(&master_memory, &own_memory)?;
+    overheard::overhear();
     Ok(link)
 }
 

@@ -95,7 +95,9 @@ impl fmt::Debug for WorkerError {
 impl Worker {
     /// Takes up the link that dispatchd left in the environment, raises the limit of open files as
     /// far as it goes, binds the process to its CPU, and says that it is ready. From then on
-    /// SIGTERM is a request to leave, unless the program handles it.
+    /// SIGTERM is a request to leave, and SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN and SIGTTOU, which are
+    /// meant for dispatchd itself, do nothing; each unless the program handles or ignores it
+    /// already. What the program executes has them at their default.
     ///
     /// That succeeds once in a process. It belongs to the beginning of `main`: as long as there is
     /// one thread, the variable that tells of the link is taken away, so that no program which is

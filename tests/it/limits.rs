@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use dispatchd::limits::PARCEL_MAX;
+use dispatchd::limits::{PARCEL_MAX, STDERR_TAIL};
 use dispatchd::sys::fd::{set_blocking, set_nonblocking};
 use dispatchd::sys::{scm, socket};
 use dispatchd::units::Span;
@@ -20,7 +20,7 @@ use crate::house::{House, Plan, example};
 use crate::process;
 use crate::role::{HOARD_UNTIL, ROLE, program, within_limits};
 use crate::shortage;
-use crate::wait::eventually;
+use crate::wait::{eventually, nap};
 
 /// What starts a command that may have no more descriptors than a test can use up.
 const FEW_DESCRIPTORS: [&str; 3] = ["sh", "-c", "ulimit -n 110; exec \"$0\" \"$@\""];
@@ -42,6 +42,8 @@ on_both! {
     nobody_reads_the_log_and_service_goes_on
     nobody_reads_what_workers_write_and_service_goes_on
     nobody_reads_the_last_line_and_the_master_ends
+    a_log_whose_reader_is_gone_wakes_nobody
+    no_character_of_a_long_line_is_cut
     at_rest_nothing_spins
     workers_are_added_only_as_far_as_descriptors_reach
     blocking_workers_that_accept_for_themselves_pause_without_descriptors
@@ -304,6 +306,34 @@ fn nobody_reads_the_last_line_and_the_master_ends(backend: &str) {
     let (_unread, full) = full_pipe();
     let ended = Plan::on(backend).with("--listen unix:/nowhere/at/all.sock").stderr(full).run();
     assert_eq!(ended.code, Some(1));
+}
+
+fn a_log_whose_reader_is_gone_wakes_nobody(backend: &str) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let house = Plan::on(backend).stderr(writer).start();
+    drop(reader);
+    house.signal(Signal::SIGHUP);
+    house.wait_for_status("there is something to log", |status| {
+        status.generation == 2 && status.workers.len() == 2
+    });
+    eventually("all is quiet", || {
+        let before = process::sleeps(house.pid());
+        nap(Span::from_ms(500));
+        // Ten wake-ups a second were five.
+        (process::sleeps(house.pid()) - before < 4).then_some(())
+    });
+}
+
+fn no_character_of_a_long_line_is_cut(backend: &str) {
+    let text = format!("a{}", "\u{e4}".repeat(3 * STDERR_TAIL));
+    let script = "echo \"$1\"; exec \"$0\"";
+    let http_worker = example("http_worker");
+    let words = ["sh", "-c", script, http_worker.to_str().unwrap(), &text];
+    let house = Plan::on(backend).with("--workers 1").program(words).start();
+    eventually("all of it is logged", || {
+        (house.times_logged("\u{e4}") == 3 * STDERR_TAIL).then_some(())
+    });
+    assert_eq!(house.times_logged("\u{fffd}"), 0);
 }
 
 /// A pipe that takes no further byte, and its unread end.

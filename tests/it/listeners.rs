@@ -15,6 +15,7 @@ use crate::wait::eventually;
 on_both! {
     addresses_of_every_kind_serve_at_once
     every_kind_is_served_by_workers_that_accept_for_themselves
+    an_interface_can_be_named
     inherited_sockets_serve
     what_is_inherited_must_be_a_listener
     what_was_to_be_inherited_must_be_there
@@ -48,6 +49,16 @@ fn serve_on_all(plan: Plan) {
         let tally = crowd::rounds(address, 2, 2, "/");
         assert_eq!(tally.errors, [""; 0], "{address}");
     }
+}
+
+fn an_interface_can_be_named(backend: &str) {
+    let prepare = "ip link set lo up; ip address add fe80::7/64 dev lo nodad; exec \"$0\" \"$@\"";
+    let plan = Plan::on(backend).through(["unshare", "--net", "sh", "-c", prepare]);
+    let house = plan.with("--listen [fe80::7%lo]:0").start();
+    // In a network of its own the loopback is the first.
+    assert!(house.address().starts_with("[fe80::7%1]:"), "{}", house.address());
+    let nowhere = Plan::on(backend).with("--listen [fe80::7%4294967295]:0").run();
+    assert!(nowhere.complaint(1).contains("no interface has the number behind %"));
 }
 
 fn inherited_sockets_serve(backend: &str) {

@@ -31,7 +31,7 @@ use crate::confine::{
     copy_of_number, forbid, forbid_io_uring, obey_limits, obey_the_limit_on_locked_memory,
 };
 use crate::wait::nap;
-use crate::{inherited, launch, refused, shortage};
+use crate::{inherited, jobs, launch, refused, shortage};
 
 /// The variable that says which part to play.
 pub(crate) const ROLE: &str = "IT_ROLE";
@@ -57,6 +57,17 @@ pub(crate) fn within_limits() -> Vec<OsString> {
 /// The command line of a wrapper that prepares the command behind it for a [`shortage`].
 pub(crate) fn wanting_memory() -> Vec<OsString> {
     wrapper("role::a_supervised_process")
+}
+
+/// The command line of a wrapper that makes the command behind it a terminal's job in the
+/// background.
+pub(crate) fn in_the_background() -> Vec<OsString> {
+    wrapper("role::a_job_in_the_background")
+}
+
+/// The command line of such a job's [`neighbour`](jobs::neighbour).
+pub(crate) fn neighbour() -> Vec<OsString> {
+    player("role::a_neighbour")
 }
 
 /// The command line of a wrapper that has the command behind it ask before it executes anything.
@@ -149,6 +160,16 @@ fn a_process_that_asks_before_it_starts_another() {
     wrap(refused::tell_of_clones);
 }
 
+#[test]
+fn a_job_in_the_background() {
+    wrap(jobs::go_to_the_background);
+}
+
+#[test]
+fn a_neighbour() {
+    jobs::neighbour();
+}
+
 /// Becomes the command behind it, if there is one, once the rest of its life is confined.
 fn wrap(confine: impl FnOnce()) {
     let words: Vec<OsString> = env::args_os().skip_while(|word| word != "--").skip(1).collect();
@@ -178,6 +199,7 @@ fn a_worker() {
         "recycled" => recycled(),
         "retiring" => retiring(),
         "fragile" => fragile(),
+        "parent" => parent(),
         lie => liar(lie),
     }
 }
@@ -245,6 +267,13 @@ fn greet(connection: &mut Connection<'_>) {
 fn answer_empty(connection: &mut Connection<'_>) {
     let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     drop(connection.write_all(answer));
+}
+
+/// Has a child that it started once it was ready.
+fn parent() {
+    let mut worker = Worker::from_env().unwrap();
+    let _child = Command::new("sleep").arg("60").spawn().unwrap();
+    while worker.next_connection().unwrap().is_some() {}
 }
 
 /// Writes more than it is asked to.
