@@ -101,6 +101,7 @@ impl Pool {
             dispatch: Dispatch::Auto,
             classes: false,
             copies_max: HOLD_DEFAULT,
+            seat_cost: 0,
             hold_max: HOLD_DEFAULT,
             overload: Overload::Hold,
             patience: Patience { start: Span::from_s(30), drain: Span::from_s(30) },

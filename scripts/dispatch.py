@@ -2,6 +2,7 @@
 """What dispatching each request costs where nothing is gained by it: an answer that takes no time.
 
     scripts/dispatch.py [--rounds N] [--seconds N] [--backend uring|epoll] [--only TEXT] [--save]
+                        [--against BINARY]
 
 wrk with 32 keep-alive connections asks for `/` as fast as it can, in interleaved rounds, of a
 dispatchd under `--dispatch connection`, `auto` and `request`: everything on one CPU (with one worker
@@ -9,7 +10,8 @@ and with eight, with connections that end after 50 requests, and with workers th
 the connections, so that one is forgotten for nearly each that comes), and on two. Last, how an idle
 worker waits: one connection, one worker with a CPU of its own, `--spin off` and `auto`. Each figure is
 compared with the first of its case in the same round; a run during which more than 3 % of the CPUs'
-time went to others is made again.
+time went to others is made again. With `--against`, the last of each case is compared with the same of
+another dispatchd instead: what a change costs.
 
 Needs `cargo build --release` and wrk (Debian: apt-get install wrk). Traffic stays on loopback.
 """
@@ -64,8 +66,11 @@ CASES = [
 ]
 
 
-def run_once(case, kind, given, script):
-    """Requests per second; how often workers and master were woken per request; errors."""
+def run_once(case, kind, given, script, binary=BINARY):
+    """Requests per second; how often workers and master were woken per request; errors; and the
+    CPU time that each request took of master and workers, in microseconds."""
+    acceptance.BINARY = binary
+    program = [binary if word == BINARY else word for word in case.program]
     flags = ["--workers", str(case.workers), "--pin", "none", "--backend", given.backend,
              "--log-level", "error"]
     for flag, value in zip(case.flags[::2], case.flags[1::2]):
@@ -76,30 +81,63 @@ def run_once(case, kind, given, script):
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, set(sorted(before)[:case.cpus]))
     try:
-        with House(*flags, *kind, *case.program) as house:
+        with House(*flags, *kind, *program) as house:
             command = ["wrk", "-t1", f"-c{case.connections}", f"-d{given.seconds}s", house.url()]
             if case.lua:
                 command += ["-s", script]
             _, errors, rate = told(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
             workers = house.status()["workers"]
+            used = sum(cpu_time(pid) for pid in
+                       [house.process.pid, *(worker["pid"] for worker in workers)])
     finally:
         os.sched_setaffinity(0, before)
     answered = max(sum(worker["requests"] for worker in workers), 1)
     woken = [sum(worker[what] for worker in workers) / answered for what in ("wakes", "rings")]
-    return rate, woken, errors
+    return rate, woken, errors, used / answered * 1e6
 
 
-def run(case, kind, given, script):
+def cpu_time(pid):
+    """Seconds that a process has run."""
+    with open(f"/proc/{pid}/stat") as line:
+        fields = line.read().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def run(case, kind, given, script, binary=BINARY):
     """As `run_once`, in a moment of quiet if there is one."""
     errors = 0
     for _ in range(TRIES):
         foreign = Foreign()
-        rate, woken, failed = run_once(case, kind, given, script)
+        rate, woken, failed, used = run_once(case, kind, given, script, binary)
         errors += failed
         percent = foreign.percent()
         if percent <= FOREIGN_ALLOWED:
             break
-    return rate, woken, errors, percent
+    return rate, woken, errors, percent, used
+
+
+def compare(case, given, script, summary):
+    """As `measure`, of the last kind alone, under the other binary and this one."""
+    kind, pairs = case.kinds[-1], []
+    binaries = [given.against, BINARY]
+    for number in range(given.rounds):
+        order = (0, 1) if number % 2 == 0 else (1, 0)
+        runs = {at: run(case, kind, given, script, binaries[at]) for at in order}
+        pairs.append((runs[0], runs[1]))
+    summary.say(f"{case.name}, {' '.join(kind)}: of before, requests/s {share(pairs, 0)}, "
+                f"CPU time per request {share(pairs, 4)}; master woken per request "
+                f"{statistics.median(pair[1][1][1] for pair in pairs):.3f}")
+    every = [each for pair in pairs for each in pair]
+    return sum(each[2] for each in every), max(each[3] for each in every)
+
+
+def share(pairs, what):
+    """What comes after over what was before: the median and the extremes, and the mean with the
+    half of its 95 % interval."""
+    shares = [after[what] / before[what] for before, after in pairs]
+    half = 2 * statistics.stdev(shares) / len(shares) ** 0.5
+    return (f"{statistics.median(shares):.3f} ({min(shares):.3f}-{max(shares):.3f}, mean "
+            f"{statistics.fmean(shares):.3f} +- {half:.3f})")
 
 
 def measure(case, given, script, summary):
@@ -132,6 +170,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--backend", choices=acceptance.BACKENDS, default="uring")
     parser.add_argument("--only", default="", help="cases whose name has this in it")
+    parser.add_argument("--against", metavar="BINARY", help="another dispatchd")
     parser.add_argument("--save", action="store_true", help="keep the result in bench-results")
     given = parser.parse_args()
     cases = [case for case in CASES if given.only in case.name]
@@ -142,13 +181,14 @@ def main():
         parser.error(f"{most} CPUs are needed")
     summary = Summary()
     summary.say(f"{given.backend}: median (least-most) of {given.rounds} interleaved rounds of "
-                f"{given.seconds} s, wrk -t1 on /")
+                f"{given.seconds} s, wrk -t1 on /" + f", against {given.against}" * bool(given.against))
     failed, disturbed = 0, 0.0
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(FIFTY)
         script.flush()
         for case in cases:
-            errors, percent = measure(case, given, script.name, summary)
+            how = compare if given.against else measure
+            errors, percent = how(case, given, script.name, summary)
             failed, disturbed = failed + errors, max(disturbed, percent)
     summary.say(f"{failed} requests failed; at most {disturbed:.1f} % of the CPUs went to others")
     if given.save:

@@ -45,11 +45,13 @@ pub const BACKLOG_MAX: u32 = 65_535;
 pub const TIMEOUT_MAX: Span = Span::from_s(86_400);
 /// Greatest concurrency that a worker may announce.
 pub const CONCURRENCY_MAX: u32 = 65_536;
+/// Descriptors that a worker is given: its channel, two pages, its bell, and listeners.
+pub const WORKER_DESCRIPTORS_MAX: usize = 4 + LISTENERS_MAX;
 /// Descriptors that a worker keeps for itself, below its limit of open files.
 pub const WORKER_SPARE_DESCRIPTORS: u32 = 32;
-/// Descriptors that the master keeps for itself: ring, log, control, and what starting a
-/// worker takes for a moment.
-pub const MASTER_SPARE_DESCRIPTORS: u32 = 64;
+/// Descriptors that the master keeps for itself: ring, log, control, what starting a worker takes
+/// for a moment, and [`LATE_OUTPUTS_SPARE`].
+pub const MASTER_SPARE_DESCRIPTORS: u32 = 72;
 
 /// Tokens in a worker's ring. A power of two.
 pub const TOKEN_RING: usize = 4_096;
@@ -75,6 +77,8 @@ pub const RECALL_DOUBLINGS_MAX: u32 = 6;
 pub const REBALANCE_AFTER_MIN: Span = Span::from_us(50);
 /// A client that has sent nothing for so long is closed when others find no room.
 pub const SILENT_AFTER_FULL: Span = Span::from_s(1);
+/// Reads of what a client has sent that is refused; what they leave turns the end into a reset.
+pub const REFUSAL_READS_MAX: usize = 4;
 /// A worker that serves nothing and leaves offers unclaimed for so long is replaced.
 pub const STALL_TIMEOUT: Span = Span::from_s(30);
 /// A connection that was given back and asks for nothing for so long is closed by the master, and
@@ -138,6 +142,8 @@ pub const OFFER_PAUSE: Span = Span::from_ms(10);
 
 /// Time to become ready, unless `--start-timeout` says otherwise.
 pub const START_TIMEOUT: Span = Span::from_s(30);
+/// Time for a program, once it runs, before it is told that it has not said hello.
+pub const HELLO_EXPECTED: Span = Span::from_s(3);
 /// Time to finish what is running, unless `--drain-timeout` says otherwise.
 pub const DRAIN_TIMEOUT: Span = Span::from_s(30);
 /// From SIGTERM to SIGKILL.
@@ -163,22 +169,39 @@ pub const BACKOFF_FORGET: Span = Span::from_s(10);
 /// How long the first worker of a rollout has to stay up before other seats are touched, and every
 /// other before its death is not the rollout's any more.
 pub const ROLLOUT_TRIAL: Span = Span::from_s(1);
-/// Workers of a rollout that did not become ready, or died early, after which it is given up and the
-/// old generation kept.
+/// Workers of a rollout that did not become ready, or died early, after which it is given up and
+/// the old generation kept.
 pub const ROLLOUT_FAILURES_MAX: u32 = 3;
 
 /// Bytes of log that wait for a slow reader; what comes on top is dropped and counted.
 pub const LOG_BUFFER: usize = 256 * 1024;
+/// Time for a slow reader to take the rest of the log at the end of a master that failed.
+pub const LAST_LINE_PATIENCE: Span = Span::from_s(1);
 /// Last bytes of a worker's stderr, kept to say why it died.
 pub const STDERR_TAIL: usize = 2 * 1024;
+/// Outputs of workers that are gone, and that somebody may still write to, are read to their end:
+/// one for each seat, and so many more. The oldest is closed for one that comes on top.
+pub const LATE_OUTPUTS_SPARE: usize = 4;
+/// Such an output is closed after this.
+pub const LATE_OUTPUT_MAX: Span = Span::from_s(3_600);
 /// Bytes of one request on the control socket.
 pub const CONTROL_REQUEST_MAX: usize = 4 * 1024;
 /// Bytes of an answer on the control socket: far more than of the largest pool.
 pub const CONTROL_ANSWER_MAX: usize = 64 * 1024 * 1024;
 /// Control connections open at once.
 pub const CONTROL_CLIENTS_MAX: usize = 16;
-/// Time for a control client to say what it wants, and to take the answer.
+/// Connections of control clients that may wait for one of those places.
+pub const CONTROL_BACKLOG: u32 = 128;
+/// Time for a control client to say what it wants, and to take anything of its answer.
 pub const CONTROL_TIMEOUT: Span = Span::from_s(5);
+/// Time for it to say what it wants while all places are taken. Well within what others wait for an
+/// answer.
+pub const CONTROL_SILENT_AFTER_FULL: Span = Span::from_s(1);
+
+/// Shortest pause between two pictures of `status --watch`.
+pub const WATCH_MIN: Span = Span::from_ms(100);
+/// Longest one.
+pub const WATCH_MAX: Span = Span::from_s(3_600);
 
 /// Bytes of a request's head: request line and fields.
 pub const HTTP_HEAD_MAX: usize = 16 * 1024;
@@ -271,3 +294,4 @@ const _: () = assert!(HOLD_DEFAULT <= HOLD_MAX && HOLD_MAX <= TICKETS_MAX);
 const _: () = assert!(BERTHS_MAX <= u16::MAX as usize);
 const _: () = assert!(SPREAD_BELOW.as_ns() < SPREAD_ABOVE.as_ns());
 const _: () = assert!(BACKOFF_MIN.as_ns() < BACKOFF_MAX.as_ns());
+const _: () = assert!(CONTROL_SILENT_AFTER_FULL.as_ns() < CONTROL_TIMEOUT.as_ns());

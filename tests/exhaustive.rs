@@ -183,6 +183,7 @@ fn tell(policy: Policy, concurrency: u32) {
         dispatch: Dispatch::Auto,
         classes: false,
         copies_max: 10,
+        seat_cost: 0,
         hold_max: 2,
         overload: Overload::Hold,
         patience: PATIENCE,
@@ -305,7 +306,7 @@ impl Shell {
                     assert!(self.running.contains(&worker), "{worker} is gone already");
                     self.killed.insert(worker, self.now);
                 }
-                Action::Retire(ticket) => {
+                Action::Retire(ticket) | Action::Refuse(ticket) => {
                     assert_eq!(self.engine.ledger().place(ticket), None, "{ticket} is in use");
                 }
                 Action::CloseListeners => {

@@ -8,6 +8,7 @@ use std::path::Path;
 /// The parts lie in `tests/tidy/`; a block leads there, since a root's own folder is `tests/`.
 mod tidy {
     pub(crate) mod breach;
+    pub(crate) mod errors;
     pub(crate) mod house;
     pub(crate) mod manifest;
     pub(crate) mod names;
@@ -162,6 +163,9 @@ pub(crate) const PURE: &[&str] = &["src/units.rs", "src/limits.rs", "src/engine/
 /// The last one installs seccomp filters, to see how dispatchd does without io_uring and memory.
 pub(crate) const UNSAFE_HOMES: &[&str] =
     &["src/sys/", "src/shm/", "src/io/uring.rs", "tests/it/confine.rs"];
+
+/// Code that reads the master's page in a worker.
+pub(crate) const PAGE_READERS: &[&str] = &["src/shm/ring.rs", "src/worker/", "src/serve/"];
 
 /// The last two look whether the very descriptor came back, and put the kernel's questions to calls
 /// that nobody wraps.

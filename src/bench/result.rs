@@ -209,7 +209,7 @@ pub struct WorkerFigures {
 #[derive(Debug, Error)]
 pub enum ResultError {
     /// The file cannot be read.
-    #[error("cannot read the result {path}: {source}", path = path.display())]
+    #[error("cannot read the result {path}", path = path.display())]
     Read {
         /// Which.
         path: PathBuf,
@@ -217,7 +217,7 @@ pub enum ResultError {
         source: io::Error,
     },
     /// The file cannot be written.
-    #[error("cannot write the result {path}: {source}", path = path.display())]
+    #[error("cannot write the result {path}", path = path.display())]
     Write {
         /// Which.
         path: PathBuf,
@@ -225,7 +225,7 @@ pub enum ResultError {
         source: io::Error,
     },
     /// The file holds something else, or is cut off.
-    #[error("{path} is no result, or is cut off: {source}", path = path.display())]
+    #[error("{path} is no result, or is cut off", path = path.display())]
     Parse {
         /// Which.
         path: PathBuf,

@@ -25,7 +25,7 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not running, 4 reload 
 out.";
 
 const LISTEN_HELP: &str = "\
-Where to listen: ADDRESS:PORT, [V6]:PORT, :PORT (every IPv4 address; [::]:PORT for IPv6) or \
+Where to listen: ADDRESS:PORT, [V6]:PORT, [V6%INTERFACE]:PORT, :PORT (every IPv4 address; [::]:PORT for IPv6) or \
 unix:PATH, each with \",readable\" or \",connect\" to override --dispatch-on; repeatable, up to \
 64; port 0 takes a free port and prints it; several in the variable are set apart by blanks \
 [default: 127.0.0.1:8000, or the sockets of LISTEN_FDS]";
@@ -55,6 +55,7 @@ pub enum Command {
     /// Serve in the foreground (the default)
     Run(Box<RunArgs>),
     /// Show the workers, the queue and the backend of a running dispatchd
+    #[command(after_long_help = super::status::help::text())]
     Status(StatusArgs),
     /// Validate the flags of run and print the effective configuration and the plan
     Check(Box<CheckArgs>),
@@ -147,8 +148,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", env = "DISPATCHD_HOLD", hide_env_values = true)]
     #[arg(value_parser = text(), help_heading = "Scheduling", allow_negative_numbers = true)]
     pub hold: Option<String>,
-    /// When no more may wait: hold (leave them in the kernel's queue) or reject (close them)
-    /// [default: hold]
+    /// When no more may wait: hold (leave them in the kernel's queue) or reject (refuse those that
+    /// ask for something: 503 for HTTP/1, else the end) [default: hold]
     #[arg(long, value_name = "WHAT", env = "DISPATCHD_OVERLOAD", hide_env_values = true)]
     #[arg(value_parser = text(), help_heading = "Scheduling")]
     pub overload: Option<String>,
@@ -188,9 +189,13 @@ pub struct StatusArgs {
     #[arg(long, value_name = "NAME", env = "DISPATCHD_NAME", hide_env_values = true)]
     #[arg(value_parser = text())]
     pub name: Option<String>,
-    /// Print JSON
+    /// Print JSON, on one line
     #[arg(long)]
     pub json: bool,
+    /// Show it again every so many seconds, until ^C or until the master has ended [default: 1]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1")]
+    #[arg(value_parser = text(), allow_negative_numbers = true)]
+    pub watch: Option<String>,
     /// The flags, without dashes, whose values came from the environment.
     #[arg(skip)]
     pub from_environment: Vec<String>,
@@ -360,7 +365,14 @@ mod tests {
     #[test]
     fn commands_are_told_apart() {
         assert!(matches!(parsed("status --name a --json"), Ok(Command::Status(s))
-            if s.json && s.name.as_deref() == Some("a")));
+            if s.json && s.name.as_deref() == Some("a") && s.watch.is_none()));
+        for (line, seconds) in [("--watch", "1"), ("--watch --json", "1"), ("--watch 2.5", "2.5")] {
+            assert!(
+                matches!(parsed(&format!("status {line}")), Ok(Command::Status(s))
+                if s.watch.as_deref() == Some(seconds)),
+                "{line}"
+            );
+        }
         assert!(matches!(parsed("check --workers 3 --json -- p"), Ok(Command::Check(c))
             if c.json && c.run.workers.as_deref() == Some("3") && c.run.program == ["p"]));
         assert!(matches!(parsed("doctor"), Ok(Command::Doctor(DoctorArgs { json: false }))));

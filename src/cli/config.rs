@@ -15,14 +15,17 @@ use crate::engine::Overload;
 use crate::engine::giveback::Dispatch;
 use crate::engine::policy::{Depth, Policy};
 use crate::io::probe;
-use crate::limits::{DRAIN_TIMEOUT, HOLD_DEFAULT, START_TIMEOUT, TIMEOUT_MAX};
+use crate::limits::{
+    DRAIN_TIMEOUT, HOLD_DEFAULT, LISTENERS_MAX, START_TIMEOUT, TIMEOUT_MAX, WATCH_MAX, WATCH_MIN,
+};
 use crate::sys::rlimit::{self, Limit, Resource};
-use crate::sys::{cpus, users};
+use crate::sys::{cpus, interfaces, users};
 use crate::units::Span;
 
 /// The name of a dispatchd that was given none.
 pub const NAME_DEFAULT: &str = "default";
 const ADDR_DEFAULT: &str = "127.0.0.1:8000";
+const COUNT_VARIABLE: &str = "LISTEN_FDS";
 const NODE_VARIABLE: &str = "NODE_CLUSTER_SCHED_POLICY";
 
 /// What counts besides the flags and their variables.
@@ -32,6 +35,8 @@ pub struct Surroundings {
     pub allotment: Allotment,
     /// Sockets inherited through `LISTEN_FDS`.
     pub inherited: u16,
+    /// What that says where it is meant for this process and no number of sockets.
+    pub inherited_nonsense: Option<String>,
     /// `NODE_CLUSTER_SCHED_POLICY`, if set and not empty.
     pub node_policy: Option<String>,
 }
@@ -59,13 +64,33 @@ pub fn effective(given: &RunArgs, around: &Surroundings) -> Result<Effective, Co
     Ok(Effective { config, placement })
 }
 
-/// The name that `status` asks for.
+/// The shape of the log that is asked for, even where the rest is wrong.
+pub fn log_format(given: &RunArgs) -> LogFormat {
+    let flags = Flags { from_environment: &given.from_environment };
+    log(given, flags).map_or(LogFormat::Auto, |log| log.format)
+}
+
+/// Whom `status` asks, and how it shows the answer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StatusPlan {
+    /// The name of the master.
+    pub name: String,
+    /// Whether programs read it.
+    pub json: bool,
+    /// How often it is shown, if not once.
+    pub watch: Option<Span>,
+}
+
+/// What `status` is to do.
 ///
 /// # Errors
-/// The name is none.
-pub fn status_name(given: &StatusArgs) -> Result<String, ConfigError> {
+/// The first wrong value.
+pub fn status_plan(given: &StatusArgs) -> Result<StatusPlan, ConfigError> {
     let flags = Flags { from_environment: &given.from_environment };
-    flags.read("name", given.name.as_deref(), NAME_DEFAULT.to_owned(), words::name)
+    let name = flags.read("name", given.name.as_deref(), NAME_DEFAULT.to_owned(), words::name)?;
+    let pause = |text: &str| words::seconds(text, WATCH_MIN, WATCH_MAX).map(Some);
+    let watch = flags.read("watch", given.watch.as_deref(), None, pause)?;
+    Ok(StatusPlan { name, json: given.json, watch })
 }
 
 impl Surroundings {
@@ -73,6 +98,7 @@ impl Surroundings {
     pub fn read() -> Self {
         let mask = cpus::inherited_mask();
         let text = |name: &str| env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+        let inherited = inherited(text(COUNT_VARIABLE), text("LISTEN_PID"), std::process::id());
         Self {
             allotment: Allotment {
                 quota_milli: cpus::cpu_quota_milli(),
@@ -81,7 +107,8 @@ impl Surroundings {
                 mask,
                 rings: ring_cost(),
             },
-            inherited: inherited(text("LISTEN_FDS"), text("LISTEN_PID"), std::process::id()),
+            inherited: *inherited.as_ref().unwrap_or(&0),
+            inherited_nonsense: inherited.err(),
             node_policy: text(NODE_VARIABLE).filter(|value| !value.is_empty()),
         }
     }
@@ -95,13 +122,21 @@ fn ring_cost() -> Option<RingCost> {
 
 /// How many sockets were passed to this process. Those for another process (`LISTEN_PID`) are not
 /// ours; systemfd and its like, which exec, leave that variable out.
-fn inherited(count: Option<String>, pid: Option<String>, own: u32) -> u16 {
+fn inherited(count: Option<String>, pid: Option<String>, own: u32) -> Result<u16, String> {
     let ours = pid.is_none_or(|pid| pid.is_empty() || pid.parse() == Ok(own));
-    count.filter(|_| ours).and_then(|count| count.parse().ok()).unwrap_or(0)
+    let Some(count) = count.filter(|count| ours && !count.is_empty()) else { return Ok(0) };
+    match count.parse() {
+        Ok(number) if !count.starts_with('+') => Ok(number),
+        Ok(_) | Err(_) => Err(count),
+    }
 }
 
 fn config(given: &RunArgs, around: &Surroundings) -> Result<Config, ConfigError> {
     let flags = Flags { from_environment: &given.from_environment };
+    if let Some(text) = &around.inherited_nonsense {
+        let wrong = Wrong::new(format!("a number of sockets, from 0 to {LISTENERS_MAX}"));
+        return Err(wrong.given_as(COUNT_VARIABLE, text));
+    }
     let word = given.dispatch_on.as_deref();
     let dispatch_on = flags.read("dispatch-on", word, DispatchOn::Readable, words::dispatch_on)?;
     Ok(Config {
@@ -187,7 +222,7 @@ fn listeners(
     if given.listen.is_empty() && around.inherited > 0 {
         return Ok(Vec::new());
     }
-    let parse = |text: &str| listen::parse(text, dispatch_on);
+    let parse = |text: &str| listen::parse(text, dispatch_on, interfaces::number);
     let read = |text: &str| {
         let default = Listener { addr: ListenAddr::Unix("".into()), dispatch_on };
         flags.read("listen", Some(text), default, parse)
@@ -543,12 +578,17 @@ mod tests {
         assert_eq!(listeners("--listen :1"), 1);
         let text = |value: &str| Some(value.to_owned());
         for (count, pid, expected) in [
-            (None, None, 0),
-            (text("2"), None, 2),
-            (text("2"), text(""), 2),
-            (text("2"), text("42"), 2),
-            (text("2"), text("43"), 0),
-            (text("x"), text("42"), 0),
+            (None, None, Ok(0)),
+            (text(""), None, Ok(0)),
+            (text("2"), None, Ok(2)),
+            (text("2"), text(""), Ok(2)),
+            (text("2"), text("42"), Ok(2)),
+            (text("2"), text("43"), Ok(0)),
+            (text("1x"), text("43"), Ok(0)),
+            (text("1x"), text("42"), Err("1x".to_owned())),
+            (text("-1"), None, Err("-1".to_owned())),
+            (text("+1"), None, Err("+1".to_owned())),
+            (text("99999999999"), None, Err("99999999999".to_owned())),
         ] {
             assert_eq!(inherited(count, pid, 42), expected);
         }

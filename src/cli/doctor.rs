@@ -16,7 +16,7 @@ use crate::config::placement::{RingCost, thousandths};
 use crate::config::words::joined;
 use crate::io::probe;
 use crate::limits::{HOLD_DEFAULT, MASTER_SPARE_DESCRIPTORS};
-use crate::master::socket_path;
+use crate::master::check_path;
 use crate::sys::cpus;
 use crate::sys::rlimit::{self, Limit, Resource};
 use crate::sys::sandbox::{self, Call};
@@ -125,10 +125,10 @@ impl Facts {
 }
 
 fn runtime_dir() -> (PathBuf, Result<(), Errno>) {
-    let given = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let mut path = socket_path(given.as_deref(), NAME_DEFAULT);
+    let mut path = super::runtime_dir::socket_path(NAME_DEFAULT);
+    let fits = check_path(&path).map_err(|_| Errno(libc::ENAMETOOLONG));
     path.pop();
-    let usable = sandbox::can_be_made(&path);
+    let usable = fits.and_then(|()| sandbox::can_be_made(&path));
     (path, usable)
 }
 
@@ -431,8 +431,9 @@ mod tests {
         let files = "open files";
         let (queue, syn) = ("net.core.somaxconn", "net.ipv4.tcp_max_syn_backlog");
         let (locked, dir) = ("locked memory, bytes", "runtime directory");
-        let nowhere = (PathBuf::from("/run"), Err(Errno(libc::EROFS)));
-        let refused = Err(Errno(libc::EPERM));
+        let (eperm, erofs) = (Errno(1), Errno(30));
+        let nowhere = (PathBuf::from("/run"), Err(erofs));
+        let refused = Err(eperm);
         let (note, problem) = (Verdict::Note, Verdict::Problem);
         for (subject, facts, expected, advice) in [
             ("cpus", Facts { mask: Vec::new(), ..healthy() }, note, "--workers"),

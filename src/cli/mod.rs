@@ -10,6 +10,7 @@ pub mod exit;
 mod logging;
 mod report;
 mod run;
+mod runtime_dir;
 mod sim;
 mod status;
 pub mod term;

@@ -17,7 +17,7 @@ pub(super) fn report(args: &ReportArgs) -> Exit {
     match read(args).and_then(|report| write(args, &report)) {
         Ok(printed) => print_or_fail(&printed, Exit::Done),
         Err(why) => {
-            term::complain(&one_line(&why));
+            term::complain(&why);
             Exit::Failed
         }
     }
@@ -25,7 +25,7 @@ pub(super) fn report(args: &ReportArgs) -> Exit {
 
 fn read(args: &ReportArgs) -> Result<Report, String> {
     let load = |path: &std::path::PathBuf| {
-        let results = Results::load(path).map_err(|error| error.to_string())?;
+        let results = Results::load(path).map_err(|error| term::told(&error))?;
         Ok(Source { path: path.display().to_string(), results })
     };
     let sources = args.results.iter().map(load).collect::<Result<Vec<_>, String>>()?;
@@ -86,9 +86,4 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
         (Ok(one), Ok(other)) => one == other,
         _ => false,
     }
-}
-
-/// A name may hold anything; a complaint is one line.
-fn one_line(text: &str) -> String {
-    text.chars().map(|sign| if sign.is_control() { '?' } else { sign }).collect()
 }

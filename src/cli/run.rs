@@ -2,16 +2,17 @@
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 
 use super::args::{CheckArgs, RunArgs};
 use super::config::{self, Effective, Surroundings};
 use super::exit::Exit;
+use super::runtime_dir::{self, socket_path};
 use super::{check, logging, print_or_fail, term};
 use crate::engine::action::Outcome;
-use crate::master::start;
+use crate::master::{check_path, start};
 use crate::serve;
 use crate::sys::fd::adopt_inherited;
+use crate::sys::program;
 use crate::sys::spawn::FIRST_FD;
 
 /// How the master tells this program that it is a worker.
@@ -23,33 +24,47 @@ pub(super) fn run(args: &RunArgs) -> Exit {
     let inherited = inherited_sockets(around.inherited);
     let Effective { config, placement } = match config::effective(args, &around) {
         Ok(effective) => effective,
-        Err(error) => return refuse(&error),
+        Err(error) => {
+            logging::last_word(config::log_format(args), &term::told(&error));
+            return Exit::Usage;
+        }
     };
     logging::start(config.log);
+    let fail = |text: &str| {
+        logging::last_word(config.log.format, text);
+        Exit::Failed
+    };
     let surroundings = start::Surroundings {
-        runtime_dir: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
+        runtime_dir: runtime_dir::given(),
         inherited,
         built_in: OsString::from(SERVE_WORKER),
     };
     match start::run(&config, placement, surroundings) {
         Ok(Outcome::Done) => Exit::Done,
-        Ok(Outcome::NeverReady) => {
-            term::complain("no worker became ready: see the lines above for why");
-            Exit::Failed
-        }
-        Err(error) => {
-            term::complain(&format!("{:#}", anyhow::Error::new(error)));
-            Exit::Failed
-        }
+        Ok(Outcome::NeverReady) => fail("no worker became ready: see the lines above for why"),
+        Err(error) => fail(&term::told(&error)),
     }
 }
 
 /// Says what `run` would do.
 pub(super) fn check(args: &CheckArgs) -> Exit {
-    match config::effective(&args.run, &Surroundings::read()) {
-        Ok(effective) => print_or_fail(&check::render(&effective, args.json), Exit::Done),
-        Err(error) => refuse(&error),
+    let effective = match config::effective(&args.run, &Surroundings::read()) {
+        Ok(effective) => effective,
+        Err(error) => {
+            term::complain(&term::told(&error));
+            return Exit::Usage;
+        }
+    };
+    if let Err(error) = check_path(&socket_path(&effective.config.name)) {
+        term::complain(&term::told(&error));
+        return Exit::Failed;
     }
+    if let Some(Err(error)) = effective.config.program.as_ref().map(|one| program::find(&one.path))
+    {
+        term::complain(&term::told(&error));
+        return Exit::Failed;
+    }
+    print_or_fail(&check::render(&effective, args.json), Exit::Done)
 }
 
 /// Is the built-in worker.
@@ -57,15 +72,10 @@ pub(super) fn serve_worker() -> Exit {
     match serve::run(term::complain) {
         Ok(()) => Exit::Done,
         Err(error) => {
-            term::complain(&format!("worker: {:#}", anyhow::Error::new(error)));
+            term::complain(&format!("worker: {}", term::told(&error)));
             Exit::Failed
         }
     }
-}
-
-fn refuse(error: &crate::config::ConfigError) -> Exit {
-    term::complain(&error.to_string());
-    Exit::Usage
 }
 
 /// Takes over the sockets of `LISTEN_FDS`: before anything else is opened, since a number at which

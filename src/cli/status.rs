@@ -1,198 +1,230 @@
-//! `dispatchd status`: asks a running master how it is, and shows it.
+//! `dispatchd status`: asks a running master how it is, and shows it, once or again and again.
 
-use std::fmt::Write as _;
-use std::io::ErrorKind;
-use std::path::PathBuf;
-use std::time::Duration;
+pub(super) mod facts;
+pub(super) mod help;
+mod page;
+mod table;
+mod watch;
 
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use serde_json::Value;
+
+use self::page::Page;
 use super::args::StatusArgs;
+use super::config::{self, StatusPlan};
 use super::exit::Exit;
-use super::{config, print_or_fail, term};
-use crate::master::{ask, socket_path};
-use crate::wire::control::{Reply, Status, WorkerStatus};
+use super::runtime_dir::socket_path;
+use super::{print_or_fail, term};
+use crate::master::{ask, check_path, plain};
+use crate::wire::control::{Reply, Status};
 
-/// Prints the status of the master under this name.
+/// Shows the status of the master under this name.
 pub(super) fn status(args: &StatusArgs) -> Exit {
-    let name = match config::status_name(args) {
-        Ok(name) => name,
+    let plan = match config::status_plan(args) {
+        Ok(plan) => plan,
         Err(error) => {
             term::complain(&error.to_string());
             return Exit::Usage;
         }
     };
-    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let path = socket_path(runtime_dir.as_deref(), &name);
-    let answered = ask(&path);
-    match answered {
-        Ok(line) if args.json => print_or_fail(&line, Exit::Done),
-        Ok(line) => match serde_json::from_str(&line) {
-            Ok(Reply::Status(status)) => print_or_fail(&render(&status), Exit::Done),
-            Ok(Reply::Error { message }) => fail(&message),
-            Err(error) => fail(&format!("the master's answer cannot be read: {error}")),
-        },
-        Err(error) => match error.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-                term::complain(&format!("no dispatchd runs under the name '{name}'"));
-                Exit::NotRunning
-            }
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-                term::complain("the master did not answer in time");
-                Exit::TimedOut
-            }
-            _ => fail(&format!("cannot ask {}: {error}", path.display())),
+    match plan.watch {
+        Some(every) => watch::watch(&plan, every),
+        None => match shown(&plan, term::columns()) {
+            Ok(text) => print_or_fail(&text, Exit::Done),
+            Err(no) => no.tell(),
         },
     }
 }
 
-fn fail(text: &str) -> Exit {
-    term::complain(text);
-    Exit::Failed
+/// The answer, fit to be shown: it holds names, paths and last words of others.
+fn read(line: &str) -> serde_json::Result<Reply> {
+    let mut answer = serde_json::from_str(line)?;
+    make_plain(&mut answer);
+    serde_json::from_value(answer)
 }
+
+fn make_plain(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = plain::text(text),
+        Value::Array(list) => list.iter_mut().for_each(make_plain),
+        Value::Object(fields) => fields.values_mut().for_each(make_plain),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Why there is nothing to show.
+#[derive(Debug)]
+pub(super) struct No {
+    exit: Exit,
+    message: String,
+}
+
+impl No {
+    fn tell(self) -> Exit {
+        term::complain(&self.message);
+        self.exit
+    }
+
+    fn failed(message: String) -> Self {
+        Self { exit: Exit::Failed, message }
+    }
+}
+
+/// The picture, as it was asked for: JSON on one line, or text within these columns.
+fn shown(plan: &StatusPlan, columns: usize) -> Result<String, No> {
+    let path = socket_path(&plan.name);
+    check_path(&path).map_err(|error| No::failed(term::told(&error)))?;
+    let line = ask_twice(&path).map_err(|error| no_answer(&error, &path, &plan.name))?;
+    if plan.json {
+        return Ok(line);
+    }
+    match read(&line) {
+        Ok(Reply::Status(status)) => Ok(render(&status, columns)),
+        Ok(Reply::Error { message }) => Err(No::failed(message)),
+        Err(error) => Err(No::failed(format!("the master's answer cannot be read: {error}"))),
+    }
+}
+
+/// A master that ends in the middle of an answer is not there when it is asked again; one that had
+/// too many others to answer is.
+fn ask_twice(path: &Path) -> io::Result<String> {
+    ask(path).or_else(|error| match error.kind() {
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => ask(path),
+        _ => Err(error),
+    })
+}
+
+fn no_answer(error: &io::Error, path: &Path, name: &str) -> No {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+            let message = format!(
+                "no dispatchd runs under the name '{name}': nobody listens at {}; where that is \
+                 depends on XDG_RUNTIME_DIR, which must be the same here as for dispatchd",
+                path.display()
+            );
+            No { exit: Exit::NotRunning, message }
+        }
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            let message = String::from("the master did not answer in time");
+            No { exit: Exit::TimedOut, message }
+        }
+        _ => No::failed(format!("cannot ask {}: {error}", path.display())),
+    }
+}
+
+/// Columns of labels.
+const LABELS: usize = 11;
 
 /// The picture as text.
-fn render(status: &Status) -> String {
-    let mut text = String::new();
-    let up = humantime::format_duration(Duration::from_secs(status.uptime_s));
-    // Writing to a string cannot fail.
-    let _ = writeln!(
-        text,
-        "{}   gen {}  {}   policy {}   backend {} ({})   pid {}   up {up}",
-        status.name,
-        status.generation,
-        status.phase,
-        status.policy,
-        status.backend,
-        status.backend_reason,
-        status.pid
-    );
-    let _ = writeln!(text, "listening on {}", status.listeners.join(", "));
-    let (hold, totals) = (&status.hold, &status.totals);
-    let _ = writeln!(
-        text,
-        "want {}  ready {}   held {}/{}  watched {}  offered {}   arrived {}  closed {}  \
-         rejected {}  lost {}  recovered {}  recalled {}",
-        status.want,
-        status.have,
-        hold.held,
-        hold.limit,
-        hold.watched,
-        hold.offered,
-        totals.arrived,
-        totals.closed,
-        totals.rejected,
-        totals.lost,
-        totals.recovered,
-        totals.recalled
-    );
-    let _ = writeln!(text, "{}", dispatch_line(status));
-    let classes = &status.classes;
-    if classes.by != "off" {
-        let _ = writeln!(
-            text,
-            "classes {}   routes {} ({} long)   long held {}   workers kept for short ones {}",
-            classes.by, classes.routes, classes.long_routes, classes.held_long, classes.reserved
-        );
+fn render(status: &Status, columns: usize) -> String {
+    let mut page = Page::new(columns, LABELS);
+    for line in facts::LINES {
+        line.write(status, &mut page);
     }
-    if 0 < totals.log_lines_dropped {
-        let _ =
-            writeln!(text, "{} log lines dropped: nobody reads stderr", totals.log_lines_dropped);
-    }
-    text.push_str(&table(&status.workers));
-    text
-}
-
-/// What is dispatched at the moment, and how often somebody had to be woken for that.
-fn dispatch_line(status: &Status) -> String {
-    let now = if status.spreads_requests { "requests" } else { "connections" };
-    let requests: u64 = status.workers.iter().map(|worker| worker.requests).sum();
-    let wakes: u64 = status.workers.iter().map(|worker| worker.wakes).sum();
-    let rings: u64 = status.workers.iter().map(|worker| worker.rings).sum();
-    // Counts far below 2^52.
-    let per_request = |count: u64| count as f64 / requests.max(1) as f64;
-    format!(
-        "dispatch {} (now {now})   parked {}  given back {}   requests {requests}   \
-         woken per request: workers {:.3}, master {:.3}",
-        status.dispatch,
-        status.hold.parked,
-        status.totals.given_back,
-        per_request(wakes),
-        per_request(rings)
-    )
-}
-
-const HEADINGS: [&str; 10] = [
-    "WORKER",
-    "GEN",
-    "PID",
-    "CPU",
-    "STATE",
-    "CONNS",
-    "IN-FLIGHT",
-    "ACCEPTED",
-    "RESTARTS",
-    "LAST EXIT",
-];
-
-fn table(workers: &[WorkerStatus]) -> String {
-    let rows: Vec<[String; 10]> = workers.iter().map(row).collect();
-    let width = |column: usize| {
-        rows.iter().map(|row| row[column].len()).max().unwrap_or(0).max(HEADINGS[column].len())
-    };
-    let mut text = String::new();
-    for row in std::iter::once(HEADINGS.map(String::from)).chain(rows.iter().cloned()) {
-        let cells = (0..).zip(&row).map(|(column, cell)| format!("{cell:<0$}", width(column)));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-fn row(worker: &WorkerStatus) -> [String; 10] {
-    [
-        worker.worker.to_string(),
-        worker.generation.to_string(),
-        worker.pid.to_string(),
-        worker.cpu.map_or_else(|| String::from("-"), |cpu| cpu.to_string()),
-        worker.state.clone(),
-        worker.connections.to_string(),
-        worker.in_flight.to_string(),
-        worker.accepted.to_string(),
-        worker.restarts.to_string(),
-        worker.last_exit.clone().unwrap_or_else(|| String::from("-")),
-    ]
+    table::write(&status.workers, &mut page);
+    page.into_text()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::control::WorkerStatus;
+    use crate::wire::words::{Phase, ReloadOutcome, Standing};
+
+    /// A status in which everything is told that ever is. What comes from outside is in capitals.
+    pub(super) fn eventful() -> Status {
+        let mut status: Status = serde_json::from_str(EVENTFUL).unwrap();
+        let worker = |(seat, standing): (u16, &Standing)| WorkerStatus {
+            worker: seat,
+            pid: 4_194_304,
+            state: standing.word().to_owned(),
+            accepted: 123_456_789,
+            last_exit: Some("A LONG STORY ".repeat(40)),
+            ..WorkerStatus::default()
+        };
+        status.workers = (0..).zip(Standing::ALL).map(worker).collect();
+        status
+    }
+
+    const EVENTFUL: &str = r#"{
+        "name": "NAME", "pid": 4194304, "uptime_s": 86399, "backend": "BACKEND",
+        "backend_reason": "REASON", "policy": "POLICY", "dispatch": "auto",
+        "classes": {"by": "PATH", "routes": 3, "long_routes": 1, "held_long": 1, "reserved": 1},
+        "listeners": ["127.0.0.1:8000", "[::1]:8000", "unix:/RUN/A/VERY/LONG/PATH.SOCK"],
+        "generation": 12, "phase": "serving", "have": 9, "want": 9,
+        "reload": {"generation": 13, "outcome": "given up", "ago_s": 3600, "why": "WORKER: REASON"},
+        "hold": {"held": 8192, "watched": 8192, "offered": 123, "parked": 65536, "limit": 8192},
+        "totals": {"arrived": 123456789, "closed": 123456789, "requests": 1234567890,
+            "left_behind": 1, "log_lines_dropped": 7, "wakes": 5}
+    }"#;
 
     #[test]
-    fn columns_line_up() {
-        let worker = WorkerStatus {
-            worker: 0,
-            pid: 4242,
-            state: String::from("ready"),
-            cpu: Some(1),
-            generation: 3,
-            connections: 12,
-            in_flight: 1,
-            accepted: 99_999_999,
-            requests: 3,
-            wakes: 1,
-            rings: 1,
-            restarts: 0,
-            last_exit: None,
-        };
-        let other = WorkerStatus {
-            worker: 10,
-            last_exit: Some(String::from("exit code 3")),
-            ..worker.clone()
-        };
-        let text = table(&[worker, other]);
-        let columns: Vec<Option<usize>> = text.lines().map(|line| line.find("ready")).collect();
-        assert_eq!(columns[1], columns[2]);
-        assert!(text.lines().all(|line| line == line.trim_end()));
-        assert!(text.ends_with("exit code 3\n"));
+    fn it_fits_into_80_columns_and_uses_more_where_there_are_more() {
+        let widest = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap();
+        let text = render(&eventful(), 80);
+        assert!(widest(&text) <= 80, "{text}");
+        assert!(text.lines().all(|line| line == line.trim_end()), "{text}");
+        let wide = render(&eventful(), 132);
+        assert!((100..=132).contains(&widest(&wide)), "{wide}");
+        assert!(wide.lines().count() < text.lines().count());
+    }
+
+    #[test]
+    fn numbers_beyond_all_reason_fit_too() {
+        let mut status = eventful();
+        for worker in &mut status.workers {
+            (worker.accepted, worker.restarts) = (u64::MAX, u32::MAX);
+            (worker.generation, worker.connections) = (u32::MAX, u32::MAX);
+        }
+        let text = render(&status, 80);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+
+    /// Whatever stands in a picture is a value, comes from outside, or is explained.
+    #[test]
+    fn every_word_of_it_is_in_the_help() {
+        let help = help::text();
+        let explained: Vec<&str> = help.split(|each: char| !is_of_a_word(each)).collect();
+        for status in pictures() {
+            let text = render(&status, 80);
+            for word in text.split(|each: char| !is_of_a_word(each)) {
+                let value = word.starts_with(|each: char| each.is_ascii_digit());
+                let foreign = word.chars().all(|each| !each.is_ascii_lowercase());
+                let heading = table::HEADINGS.contains(&word);
+                let known = explained.contains(&word) || value || (foreign && !heading);
+                assert!(known, "{word:?} is in\n{text}\nand not in\n{help}");
+            }
+        }
+    }
+
+    /// One of each phase, each outcome of a reload, and whatever is dispatched.
+    fn pictures() -> Vec<Status> {
+        let mut pictures = vec![Status::default()];
+        for phase in Phase::ALL {
+            pictures.push(Status { phase: phase.word().to_owned(), ..eventful() });
+        }
+        for outcome in ReloadOutcome::ALL {
+            let mut picture = Status { spreads_requests: true, ..eventful() };
+            picture.reload.as_mut().unwrap().outcome = outcome.word().to_owned();
+            pictures.push(picture);
+        }
+        pictures
+    }
+
+    fn is_of_a_word(each: char) -> bool {
+        each.is_alphanumeric()
+    }
+
+    #[test]
+    fn nothing_is_said_per_request_where_there_was_none_nor_of_what_cannot_be() {
+        let mut status = eventful();
+        status.totals.requests = 0;
+        let text = render(&status, 80);
+        assert!(!text.contains("per request"), "{text}");
+        assert!(text.contains("(now connections)"), "{text}");
+        "connection".clone_into(&mut status.dispatch);
+        assert!(!render(&status, 80).contains("(now"), "nothing else can be dispatched");
     }
 }

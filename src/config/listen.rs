@@ -1,10 +1,12 @@
 //! Where to listen: `ADDRESS:PORT` or `unix:PATH`, each with an optional `,readable` or
-//! `,connect`. Names are not resolved: a name may mean several addresses, or other ones tomorrow,
-//! and a server should open exactly the sockets that its command line shows.
+//! `,connect`. Names of hosts are not resolved: a name may mean several addresses, or other ones
+//! tomorrow, and a server should open exactly the sockets that its command line shows. Names of
+//! interfaces are, by whoever knows them: their numbers may be other ones tomorrow.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -40,8 +42,11 @@ pub enum DispatchOn {
     Connect,
 }
 
-const ALLOWED: &str = "ADDRESS:PORT, [ADDRESS]:PORT, :PORT (every IPv4 address) or unix:PATH, each \
-                       with ,readable or ,connect after it";
+const ALLOWED: &str = "ADDRESS:PORT, [ADDRESS]:PORT, [ADDRESS%INTERFACE]:PORT, :PORT (every IPv4 \
+                       address) or unix:PATH, each with ,readable or ,connect after it";
+
+/// Who knows the number of an interface by its name.
+pub type Interfaces = fn(&str) -> Option<u32>;
 
 /// Reads one `--listen`; `dispatch_on` is for those that do not say. `:PORT` means every IPv4
 /// address, never IPv6: whether one socket serves both is a setting of the system
@@ -49,14 +54,18 @@ const ALLOWED: &str = "ADDRESS:PORT, [ADDRESS]:PORT, :PORT (every IPv4 address) 
 ///
 /// # Errors
 /// What is allowed, and what was probably meant.
-pub fn parse(given: &str, dispatch_on: DispatchOn) -> Result<Listener, Wrong> {
+pub fn parse(
+    given: &str,
+    dispatch_on: DispatchOn,
+    interfaces: Interfaces,
+) -> Result<Listener, Wrong> {
     let (addr, dispatch_on) = match given.rsplit_once(',') {
         None => (given, dispatch_on),
         Some((addr, when)) => (addr, suffix(when)?),
     };
     let addr = match addr.strip_prefix("unix:") {
         Some(path) => unix(path)?,
-        None => tcp(addr)?,
+        None => tcp(addr, interfaces)?,
     };
     Ok(Listener { addr, dispatch_on })
 }
@@ -119,14 +128,40 @@ fn unix(path: &str) -> Result<ListenAddr, Wrong> {
     Err(Wrong::new(ALLOWED).or(advice))
 }
 
-fn tcp(addr: &str) -> Result<ListenAddr, Wrong> {
-    if let Ok(addr) = SocketAddr::from_str(addr) {
-        return Ok(ListenAddr::Tcp(addr));
+fn tcp(addr: &str, interfaces: Interfaces) -> Result<ListenAddr, Wrong> {
+    if let Ok(addr) = SocketAddr::from_str(&with_number(addr, interfaces)?) {
+        return match without_a_way(&addr) {
+            None => Ok(ListenAddr::Tcp(addr)),
+            Some(cure) => Err(Wrong::new(ALLOWED).or(cure)),
+        };
     }
     if let Some(port) = addr.strip_prefix(':').and_then(port) {
         return Ok(ListenAddr::Tcp((Ipv4Addr::UNSPECIFIED, port).into()));
     }
     Err(Wrong { allowed: ALLOWED.to_owned(), cure: advice(addr) })
+}
+
+/// The address with its interface by number, if it has one by name.
+fn with_number(addr: &str, interfaces: Interfaces) -> Result<Cow<'_, str>, Wrong> {
+    let parts = addr.split_once('%').and_then(|(ip, rest)| Some((ip, rest.split_once("]:")?)));
+    let Some((ip, (name, port))) = parts else { return Ok(addr.into()) };
+    if name.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(addr.into());
+    }
+    let unknown = || Wrong::new(ALLOWED).or(format!("there is no interface '{name}' (`ip link`)"));
+    interfaces(name).map(|number| format!("{ip}%{number}]:{port}").into()).ok_or_else(unknown)
+}
+
+/// What to write for an address that the kernel never lets anybody listen on.
+fn without_a_way(addr: &SocketAddr) -> Option<String> {
+    let (SocketAddr::V6(v6), port) = (addr, addr.port()) else { return None };
+    if let Some(ip) = v6.ip().to_ipv4_mapped() {
+        return Some(format!("write {}", SocketAddr::new(IpAddr::V4(ip), port)));
+    }
+    let lacks_interface = v6.ip().is_unicast_link_local() && v6.scope_id() == 0;
+    lacks_interface.then(|| {
+        format!("a link-local address needs its interface: [{}%eth0]:{port}, for example", v6.ip())
+    })
 }
 
 /// A port as digits only: `u16` would take `+80` as well.
@@ -169,6 +204,10 @@ fn advice(addr: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn lo(name: &str) -> Option<u32> {
+        (name == "lo").then_some(1)
+    }
+
     #[test]
     fn addresses_are_read() {
         let cases = [
@@ -179,13 +218,15 @@ mod tests {
             ("[::]:80,connect", "[::]:80", DispatchOn::Connect),
             ("unix:/run/a.sock", "unix:/run/a.sock", DispatchOn::Readable),
             ("unix:a,b,connect", "unix:a,b", DispatchOn::Connect),
+            ("[fe80::7%lo]:80,connect", "[fe80::7%1]:80", DispatchOn::Connect),
+            ("[fe80::7%2]:80", "[fe80::7%2]:80", DispatchOn::Readable),
         ];
         for (given, addr, dispatch_on) in cases {
-            let listener = parse(given, DispatchOn::Readable).unwrap();
+            let listener = parse(given, DispatchOn::Readable, lo).unwrap();
             assert_eq!(listener.addr.to_string(), addr);
             assert_eq!(listener.dispatch_on, dispatch_on, "{given}");
         }
-        let default = parse(":1", DispatchOn::Connect).unwrap();
+        let default = parse(":1", DispatchOn::Connect, lo).unwrap();
         assert_eq!(default.dispatch_on, DispatchOn::Connect);
     }
 
@@ -217,28 +258,34 @@ mod tests {
             (":80,conect", comma),
             ("unix:a,b", comma),
             (":80,", comma),
+            (
+                "[fe80::7]:80",
+                "a link-local address needs its interface: [fe80::7%eth0]:80, for example",
+            ),
+            ("[fe80::7%eth9]:80", "there is no interface 'eth9' (`ip link`)"),
+            ("[::ffff:127.0.0.1]:80", "write 127.0.0.1:80"),
         ];
         for (given, cure) in cases {
-            let wrong = parse(given, DispatchOn::Readable).unwrap_err();
+            let wrong = parse(given, DispatchOn::Readable, lo).unwrap_err();
             assert_eq!(wrong, Wrong::new(ALLOWED).or(cure), "{given:?}");
         }
         for given in ["", "localhost"] {
-            assert_eq!(parse(given, DispatchOn::Readable), Err(Wrong::new(ALLOWED)));
+            assert_eq!(parse(given, DispatchOn::Readable, lo), Err(Wrong::new(ALLOWED)));
         }
-        parse(&format!("unix:{}", "a".repeat(107)), DispatchOn::Readable).unwrap();
+        parse(&format!("unix:{}", "a".repeat(107)), DispatchOn::Readable, lo).unwrap();
     }
 
     proptest::proptest! {
         #[test]
         fn no_text_makes_it_panic(given in ".*") {
-            let listener = parse(&given, DispatchOn::Readable);
+            let listener = parse(&given, DispatchOn::Readable, lo);
             proptest::prop_assert!(listener.is_err() || given.contains(':'));
         }
 
         #[test]
         fn what_is_printed_is_read_again(a: u32, port: u16) {
             let addr = ListenAddr::Tcp((Ipv4Addr::from(a), port).into());
-            let again = parse(&addr.to_string(), DispatchOn::Readable).unwrap();
+            let again = parse(&addr.to_string(), DispatchOn::Readable, lo).unwrap();
             proptest::prop_assert_eq!(again.addr, addr);
         }
     }

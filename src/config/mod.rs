@@ -255,7 +255,7 @@ mod tests {
     fn config(policy: Policy, weights: Weights, listen: &[&str], inherited: u16) -> Config {
         let listeners = listen
             .iter()
-            .map(|given| listen::parse(given, DispatchOn::Readable).unwrap())
+            .map(|given| listen::parse(given, DispatchOn::Readable, |_| None).unwrap())
             .collect();
         Config {
             name: String::from("default"),

@@ -70,16 +70,16 @@ impl Placement {
         if let Some(cost) = allotment.rings.filter(|cost| cost.limit < cost.wanted(workers)) {
             let room = (cost.limit / cost.bytes).saturating_sub(1);
             self.reasoning.push(format!(
-                "rings: locked memory has room for those of {room} of {workers} workers, the others \
-                 use epoll; all of them take {} bytes (ulimit -l, LimitMEMLOCK=)",
+                "rings: locked memory has room for those of {room} of {workers} workers, the \
+                 others use epoll; all of them take {} bytes (ulimit -l, LimitMEMLOCK=)",
                 cost.wanted(workers)
             ));
         }
         self
     }
 
-    /// The CPU of a seat's next process: the planned one, unless it is no longer in the mask of this
-    /// process; then another of those that were planned with.
+    /// The CPU of a seat's next process: the planned one, unless it is no longer in the mask of
+    /// this process; then another of those that were planned with.
     pub fn cpu_now(&self, index: usize, mask: &[Cpu]) -> Option<Cpu> {
         let planned = self.seat(index).cpu?;
         // A mask that cannot be read says nothing.

@@ -1,13 +1,15 @@
 //! The small values of flags: names out of a list, numbers in a range, lists of CPUs and weights,
 //! read strictly, and written back in the same words, so that `check` prints what can be given.
 
+use std::time::Duration;
+
 use crate::config::error::Wrong;
 use crate::config::listen::DispatchOn;
 use crate::config::{BackendChoice, LogFormat, LogLevel, Pin, Spin, Weights, WorkerCount};
 use crate::engine::Overload;
 use crate::engine::giveback::Dispatch;
 use crate::limits::{BACKLOG_MAX, CPUS_MAX, HOLD_MAX, NAME_MAX, SEATS_MAX, WEIGHT_MAX};
-use crate::units::{Cpu, RouteBy};
+use crate::units::{Cpu, RouteBy, Span};
 
 /// The words of `--backend`.
 pub const BACKENDS: [(&str, BackendChoice); 3] = [
@@ -167,6 +169,21 @@ pub fn owner_text(user: Option<u32>, group: Option<u32>) -> String {
 /// The range.
 pub fn backlog(given: &str) -> Result<u32, Wrong> {
     ranged(given, 1, BACKLOG_MAX)
+}
+
+/// Reads a pause in seconds, with or without decimals.
+///
+/// # Errors
+/// The range.
+pub fn seconds(given: &str, least: Span, most: Span) -> Result<Span, Wrong> {
+    let plain = given.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let number: Option<f64> = if plain { given.parse().ok() } else { None };
+    let pause = number.and_then(|number| Duration::try_from_secs_f64(number).ok());
+    let pause = pause.and_then(|pause| u64::try_from(pause.as_nanos()).ok()).map(Span::from_ns);
+    pause.filter(|pause| (least..=most).contains(pause)).ok_or_else(|| {
+        let in_seconds = |span: Span| span.as_ms_ceil() as f64 / 1e3;
+        Wrong::new(format!("seconds from {} to {}", in_seconds(least), in_seconds(most)))
+    })
 }
 
 /// The weights, as `--weight` takes them; `equal` when none were given.

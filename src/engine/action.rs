@@ -9,7 +9,8 @@ use crate::units::{Generation, GiveBack, SeatId, Ticket, WorkerId};
 /// One thing to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Action {
-    /// Stop accepting for good: end the accepts, sweep the backlogs, say `ListenersClosed`.
+    /// Stop accepting for good: end the accepts, sweep the backlogs, have nobody listen any more,
+    /// say `ListenersClosed`.
     CloseListeners,
     /// Wait until the connection is readable.
     Watch(Ticket),
@@ -33,6 +34,8 @@ pub enum Action {
     Release(Ticket),
     /// Tell the workers what to do with connections that they have answered.
     GiveBack(GiveBack),
+    /// Too many wait: say so to its client, where that goes without waiting, and free the ticket.
+    Refuse(Ticket),
     /// The ticket has ended: free it, and close the descriptor if we still have it.
     Retire(Ticket),
     /// Start a process.

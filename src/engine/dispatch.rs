@@ -1,13 +1,13 @@
 //! The way of a connection through the engine: arrival, hold queue, pick, offer, claim, and back
 //! to the hold queue when a worker leaves it lying.
 
+use super::Engine;
 use super::action::{Action, Actions};
 use super::event::Event;
 use super::input::{Begins, Load, Refusal, Word};
 use super::ledger::{Credit, Grip, Place, Reason, Recall};
 use super::policy::{Binder, Rebinds, Select};
 use super::worker::{Attention, State, Worker};
-use super::{Engine, Overload};
 use crate::limits::{
     ACCEPT_PAUSE, OFFER_PAUSE, RECALL_AFTER, RECALL_AFTER_FIXED, RECALL_DOUBLINGS_MAX, TICKETS_MAX,
 };
@@ -16,20 +16,10 @@ use crate::units::{Mono, Route, Span, Ticket, WorkerId};
 impl Engine {
     pub(super) fn arrived(&mut self, now: Mono, ticket: Ticket, begins: Begins, out: &mut Actions) {
         self.counters.arrived += 1;
-        match (self.setup.overload, begins) {
-            (Overload::Reject, _) if self.is_hold_full() => {
-                self.counters.rejected += 1;
-                self.tell_hold(now, out);
-                out.push(Action::Retire(ticket));
-            }
-            (Overload::Hold | Overload::Reject, Begins::Client) => {
-                self.ledger.enter(ticket, Place::Watched { since: now });
-                out.push(Action::Watch(ticket));
-            }
-            (Overload::Hold | Overload::Reject, Begins::Server) => {
-                self.ledger.enter(ticket, Place::Watched { since: now });
-                self.ledger.asks(ticket, self.classes.demand(now, None));
-            }
+        self.ledger.enter(ticket, Place::Watched { since: now });
+        match begins {
+            Begins::Client => out.push(Action::Watch(ticket)),
+            Begins::Server => self.ledger.asks(ticket, self.classes.demand(now, None)),
         }
     }
 
@@ -46,26 +36,24 @@ impl Engine {
         }
     }
 
-    pub(super) fn readable(
-        &mut self,
-        now: Mono,
-        ticket: Ticket,
-        route: Option<Route>,
-        out: &mut Actions,
-    ) {
+    pub(super) fn readable(&mut self, now: Mono, ticket: Ticket, route: Option<Route>) {
         match self.ledger.place(ticket) {
-            Some(Place::Watched { .. } | Place::Parked { .. }) => {
+            // One that was to be let go of has spoken before it was.
+            Some(Place::Watched { .. } | Place::Parked { .. } | Place::Expiring) => {
                 let demand = self.classes.demand(now, route);
                 self.ledger.asks(ticket, demand);
             }
-            Some(Place::Expiring) => self.reject(ticket, out),
             Some(Place::Held | Place::Offered { .. } | Place::Delivered { .. }) | None => {}
         }
     }
 
     pub(super) fn hung_up(&mut self, ticket: Ticket, out: &mut Actions) {
         match self.ledger.place(ticket) {
-            Some(Place::Watched { .. } | Place::Expiring) => self.reject(ticket, out),
+            Some(Place::Watched { .. }) => {
+                self.counters.hung_up += 1;
+                self.strike(ticket, out);
+            }
+            Some(Place::Expiring) => self.let_go(ticket, out),
             Some(Place::Parked { .. }) => self.left(ticket, out),
             Some(Place::Held | Place::Offered { .. } | Place::Delivered { .. }) | None => {}
         }
@@ -105,6 +93,7 @@ impl Engine {
     pub(super) fn recalled(&mut self, now: Mono, ticket: Ticket, out: &mut Actions) {
         let Some(Place::Offered { to, recall, .. }) = self.ledger.place(ticket) else { return };
         self.take_back(ticket, to);
+        self.ledger.went_astray(ticket);
         let Some(worker) = self.worker_mut(to) else { return };
         worker.recalled += 1;
         worker.overdue += u32::from(recall == Recall::Asked(Reason::Overdue));
@@ -289,6 +278,7 @@ impl Engine {
             }
         }
         self.tell_hold(now, out);
+        self.refuse_surplus(out);
     }
 
     /// Asks for all that a worker has not claimed. It is offered nothing more until it says
@@ -383,10 +373,15 @@ impl Engine {
         }
     }
 
+    /// Ends a connection that the master waits for no longer.
+    pub(super) fn let_go(&mut self, ticket: Ticket, out: &mut Actions) {
+        self.counters.expired += 1;
+        self.strike(ticket, out);
+    }
+
     /// Strikes a ticket out that ends with the master, not with a worker.
-    pub(super) fn reject(&mut self, ticket: Ticket, out: &mut Actions) {
+    pub(super) fn strike(&mut self, ticket: Ticket, out: &mut Actions) {
         self.ledger.strike(ticket);
-        self.counters.rejected += 1;
         out.push(Action::Retire(ticket));
     }
 

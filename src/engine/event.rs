@@ -24,6 +24,13 @@ pub enum Event {
         /// In which rollout.
         generation: Generation,
     },
+    /// Its program runs, and has not said hello for longer than one takes that is made for it.
+    Unspoken {
+        /// Who.
+        worker: WorkerId,
+        /// Where.
+        seat: SeatId,
+    },
     /// It was asked to finish and leave.
     Draining {
         /// Who.
@@ -99,6 +106,8 @@ pub enum Event {
     RolloutDone(Generation),
     /// New workers do not become ready: the old ones stay.
     RolloutAborted(Generation),
+    /// One worker more was wanted, and there is none.
+    NotGrown(Shortage),
     /// Log files were to be opened anew, and there are none.
     NoLogFiles,
     /// The program was to be replaced by a newer one, which it cannot do.
@@ -109,6 +118,15 @@ pub enum Event {
     ProcessesSuffice,
     /// The master stops.
     Stopping,
+}
+
+/// What there is too little of for one worker more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Shortage {
+    /// Places for workers.
+    Seats,
+    /// Descriptors.
+    OpenFiles,
 }
 
 /// Why a worker is gone, as far as the engine can tell.

@@ -110,9 +110,8 @@ impl Engine {
 
     /// The client of a parked connection has left.
     pub(super) fn left(&mut self, ticket: Ticket, out: &mut Actions) {
-        self.ledger.strike(ticket);
         self.counters.closed += 1;
-        out.push(Action::Retire(ticket));
+        self.strike(ticket, out);
     }
 
     /// Lets go of parked connections that have asked for nothing for too long.
@@ -369,9 +368,23 @@ mod tests {
             assert_eq!(pair.engine.accept_room() == 0, copies_max == 1);
             pair.later(patience);
             assert_eq!(pair.others.last(), Some(&Action::Expire(ticket)));
-            pair.step(Input::Readable { ticket, route: None });
+            pair.step(Input::HungUp(ticket));
             assert_eq!(pair.others.last(), Some(&Action::Retire(ticket)));
         }
+    }
+
+    #[test]
+    fn who_asks_before_it_is_let_go_is_served() {
+        let mut pair = pair(Dispatch::Request);
+        pair.arrives(0);
+        let (ticket, _) = pair.offers[0];
+        answers(&mut pair, 0);
+        pair.later(PARKED_AFTER);
+        assert_eq!(pair.others.last(), Some(&Action::Expire(ticket)));
+        pair.step(Input::Readable { ticket, route: None });
+        pair.later(Span::ZERO);
+        assert_eq!(pair.offers.last().map(|(offered, _)| *offered), Some(ticket));
+        assert!(!pair.others.contains(&Action::Retire(ticket)));
     }
 
     #[test]
@@ -397,7 +410,7 @@ mod tests {
         pair.step(Input::HungUp(ticket));
         assert_eq!(pair.others.last(), Some(&Action::Retire(ticket)));
         let counters = pair.engine.counters();
-        assert_eq!((counters.closed, counters.rejected), (1, 0));
+        assert_eq!((counters.closed, counters.hung_up), (1, 0));
     }
 
     #[test]
@@ -413,7 +426,7 @@ mod tests {
         assert!(pair.others.iter().all(|other| !matches!(other, Action::Drain(_))));
         pair.later(Phase::SILENT_AFTER_STOP);
         assert!(pair.others.contains(&Action::Expire(ticket)));
-        pair.step(Input::Readable { ticket, route: None });
+        pair.step(Input::HungUp(ticket));
         assert!(pair.others.iter().any(|other| matches!(other, Action::Drain(_))));
     }
 }

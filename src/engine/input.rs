@@ -81,7 +81,8 @@ pub enum Input {
     },
     /// The process has closed its channel: it can be offered nothing any more.
     Detached(WorkerId),
-    /// The process asks to leave: it was sent SIGTERM by somebody else, or wants to be started anew.
+    /// The process asks to leave: it was sent SIGTERM by somebody else, or wants to be started
+    /// anew.
     AsksToLeave(WorkerId),
     /// The process was stopped (SIGSTOP): it does nothing until it is continued.
     Stopped(WorkerId),

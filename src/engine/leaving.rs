@@ -1,6 +1,6 @@
-//! Workers that want to leave: somebody has sent one SIGTERM, or it lets itself be started anew after
-//! so many requests. One that has served stays until another can take its seat, so that nobody
-//! waits for that; any other goes at once, and its seat has the same brake as after a death.
+//! Workers that want to leave: somebody has sent one SIGTERM, or it lets itself be started anew
+//! after so many requests. One that has served stays until another can take its seat, so that
+//! nobody waits for that; any other goes at once, and its seat has the same brake as after a death.
 
 use super::Engine;
 use super::action::Actions;

@@ -107,6 +107,10 @@ pub struct Ledger {
     offered: List,
     delivered: Vec<List>,
     arrivals: u64,
+    /// Requests up to this one have been let in.
+    settled: u64,
+    /// Connections of which a worker has a copy that it was told to leave alone.
+    strays: u32,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -118,6 +122,8 @@ struct Entry {
     served_by: Option<WorkerId>,
     /// What its request wants.
     demand: Demand,
+    /// An offer of it was taken back.
+    astray: bool,
     place: Option<Place>,
     previous: u32,
     next: u32,
@@ -138,6 +144,7 @@ impl Entry {
         arrival: 0,
         served_by: None,
         demand: Demand::UNKNOWN,
+        astray: false,
         place: None,
         previous: NIL,
         next: NIL,
@@ -159,6 +166,8 @@ impl Default for Ledger {
             offered: List::EMPTY,
             delivered: Vec::new(),
             arrivals: 0,
+            settled: 0,
+            strays: 0,
         }
     }
 }
@@ -181,6 +190,7 @@ impl Ledger {
         entry.arrival = self.arrivals;
         entry.served_by = None;
         entry.demand = Demand::UNKNOWN;
+        entry.astray = false;
         self.link(ticket.slot, place);
     }
 
@@ -249,7 +259,24 @@ impl Ledger {
     /// # Panics
     /// When the ticket is not live.
     pub fn strike(&mut self, ticket: Ticket) {
+        self.strays -= u32::from(self.entries[ticket.index()].astray);
+        self.entries[ticket.index()].astray = false;
         self.unlink(ticket);
+    }
+
+    /// An offer of it was taken back: somebody has a copy who will not claim it.
+    ///
+    /// # Panics
+    /// When the ticket is beyond the table.
+    pub fn went_astray(&mut self, ticket: Ticket) {
+        let entry = &mut self.entries[ticket.index()];
+        self.strays += u32::from(!entry.astray);
+        entry.astray = true;
+    }
+
+    /// Connections that were ever taken back from somebody.
+    pub const fn strays(&self) -> u32 {
+        self.strays
     }
 
     /// Where the ticket is; `None` when it is stale.
@@ -350,6 +377,18 @@ impl Ledger {
     /// The connection at the head of a class's hold queue.
     pub fn oldest_held(&self, class: Class) -> Option<Ticket> {
         self.ticket(self.held[class as usize].head)
+    }
+
+    /// The latest request in the hold queue, if it has come since it was last settled who stays.
+    pub fn latest_unsettled(&self) -> Option<Ticket> {
+        let arrival = |ticket: &Ticket| self.entries[ticket.index()].arrival;
+        let tails = self.held.iter().filter_map(|list| self.ticket(list.tail));
+        tails.max_by_key(arrival).filter(|ticket| self.settled < arrival(ticket))
+    }
+
+    /// Whoever waits stays.
+    pub const fn settle(&mut self) {
+        self.settled = self.arrivals;
     }
 
     /// Some connection that waits for a worker.

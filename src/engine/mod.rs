@@ -15,6 +15,7 @@ pub mod giveback;
 pub mod input;
 mod leaving;
 pub mod ledger;
+mod overload;
 #[cfg(test)]
 mod pair;
 mod phase;
@@ -24,6 +25,7 @@ mod refused;
 pub mod rng;
 mod rollout;
 mod supervisor;
+mod unspoken;
 mod want;
 pub mod worker;
 
@@ -59,8 +61,10 @@ pub struct Setup {
     pub classes: bool,
     /// Connections that may wait in the master.
     pub hold_max: u32,
-    /// Connections that the master may have a descriptor of.
+    /// Connections that the master may have a descriptor of, besides the workers of these seats.
     pub copies_max: u32,
+    /// What of that each further seat takes.
+    pub seat_cost: u32,
     /// What happens beyond that.
     pub overload: Overload,
     /// How long a worker may take to become ready, and to finish.
@@ -76,7 +80,7 @@ pub struct Setup {
 pub enum Overload {
     /// Accepting pauses; they wait in the kernel's backlog.
     Hold,
-    /// They are accepted and closed.
+    /// They are accepted, and refused once they ask for something.
     Reject,
 }
 
@@ -146,8 +150,12 @@ pub struct Counters {
     pub arrived: u64,
     /// Connections that workers closed or died with, or that ended between two requests.
     pub closed: u64,
-    /// Connections that the master closed: silent, beyond the limit, or at the end.
+    /// Connections whose clients left without having said anything.
+    pub hung_up: u64,
+    /// Connections that were turned away: no more might wait.
     pub rejected: u64,
+    /// Connections that the master closed: silent for too long, or waiting at its end.
+    pub expired: u64,
     /// Of the closed ones, those that died with a worker that had begun with them.
     pub lost: u64,
     /// Connections saved from a dead worker.
@@ -214,7 +222,7 @@ impl Engine {
             }
             Input::AcceptExhausted => self.accept_exhausted(now, out),
             Input::ListenersClosed => self.listeners_closed(),
-            Input::Readable { ticket, route } => self.readable(now, ticket, route, out),
+            Input::Readable { ticket, route } => self.readable(now, ticket, route),
             Input::HungUp(ticket) => self.hung_up(ticket, out),
             Input::WatchFailed => self.watch_failed(now, out),
             Input::Refused { ticket, why } => self.refused(now, ticket, why, out),
@@ -256,7 +264,8 @@ impl Engine {
         let workers = self.workers.iter().flat_map(|worker| {
             let given_up = worker.gives_up_at(self.setup.stall_timeout);
             let states = [worker.state.deadline(), worker.attention.deadline()];
-            states.into_iter().chain([worker.detached_until, given_up]).flatten()
+            let others = [worker.detached_until, worker.hello_by(), given_up];
+            states.into_iter().chain(others).flatten()
         });
         let seats = self.seats.iter().filter_map(|seat| seat.not_before);
         let rest = [
@@ -290,7 +299,7 @@ impl Engine {
             Overload::Reject => u32::MAX,
         };
         let room = TICKETS_MAX.saturating_sub(self.live());
-        hold_room.min(room).min(self.setup.copies_max.saturating_sub(self.copies()))
+        hold_room.min(room).min(self.copies_max().saturating_sub(self.copies()))
     }
 
     /// Whether a worker's word may change what the master does next: whether a worker must wake
@@ -455,10 +464,11 @@ impl Engine {
         assert!(restored.field.agrees_with(&self.field), "the field lags behind the workers");
     }
 
-    /// arrived = watched + parked + expiring + held + offered + delivered + closed + rejected
+    /// arrived = watched + parked + expiring + held + offered + delivered
+    ///     + closed + hung up + rejected + expired
     fn custody_holds(&self) -> bool {
-        let counters = &self.counters;
-        counters.arrived == u64::from(self.live()) + counters.closed + counters.rejected
+        let Counters { arrived, closed, hung_up, rejected, expired, .. } = self.counters;
+        arrived == u64::from(self.live()) + closed + hung_up + rejected + expired
     }
 
     /// The offer that has been unclaimed longest: its ticket, its worker, and since when.
@@ -485,34 +495,59 @@ impl Engine {
         self.waiting() + ledger.parked() + ledger.offered() + ledger.delivered()
     }
 
-    /// Connections that the master has a descriptor of, as a rule.
+    /// Connections that the master has a descriptor of, at most: also of what a worker has claimed,
+    /// where that comes back, or where another worker has a stray copy.
     fn copies(&self) -> u32 {
-        if self.lends() { self.live() } else { self.live() - self.ledger.delivered() }
+        let delivered = self.ledger.delivered();
+        let kept = if self.lends() { delivered } else { delivered.min(self.ledger.strays()) };
+        self.live() - delivered + kept
+    }
+
+    /// Connections that it may have a descriptor of.
+    fn copies_max(&self) -> u32 {
+        let grown = self.seats.len().saturating_sub(self.setup.weights.len());
+        let grown = u32::try_from(grown).unwrap_or(u32::MAX);
+        self.setup.copies_max.saturating_sub(self.setup.seat_cost.saturating_mul(grown))
+    }
+
+    /// Whether one more seat leaves room for those connections that there are, and a few more.
+    fn has_room_for_a_seat(&self) -> bool {
+        let wanted = self.setup.seat_cost.saturating_add(self.copies().max(ACCEPT_BATCH));
+        wanted <= self.copies_max()
     }
 
     /// Whether there are descriptors for no more.
     fn is_full(&self) -> bool {
-        self.setup.copies_max <= self.copies()
+        self.copies_max() <= self.copies()
     }
 
     /// Whether there will be descriptors for hardly any more, those counted that are on their way
     /// out: so that no more idle connections are let go of than there is need for.
     fn is_scarce(&self) -> bool {
-        let spare = (self.setup.copies_max / 64).clamp(1, ACCEPT_BATCH);
-        self.setup.copies_max < self.copies() - self.ledger.expiring() + spare
+        let spare = (self.copies_max() / 64).clamp(1, ACCEPT_BATCH);
+        self.copies_max() < self.copies() - self.ledger.expiring() + spare
     }
 
     /// How long a client may say nothing.
     fn silent_after(&self) -> Span {
-        match (self.phase.accepts(), self.is_hold_full() || self.is_scarce()) {
+        match (self.phase.accepts(), self.is_crowded() || self.is_scarce()) {
             (false, _) => Phase::SILENT_AFTER_STOP,
             (true, true) => SILENT_AFTER_FULL,
             (true, false) => SILENT_AFTER,
         }
     }
 
-    /// Whether no more may wait.
+    /// Whether no more may wait. Whoever says nothing keeps others in the kernel's queue, and keeps
+    /// nobody from asking where those that ask are refused.
     fn is_hold_full(&self) -> bool {
+        match self.setup.overload {
+            Overload::Hold => self.is_crowded(),
+            Overload::Reject => self.setup.hold_max <= self.ledger.held(),
+        }
+    }
+
+    /// Whether so many wait, those that have said nothing included, that the silent ones go.
+    fn is_crowded(&self) -> bool {
         self.setup.hold_max <= self.waiting()
     }
 

@@ -44,12 +44,18 @@ impl Pair {
         Self::of(Setup { policy, dispatch, ..Self::SETUP }, concurrency)
     }
 
+    /// Two workers, and room for so many that ask; the rest is refused.
+    pub(super) fn rejecting(policy: Policy, dispatch: Dispatch, hold_max: u32) -> Self {
+        Self::with(Setup { policy, dispatch, hold_max, overload: Overload::Reject, ..Self::SETUP })
+    }
+
     const SETUP: Setup = Setup {
         policy: Policy::RoundRobin,
         weights: Vec::new(),
         dispatch: Dispatch::Connection,
         classes: false,
         copies_max: 100,
+        seat_cost: 10,
         hold_max: 100,
         overload: Overload::Hold,
         patience: Patience { start: Span::from_s(9), drain: Span::from_s(9) },

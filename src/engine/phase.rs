@@ -92,7 +92,7 @@ impl Engine {
         self.rollout = None;
         self.cue_all(now, Cue::Terminate, out);
         while let Some(ticket) = self.ledger.any_held() {
-            self.reject(ticket, out);
+            self.let_go(ticket, out);
         }
         while let Some(ticket) = self.ledger.oldest_watched() {
             self.ledger.move_to(ticket, Place::Expiring);
@@ -103,7 +103,7 @@ impl Engine {
     pub(super) fn exit_if_empty(&mut self, outcome: Outcome, out: &mut Actions) {
         let ending = matches!(self.phase, Phase::Ending(_));
         while ending && let Some(ticket) = self.ledger.any_held() {
-            self.reject(ticket, out);
+            self.let_go(ticket, out);
         }
         let vacant = self.workers.iter().all(|worker| worker.state == State::Vacant);
         if vacant && self.waiting() + self.ledger.parked() == 0 {

@@ -1,9 +1,9 @@
 //! Rolling replacement: every worker gets a successor, one seat after the other.
 //!
 //! The first of a release is on trial: it serves, its predecessor stands by, and no other seat is
-//! touched until it has stayed up for a while. Afterwards all goes as fast as workers start, and who
-//! dies early is counted when it does. So a release that dies a moment after it is ready costs the
-//! pool nothing, and a good one waits once, not once per seat (decision 021).
+//! touched until it has stayed up for a while. Afterwards all goes as fast as workers start, and
+//! who dies early is counted when it does. So a release that dies a moment after it is ready costs
+//! the pool nothing, and a good one waits once, not once per seat (decision 022).
 
 use super::action::Actions;
 use super::event::{Cause, Event};

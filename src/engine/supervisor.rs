@@ -1,7 +1,7 @@
 //! Which processes should run: filling seats, scaling, and the end.
 
 use super::action::{Action, Actions, Outcome};
-use super::event::{Cause, Event};
+use super::event::{Cause, Event, Shortage};
 use super::input::{Command, Exit, Terms};
 use super::ledger::Reason;
 use super::phase::{Phase, Stage};
@@ -112,10 +112,6 @@ impl Engine {
         }
     }
 
-    pub(super) fn executed(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
-        self.cue(now, id, Cue::Executed, out);
-    }
-
     /// Its end follows, or its deadline.
     pub(super) fn exec_failed(&mut self, id: WorkerId) {
         if let Some(worker) = self.worker_mut(id) {
@@ -198,6 +194,7 @@ impl Engine {
                 self.replace_detached(now, self.name(berth), out);
             }
         }
+        self.tell_unspoken(now, out);
         if self.gives_up_at().is_some_and(|at| at <= now) {
             self.end(now, Outcome::NeverReady, out);
         }
@@ -246,7 +243,13 @@ impl Engine {
     }
 
     /// Gives a worker its cue and carries out what follows; `None` when the cue meant nothing.
-    fn cue(&mut self, now: Mono, id: WorkerId, cue: Cue, out: &mut Actions) -> Option<Effect> {
+    pub(super) fn cue(
+        &mut self,
+        now: Mono,
+        id: WorkerId,
+        cue: Cue,
+        out: &mut Actions,
+    ) -> Option<Effect> {
         let patience = self.setup.patience;
         let worker = self.worker_mut(id)?;
         let (state, effect) = worker.state.on(cue, now, patience)?;
@@ -496,11 +499,16 @@ impl Engine {
                 self.seats[index].wanted = true;
                 self.refresh_all();
             }
-            None if self.seats.len() < SEATS_MAX => {
+            None if SEATS_MAX <= self.seats.len() => {
+                return out.emit(Event::NotGrown(Shortage::Seats));
+            }
+            None if !self.has_room_for_a_seat() => {
+                return out.emit(Event::NotGrown(Shortage::OpenFiles));
+            }
+            None => {
                 self.seats.push(Seat::EMPTY);
                 self.field.resize(self.seats.len());
             }
-            None => return,
         }
         self.fill_seats(now, out);
     }
@@ -566,5 +574,22 @@ mod tests {
         let [(_, generation)] = pair.started()[..] else { panic!("another takes its seat") };
         assert_eq!((generation, pair.engine.counters().left_behind), (Generation(1), 1));
         assert_eq!(pair.engine.worker(victim), None);
+    }
+
+    #[test]
+    fn no_seat_is_added_that_would_take_the_descriptors_of_connections() {
+        let mut pair = pair();
+        let seats = |pair: &Pair| pair.engine.strength().1;
+        for _ in 0..20 {
+            pair.step(Input::Command(Command::Grow));
+        }
+        // Of 100 each takes 10, and ACCEPT_BATCH are left.
+        let added = (100 - u16::try_from(crate::limits::ACCEPT_BATCH).unwrap()) / 10;
+        assert_eq!(seats(&pair), 2 + added);
+        assert!(pair.others.contains(&Action::Emit(Event::NotGrown(Shortage::OpenFiles))));
+        // A seat that there was costs nothing.
+        pair.step(Input::Command(Command::Shrink));
+        pair.step(Input::Command(Command::Grow));
+        assert_eq!(seats(&pair), 2 + added);
     }
 }

@@ -197,20 +197,6 @@ impl State {
             Self::Vacant | Self::Ready | Self::Reclaiming { .. } => None,
         }
     }
-
-    /// The word for it in `status`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Vacant => "vacant",
-            Self::Launching { .. } => "launching",
-            Self::Starting { .. } => "starting",
-            Self::Ready => "ready",
-            Self::Draining { .. } => "draining",
-            Self::Terminating { .. } => "terminating",
-            Self::Killing { .. } => "killing",
-            Self::Reclaiming { .. } => "reclaiming",
-        }
-    }
 }
 
 /// Whether offers reach a worker.
@@ -277,6 +263,8 @@ pub struct Worker {
     pub leaving: bool,
     /// It has closed its channel, and is replaced then, unless it ends before.
     pub detached_until: Option<Mono>,
+    /// Once it runs its program it has said hello by then, or that is told.
+    pub hello_by: Option<Mono>,
     /// When it became ready.
     pub ready_since: Option<Mono>,
     /// False words so far.
@@ -305,6 +293,7 @@ impl Worker {
         has_begun: false,
         leaving: false,
         detached_until: None,
+        hello_by: None,
         ready_since: None,
         violations: 0,
         cause: None,

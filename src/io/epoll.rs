@@ -144,19 +144,18 @@ impl Backend for Epoll {
         self.fail(token, Errno(libc::ECANCELED));
     }
 
-    fn expire(&mut self, token: Token) {
-        let Some(operation) = self.operations.tenant(token.key()) else { return };
+    fn expire(&mut self, token: Token) -> bool {
+        let Some(operation) = self.operations.tenant(token.key()) else { return false };
         let fd = match &operation.work {
+            Work::Readable { fd } if socket::has_input(fd.as_fd()) => None,
             Work::Readable { fd } => Some(fd),
             Work::Recv { stream, .. } | Work::Send { stream, .. } => {
                 self.sources.tenant(stream.key()).map(|held| &held.fd)
             }
             Work::Accept { .. } | Work::Ring { .. } | Work::Done => None,
         };
-        if let Some(fd) = fd {
-            // What is no socket, or has ended already, needs no end.
-            let _ended_already = socket::shutdown(fd.as_fd());
-        }
+        // What is no socket, or has ended already, needs no end.
+        fd.is_some_and(|fd| socket::shutdown(fd.as_fd()).is_ok())
     }
 
     fn wait(
@@ -175,10 +174,11 @@ impl Backend for Epoll {
             let alone = self.operations.count() == 0 && self.quiet != 0;
             let at_once = alone || self.quiet < self.ready.len();
             let pause = if at_once { Some(Span::ZERO) } else { left };
-            match self.set.wait(pause, &mut self.events) {
-                Ok(()) | Err(Errno(libc::EINTR)) => {}
+            let interrupted = match self.set.wait(pause, &mut self.events) {
+                Ok(()) => false,
+                Err(Errno(libc::EINTR)) => true,
                 Err(Errno(errno)) => return Err(io::Error::from_raw_os_error(errno)),
-            }
+            };
             for index in 0..self.events.count() {
                 let (mark, flags) = self.events.at(index);
                 self.digest(mark, flags);
@@ -190,6 +190,8 @@ impl Backend for Epoll {
             left = match (timeout, end) {
                 (None, _) => None,
                 (Some(_), Some(end)) if monotonic() < end => Some(end.since(monotonic())),
+                // An interruption tells nothing of what has come meanwhile.
+                (Some(_), _) if interrupted => Some(Span::ZERO),
                 (Some(_), _) => return Ok(()),
             };
         }

@@ -53,11 +53,15 @@ pub trait Backend {
     fn cancel(&mut self, token: Token);
 
     /// Shuts the socket of a pending `Readable`, `Recv` or `Send` down in both directions, which
-    /// completes it: how a silent client is let go. A stale token is ignored.
-    fn expire(&mut self, token: Token);
+    /// completes it: how a silent client is let go. One that is no longer silent is not: a watch
+    /// whose socket has input is left alone, since its completion is on its way. Whether the socket
+    /// was shut down; a stale token is ignored.
+    fn expire(&mut self, token: Token) -> bool;
 
     /// Carries out everything submitted, waits until something completes or `timeout` has passed
-    /// (`None`: for ever; zero: not at all), and appends the completions to `out`.
+    /// (`None`: for ever; zero: not at all), and appends the completions to `out`. It never returns
+    /// without having looked once after the timeout had passed, however long this process was
+    /// stopped meanwhile.
     ///
     /// A hand-off that succeeded and a close end no wait while anything else is pending: they are
     /// told when it ends, because returning for them would cost a call per connection. One that

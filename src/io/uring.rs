@@ -53,6 +53,8 @@ pub struct Uring {
     accept_first: First,
     /// How often in a row the kernel refused to submit.
     refusals: u32,
+    /// The last wait was.
+    interrupted: bool,
     /// The error that made the ring unusable.
     broken: Option<i32>,
 }
@@ -142,10 +144,11 @@ impl Backend for Uring {
         }
     }
 
-    fn expire(&mut self, token: Token) {
-        let Some(operation) = self.operations.tenant(token.key()) else { return };
+    fn expire(&mut self, token: Token) -> bool {
+        let Some(operation) = self.operations.tenant(token.key()) else { return false };
         let held = operation.source.and_then(|source| self.sources.tenant(source.key()));
         let fd = match &operation.work {
+            Work::Readable { fd } if socket::has_input(fd.as_fd()) => None,
             Work::Readable { fd } => Some(fd),
             Work::Recv { .. } | Work::Send { .. } => held.map(|held| &held.fd),
             Work::Accept
@@ -154,10 +157,8 @@ impl Backend for Uring {
             | Work::Handoff { .. }
             | Work::Close { .. } => None,
         };
-        if let Some(fd) = fd {
-            // What is no socket, or has ended already, needs no end.
-            let _ended_already = socket::shutdown(fd.as_fd());
-        }
+        // What is no socket, or has ended already, needs no end.
+        fd.is_some_and(|fd| socket::shutdown(fd.as_fd()).is_ok())
     }
 
     fn wait(
@@ -175,6 +176,7 @@ impl Backend for Uring {
             // is told when the wait ends: to return for it would cost a call per connection.
             let alone = self.operations.count() <= self.unconfirmed.len();
             let at_once = !self.ready.is_empty() || alone && !self.unconfirmed.is_empty();
+            self.interrupted = false;
             self.enter(if at_once { Some(Span::ZERO) } else { left })?;
             self.reap();
             self.confirm()?;
@@ -185,6 +187,8 @@ impl Backend for Uring {
             left = match (timeout, end) {
                 (None, _) => None,
                 (Some(_), Some(end)) if monotonic() < end => Some(end.since(monotonic())),
+                // An interruption tells nothing of what has come meanwhile.
+                (Some(_), _) if self.interrupted => Some(Span::ZERO),
                 (Some(_), _) if self.unconfirmed.is_empty() => return Ok(()),
                 (Some(_), _) => Some(Span::ZERO),
             };
@@ -215,6 +219,7 @@ impl Uring {
             reaped: Vec::new(),
             accept_first: First::Poll,
             refusals: 0,
+            interrupted: false,
             broken: None,
         })
     }
@@ -364,7 +369,8 @@ impl Uring {
     /// are taken, and the end of the ring.
     fn excuse(&mut self, error: &io::Error) {
         match error.raw_os_error() {
-            Some(libc::ETIME | libc::EINTR) => {}
+            Some(libc::ETIME) => {}
+            Some(libc::EINTR) => self.interrupted = true,
             Some(libc::EAGAIN | libc::EBUSY) if self.refusals < REFUSALS_MAX => {
                 self.refusals += 1;
                 self.reap();
@@ -608,19 +614,43 @@ fn poll_mask(events: i16) -> u32 {
 }
 
 fn accept_entry(fd: types::Fd, first: First) -> Entry {
-    /// IORING_ACCEPT_POLL_FIRST, in the SQE's third and fourth byte; the crate does not name it.
-    const POLL_FIRST: u16 = 1 << 2;
     let nowhere = std::ptr::null_mut();
     let accept = opcode::Accept::new(fd, nowhere, std::ptr::null_mut());
     let mut entry = accept.flags(libc::SOCK_CLOEXEC).build();
-    let ioprio = (&raw mut entry).cast::<u16>().wrapping_add(1);
     match first {
-        // SAFETY: an entry is 64 bytes that it owns, aligned for u64, of which these two are the
-        // flags of an accept by the kernel's interface.
-        First::Poll => unsafe { ioprio.write(POLL_FIRST) },
+        First::Poll => set_poll_first(&mut entry),
         First::Try => {}
     }
     entry
+}
+
+/// How the kernel's interface has an entry begin.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(C)]
+struct EntryHead {
+    opcode: u8,
+    flags: u8,
+    ioprio: u16,
+    fd: i32,
+}
+
+// The crate keeps to itself what its entry is made of; it is not written into unless it is as large
+// as the kernel's and aligned for what it begins with.
+const _: () = assert!(size_of::<Entry>() == 64, "an entry of the submission queue");
+const _: () = assert!(align_of::<EntryHead>() <= align_of::<Entry>());
+
+/// Has an accept wait before it tries, which the crate has no word for.
+fn set_poll_first(accept: &mut Entry) {
+    /// IORING_ACCEPT_POLL_FIRST.
+    const POLL_FIRST: u16 = 1 << 2;
+    let head = (&raw mut *accept).cast::<EntryHead>();
+    // SAFETY: an entry is 64 initialised bytes, aligned for a head, of which any bytes are one; it
+    // is borrowed for us alone.
+    let found = unsafe { head.read() };
+    let is_accept = found.opcode == opcode::Accept::CODE && (found.flags, found.ioprio) == (0, 0);
+    assert!(is_accept, "an entry begins as the kernel's interface says: {found:?}");
+    // SAFETY: as above; and in an accept, as this is, these two bytes are its flags.
+    unsafe { head.write(EntryHead { ioprio: POLL_FIRST, ..found }) };
 }
 
 fn recv_entry(fd: types::Fd, buffer: &mut Vec<u8>) -> Entry {
@@ -684,4 +714,30 @@ fn builder(completions: u32) -> io_uring::Builder {
 
 fn errno_of(answer: &io::Result<IoUring>) -> Option<i32> {
     answer.as_ref().err().and_then(io::Error::raw_os_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head_of(mut entry: Entry) -> EntryHead {
+        // SAFETY: an entry is 64 initialised bytes, aligned for a head, and is ours.
+        unsafe { (&raw mut entry).cast::<EntryHead>().read() }
+    }
+
+    #[test]
+    fn an_accept_that_waits_first_differs_in_nothing_else() {
+        let tries = head_of(accept_entry(types::Fd(7), First::Try));
+        let waits = head_of(accept_entry(types::Fd(7), First::Poll));
+        assert_eq!((tries.ioprio, waits.ioprio, tries.fd), (0, 4, 7));
+        assert_eq!(EntryHead { ioprio: 0, ..waits }, tries);
+    }
+
+    #[test]
+    fn what_is_no_accept_is_not_written_into() {
+        let refused = std::panic::catch_unwind(|| {
+            set_poll_first(&mut opcode::Nop::new().build());
+        });
+        refused.unwrap_err();
+    }
 }

@@ -8,7 +8,9 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::host::ControlStep;
-use crate::limits::{CONTROL_ANSWER_MAX, CONTROL_REQUEST_MAX, CONTROL_TIMEOUT};
+use crate::limits::{
+    CONTROL_ANSWER_MAX, CONTROL_BACKLOG, CONTROL_REQUEST_MAX, CONTROL_TIMEOUT, UNIX_PATH_MAX,
+};
 use crate::sys::clock;
 use crate::sys::fd::io_error;
 use crate::sys::lock::{self, Lock};
@@ -81,6 +83,16 @@ pub enum ControlError {
         /// The name.
         name: String,
     },
+    /// The path does not fit into an address.
+    #[error(
+        "the control socket would be {}, a path of {} bytes, where the kernel takes \
+         {UNIX_PATH_MAX}: set XDG_RUNTIME_DIR to a shorter one, or choose a shorter --name",
+        path.display(), path.as_os_str().len()
+    )]
+    TooLong {
+        /// Where.
+        path: PathBuf,
+    },
     /// The directory cannot be made.
     #[error("cannot make the control directory {}: {why}; set XDG_RUNTIME_DIR to a directory \
              that can be written", path.display())]
@@ -128,6 +140,18 @@ pub fn socket_path(runtime_dir: Option<&Path>, name: &str) -> PathBuf {
         Some(_) | None => PathBuf::from(format!("/tmp/dispatchd-{uid}")),
     };
     directory.join(format!("{name}.sock"))
+}
+
+/// Whether a control socket can have this path.
+///
+/// # Errors
+/// When it is too long.
+pub fn check_path(path: &Path) -> Result<(), ControlError> {
+    if path.as_os_str().len() <= UNIX_PATH_MAX {
+        Ok(())
+    } else {
+        Err(ControlError::TooLong { path: path.to_owned() })
+    }
 }
 
 /// Asks the master behind this socket how it is: its answer, one line of JSON.
@@ -200,20 +224,18 @@ pub(super) struct NameInUse {
     _lock: Lock,
 }
 
-/// Connections of control clients that may wait.
-const BACKLOG: u32 = 16;
-
 /// Opens the control socket of this name.
 ///
 /// # Errors
 /// When the name is taken or the file system refuses.
 pub(super) fn open(path: &Path, name: &str) -> Result<ControlSocket, ControlError> {
+    check_path(path)?;
     let directory = path.parent().unwrap_or_else(|| Path::new("/"));
     own_directory(directory)?;
     let lock = lock::take(&path.with_extension("lock"))
         .map_err(|errno| ControlError::Lock { path: path.with_extension("lock"), errno })?
         .ok_or_else(|| ControlError::Taken { name: name.to_owned() })?;
-    let (socket, file) = socket_file::listen(path, BACKLOG, Access::PRIVATE)?;
+    let (socket, file) = socket_file::listen(path, CONTROL_BACKLOG, Access::PRIVATE)?;
     Ok(ControlSocket { socket, name: NameInUse { _file: file, _lock: lock } })
 }
 

@@ -1,5 +1,5 @@
-//! The shell's side of each worker process: its channel, the parcel being packed for it, and the
-//! copies that it has.
+//! The shell's side of each worker process: its channel, its doorbell, the parcel being packed for
+//! it, and the copies that it has.
 
 use std::collections::VecDeque;
 
@@ -13,6 +13,8 @@ use crate::wire::errand::Words;
 pub(super) struct Hand<F> {
     pub(super) worker: WorkerId,
     pub(super) channel: Source,
+    /// What it wakes the master by: its own, so that none can silence another's.
+    pub(super) bell: Source,
     /// The watches on its way to its program, on its output and on its channel's end, while they
     /// last.
     pub(super) report: Option<Token>,
@@ -33,10 +35,11 @@ pub(super) struct Hand<F> {
 }
 
 impl<F> Hand<F> {
-    pub(super) fn new(worker: WorkerId, channel: Source) -> Self {
+    pub(super) fn new(worker: WorkerId, channel: Source, bell: Source) -> Self {
         Self {
             worker,
             channel,
+            bell,
             report: None,
             output: None,
             hangup: None,

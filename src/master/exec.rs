@@ -24,7 +24,11 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     pub(super) fn expire(&mut self, ticket: Ticket) {
         match self.tickets.watch_of(ticket) {
-            Some(token) => self.backend.expire(token),
+            Some(token) => {
+                if self.backend.expire(token) {
+                    self.tickets.was_shut_down(ticket);
+                }
+            }
             // Its watch has failed, and nothing will be heard of it.
             None => self.ensuing.push(Input::HungUp(ticket)),
         }
@@ -121,6 +125,13 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
     }
 
+    pub(super) fn refuse(&mut self, ticket: Ticket) {
+        if let Some(fd) = self.tickets.here(ticket) {
+            self.host.refuse(fd);
+        }
+        self.retire(ticket);
+    }
+
     pub(super) fn retire(&mut self, ticket: Ticket) {
         let astray = self.tickets.is_astray(ticket);
         let copied = self.forget(ticket);
@@ -140,12 +151,14 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     fn enlist(&mut self, worker: WorkerId, hired: Hired<B::Fd>) {
-        let Hired { channel, hangup, process, output, report, listeners } = hired;
+        let Hired { channel, hangup, bell, process, output, report, listeners } = hired;
         for opened in listeners {
             self.listeners.add(opened, &mut self.backend);
         }
         let channel = self.backend.adopt(channel, Role::Channel);
-        self.crew.enlist(Hand::new(worker, channel));
+        let bell = self.backend.adopt(bell, Role::Bell);
+        self.crew.enlist(Hand::new(worker, channel, bell));
+        self.listen_to_bell(worker);
         for (purpose, fd) in [
             (Purpose::Process(worker), process),
             (Purpose::Launch(worker), report),
@@ -173,10 +186,13 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     pub(super) fn bury(&mut self, worker: WorkerId) {
         self.host.bury(worker);
         let Some(hand) = self.crew.discharge(worker) else { return };
-        for watch in [hand.report, hand.output, hand.hangup].into_iter().flatten() {
+        self.keep_output(worker, hand.output);
+        for watch in [hand.report, hand.hangup].into_iter().flatten() {
             self.backend.cancel(watch);
         }
-        drop(self.backend.release(hand.channel));
+        for source in [hand.bell, hand.channel] {
+            drop(self.backend.release(source));
+        }
     }
 }
 

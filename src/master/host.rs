@@ -38,20 +38,28 @@ pub trait Host {
     /// holds it, nobody else learns how it ended.
     fn child(&mut self) -> Option<Child>;
 
-    /// Takes in what a worker has written; false when it has closed its output.
+    /// Takes in what a worker has written, or what it started; false when all have closed its
+    /// output.
     fn read_output(&mut self, worker: WorkerId) -> bool;
 
-    /// Forgets a worker that is gone.
+    /// Forgets a worker that is gone, but for its output.
     fn bury(&mut self, worker: WorkerId);
+
+    /// Closes the output of a worker that is gone.
+    fn forget_output(&mut self, worker: WorkerId);
 
     /// What the operator has signalled since.
     fn notice(&mut self) -> Option<Notice>;
 
-    /// The listeners are about to be closed: gives up the names that they have in the file system.
-    fn withdraw_names(&mut self);
+    /// The listeners are about to be closed: gives up the names that they have in the file system,
+    /// and what it has of them for workers to come.
+    fn withdraw_listeners(&mut self);
 
     /// Takes one waiting connection of a listener that is about to close, without waiting.
     fn sweep(&mut self, listener: &Self::Fd) -> Option<Self::Fd>;
+
+    /// Has nobody connect to a listener any more, whoever has copies of it.
+    fn end_listening(&mut self, listener: &Self::Fd);
 
     /// Reads up to `max` of a worker's tokens.
     ///
@@ -109,6 +117,10 @@ pub trait Host {
     /// What a connection's client asks for, as far as can be told without reading it.
     fn route(&mut self, connection: &Self::Fd) -> Option<Route>;
 
+    /// Tells a connection's client that too many wait, as far as that goes without waiting. It is
+    /// to be closed next.
+    fn refuse(&mut self, connection: &Self::Fd);
+
     /// Ends a connection for its client, whoever has copies of it.
     fn shut_down(&mut self, connection: &Self::Fd);
 
@@ -141,6 +153,8 @@ pub struct Hired<F> {
     pub channel: F,
     /// A copy of it: readable when nobody has the other end any more, since nobody writes there.
     pub hangup: F,
+    /// What it rings when it has said something that matters.
+    pub bell: F,
     /// Readable when the process has ended.
     pub process: F,
     /// Readable when it has written something.

@@ -42,7 +42,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
                 | Purpose::Launch(_)
                 | Purpose::Output(_)
                 | Purpose::Channel(_)
-                | Purpose::Bell
+                | Purpose::Bell(_)
                 | Purpose::Signals
                 | Purpose::ControlAccept
                 | Purpose::ControlClient(_)
@@ -91,8 +91,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             (Purpose::ControlClient(index), Outcome::Sent(answer, result)) => {
                 self.control_answered(index, answer, result);
             }
-            (Purpose::Bell, Outcome::Rang(Err(_))) => self.wait_failed(Failed::Bell),
-            (Purpose::Bell, Outcome::Rang(Ok(()))) | (Purpose::Close, Outcome::Closed) => {}
+            (Purpose::Bell(worker), Outcome::Rang(Err(_))) => self.bell_failed(worker),
+            (Purpose::Bell(_), Outcome::Rang(Ok(()))) | (Purpose::Close, Outcome::Closed) => {}
             (Purpose::ControlAccept, Outcome::Accepted(result)) => self.control_accepted(result),
             (purpose, outcome) => unreachable!("{purpose:?} cannot end as {outcome:?}"),
         }
@@ -190,6 +190,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     fn watch_ended(&mut self, ticket: Ticket, fd: B::Fd, result: Result<Ready, Errno>) {
         let asks = match result {
+            // Nobody can be answered on it.
+            Ok(_) if self.tickets.is_shut_down(ticket) => false,
             Ok(Ready::Input) => true,
             // One that has asked and says no more is to be answered.
             Ok(Ready::Ended) => self.host.has_input(&fd),
@@ -266,12 +268,23 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             self.watch_for(Purpose::Output(worker), fd);
         } else if let Some(hand) = self.crew.hand(worker) {
             hand.output = None;
+        } else {
+            self.late_output_ended(worker);
         }
     }
 
-    /// Listens to the workers' bell.
-    pub(super) fn listen_to_bell(&mut self) {
-        self.backend.submit(Op::Ring { bell: self.bell }, Purpose::Bell.tag());
+    /// Listens to a worker's doorbell.
+    pub(super) fn listen_to_bell(&mut self, worker: WorkerId) {
+        if let Some(hand) = self.crew.hand(worker) {
+            self.backend.submit(Op::Ring { bell: hand.bell }, Purpose::Bell(worker).tag());
+        }
+    }
+
+    /// A doorbell is not listened to any more. That of a worker that is gone need not be.
+    fn bell_failed(&mut self, worker: WorkerId) {
+        if self.crew.hand(worker).is_some() {
+            self.wait_failed(Failed::Bell(worker));
+        }
     }
 
     pub(super) fn signalled(&mut self, fd: B::Fd) {

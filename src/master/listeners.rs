@@ -20,6 +20,17 @@ pub struct Opened<F> {
     pub begins: Begins,
     /// The seat whose worker accepts from it, under `reuseport`.
     pub seat: Option<SeatId>,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Where a listener comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// We have opened it: who has it has it from us, and nobody accepts from it after us.
+    Ours,
+    /// It was inherited: whoever gave it goes on with it when we are gone.
+    Inherited,
 }
 
 /// The master's listeners.
@@ -27,7 +38,7 @@ pub struct Opened<F> {
 pub(super) struct Listeners<F> {
     posts: Vec<Post>,
     /// Sockets that the backend has let go of, until their last accept has ended.
-    closing: Option<Vec<F>>,
+    closing: Option<Vec<(F, Origin)>>,
     /// Whether workers accept for themselves, and the master only for a seat that is not served.
     kernel: bool,
 }
@@ -38,6 +49,7 @@ struct Post {
     listener: ListenerId,
     begins: Begins,
     seat: Option<SeatId>,
+    origin: Origin,
     /// The accepts in flight, kept by name where they may have to be ended one by one: under a
     /// kernel policy, and where listeners share the room.
     armed: Vec<Token>,
@@ -59,7 +71,7 @@ impl<F> Listeners<F> {
 
     /// Takes a listener in. One that comes while they are being closed is closed as well.
     pub(super) fn add<B: Backend<Fd = F>>(&mut self, opened: Opened<F>, backend: &mut B) {
-        let Opened { socket, listener, begins, seat } = opened;
+        let Opened { socket, listener, begins, seat, origin } = opened;
         if self.closing.is_none() {
             let source = backend.adopt(socket, Role::Listener);
             self.posts.push(Post {
@@ -67,6 +79,7 @@ impl<F> Listeners<F> {
                 listener,
                 begins,
                 seat,
+                origin,
                 armed: Vec::new(),
                 in_flight: 0,
             });
@@ -122,9 +135,10 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     pub(super) fn close_listeners(&mut self) {
-        self.host.withdraw_names();
-        let sources = self.listeners.posts.iter().map(|post| post.source);
-        self.listeners.closing = Some(sources.map(|source| self.backend.release(source)).collect());
+        self.host.withdraw_listeners();
+        let posts = self.listeners.posts.iter();
+        let closing = posts.map(|post| (self.backend.release(post.source), post.origin));
+        self.listeners.closing = Some(closing.collect());
     }
 
     fn arm(&mut self, index: usize) {
@@ -148,7 +162,9 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     /// Once no accept is in flight any more, what is left in the backlogs is taken, and the
-    /// sockets are closed.
+    /// sockets are closed. Under a kernel policy workers have copies of them, and may be in the
+    /// midst of a long request: whoever connected meanwhile would wait in a backlog that nobody
+    /// looks into. So a socket of ours ends for all who have it.
     fn finish_closing(&mut self) {
         if self.listeners.posts.iter().any(|post| 0 < post.in_flight) {
             return;
@@ -157,13 +173,25 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         if sockets.is_empty() {
             return;
         }
-        for (index, socket) in (0..).zip(sockets) {
-            while let Some(fd) = self.host.sweep(&socket) {
-                self.admit(index, fd);
+        for (index, (socket, origin)) in (0..).zip(sockets) {
+            self.sweep(index, &socket);
+            match origin {
+                Origin::Ours => {
+                    self.host.end_listening(&socket);
+                    // A unix socket still has what came in between.
+                    self.sweep(index, &socket);
+                }
+                Origin::Inherited => {}
             }
         }
         self.step(Input::ListenersClosed);
         self.step(Input::Tick);
         self.carry_out();
+    }
+
+    fn sweep(&mut self, index: u32, socket: &B::Fd) {
+        while let Some(fd) = self.host.sweep(socket) {
+            self.admit(index, fd);
+        }
     }
 }

@@ -1,19 +1,18 @@
 //! The master's side of one worker process that the engine need not know: its descriptors, its
 //! pages, and what it leaves behind for whoever asks why it ended.
 
-use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::accounts::Account;
 use super::host::Hire;
-use super::telemetry;
-use crate::limits::STDERR_TAIL;
-use crate::shm::layout::WorkerPage;
+use super::voice::Voice;
+use crate::shm::layout::{MAGIC, WorkerPage};
 use crate::shm::map::{Mapped, Writable};
 use crate::sys::children::{self, Ending};
-use crate::sys::pidfd::Signal;
+use crate::sys::pidfd::{self, Signal};
 use crate::sys::spawn::{self, Progress};
-use crate::units::{SeatId, WorkerId};
+use crate::units::{Generation, SeatId, WorkerId};
 
 /// One worker process.
 #[derive(Debug)]
@@ -21,9 +20,12 @@ pub(super) struct Member {
     pub(super) worker: WorkerId,
     pub(super) pid: u32,
     pub(super) seat: SeatId,
+    pub(super) generation: Generation,
     pub(super) process: OwnedFd,
-    pub(super) output: OwnedFd,
+    pub(super) voice: Voice,
     pub(super) page: Mapped<WorkerPage, Writable>,
+    /// What it has done, as last read.
+    account: Account,
     /// What it tells until it is its program.
     report: Option<OwnedFd>,
     /// Why it could not become its program.
@@ -31,29 +33,25 @@ pub(super) struct Member {
     pub(super) ending: Option<Ending>,
     /// The signal that the master sent, if any: its own SIGKILL needs no explanation.
     pub(super) sent: Option<Signal>,
-    /// The last bytes of its output, to say why it died.
-    tail: VecDeque<u8>,
-    /// The beginning of a line of which the end has not come.
-    line: Vec<u8>,
 }
 
 impl Member {
     pub(super) fn new(hire: Hire, child: spawn::Child, page: Mapped<WorkerPage, Writable>) -> Self {
-        let Hire { worker, seat, generation: _ } = hire;
+        let Hire { worker, seat, generation } = hire;
         let spawn::Child { pid, pidfd: process, output, report } = child;
         Self {
             worker,
             pid,
             seat,
+            generation,
             process,
-            output,
+            voice: Voice::new(worker, seat, output),
             page,
+            account: Account::default(),
             report: Some(report),
             not_executed: None,
             ending: None,
             sent: None,
-            tail: VecDeque::new(),
-            line: Vec::new(),
         }
     }
 
@@ -66,30 +64,32 @@ impl Member {
         progress
     }
 
-    /// Connections that it has taken so far, by its own account.
-    pub(super) fn accepted(&self) -> u64 {
-        self.page.board.accepted.load(Relaxed)
-    }
-
-    /// Times that it woke the master.
-    pub(super) fn rings(&self) -> u64 {
-        self.page.board.rings.load(Relaxed)
-    }
-
-    /// Takes in a piece of output: the tail is kept, whole lines go to the log.
-    pub(super) fn wrote(&mut self, bytes: &[u8]) {
-        self.tail.extend(bytes);
-        let surplus = self.tail.len().saturating_sub(STDERR_TAIL);
-        self.tail.drain(..surplus);
-        for byte in bytes {
-            if *byte != b'\n' {
-                self.line.push(*byte);
-            }
-            if *byte == b'\n' || STDERR_TAIL <= self.line.len() {
-                telemetry::worker_line(self.seat, &String::from_utf8_lossy(&self.line));
-                self.line.clear();
-            }
+    /// Takes note of its end. What it started goes on with what it does, unless it was time for all
+    /// of it to end.
+    pub(super) fn ended(&mut self, ending: Ending) {
+        self.ending = Some(ending);
+        match self.sent {
+            None => {}
+            Some(Signal::Terminate | Signal::Kill) => pidfd::kill_group(self.pid),
         }
+    }
+
+    /// What it has done so far, by its own account, and how often it was woken for that.
+    pub(super) fn account(&mut self, wakes: u64) -> Account {
+        let board = &self.page.board;
+        let now = Account {
+            accepted: board.accepted.load(Relaxed),
+            requests: board.finished.load(Relaxed),
+            wakes,
+            rings: board.rings.load(Relaxed),
+        };
+        self.account = now.no_less_than(self.account);
+        self.account
+    }
+
+    /// Whether its program has taken up its link, as every program does that is made for dispatchd.
+    pub(super) fn knows_dispatchd(&self) -> bool {
+        self.page.head.magic.load(Relaxed) == MAGIC
     }
 
     /// How it ended, in words: code or signal, and its last lines.
@@ -104,13 +104,9 @@ impl Member {
             }
             (Some(ending), _) => how(ending),
         };
-        let tail: Vec<u8> = self.tail.iter().copied().collect();
-        let words = String::from_utf8_lossy(&tail);
-        let last: Vec<&str> = words.lines().rev().take(3).collect();
-        let last: Vec<&str> = last.into_iter().rev().filter(|line| !line.is_empty()).collect();
-        match last.as_slice() {
-            [] => ending,
-            lines => format!("{ending}; last output: {}", lines.join(" | ")),
+        match self.voice.last_words() {
+            words if words.is_empty() => ending,
+            words => format!("{ending}; last output: {words}"),
         }
     }
 }

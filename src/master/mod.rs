@@ -5,7 +5,9 @@
 //! before spending it); let deadlines pass; carry out what the engine asked for. The clock is read
 //! once per turn, and nothing runs inside a completion.
 
+mod accounts;
 mod asking;
+mod budget;
 mod control;
 mod copies;
 mod crew;
@@ -13,26 +15,32 @@ mod errands;
 mod exec;
 pub mod host;
 mod intake;
+mod late;
 mod listeners;
 mod member;
 pub mod open;
+pub mod plain;
+mod refusal;
+mod reload;
 pub mod start;
 mod status;
 mod tags;
 pub mod telemetry;
 mod tickets;
+mod voice;
 mod watches;
 mod world;
 
 use std::io;
 
 use self::asking::ControlClients;
-pub use self::control::{ControlError, ask, socket_path};
+pub use self::control::{ControlError, ask, check_path, socket_path};
 use self::crew::Crew;
 use self::host::Host;
 use self::intake::Sorted;
+use self::late::LateOutputs;
 use self::listeners::Listeners;
-pub use self::listeners::Opened;
+pub use self::listeners::{Opened, Origin};
 use self::tags::Purpose;
 use self::tickets::Tickets;
 use self::watches::Retries;
@@ -53,10 +61,10 @@ pub struct Master<B: Backend, H: Host<Fd = B::Fd>> {
     host: H,
     tickets: Tickets<B::Fd>,
     crew: Crew<B::Fd>,
+    late: LateOutputs,
     listeners: Listeners<B::Fd>,
     control: Option<Source>,
     control_clients: ControlClients,
-    bell: Source,
     retries: Retries<B::Fd>,
     now: Mono,
     actions: Actions,
@@ -75,8 +83,6 @@ pub struct Master<B: Backend, H: Host<Fd = B::Fd>> {
 pub struct Posts<F> {
     /// The sockets that connections come in on.
     pub listeners: Vec<Opened<F>>,
-    /// The eventfd that workers ring.
-    pub bell: F,
     /// The signalfd.
     pub signals: F,
     /// The control socket, if there is one.
@@ -87,8 +93,6 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     /// A master that has not started anything yet.
     pub fn new(setup: Setup, posts: Posts<B::Fd>, mut backend: B, mut host: H) -> Self {
         let now = host.now();
-        let bell = backend.adopt(posts.bell, Role::Bell);
-        backend.submit(Op::Ring { bell }, Purpose::Bell.tag());
         backend.submit(Op::Readable { fd: posts.signals }, Purpose::Signals.tag());
         let control = posts.control.map(|fd| {
             let source = backend.adopt(fd, Role::Listener);
@@ -97,16 +101,17 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         });
         let kernel = setup.policy.binder() == crate::engine::policy::Binder::Kernel;
         let listeners = Listeners::adopt(posts.listeners, kernel, &mut backend);
+        let late = LateOutputs::of_seats(setup.weights.len());
         Self {
             engine: Engine::new(setup),
             backend,
             host,
             tickets: Tickets::new(),
             crew: Crew::new(),
+            late,
             listeners,
             control,
             control_clients: ControlClients::new(),
-            bell,
             retries: Retries::NONE,
             now,
             actions: Actions::new(),
@@ -150,8 +155,15 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         self.backend.wait(timeout, &mut self.completions)?;
         self.host.doze(Doze::Awake);
         self.now = self.host.now();
+        if self.deadline().is_some_and(|deadline| deadline <= self.now) {
+            // Nothing runs out before what came by now is taken in, though this process may have
+            // been stopped since it looked last (decision 003).
+            self.backend.wait(Some(Span::ZERO), &mut self.completions)?;
+        }
         self.take_in();
         self.retry();
+        self.let_a_silent_client_go();
+        self.let_late_outputs_go();
         self.step(Input::Tick);
         self.carry_out();
         self.arm_accepts();
@@ -194,9 +206,18 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         if (awaits || self.engine.lends()) && self.host.has_tokens() {
             return Some(Span::ZERO);
         }
-        let deadlines = [self.engine.deadline(), self.retries.deadline()].into_iter().flatten();
-        let until_deadline = deadlines.min().map(|deadline| deadline.since(self.now));
+        let until_deadline = self.deadline().map(|deadline| deadline.since(self.now));
         [until_deadline, at_most, self.flush_again].into_iter().flatten().min()
+    }
+
+    fn deadline(&self) -> Option<Mono> {
+        let deadlines = [
+            self.engine.deadline(),
+            self.retries.deadline(),
+            self.control_clients.deadline(),
+            self.late.deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     fn step(&mut self, input: Input) {
@@ -237,6 +258,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Action::Recall { ticket, from } => self.recall(ticket, from),
             Action::Release(ticket) => self.release(ticket),
             Action::GiveBack(give_back) => self.host.give_back(give_back),
+            Action::Refuse(ticket) => self.refuse(ticket),
             Action::Retire(ticket) => self.retire(ticket),
             Action::Spawn { worker, seat, generation } => self.spawn(worker, seat, generation),
             Action::Drain(worker) => self.drain(worker),

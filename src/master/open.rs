@@ -1,9 +1,10 @@
 //! The sockets that a master starts with: inherited or opened, with the names that they have.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-use super::Opened;
 use super::world::OwnListener;
+use super::{Opened, Origin, telemetry};
 use crate::config::{Config, DispatchOn, ListenAddr, SocketAccess};
 use crate::engine::input::Begins;
 use crate::engine::policy::Policy;
@@ -64,7 +65,8 @@ pub(super) fn listeners(
     let mut open = OpenSockets { sockets: Vec::new(), files: Vec::new() };
     for (index, socket) in inherited.into_iter().enumerate() {
         let socket = take_over(socket, index)?;
-        open.sockets.push(entry(socket, index, config.dispatch_on, None));
+        let entry = entry(socket, index, config.dispatch_on, None);
+        open.sockets.push(Opened { origin: Origin::Inherited, ..entry });
     }
     let first = open.sockets.len();
     for (index, listener) in config.listeners.iter().enumerate() {
@@ -77,6 +79,7 @@ pub(super) fn listeners(
                 open.files.push(file);
             }
             ListenAddr::Tcp(address) => {
+                let shared = config.policy == Policy::Reuseport && is_shared(address);
                 let mut endpoint = Endpoint::Tcp(*address);
                 for seat in 0..listening_seats(config.policy, seats) {
                     let socket = open_tcp(config, &endpoint, dispatch_on)?;
@@ -85,6 +88,9 @@ pub(super) fn listeners(
                     endpoint = socket::local_endpoint(&socket).unwrap_or(endpoint);
                     let seat = (config.policy == Policy::Reuseport).then(|| seat_id(seat));
                     open.sockets.push(entry(socket, index, dispatch_on, seat));
+                }
+                if shared {
+                    telemetry::shared(&endpoint);
                 }
             }
         }
@@ -181,6 +187,20 @@ fn listen_patiently(endpoint: &Endpoint, options: ListenOptions) -> Result<Owned
     socket::listen(endpoint, options)
 }
 
+/// Whether another process listens on an address and would share it: then the kernel lets us listen
+/// there, too, and nothing else shows that half of the clients go elsewhere. A predecessor's
+/// listeners may take a moment to go.
+fn is_shared(address: &SocketAddr) -> bool {
+    let is_taken = || socket::is_free(address) == Ok(false);
+    for _ in 0..LISTEN_TRIES {
+        if !is_taken() {
+            return false;
+        }
+        clock::sleep(LISTEN_PAUSE);
+    }
+    is_taken()
+}
+
 fn entry(
     socket: OwnedFd,
     index: usize,
@@ -192,7 +212,7 @@ fn entry(
         DispatchOn::Readable => Begins::Client,
         DispatchOn::Connect => Begins::Server,
     };
-    Opened { socket, listener, begins, seat }
+    Opened { socket, listener, begins, seat, origin: Origin::Ours }
 }
 
 fn seat_id(index: usize) -> SeatId {
@@ -226,6 +246,7 @@ fn cure(errno: Errno) -> &'static str {
         libc::EADDRINUSE => ": stop whoever listens there (`ss -ltnp`), or choose another --listen",
         libc::EACCES => ": ports below 1024 need CAP_NET_BIND_SERVICE",
         libc::EADDRNOTAVAIL => ": no interface of this machine has that address",
+        libc::ENODEV => ": no interface has the number behind % (`ip link` shows them)",
         _ => "",
     }
 }

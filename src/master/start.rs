@@ -6,6 +6,7 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
+use super::budget::Budget;
 use super::control::{self, About, Clients, ControlError, ControlSocket};
 use super::open::{self, OpenError, OpenSockets};
 use super::telemetry;
@@ -18,19 +19,17 @@ use crate::engine::action::Outcome;
 use crate::engine::policy::Policy;
 use crate::engine::worker::Patience;
 use crate::io::probe::{self, Choice, Chosen, ProbeError, Wanted};
-use crate::limits::{MASTER_SPARE_DESCRIPTORS, STALL_TIMEOUT};
+use crate::limits::STALL_TIMEOUT;
 use crate::shm::map::MapError;
 use crate::sys::executable::Executable;
 use crate::sys::fd::{self, io_error};
+use crate::sys::program::{self, ProgramError};
 use crate::sys::rlimit::{self, Limit, Raised, RlimitError};
 use crate::sys::scheduling::{Policy as Scheduled, Scheduling};
 use crate::sys::socket_file::SocketFile;
-use crate::sys::{clock, eventfd, signal};
+use crate::sys::{clock, signal, title};
 use crate::units::{Errno, SeatId};
 use crate::wire::link::Sharing;
-
-/// Descriptors that each worker costs the master: its channel, and its process and output twice.
-const DESCRIPTORS_PER_WORKER: u64 = 5;
 
 /// What comes from outside the configuration.
 #[derive(Debug)]
@@ -67,14 +66,14 @@ pub enum StartError {
         /// The limit.
         open_files: u64,
         /// Wanted workers.
-        workers: usize,
+        workers: u64,
         /// What would do.
         needed: u64,
     },
     /// Shared memory.
     #[error(transparent)]
     Map(#[from] MapError),
-    /// A bell or the signals.
+    /// What is made of descriptors, or the signals.
     #[error("cannot {what}: {}", io_error(*.errno))]
     Kernel {
         /// The failed action.
@@ -83,11 +82,8 @@ pub enum StartError {
         errno: Errno,
     },
     /// The program of the workers.
-    #[error("cannot run {}: no such program in PATH", program.display())]
-    NoProgram {
-        /// Its name.
-        program: PathBuf,
-    },
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// The ring or the epoll set became unusable.
     #[error("cannot wait for events")]
     Wait(#[source] std::io::Error),
@@ -102,10 +98,19 @@ pub fn run(
     placement: Placement,
     surroundings: Surroundings,
 ) -> Result<Outcome, StartError> {
-    let Raised { before, after } = check_open_files(placement.seats.len())?;
+    let Raised { before, after } = rlimit::raise_open_files()?;
+    let budget = Budget {
+        open_files: after.soft,
+        workers: placement.seats.len() as u64,
+        listeners: config.listeners.len() as u64 + u64::from(config.inherited),
+        policy: config.policy,
+    };
+    check_open_files(budget)?;
     let path = control::socket_path(surroundings.runtime_dir.as_deref(), &config.name);
     // The name is free again when all of this has ended.
     let ControlSocket { socket: control, name: _name } = control::open(&path, &config.name)?;
+    // Where it cannot be, `ps` shows the command line.
+    title::set_title(&format!("dispatchd: master ({})", config.name)).unwrap_or_default();
     let signals = kernel("listen to signals", signal::listen())?;
     let choice = probe::choose(match config.backend {
         BackendChoice::Auto => Wanted::Auto,
@@ -122,7 +127,7 @@ pub fn run(
         started_at: clock::monotonic(),
     };
     say_hello(config, &placement, &about, after.soft);
-    let setup = setup(config, &placement, after.soft);
+    let setup = setup(config, &placement, budget);
     let recipe = recipe(
         config,
         Ingredients {
@@ -134,15 +139,13 @@ pub fn run(
             open_files: before,
         },
     )?;
-    let bell = kernel("make an eventfd", eventfd::create())?;
     let posts = Posts {
         listeners: sockets,
-        bell: kernel("copy a descriptor", fd::duplicate(&bell))?,
         signals: kernel("copy a descriptor", fd::duplicate(&signals))?,
         control: Some(control),
     };
     let no_input = kernel("open /dev/null", fd::no_input())?;
-    let world = World::new(recipe, bell, signals, no_input, Clients::new(about))?;
+    let world = World::new(recipe, signals, no_input, Clients::new(about))?;
     let ended = match choice.backend {
         Chosen::Uring(ring) => Master::new(setup, posts, ring, world).run(),
         Chosen::Epoll(epoll) => Master::new(setup, posts, epoll, world).run(),
@@ -159,27 +162,21 @@ impl fmt::Display for Choice {
     }
 }
 
-fn check_open_files(workers: usize) -> Result<Raised, StartError> {
-    let raised = rlimit::raise_open_files()?;
-    let open_files = raised.after.soft;
-    let needed = u64::from(MASTER_SPARE_DESCRIPTORS) + DESCRIPTORS_PER_WORKER * workers as u64 + 1;
+fn check_open_files(budget: Budget) -> Result<(), StartError> {
+    let Budget { open_files, workers, .. } = budget;
+    let needed = budget.needed();
     if open_files < needed {
         return Err(StartError::OpenFiles { open_files, workers, needed });
     }
-    Ok(raised)
+    Ok(())
 }
 
-/// Descriptors that are left for connections; while workers are replaced there are twice as many.
-fn copies_max(open_files: u64, workers: usize) -> u32 {
-    let others = u64::from(MASTER_SPARE_DESCRIPTORS) + 2 * DESCRIPTORS_PER_WORKER * workers as u64;
-    u32::try_from(open_files.saturating_sub(others)).unwrap_or(u32::MAX).max(1)
-}
-
-fn setup(config: &Config, placement: &Placement, open_files: u64) -> Setup {
+fn setup(config: &Config, placement: &Placement, budget: Budget) -> Setup {
     Setup {
         dispatch: config.dispatch,
         classes: config.classes.is_some(),
-        copies_max: copies_max(open_files, placement.seats.len()),
+        copies_max: budget.copies_max(),
+        seat_cost: budget.seat_cost(),
         policy: config.policy,
         weights: placement.seats.iter().map(|seat| seat.weight).collect(),
         hold_max: config.hold_max,
@@ -202,7 +199,7 @@ struct Ingredients<'a> {
 
 fn recipe(config: &Config, from: Ingredients<'_>) -> Result<Recipe, StartError> {
     let Ingredients { backend, built_in, placement, sockets, files, open_files } = from;
-    let (program, args) = program(config, built_in)?;
+    let (program, args) = what_runs(config, built_in)?;
     let sharing = match config.policy {
         Policy::Shared => Sharing::Shared,
         Policy::Reuseport => Sharing::Own,
@@ -237,10 +234,10 @@ fn recipe(config: &Config, from: Ingredients<'_>) -> Result<Recipe, StartError> 
 }
 
 /// What workers run, and with which arguments.
-fn program(config: &Config, built_in: OsString) -> Result<(Program, Vec<OsString>), StartError> {
+fn what_runs(config: &Config, built_in: OsString) -> Result<(Program, Vec<OsString>), StartError> {
     match &config.program {
         Some(program) => {
-            let (path, name) = (find_program(program)?, program.path.clone());
+            let (path, name) = (program::find(&program.path)?, program.path.clone());
             Ok((Program::Foreign { path, name }, program.args.clone()))
         }
         None => {
@@ -277,21 +274,6 @@ fn give_way() -> Option<Scheduling> {
         }
         Scheduled::Special => ours.is_for_itself_alone().then_some(ours),
     }
-}
-
-/// The program as exec will find it, so that a missing one is refused before anything is started.
-fn find_program(program: &crate::config::Program) -> Result<OsString, StartError> {
-    let path = PathBuf::from(&program.path);
-    let missing = || StartError::NoProgram { program: path.clone() };
-    if path.components().count() > 1 {
-        return if path.is_file() { Ok(program.path.clone()) } else { Err(missing()) };
-    }
-    let directories = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&directories)
-        .map(|directory| directory.join(&path))
-        .find(|candidate| candidate.is_file())
-        .map(Into::into)
-        .ok_or_else(missing)
 }
 
 fn say_hello(config: &Config, placement: &Placement, about: &About, open_files: u64) {

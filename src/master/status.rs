@@ -1,5 +1,6 @@
 //! The picture of the whole, for whoever asks on the control socket.
 
+use super::accounts::Account;
 use super::control::Clients;
 use super::host::Host;
 use super::telemetry;
@@ -7,79 +8,172 @@ use super::world::World;
 use crate::config::{policy, words};
 use crate::engine::Engine;
 use crate::engine::classes::Class;
-use crate::engine::worker::Worker;
+use crate::engine::giveback::Dispatch;
+use crate::engine::worker::{State, Worker};
 use crate::sys::clock;
-use crate::units::{GiveBack, WorkerId};
+use crate::units::{GiveBack, SeatId, WorkerId};
 use crate::wire::control::{Classes, Hold, Status, Totals, WorkerStatus};
+use crate::wire::words::{Phase, Standing};
+
+/// A process, its seat, and what it has done so far.
+type Entry = (WorkerId, SeatId, Account);
 
 impl World {
     pub(super) fn status(&mut self, engine: &Engine, clients: &Clients) -> Status {
         let about = clients.about();
         let (have, want) = engine.strength();
         let phase = match (engine.is_stopping(), have) {
-            (true, _) => "stopping",
-            (false, 0) => "starting",
-            (false, _) => "serving",
+            (true, _) => Phase::Stopping,
+            (false, 0) => Phase::Starting,
+            (false, _) => Phase::Serving,
         };
-        let mut workers: Vec<WorkerStatus> =
-            engine.workers().map(|(id, worker)| self.worker_status(engine, id, worker)).collect();
-        workers.extend(engine.vacant_seats().map(|(seat, restarts)| WorkerStatus {
-            worker: seat.0,
-            pid: 0,
-            state: String::from("vacant"),
-            cpu: self.cpu_of(seat),
-            generation: engine.generation().0,
-            connections: 0,
-            in_flight: 0,
-            accepted: 0,
-            requests: 0,
-            wakes: 0,
-            rings: 0,
-            restarts,
-            last_exit: self.last_exit(seat).map(String::from),
-        }));
-        workers.sort_by_key(|worker| (worker.worker, worker.generation, worker.pid));
+        let accounts = self.accounts();
+        let now = clock::monotonic();
         Status {
             name: about.name.clone(),
             version: String::from(env!("CARGO_PKG_VERSION")),
             pid: std::process::id(),
-            uptime_s: clock::monotonic().since(about.started_at).as_us() / 1_000_000,
+            uptime_s: now.since(about.started_at).as_us() / 1_000_000,
             backend: about.backend.clone(),
             backend_reason: about.backend_reason.clone(),
             policy: policy::name(engine.policy()),
-            dispatch: String::from(words::word_of(engine.dispatch(), &words::DISPATCHES)),
+            dispatch: String::from(words::word_of(dispatch(engine), &words::DISPATCHES)),
             spreads_requests: engine.give_back() == GiveBack::Always,
             classes: classes(engine, words::word_of(self.classes(), &words::CLASSES)),
             listeners: about.listeners.clone(),
             generation: engine.generation().0,
-            phase: String::from(phase),
+            phase: String::from(phase.word()),
+            reload: self.last_reload().map(|reload| reload.told(now)),
             have,
             want,
             hold: hold(engine),
-            totals: totals(engine),
-            workers,
+            totals: self.totals(engine, &accounts),
+            workers: self.workers(engine, &accounts),
         }
     }
 
-    fn worker_status(&mut self, engine: &Engine, id: WorkerId, worker: &Worker) -> WorkerStatus {
-        let load = self.load(id);
-        let restarts = engine.seats().find(|(seat, _)| *seat == worker.seat);
+    /// Every process, and every seat that waits for one; the elder first.
+    fn workers(&mut self, engine: &Engine, accounts: &[Entry]) -> Vec<WorkerStatus> {
+        let vacant = engine.vacant_seats().map(|(seat, _)| WorkerStatus {
+            state: String::from(Standing::Vacant.word()),
+            generation: engine.generation().0,
+            ..self.seat_status(engine, seat)
+        });
+        let mut workers: Vec<WorkerStatus> = vacant.collect();
+        for (id, worker) in engine.workers() {
+            let entry = accounts.iter().find(|(other, ..)| *other == id);
+            let account = entry.map_or_else(Account::default, |(.., account)| *account);
+            workers.push(self.worker_status(engine, id, worker, account));
+        }
+        workers
+            .sort_by_key(|worker| (worker.worker, worker.pid == 0, worker.generation, worker.pid));
+        self.add_the_past(engine, accounts, &mut workers);
+        workers
+    }
+
+    /// What is known of a seat, whoever has it.
+    fn seat_status(&self, engine: &Engine, seat: SeatId) -> WorkerStatus {
+        let restarts = engine.seats().find(|(other, _)| *other == seat);
         WorkerStatus {
-            worker: worker.seat.0,
+            worker: seat.0,
+            cpu: self.cpu_of(seat),
+            restarts: restarts.map_or(0, |(_, restarts)| restarts),
+            last_exit: self.last_exit(seat).map(String::from),
+            ..WorkerStatus::default()
+        }
+    }
+
+    fn worker_status(
+        &mut self,
+        engine: &Engine,
+        id: WorkerId,
+        worker: &Worker,
+        account: Account,
+    ) -> WorkerStatus {
+        let load = self.load(id);
+        WorkerStatus {
             pid: self.member(id).map_or(0, |member| member.pid),
-            state: String::from(worker.state.name()),
+            state: String::from(standing(worker).word()),
             cpu: self.bound_to(id),
             generation: worker.generation.0,
             connections: load.connections,
             in_flight: worker.offered + load.in_flight,
-            accepted: self.member(id).map_or(0, |member| member.accepted()),
-            requests: load.finished,
-            wakes: self.wakes(id),
-            rings: self.member(id).map_or(0, |member| member.rings()),
-            restarts: restarts.map_or(0, |(_, restarts)| restarts),
-            last_exit: self.last_exit(worker.seat).map(String::from),
+            accepted: account.accepted,
+            requests: account.requests,
+            wakes: account.wakes,
+            rings: account.rings,
+            ..self.seat_status(engine, worker.seat)
         }
     }
+
+    /// What has been done in a seat by those that are gone stands with the eldest that is there, so
+    /// that neither a process nor a seat ever shows less than before.
+    fn add_the_past(&self, engine: &Engine, accounts: &[Entry], workers: &mut [WorkerStatus]) {
+        let mut before = None;
+        for worker in workers {
+            let seat = SeatId(worker.worker);
+            if before.replace(seat) == Some(seat) {
+                continue;
+            }
+            // Some are gone, and will be buried in this very turn.
+            let gone = accounts.iter().filter(|(id, other, _)| {
+                *other == seat && !engine.workers().any(|(known, _)| known == *id)
+            });
+            let past = gone.fold(self.past().of(seat), |sum, (.., account)| sum.plus(*account));
+            worker.accepted = worker.accepted.saturating_add(past.accepted);
+            worker.requests = worker.requests.saturating_add(past.requests);
+            worker.wakes = worker.wakes.saturating_add(past.wakes);
+            worker.rings = worker.rings.saturating_add(past.rings);
+        }
+    }
+
+    fn totals(&self, engine: &Engine, accounts: &[Entry]) -> Totals {
+        let counters = engine.counters();
+        let done = accounts.iter().fold(self.past().total(), |sum, (.., one)| sum.plus(*one));
+        Totals {
+            arrived: counters.arrived,
+            closed: counters.closed,
+            hung_up: counters.hung_up,
+            rejected: counters.rejected,
+            expired: counters.expired,
+            lost: counters.lost,
+            recovered: counters.recovered,
+            recalled: counters.recalled,
+            given_back: counters.given_back,
+            left_behind: counters.left_behind,
+            log_lines_dropped: telemetry::lines_dropped(),
+            accepted: done.accepted,
+            requests: done.requests,
+            wakes: done.wakes,
+            rings: done.rings,
+        }
+    }
+}
+
+/// One that is stopped says so, unless it is on its way out: then that matters more.
+const fn standing(worker: &Worker) -> Standing {
+    match (worker.state, worker.stopped) {
+        (State::Vacant, _) => Standing::Vacant,
+        (
+            State::Launching { .. }
+            | State::Starting { .. }
+            | State::Ready
+            | State::Draining { .. },
+            true,
+        ) => Standing::Stopped,
+        (State::Launching { .. }, false) => Standing::Launching,
+        (State::Starting { .. }, false) => Standing::Starting,
+        (State::Ready, false) => Standing::Ready,
+        (State::Draining { .. }, false) => Standing::Draining,
+        (State::Terminating { .. }, _) => Standing::Terminating,
+        (State::Killing { .. }, _) => Standing::Killing,
+        (State::Reclaiming { .. }, _) => Standing::Reclaiming,
+    }
+}
+
+/// What is dispatched: under most policies connections, whatever was wanted.
+fn dispatch(engine: &Engine) -> Dispatch {
+    if engine.lends() { engine.dispatch() } else { Dispatch::Connection }
 }
 
 fn hold(engine: &Engine) -> Hold {
@@ -101,20 +195,5 @@ fn classes(engine: &Engine, by: &str) -> Classes {
         long_routes,
         held_long: engine.ledger().held_of(Class::Long),
         reserved: engine.classes().reserved(),
-    }
-}
-
-fn totals(engine: &Engine) -> Totals {
-    let counters = engine.counters();
-    Totals {
-        arrived: counters.arrived,
-        closed: counters.closed,
-        rejected: counters.rejected,
-        lost: counters.lost,
-        recovered: counters.recovered,
-        recalled: counters.recalled,
-        given_back: counters.given_back,
-        left_behind: counters.left_behind,
-        log_lines_dropped: telemetry::lines_dropped(),
     }
 }

@@ -20,8 +20,8 @@ pub(super) enum Purpose {
     Output(WorkerId),
     /// The end of a worker's channel.
     Channel(WorkerId),
-    /// The workers' bell.
-    Bell,
+    /// A worker's doorbell.
+    Bell(WorkerId),
     /// The operator's signals.
     Signals,
     /// A new control client.
@@ -47,7 +47,7 @@ impl Purpose {
             Self::Parcel(worker) => (3, pack(worker)),
             Self::Process(worker) => (4, pack(worker)),
             Self::Output(worker) => (5, pack(worker)),
-            Self::Bell => (6, 0),
+            Self::Bell(worker) => (6, pack(worker)),
             Self::Signals => (7, 0),
             Self::ControlAccept => (8, 0),
             Self::ControlClient(index) => (9, u64::from(index)),
@@ -76,7 +76,7 @@ impl Purpose {
             3 => Self::Parcel(worker),
             4 => Self::Process(worker),
             5 => Self::Output(worker),
-            6 => Self::Bell,
+            6 => Self::Bell(worker),
             7 => Self::Signals,
             8 => Self::ControlAccept,
             9 => Self::ControlClient(payload as u32),
@@ -110,7 +110,7 @@ mod tests {
             Purpose::Output(worker),
             Purpose::Channel(worker),
             Purpose::Launch(worker),
-            Purpose::Bell,
+            Purpose::Bell(worker),
             Purpose::Signals,
             Purpose::ControlAccept,
             Purpose::ControlClient(15),

@@ -6,10 +6,12 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 
-use crate::engine::event::{Cause, Event};
-use crate::limits::LOG_BUFFER;
+use super::plain;
+use crate::engine::event::{Cause, Event, Shortage};
+use crate::limits::{LAST_LINE_PATIENCE, LOG_BUFFER, SEATS_MAX};
 use crate::sys::fd::io_error;
 use crate::sys::log_sink::LogSink;
+use crate::sys::socket::Endpoint;
 use crate::sys::spawn::Step;
 use crate::units::{Cpu, Errno, SeatId};
 
@@ -36,9 +38,42 @@ impl Write for LogWriter {
     }
 }
 
-/// Writes what the sink takes now; true when nothing is left.
-pub(super) fn drain_to(sink: &LogSink) -> bool {
-    BUFFER.with_borrow_mut(|buffer| buffer.drain_to(sink))
+/// How far the log could be written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Drained {
+    /// Nothing is left.
+    Wholly,
+    /// Its reader is slow.
+    AsFarAsItGoes,
+    /// Its reader is gone, or its disk is full.
+    Broken,
+}
+
+/// Writes what the sink takes now.
+pub(super) fn drain_to(sink: &LogSink) -> Drained {
+    let drain = || BUFFER.with_borrow_mut(|buffer| buffer.drain_to(sink));
+    match drain() {
+        Drained::Wholly => {}
+        short @ (Drained::AsFarAsItGoes | Drained::Broken) => return short,
+    }
+    match BUFFER.with_borrow_mut(|buffer| std::mem::take(&mut buffer.untold)) {
+        0 => Drained::Wholly,
+        count => {
+            tracing::error!("{count} log lines dropped, nobody read them");
+            drain()
+        }
+    }
+}
+
+/// The last line before the process ends, behind all that has not been written yet: in the place
+/// where the log is written, which may be another one than that of a plain write to standard error.
+pub fn last_line(line: &str) {
+    let mut rest = Vec::from(BUFFER.with_borrow_mut(|buffer| std::mem::take(&mut buffer.bytes)));
+    rest.extend(line.as_bytes());
+    // Whom nobody can tell anything ends in silence.
+    LogSink::stderr()
+        .and_then(|sink| sink.write_all(&rest, LAST_LINE_PATIENCE))
+        .unwrap_or_default();
 }
 
 /// Lines that found the buffer full so far.
@@ -48,12 +83,20 @@ pub(super) fn lines_dropped() -> u64 {
 
 /// One line about the start.
 pub(super) fn banner(line: &str) {
-    tracing::info!("{line}");
+    tracing::info!("{}", plain::text(line));
+}
+
+/// Another process listens at one of our addresses.
+pub(super) fn shared(endpoint: &Endpoint) {
+    tracing::warn!(
+        "another process listens on {endpoint}, too: the kernel divides the connections between \
+         the two; stop it (`ss -ltnp` shows who), or choose another --listen"
+    );
 }
 
 /// One line that a worker wrote.
-pub(super) fn worker_line(seat: SeatId, line: &str) {
-    tracing::info!(worker = seat.0, "{line}");
+pub(super) fn worker_line(seat: SeatId, line: &[u8]) {
+    tracing::info!(worker = seat.0, "{}", plain::bytes(line));
 }
 
 /// A worker that could not be started.
@@ -113,6 +156,26 @@ pub(super) fn stray_ended(seat: SeatId, pid: u32, ending: &str) {
     tracing::info!(worker = seat.0, pid, "a worker that was given up has ended: {ending}");
 }
 
+/// A program that runs, and says nothing; it listens on these ports, as far as can be seen.
+pub(super) fn unspoken(program: &str, pid: u32, ports: &[u16]) {
+    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+    let listens = match ports.as_slice() {
+        [] => String::new(),
+        [port] => format!("; it listens on port {port} itself"),
+        ports => format!("; it listens on ports {} itself", ports.join(", ")),
+    };
+    tracing::warn!("{program} (pid {pid}) has not spoken: {USE_THE_SDK}{listens}");
+}
+
+/// A program that has ended, and said nothing before.
+pub(super) fn ended_unspoken(program: &str, pid: u32) {
+    tracing::warn!("{program} (pid {pid}) had not spoken: {USE_THE_SDK}");
+}
+
+/// What is missing where a worker says nothing.
+const USE_THE_SDK: &str =
+    "a worker must use the dispatchd SDK (README.md, \"A worker of your own\")";
+
 /// One event; `ending` says how a worker that is gone ended, or why there is none, where that is
 /// known.
 pub(super) fn event(event: Event, pid: Option<u32>, ending: Option<&str>) {
@@ -123,6 +186,8 @@ pub(super) fn event(event: Event, pid: Option<u32>, ending: Option<&str>) {
         Event::Ready { seat, generation, .. } => {
             tracing::info!(worker = seat.0, pid, generation = generation.0, "worker ready");
         }
+        // The shell knows more of it.
+        Event::Unspoken { .. } => {}
         Event::Draining { seat, .. } => tracing::info!(worker = seat.0, pid, "worker draining"),
         Event::Gone { seat, cause, recovered, lost, .. } => {
             gone(seat, pid, cause, ending.unwrap_or("unknown"), recovered, lost);
@@ -166,16 +231,12 @@ pub(super) fn event(event: Event, pid: Option<u32>, ending: Option<&str>) {
         }
         Event::RolloutAborted(generation) => tracing::error!(
             generation = generation.0,
-            "rolling replacement given up: new workers do not become ready, or die soon after; the old \
-             ones stay"
+            "rolling replacement given up: new workers do not become ready, or die soon after; \
+             the old ones stay"
         ),
-        Event::NoLogFiles => tracing::info!(
-            "SIGUSR1: there is no log file to reopen, the log goes to standard error"
-        ),
-        Event::NoUpgrade => tracing::warn!(
-            "SIGUSR2: dispatchd cannot be replaced by a newer program while it runs; SIGHUP \
-             replaces the workers"
-        ),
+        Event::NotGrown(shortage) => not_grown(shortage),
+        Event::NoLogFiles => no_log_files(),
+        Event::NoUpgrade => no_upgrade(),
         Event::ProcessesLacking => tracing::error!(
             "{}: workers are missing, and tried again (a full control group, see pids.max, or \
              `ulimit -u`?)",
@@ -183,6 +244,29 @@ pub(super) fn event(event: Event, pid: Option<u32>, ending: Option<&str>) {
         ),
         Event::ProcessesSuffice => tracing::info!("every worker has a process again"),
         Event::Stopping => tracing::info!("stopping"),
+    }
+}
+
+fn no_log_files() {
+    tracing::info!("SIGUSR1: there is no log file to reopen, the log goes to standard error");
+}
+
+fn no_upgrade() {
+    tracing::warn!(
+        "SIGUSR2: dispatchd cannot be replaced by a newer program while it runs; SIGHUP replaces \
+         the workers"
+    );
+}
+
+fn not_grown(shortage: Shortage) {
+    match shortage {
+        Shortage::Seats => {
+            tracing::warn!("no worker is added: there are {SEATS_MAX}, and more there cannot be");
+        }
+        Shortage::OpenFiles => tracing::warn!(
+            "no worker is added: it would leave too few open files for connections; raise \
+             `ulimit -n` (LimitNOFILE=)"
+        ),
     }
 }
 
@@ -264,21 +348,16 @@ impl Buffer {
         }
     }
 
-    fn drain_to(&mut self, sink: &LogSink) -> bool {
+    fn drain_to(&mut self, sink: &LogSink) -> Drained {
         while !self.bytes.is_empty() {
             let (front, _) = self.bytes.as_slices();
             match sink.write(&front[..front.len().min(WRITE_MAX)]) {
                 Ok(written) => drop(self.bytes.drain(..written)),
-                Err(_) => return false,
+                Err(Errno(libc::EAGAIN | libc::EINTR)) => return Drained::AsFarAsItGoes,
+                Err(_) => return Drained::Broken,
             }
         }
-        if 0 < self.untold {
-            let line = format!("dispatchd: {} log lines dropped, nobody read them\n", self.untold);
-            self.untold = 0;
-            self.bytes.extend(line.as_bytes());
-            return self.drain_to(sink);
-        }
-        true
+        Drained::Wholly
     }
 }
 

@@ -31,6 +31,8 @@ enum Keeping<F> {
     Here(F),
     /// In the watch under this token.
     Watched(Token),
+    /// The same; it has been shut down, and nobody can be answered on it.
+    ShutDown(Token),
     /// In a parcel of which the outcome is to come; a copy goes to the worker.
     Sending {
         /// Whether a recall waits for it.
@@ -71,6 +73,20 @@ impl<F> Tickets<F> {
         self.swap(ticket, Keeping::Away)
     }
 
+    /// The descriptor, if it is here.
+    pub(super) fn here(&self, ticket: Ticket) -> Option<&F> {
+        let slot = self.slots.get(ticket.index())?;
+        match &slot.keeping {
+            Keeping::Here(fd) if slot.generation == ticket.generation => Some(fd),
+            Keeping::Free
+            | Keeping::Here(_)
+            | Keeping::Watched(_)
+            | Keeping::ShutDown(_)
+            | Keeping::Sending { .. }
+            | Keeping::Away => None,
+        }
+    }
+
     /// Takes the descriptor out for a parcel, if it is here.
     pub(super) fn send(&mut self, ticket: Ticket) -> Option<F> {
         self.swap(ticket, Keeping::Sending { recalled: false })
@@ -83,9 +99,14 @@ impl<F> Tickets<F> {
                 *recalled = true;
                 true
             }
-            Some(Keeping::Free | Keeping::Here(_) | Keeping::Watched(_) | Keeping::Away) | None => {
-                false
-            }
+            Some(
+                Keeping::Free
+                | Keeping::Here(_)
+                | Keeping::Watched(_)
+                | Keeping::ShutDown(_)
+                | Keeping::Away,
+            )
+            | None => false,
         }
     }
 
@@ -95,7 +116,7 @@ impl<F> Tickets<F> {
         let Some(slot) = self.slot(ticket) else { return Err(fd) };
         let recalled = match slot.keeping {
             Keeping::Sending { recalled } => recalled,
-            Keeping::Watched(_) => false,
+            Keeping::Watched(_) | Keeping::ShutDown(_) => false,
             Keeping::Free | Keeping::Here(_) | Keeping::Away => return Err(fd),
         };
         slot.keeping = Keeping::Here(fd);
@@ -109,10 +130,24 @@ impl<F> Tickets<F> {
         }
     }
 
+    /// Remembers that the socket in the watch was shut down.
+    pub(super) fn was_shut_down(&mut self, ticket: Ticket) {
+        if let Some(token) = self.watch_of(ticket)
+            && let Some(slot) = self.slot(ticket)
+        {
+            slot.keeping = Keeping::ShutDown(token);
+        }
+    }
+
+    /// Whether it was.
+    pub(super) fn is_shut_down(&mut self, ticket: Ticket) -> bool {
+        matches!(self.slot(ticket).map(|slot| &slot.keeping), Some(Keeping::ShutDown(_)))
+    }
+
     /// The watch that the descriptor is in.
     pub(super) fn watch_of(&mut self, ticket: Ticket) -> Option<Token> {
         match self.slot(ticket)?.keeping {
-            Keeping::Watched(token) => Some(token),
+            Keeping::Watched(token) | Keeping::ShutDown(token) => Some(token),
             Keeping::Free | Keeping::Here(_) | Keeping::Sending { .. } | Keeping::Away => None,
         }
     }
@@ -136,7 +171,11 @@ impl<F> Tickets<F> {
         self.free.push(ticket.slot);
         match keeping {
             Keeping::Here(fd) => Some(fd),
-            Keeping::Free | Keeping::Watched(_) | Keeping::Sending { .. } | Keeping::Away => None,
+            Keeping::Free
+            | Keeping::Watched(_)
+            | Keeping::ShutDown(_)
+            | Keeping::Sending { .. }
+            | Keeping::Away => None,
         }
     }
 
@@ -146,6 +185,7 @@ impl<F> Tickets<F> {
             Keeping::Here(fd) => Some(fd),
             other @ (Keeping::Free
             | Keeping::Watched(_)
+            | Keeping::ShutDown(_)
             | Keeping::Sending { .. }
             | Keeping::Away) => {
                 slot.keeping = other;
@@ -170,6 +210,7 @@ mod tests {
         let mut tickets = Tickets::new();
         let first = tickets.issue("a").unwrap();
         assert_eq!(tickets.send(first), Some("a"));
+        assert_eq!(tickets.here(first), None);
         assert_eq!(tickets.take(first), None, "it is in a parcel");
         assert_eq!(tickets.put(first, "a"), Ok(false));
         assert_eq!(tickets.put(first, "copy"), Err("copy"), "it is here already");
@@ -177,6 +218,7 @@ mod tests {
         let second = tickets.issue("b").unwrap();
         assert_eq!(second.slot, first.slot);
         assert_ne!(second, first);
+        assert_eq!((tickets.here(first), tickets.here(second)), (None, Some(&"b")));
         assert_eq!(tickets.take(first), None);
         assert_eq!(tickets.put(first, "late"), Err("late"));
         assert_eq!(tickets.retire(first), None);

@@ -32,8 +32,8 @@ pub(super) enum Failed<F> {
     Watch(Purpose, F),
     /// Of a connection, whose descriptor is back with its ticket.
     Connection(Ticket),
-    /// Of the workers' bell.
-    Bell,
+    /// Of a worker's doorbell.
+    Bell(WorkerId),
     /// Of a new control client.
     ControlAccept,
 }
@@ -75,6 +75,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Purpose::Process(worker) => self.lives(worker),
             Purpose::Output(worker) => {
                 self.crew.hand(worker).map(|hand| hand.output = token).is_some()
+                    || self.late.waits(worker, token)
             }
             Purpose::Launch(worker) => {
                 self.crew.hand(worker).map(|hand| hand.report = token).is_some()
@@ -82,15 +83,12 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Purpose::Channel(worker) => {
                 self.crew.hand(worker).map(|hand| hand.hangup = token).is_some()
             }
-            Purpose::ControlClient(index) => {
-                self.control_clients.waits(index, token);
-                true
-            }
+            Purpose::ControlClient(index) => self.control_clients.waits(index, token),
             // These are waited for in other ways.
             Purpose::Accept(_)
             | Purpose::Watch(_)
             | Purpose::Parcel(_)
-            | Purpose::Bell
+            | Purpose::Bell(_)
             | Purpose::ControlAccept
             | Purpose::Close => false,
         }
@@ -188,7 +186,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     fn try_again(&mut self, failed: Failed<B::Fd>) {
         match failed {
-            Failed::Bell => self.listen_to_bell(),
+            Failed::Bell(worker) => self.listen_to_bell(worker),
             Failed::Connection(ticket) if self.engine.ledger().is_waited_for(ticket) => {
                 self.watch(ticket);
             }
@@ -196,7 +194,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Failed::Watch(Purpose::Signals, fd) => self.signalled(fd),
             Failed::Watch(Purpose::Launch(worker), fd) => self.launched(worker, fd),
             Failed::Watch(Purpose::Output(worker), fd) => self.output(worker, fd),
-            Failed::Watch(Purpose::ControlClient(index), fd) => self.listen_to(index, fd),
+            Failed::Watch(Purpose::ControlClient(index), fd) => self.control_spoke(index, fd),
             Failed::Watch(purpose, fd) => self.watch_for(purpose, fd),
             // Nobody waits for it any more.
             Failed::Connection(_) => {}

@@ -5,19 +5,25 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::hash::RandomState;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::accounts::{Account, Past};
 use super::control::Clients;
 use super::host::{CardNote, Change, Child, ControlStep, Hire, Hired, Host, Launch, SpawnFailed};
 use super::member::{self, Member};
 use super::open::{self, Taker};
-use super::{Opened, telemetry};
+use super::reload::LastReload;
+use super::telemetry::Drained;
+use super::voice::Voice;
+use super::{Opened, Origin, plain, refusal, telemetry};
 use crate::config::placement::Placement;
 use crate::engine::Engine;
-use crate::engine::event::Event;
+use crate::engine::event::{Cause, Event};
 use crate::engine::input::{Begins, Exit, Load, Terms};
 use crate::limits::{BERTHS_MAX, ROUTE_PEEK, SPIN_MAX, TICKETS_MAX};
 use crate::shm::claim::{self, Settled};
+use crate::shm::handshake;
 use crate::shm::layout::{Doze, LAYOUT, MAGIC, MasterPage, Order, WorkerPage};
 use crate::shm::map::{MapError, Mapped, Writable};
 use crate::shm::ring::{self, Full, Overrun, Ring, Words};
@@ -33,15 +39,18 @@ use crate::sys::signal::{self, Notice};
 use crate::sys::socket::{Endpoint, ListenOptions};
 use crate::sys::socket_file::SocketFile;
 use crate::sys::spawn::{self, Progress, Step, Trouble};
-use crate::sys::{clock, cpus, memfd, socket};
+use crate::sys::{clock, cpus, eventfd, inherited, listening, socket};
 use crate::units::{
-    Cpu, Errno, GiveBack, ListenerId, Mono, PoolId, Route, RouteBy, SeatId, Span, Ticket, WorkerId,
+    Cpu, Errno, Generation, GiveBack, ListenerId, Mono, PoolId, Route, RouteBy, SeatId, Span,
+    Ticket, WorkerId,
 };
 use crate::wire::link::{self, Note, Sharing};
 use crate::wire::route;
 
 /// Time after which a log that could not be written is tried again.
 const LOG_RETRY: Span = Span::from_ms(100);
+/// The same where its reader is gone, or its disk is full, which takes somebody to change it.
+const LOG_PAUSE: Span = Span::from_s(10);
 
 /// What workers are made of.
 #[derive(Debug)]
@@ -97,14 +106,20 @@ pub(super) struct World {
     recipe: Recipe,
     page: Mapped<MasterPage, Writable>,
     memory: OwnedFd,
-    bell: OwnedFd,
     signals: OwnedFd,
     /// What workers read as their standard input.
     no_input: OwnedFd,
     staff: Vec<Option<Member>>,
+    /// What those that are gone have left open for others to write to.
+    late_voices: Vec<Voice>,
     /// Workers whose end is not known and is not waited for: their processes' numbers and seats.
     strays: Vec<(u32, SeatId)>,
     last_exits: Vec<Option<String>>,
+    last_reload: Option<LastReload>,
+    /// The newest generation of which it was told that its program says nothing.
+    unspoken: Option<Generation>,
+    /// What those have done that are gone.
+    past: Past,
     /// What workers could not be given, of which the operator has been told.
     refused: BTreeSet<Step>,
     /// CPUs of the plan that are out of reach, and whether a worker could not be bound to its own,
@@ -115,6 +130,8 @@ pub(super) struct World {
     no_process: String,
     clients: Clients,
     sink: Option<LogSink>,
+    /// The log is not written before then.
+    log_at: Mono,
     /// Nobody outside can tell which routes share a number.
     hashers: RandomState,
     /// The time of this turn.
@@ -126,35 +143,38 @@ impl World {
     /// When shared memory cannot be had.
     pub(super) fn new(
         recipe: Recipe,
-        bell: OwnedFd,
         signals: OwnedFd,
         no_input: OwnedFd,
         clients: Clients,
     ) -> Result<Self, MapError> {
         let (memory, page) = Mapped::<MasterPage, Writable>::create(c"dispatchd")?;
-        memfd::seal_writes(&memory).map_err(MapError::Kernel)?;
         page.head.magic.store(MAGIC, Relaxed);
         page.head.layout.store(LAYOUT, Relaxed);
         page.drain_ns.store(recipe.drain.as_ns(), Relaxed);
         let sink = LogSink::stderr().ok();
-        let (staff, strays, last_exits) = (Vec::new(), Vec::new(), Vec::new());
+        let (staff, late_voices) = (Vec::new(), Vec::new());
+        let (strays, last_exits) = (Vec::new(), Vec::new());
         let (hashers, now) = (RandomState::new(), Mono::ZERO);
         Ok(Self {
             recipe,
             page,
             memory,
-            bell,
             signals,
             no_input,
             staff,
+            late_voices,
             strays,
             last_exits,
+            last_reload: None,
+            unspoken: None,
+            past: Past::default(),
             refused: BTreeSet::new(),
             out_of_reach: BTreeSet::new(),
             unpinned: false,
             no_process: String::new(),
             clients,
             sink,
+            log_at: Mono::ZERO,
             hashers,
             now,
         })
@@ -170,9 +190,20 @@ impl World {
         self.last_exits.get(seat.index())?.as_deref()
     }
 
-    /// How often a worker was woken.
-    pub(super) fn wakes(&self, worker: WorkerId) -> u64 {
-        self.page.berths.get(worker.index()).map_or(0, |berth| berth.wakes.load(Relaxed))
+    /// What became of the last reload.
+    pub(super) const fn last_reload(&self) -> Option<&LastReload> {
+        self.last_reload.as_ref()
+    }
+
+    /// What each process has done so far.
+    pub(super) fn accounts(&mut self) -> Vec<(WorkerId, SeatId, Account)> {
+        let members = self.staff.iter_mut().flatten();
+        members.map(|member| (member.worker, member.seat, settle(member, &self.page))).collect()
+    }
+
+    /// What those have done that are gone.
+    pub(super) const fn past(&self) -> &Past {
+        &self.past
     }
 
     /// What makes requests alike, if that is wanted.
@@ -197,12 +228,8 @@ impl World {
 
     fn start(&mut self, hire: Hire) -> Result<Hired<OwnedFd>, Errno> {
         let (channel, theirs) = socket::seqpacket_pair()?;
-        let memory = memfd::create(c"dispatchd-worker", size_of::<WorkerPage>())?;
-        memfd::seal_seals(&memory)?;
-        let page = Mapped::<WorkerPage, Writable>::open(&memory).map_err(|error| match error {
-            MapError::Kernel(errno) => errno,
-            MapError::Size { .. } => Errno(libc::EINVAL),
-        })?;
+        let (memory, page) = create_page()?;
+        let bell = eventfd::create()?;
         let opened = self.open_own(hire.seat)?;
         let cpu = self.cpu_for(hire.seat);
         let none = Vec::new();
@@ -220,8 +247,10 @@ impl World {
             listeners: listeners.len(),
             sharing: self.recipe.sharing,
         };
-        let mut fds = vec![theirs.as_fd(), self.memory.as_fd(), memory.as_fd(), self.bell.as_fd()];
+        let mut fds = vec![theirs.as_fd(), self.memory.as_fd(), memory.as_fd(), bell.as_fd()];
         fds.extend(listeners.iter().map(AsFd::as_fd));
+        let marks: Vec<u64> = fds.iter().map(inherited::mark_of).collect::<Result<_, _>>()?;
+        handshake::give(&page, note.words(), &marks);
         let mut env = self.recipe.env.clone();
         env.push((link::VARIABLE, note.to_string()));
         let berth = &self.page.berths[hire.worker.index()];
@@ -242,6 +271,7 @@ impl World {
         let hired = Hired {
             hangup: fd::duplicate(&channel)?,
             channel,
+            bell,
             process: fd::duplicate(&child.pidfd)?,
             output: fd::duplicate(&child.output)?,
             report: fd::duplicate(&child.report)?,
@@ -251,8 +281,8 @@ impl World {
         Ok(hired)
     }
 
-    /// The CPU that a seat's next process is to bind itself to: what was planned at the start may be
-    /// out of reach by now.
+    /// The CPU that a seat's next process is to bind itself to: what was planned at the start may
+    /// be out of reach by now.
     fn cpu_for(&mut self, seat: SeatId) -> Option<Cpu> {
         let planned = self.recipe.placement.seat(seat.index()).cpu?;
         let cpu = self.recipe.placement.cpu_now(seat.index(), &cpus::inherited_mask());
@@ -281,7 +311,7 @@ impl World {
     fn program_name(&self) -> Cow<'_, str> {
         match &self.recipe.program {
             Program::BuiltIn(_) => Cow::Borrowed("the built-in worker"),
-            Program::Foreign { name, .. } => name.to_string_lossy(),
+            Program::Foreign { name, .. } => Cow::Owned(plain::bytes(name.as_bytes())),
         }
     }
 
@@ -311,7 +341,8 @@ impl World {
                 open::tune(&socket, &own.endpoint, taker);
                 listeners[seat.index()].push(fd::duplicate(&socket)?);
                 let (listener, begins) = (own.listener, own.begins);
-                opened.push(Opened { socket, listener, begins, seat: Some(seat) });
+                let (seat, origin) = (Some(seat), Origin::Ours);
+                opened.push(Opened { socket, listener, begins, seat, origin });
             }
         }
         Ok(opened)
@@ -354,11 +385,47 @@ impl World {
         }
     }
 
+    /// What can be seen of a program that is not made for dispatchd is told, once per generation.
+    fn tell_unspoken(&mut self, worker: WorkerId, now: Manner) {
+        let Program::Foreign { name, .. } = &self.recipe.program else { return };
+        let Some(member) = self.member(worker) else { return };
+        let told = self.unspoken.is_some_and(|newest| member.generation <= newest);
+        if told || member.knows_dispatchd() || member.not_executed.is_some() {
+            return;
+        }
+        let (pid, generation) = (member.pid, member.generation);
+        match now {
+            Manner::Runs => {
+                telemetry::unspoken(&name.to_string_lossy(), pid, &listening::ports(pid));
+            }
+            Manner::Ended => telemetry::ended_unspoken(&name.to_string_lossy(), pid),
+        }
+        self.unspoken = Some(generation);
+    }
+
     fn set_last_exit(&mut self, seat: SeatId, text: String) {
         if self.last_exits.len() <= seat.index() {
             self.last_exits.resize(seat.index() + 1, None);
         }
         self.last_exits[seat.index()] = Some(text);
+    }
+
+    fn child_changed(&mut self, News { pid, change }: News) -> Child {
+        let member = self.staff.iter_mut().flatten().find(|member| member.pid == pid);
+        let Some(member) = member else {
+            self.stray_changed(pid, change);
+            return Child::Stranger;
+        };
+        let change = match change {
+            children::Change::Stopped => Change::Stopped,
+            children::Change::Continued => Change::Continued,
+            children::Change::Ended(ending) => {
+                member.ended(ending);
+                let clean = ending == Ending::Code(0);
+                Change::Ended(if clean { Exit::Clean } else { Exit::Failed })
+            }
+        };
+        Child::Worker(member.worker, change)
     }
 
     /// A worker that nobody waits for any more has ended at last.
@@ -413,47 +480,38 @@ impl Host for World {
             member.sent = Some(signal);
             // A process that is gone already will be reaped.
             pidfd::send(&member.process, member.pid, signal).unwrap_or_default();
+            match signal {
+                Signal::Terminate => {}
+                Signal::Kill => pidfd::kill_group(member.pid),
+            }
         }
     }
 
     fn child(&mut self) -> Option<Child> {
-        let News { pid, change } = children::next()?;
-        let member = self.staff.iter_mut().flatten().find(|member| member.pid == pid);
-        let Some(member) = member else {
-            self.stray_changed(pid, change);
-            return Some(Child::Stranger);
-        };
-        let change = match change {
-            children::Change::Stopped => Change::Stopped,
-            children::Change::Continued => Change::Continued,
-            children::Change::Ended(ending) => {
-                member.ending = Some(ending);
-                let clean = ending == Ending::Code(0);
-                Change::Ended(if clean { Exit::Clean } else { Exit::Failed })
-            }
-        };
-        Some(Child::Worker(member.worker, change))
+        let news = children::next()?;
+        let child = self.child_changed(news);
+        children::take_in(news);
+        Some(child)
     }
 
     fn read_output(&mut self, worker: WorkerId) -> bool {
-        let Some(member) = self.member_mut(worker) else { return false };
-        let mut buffer = [0; 4096];
-        // Bounded, so that one that writes without end does not hold up the rest.
-        for _ in 0..16 {
-            match fd::read(&member.output, &mut buffer) {
-                Ok(0) => return false,
-                Ok(count) => member.wrote(&buffer[..count]),
-                Err(Errno(libc::EAGAIN)) => break,
-                Err(_) => return false,
-            }
-        }
-        true
+        let of_staff = self.staff.iter_mut().flatten().map(|member| &mut member.voice);
+        let mut voices = of_staff.chain(&mut self.late_voices);
+        voices.find(|voice| voice.worker == worker).is_some_and(Voice::read)
+    }
+
+    fn forget_output(&mut self, worker: WorkerId) {
+        self.late_voices.retain(|voice| voice.worker != worker);
     }
 
     fn bury(&mut self, worker: WorkerId) {
         let member = self.staff.get_mut(worker.index()).and_then(Option::take);
-        if let Some(Member { pid, seat, ending: None, .. }) = member {
-            self.strays.push((pid, seat));
+        if let Some(mut member) = member {
+            self.past.add(member.seat, settle(&mut member, &self.page));
+            self.late_voices.push(member.voice);
+            if member.ending.is_none() {
+                self.strays.push((member.pid, member.seat));
+            }
         }
         self.decide_on_spinning();
     }
@@ -462,12 +520,20 @@ impl Host for World {
         signal::take(&self.signals)
     }
 
-    fn withdraw_names(&mut self) {
-        self.recipe.files.clear();
+    fn withdraw_listeners(&mut self) {
+        let Recipe { listeners, own, files, .. } = &mut self.recipe;
+        files.clear();
+        listeners.clear();
+        own.clear();
     }
 
     fn sweep(&mut self, listener: &OwnedFd) -> Option<OwnedFd> {
         socket::accept(listener.as_fd()).ok()
+    }
+
+    fn end_listening(&mut self, listener: &OwnedFd) {
+        // It fails when it does not listen, and that is what is wanted.
+        socket::shutdown(listener.as_fd()).unwrap_or_default();
     }
 
     fn tokens(
@@ -587,6 +653,10 @@ impl Host for World {
         route::of(socket::peek(connection.as_fd(), &mut buffer), by, &self.hashers)
     }
 
+    fn refuse(&mut self, connection: &OwnedFd) {
+        refusal::tell(connection.as_fd());
+    }
+
     fn shut_down(&mut self, connection: &OwnedFd) {
         // It fails when the client is gone, and then there is nobody to tell.
         socket::shutdown(connection.as_fd()).unwrap_or_default();
@@ -599,10 +669,11 @@ impl Host for World {
         step
     }
 
-    fn tell(&mut self, _now: Mono, event: Event) {
+    fn tell(&mut self, now: Mono, event: Event) {
         let worker = match event {
             Event::Starting { worker, .. }
             | Event::Ready { worker, .. }
+            | Event::Unspoken { worker, .. }
             | Event::Draining { worker, .. }
             | Event::Gone { worker, .. }
             | Event::Stalled { worker, .. }
@@ -619,6 +690,7 @@ impl Host for World {
             | Event::RolloutStarted(_)
             | Event::RolloutDone(_)
             | Event::RolloutAborted(_)
+            | Event::NotGrown(_)
             | Event::NoLogFiles
             | Event::NoUpgrade
             | Event::ProcessesLacking
@@ -635,18 +707,57 @@ impl Host for World {
                 if let Some(text) = &text {
                     self.set_last_exit(seat, text.clone());
                 }
-                text
+                self.last_exit(seat).map(str::to_owned)
             }
             Event::ProcessesLacking => Some(self.no_process.clone()),
             _ => None,
         };
+        LastReload::heard(&mut self.last_reload, now, event, obituary.as_deref());
         telemetry::event(event, pid, obituary.as_deref());
+        match event {
+            Event::Unspoken { worker, .. } => self.tell_unspoken(worker, Manner::Runs),
+            Event::Gone {
+                worker, cause: Cause::Died | Cause::NotReady | Cause::Detached, ..
+            } => self.tell_unspoken(worker, Manner::Ended),
+            _ => {}
+        }
     }
 
     fn flush(&mut self) -> Option<Span> {
         let sink = self.sink.as_ref()?;
-        (!telemetry::drain_to(sink)).then_some(LOG_RETRY)
+        if self.now < self.log_at {
+            return Some(self.log_at.since(self.now));
+        }
+        match telemetry::drain_to(sink) {
+            Drained::Wholly => None,
+            Drained::AsFarAsItGoes => Some(LOG_RETRY),
+            Drained::Broken => {
+                self.log_at = self.now.after(LOG_PAUSE);
+                Some(LOG_PAUSE)
+            }
+        }
     }
+}
+
+/// A page for a worker, and its memory.
+fn create_page() -> Result<(OwnedFd, Mapped<WorkerPage, Writable>), Errno> {
+    Mapped::create(c"dispatchd-worker").map_err(|error| match error {
+        MapError::Kernel(errno) => errno,
+        MapError::Unsealed | MapError::Size { .. } => Errno(libc::EINVAL),
+    })
+}
+
+/// How a program says nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Manner {
+    Runs,
+    Ended,
+}
+
+/// What a process has done so far.
+fn settle(member: &mut Member, page: &MasterPage) -> Account {
+    let wakes = page.berths[member.worker.index()].wakes.load(Relaxed);
+    member.account(wakes)
 }
 
 const _: () = assert!(BERTHS_MAX < u16::MAX as usize);

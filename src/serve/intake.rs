@@ -5,7 +5,8 @@
 //! it: then some are taken together.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::mem;
+use std::os::fd::{AsFd, OwnedFd};
 
 use super::ServeError;
 use super::credit::Standing;
@@ -14,7 +15,7 @@ use crate::io::slots::Key;
 use crate::io::{Backend, Op, Role, Source, Tag, Token};
 use crate::limits::{ACCEPT_PAUSE, CLAIMS_PER_TURN, REQUESTS_PER_TURN, TURN_MAX};
 use crate::sys::scm::Patience;
-use crate::sys::{fd, sigterm};
+use crate::sys::{fd, sigterm, socket};
 use crate::units::{Errno, Mono};
 use crate::wire::link::Sharing;
 use crate::worker::{Delivery, Link};
@@ -28,6 +29,8 @@ pub(super) struct Intake {
     /// is found empty.
     has_mail: bool,
     doors: Vec<Door>,
+    /// The listeners of a worker that leaves, until no accept is in flight any more.
+    closing: Vec<OwnedFd>,
     /// Accepting pauses until then.
     reopens_at: Option<Mono>,
     newcomers: Vec<Key>,
@@ -67,6 +70,7 @@ impl Intake {
             watch: backend.submit(Op::Ring { bell: channel }, Tag::default()),
             has_mail: true,
             doors,
+            closing: Vec::new(),
             reopens_at: None,
             newcomers: Vec::new(),
             served: 0,
@@ -115,16 +119,16 @@ impl Intake {
         self.has_mail = true;
         self.reopens_at = None;
         sigterm::let_listeners_go();
-        for door in &self.doors {
-            if let Some(token) = door.accept {
-                backend.cancel(token);
-            }
-        }
+        self.closing = self.doors.iter().map(|door| backend.release(door.listener)).collect();
     }
 
     /// Whether nothing is left to take, after [`Intake::drain`].
     pub(super) fn is_empty(&self) -> bool {
-        !self.has_mail && self.doors.iter().all(|door| door.accept.is_none())
+        !self.has_mail && !self.is_accepting()
+    }
+
+    fn is_accepting(&self) -> bool {
+        self.doors.iter().any(|door| door.accept.is_some())
     }
 
     /// Whether it is time to look: nothing else is to do, or enough of it was done since.
@@ -159,15 +163,35 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
             door.accept = None;
         }
         match result {
-            Ok(socket) => {
-                self.link.opened();
-                let key = self.open(socket, Standing::Own);
-                self.intake.newcomers.push(key);
-            }
+            Ok(socket) => self.welcome(socket),
             Err(Errno(libc::ECANCELED)) => {}
-            // Descriptors or memory have run out; whatever else it is, it must not spin.
-            Err(_) => self.intake.reopens_at = Some(now.after(ACCEPT_PAUSE)),
+            Err(_) => match self.mode {
+                // Descriptors or memory have run out; whatever else it is, it must not spin.
+                Mode::Serve => self.intake.reopens_at = Some(now.after(ACCEPT_PAUSE)),
+                Mode::Drain => {}
+            },
         }
+        self.close_doors();
+    }
+
+    /// Once no accept is in flight any more, a worker that leaves lets its listeners go: who does
+    /// not accept keeps nobody waiting. What waits at one is taken first, since this may be the
+    /// only worker that was woken for it.
+    pub(super) fn close_doors(&mut self) {
+        if self.intake.is_accepting() {
+            return;
+        }
+        for listener in mem::take(&mut self.intake.closing) {
+            if let Ok(socket) = socket::accept(listener.as_fd()) {
+                self.welcome(socket);
+            }
+        }
+    }
+
+    fn welcome(&mut self, socket: OwnedFd) {
+        self.link.opened();
+        let key = self.open(socket, Standing::Own);
+        self.intake.newcomers.push(key);
     }
 
     /// Takes up the next offer that is still ours to claim. False when there is none.

@@ -22,7 +22,7 @@ use self::server::Server;
 use self::strength::Strength;
 use crate::io::probe::{self, Chosen, ProbeError, Wanted};
 use crate::sys::fd::io_error;
-use crate::sys::{clock, signal};
+use crate::sys::{clock, signal, title};
 use crate::units::Errno;
 use crate::wire::link::Sharing;
 use crate::worker::{Link, LinkError};
@@ -66,6 +66,8 @@ pub enum ServeError {
 pub fn run(say: impl Fn(&str)) -> Result<(), ServeError> {
     let mut link = Link::from_env()?;
     link.raise_nofile();
+    // Executed by its descriptor it has the name of a number; it works by any.
+    title::set_name(&format!("dispatchd-w{}", link.note().seat.0)).unwrap_or_default();
     link.pin();
     // Without it answers of `/wait` come up to 50 us later.
     clock::set_timer_slack_ns(1).unwrap_or_default();

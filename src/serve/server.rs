@@ -129,7 +129,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
     /// When the link or the backend breaks.
     pub(super) fn run(mut self) -> Result<(), ServeError> {
         loop {
-            let now = clock::monotonic();
+            let now = self.look_again()?;
             match self.turn(now)? {
                 Flow::Continue => self.wait(now)?,
                 Flow::Finished => break,
@@ -173,6 +173,17 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         Ok(())
     }
 
+    /// The time. Where something runs out now, whatever has come by then is taken up before that,
+    /// though this process may have been stopped since it looked last (decision 003).
+    fn look_again(&mut self) -> Result<Mono, ServeError> {
+        let now = clock::monotonic();
+        if self.timers.deadline().is_some_and(|deadline| deadline <= now) {
+            let out = &mut self.completions;
+            self.backend.wait(Some(Span::ZERO), out).map_err(ServeError::Wait)?;
+        }
+        Ok(now)
+    }
+
     /// Takes up what the kernel has done since the last turn.
     fn digest(&mut self, now: Mono) -> Result<(), ServeError> {
         let mut newcomers = mem::take(&mut self.newcomers);
@@ -206,6 +217,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
     pub(super) fn drain(&mut self, now: Mono) {
         self.mode = Mode::Drain;
         self.intake.drain(&mut self.backend);
+        self.close_doors();
         if self.link.gives_back(true) {
             // Others serve them: nobody has to leave with us.
             while let Some(key) = self.timers.take_idle() {

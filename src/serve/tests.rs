@@ -15,8 +15,8 @@ use crate::limits::{
     CLAIMS_PER_TURN, HTTP_BODY_MAX, HTTP_DRAIN_IDLE, HTTP_IDLE_TIMEOUT, HTTP_REQUEST_TIMEOUT,
     HTTP_WRITE_TIMEOUT, QUICK_STREAK,
 };
-use crate::sys::clock;
 use crate::sys::socket::{self, Endpoint, ListenOptions};
+use crate::sys::{clock, fd};
 use crate::units::{GiveBack, Mono, Span, Ticket};
 use crate::wire::errand::Errand;
 use crate::wire::link::Sharing;
@@ -736,6 +736,7 @@ fn own_listeners_are_accepted_from_until_the_drain(backend: impl Backend<Fd = Ow
     let Ok(Endpoint::Tcp(address)) = socket::local_endpoint(&listener) else {
         panic!("it has an address");
     };
+    let others = fd::duplicate(&listener).unwrap();
     let mut rig = Rig::with_listeners(backend, Sharing::Own, vec![listener]);
     let connect = || {
         let client = TcpStream::connect(address).unwrap();
@@ -753,7 +754,8 @@ fn own_listeners_are_accepted_from_until_the_drain(backend: impl Backend<Fd = Ow
     stranger.write_all(GET).unwrap();
     rig.settle();
     assert!(!read_some(&mut stranger, &mut Vec::new()), "it is for another worker");
-    drop(clients);
+    drop((clients, others));
+    TcpStream::connect(address).expect_err("this one has let its copy go");
     rig.end();
     assert_eq!((rig.master().board(), rig.heard()), ((3, 3, 0), vec![]));
 }

@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use crossbeam_utils::CachePadded;
 
-use crate::limits::{BERTHS_MAX, ERRAND_RING, TICKETS_MAX, TOKEN_RING};
+use crate::limits::{BERTHS_MAX, ERRAND_RING, TICKETS_MAX, TOKEN_RING, WORKER_DESCRIPTORS_MAX};
 
 /// First word of every page.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"dispatch");
+
+/// Words that a worker's note is put into.
+pub const NOTE_WORDS: usize = 4;
 
 /// Sizes and positions, hashed: two builds that disagree on any of them do not talk.
 pub const LAYOUT: u64 = layout_hash();
@@ -44,6 +47,8 @@ pub struct MasterPage {
 pub struct WorkerPage {
     /// Written once, before the worker's hello.
     pub head: CachePadded<WorkerHead>,
+    /// Written by the master, before there is a worker.
+    pub handshake: CachePadded<Handshake>,
     /// What it does.
     pub board: CachePadded<Board>,
     /// How far it has listened.
@@ -71,7 +76,7 @@ pub struct Head {
 #[repr(C)]
 #[derive(Debug)]
 pub struct WorkerHead {
-    /// [`MAGIC`].
+    /// [`MAGIC`], from when the program takes up its link.
     pub magic: AtomicU64,
     /// [`LAYOUT`].
     pub layout: AtomicU64,
@@ -81,6 +86,22 @@ pub struct WorkerHead {
     pub connections_max: AtomicU32,
     /// Why it could not be bound to its CPU, as an error number; 0 if it could, or was given none.
     pub pin_errno: AtomicU32,
+}
+
+/// What the master gives a worker: see [`super::handshake`].
+#[repr(C)]
+#[derive(Debug)]
+pub struct Handshake {
+    /// [`MAGIC`].
+    pub magic: AtomicU64,
+    /// [`LAYOUT`].
+    pub layout: AtomicU64,
+    /// What the worker's note says.
+    pub note: [AtomicU64; NOTE_WORDS],
+    /// What tells each of its descriptors from all others; 0 where nothing does.
+    pub marks: [AtomicU64; WORKER_DESCRIPTORS_MAX],
+    /// The process that has taken it; 0 as long as none has.
+    pub taken_by: AtomicU32,
 }
 
 /// What the master tells one worker.
@@ -222,6 +243,8 @@ const fn layout_hash() -> u64 {
         std::mem::offset_of!(MasterPage, errands),
         std::mem::offset_of!(MasterPage, cards),
         std::mem::offset_of!(WorkerHead, pin_errno),
+        std::mem::offset_of!(WorkerPage, handshake),
+        std::mem::offset_of!(Handshake, taken_by),
         std::mem::offset_of!(WorkerPage, board),
         std::mem::offset_of!(WorkerPage, speech),
         std::mem::offset_of!(Speech, asks_to_leave),

@@ -75,7 +75,7 @@ impl<'a> Ring<'a> {
     /// When there is no room; nothing is written then.
     pub fn push(&self, words: Words) -> Result<(), Full> {
         let produced = self.produced.load(Ordering::Relaxed);
-        let consumed = self.consumed.load(Ordering::Acquire);
+        let consumed = acquire(self.consumed);
         if self.tokens.len() as u64 <= produced.wrapping_sub(consumed) {
             return Err(Full);
         }
@@ -97,7 +97,7 @@ impl<'a> Ring<'a> {
     /// When the position is impossible; nothing is read then.
     pub fn drain(&self, max: usize, out: &mut impl Extend<Words>) -> Result<(), Overrun> {
         let read = self.consumed.load(Ordering::Relaxed);
-        let written = self.produced.load(Ordering::Acquire);
+        let written = acquire(self.produced);
         let unread = written.wrapping_sub(read);
         if (self.tokens.len() as u64) < unread {
             return Err(Overrun { written, read });
@@ -122,6 +122,15 @@ impl<'a> Ring<'a> {
     const fn index(&self, position: u64) -> usize {
         (position % self.tokens.len() as u64) as usize
     }
+}
+
+/// Reads a position, and what was written before it. A worker has its master's page without the
+/// right to write, and there only relaxed loads are sure to be nothing but loads; so what orders
+/// them stands apart.
+fn acquire(position: &AtomicU64) -> u64 {
+    let found = position.load(Ordering::Relaxed);
+    fence(Ordering::Acquire);
+    found
 }
 
 /// Whether the master must be woken for what was pushed. Between the push and this question lies

@@ -121,18 +121,21 @@ impl Backend for SimBackend {
         self.withdraw(token);
     }
 
-    fn expire(&mut self, token: Token) {
+    fn expire(&mut self, token: Token) -> bool {
         self.begin_queued();
-        let Some(operation) = self.operations.tenant(token.key()) else { return };
-        let Some(index) = operation.watches else { return };
+        let Some(operation) = self.operations.tenant(token.key()) else { return false };
+        let Some(index) = operation.watches else { return false };
         let waits = matches!(operation.work, Work::Readable(_));
         let mut world = self.world.borrow_mut();
         world.judge_expiry(index);
         // One that has just become readable is not shut down any more.
-        if waits {
+        let silent = waits && !world.connections[index].has_input();
+        if silent {
+            world.connections[index].let_go = true;
             world.connections[index].shut = true;
             world.stir(Object::Connection(index));
         }
+        silent
     }
 
     fn wait(&mut self, timeout: Option<Span>, out: &mut Vec<Completion<SimFd>>) -> io::Result<()> {
@@ -371,7 +374,7 @@ impl SimBackend {
     /// A ring that nobody waits for is heard by whoever waits next.
     fn ring(&mut self, bell: usize) {
         let tokens = self.waiting.get(&Object::Bell(bell)).cloned().unwrap_or_default();
-        if tokens.is_empty() || !std::mem::take(&mut self.world.borrow_mut().bells[bell]) {
+        if tokens.is_empty() || !std::mem::take(&mut self.world.borrow_mut().bells[bell].rung) {
             return;
         }
         for token in tokens {

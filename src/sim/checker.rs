@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::faults::errno;
+use super::faults::{Faults, errno};
 use super::service::Job;
 use super::shadow::Entry;
 use super::trace::Who;
@@ -11,18 +11,17 @@ use super::worker::{Claim, Process, ProcessId};
 use super::workload::{Client, LENGTH_MAX};
 use super::world::{Connection, Holder, Object, SimFd, World};
 use crate::engine::classes::Class;
-use crate::engine::event::{Cause, Event};
+use crate::engine::input::Begins;
 use crate::engine::policy::{Binder, Depth, Rebinds};
 use crate::engine::worker::State;
-use crate::engine::{Engine, Overload};
+use crate::engine::{Counters, Engine, Overload};
 use crate::io::{Outcome, Parcel};
 use crate::limits::{
-    BACKOFF_FORGET, CONCURRENCY_MAX, JBSQ_AUTO_DEPTH_MAX, KILL_TIMEOUT, PARKED_AFTER, RECALL_AFTER,
-    RECALL_DOUBLINGS_MAX, SILENT_AFTER, SILENT_AFTER_FULL, START_DEATHS_MAX, TERM_TIMEOUT,
-    VIOLATIONS_MAX,
+    CONCURRENCY_MAX, JBSQ_AUTO_DEPTH_MAX, KILL_TIMEOUT, PARKED_AFTER, RECALL_AFTER,
+    RECALL_DOUBLINGS_MAX, SILENT_AFTER, SILENT_AFTER_FULL, TERM_TIMEOUT, VIOLATIONS_MAX,
 };
 use crate::master::host::{Notice, Words};
-use crate::units::{Mono, SeatId, Span, Ticket, WorkerId};
+use crate::units::{Span, Ticket, WorkerId};
 use crate::wire::errand::Errand;
 use crate::wire::parcel::tickets;
 use crate::wire::token::{Say, Token};
@@ -34,14 +33,10 @@ const UNCLAIMED_MAX: Span = Span::from_ms(20);
 const RECLAIM_MAX: Span = Span::from_ms(500);
 /// Time after which a claimed connection's copy must have left the master.
 const COPY_MAX: Span = Span::from_ms(20);
-/// Time to wake a worker for an errand.
+/// Time to wake a worker for an errand, and the master for a word.
 const WAKING_MAX: Span = Span::from_ms(1);
 /// How late a stop may end beyond its patience.
 const STOP_SLACK: Span = Span::from_s(3);
-/// So many processes of one seat that do nothing, in so much time, are no series of tries any more:
-/// each of a few rollouts has three, and the seat's own brake allows for five.
-const STORM: usize = 16;
-const STORM_OVER: Span = Span::from_ms(500);
 /// Time in which an undisturbed pool serves a client.
 const SERVICE_MAX: Span = Span::from_s(2);
 
@@ -78,8 +73,9 @@ impl World {
         }
         let entry = self.ledger.entries.entry(ticket).or_default();
         entry.offered_at = now;
-        if let (true, Some(connection)) = (lied, entry.connection) {
-            self.connections[connection].tainted = true;
+        if let Some(connection) = entry.connection {
+            self.connections[connection].tainted |= lied;
+            self.connections[connection].let_in = true;
         }
     }
 
@@ -95,7 +91,7 @@ impl World {
             if let Some(entry) = self.ledger.entries.get_mut(&ticket) {
                 entry.connection = Some(connection);
             }
-            self.connections[connection].offers += 1;
+            self.connections[connection].let_in = true;
             self.connections[connection].tainted |= lied;
             if *self.connections[connection].ticket.get_or_insert(ticket) != ticket {
                 self.fail(format!("connection {connection} has two tickets, {ticket} is one"));
@@ -111,7 +107,7 @@ impl World {
             Outcome::Readable(_, Err(errno)) if *errno != errno::ECONNRESET => {}
             Outcome::Readable(SimFd { object: Object::Connection(index), .. }, _) => {
                 let connection = &mut self.connections[*index];
-                connection.told = true;
+                (connection.told, connection.let_in) = (true, false);
                 self.ledger.waiting += u32::from(std::mem::take(&mut connection.parked));
             }
             Outcome::Readable(SimFd { object: Object::Ending(process), .. }, Ok(_)) => {
@@ -126,6 +122,20 @@ impl World {
             | Outcome::Received(..)
             | Outcome::Sent(..)
             | Outcome::Closed => {}
+        }
+    }
+
+    /// The master looks for what a worker has said: soon after it rang, whatever others did to
+    /// their bells.
+    pub(super) fn saw_reading(&mut self, process: ProcessId) {
+        let Some(since) = self.processes[process].unheard_since.take() else { return };
+        let Faults { late_max, watch_fails, .. } = self.scenario.faults;
+        let patience = WAKING_MAX.as_ns() + 3 * late_max.as_ns();
+        let waited = self.now.since(since.max(self.jumped_at));
+        // Who could not be listened to is not heard before that is tried again.
+        if watch_fails == 0 && patience < waited.as_ns() {
+            let id = self.processes[process].id;
+            self.fail(format!("{id} rang and was not heard for {waited}"));
         }
     }
 
@@ -245,110 +255,10 @@ impl World {
             self.ledger.fast_at.get_or_insert(self.now);
         }
     }
-
-    pub(super) fn saw_event(&mut self, event: Event) {
-        let late = Mono::ZERO.after(self.scenario.setup.patience.start) <= self.now;
-        let ledger = &mut self.ledger;
-        match event {
-            Event::Ready { seat, .. } => {
-                ledger.ever_ready = true;
-                ledger.ready.insert(seat, self.now);
-            }
-            Event::Restarting { seat, after } => self.judge_restart(seat, after),
-            Event::Stopping if ledger.stop_at.is_none() => {
-                // It gives up by itself: no worker ever became ready.
-                ledger.stop_at = Some(self.now);
-                ledger.fast_at = Some(self.now);
-                if ledger.ever_ready {
-                    self.fail("the master gives up though workers were ready".to_owned());
-                } else if ledger.deaths < START_DEATHS_MAX && !ledger.waited && !late {
-                    self.fail("the master gives up, and nobody has died".to_owned());
-                }
-            }
-            Event::Lied { worker, .. } => {
-                let liar = |process: ProcessId| self.processes[process].nature.lie.is_some();
-                if !self.process_of(worker).is_some_and(liar) {
-                    self.fail(format!("{worker} is honest, and called a liar"));
-                }
-            }
-            Event::Gone { worker, cause: Cause::Stalled, .. } => self.judge_stall(worker),
-            Event::Gone { cause: Cause::NotReady | Cause::NotExecuted, .. } => ledger.waited = true,
-            Event::Gone { worker, cause: Cause::Left, .. } => self.judge_leave(worker),
-            Event::Gone { cause: Cause::Told | Cause::NoProcess, .. } => {}
-            Event::Gone { .. } => ledger.deaths += 1,
-            // A new release has done nothing wrong yet.
-            Event::RolloutStarted(_) => ledger.backoffs.clear(),
-            Event::Starting { seat, .. } => self.judge_start(seat),
-            Event::Draining { .. }
-            | Event::Strength { .. }
-            | Event::Stalled { .. }
-            | Event::Hold { .. }
-            | Event::AcceptPaused
-            | Event::AcceptResumed
-            | Event::OffersPaused
-            | Event::OffersResumed
-            | Event::WatchesFail
-            | Event::WatchesResumed
-            | Event::RolloutDone(_)
-            | Event::RolloutAborted(_)
-            | Event::NoLogFiles
-            | Event::NoUpgrade
-            | Event::ProcessesLacking
-            | Event::ProcessesSuffice
-            | Event::Stopping => {}
-        }
-    }
 }
 
 // What becomes of each socket.
 impl World {
-    /// Processes that do nothing and end are started less and less often, whoever has them started.
-    fn judge_start(&mut self, seat: SeatId) {
-        let then = Mono::from_ns(self.now.as_ns().saturating_sub(STORM_OVER.as_ns()));
-        let useless = |each: &&Process| {
-            each.seat == seat.index() && each.was_of_no_use(then.max(self.jumped_at))
-        };
-        let count = self.processes.iter().rev().take(64).filter(useless).count();
-        if STORM <= count {
-            self.fail(format!("{count} processes of seat {seat} were of no use in {STORM_OVER}"));
-        }
-    }
-
-    /// A seat is to be filled after this time. The delays of one whose workers do nothing, and do
-    /// not stay, never shrink.
-    fn judge_restart(&mut self, seat: SeatId, after: Span) {
-        let stayed = self.ledger.ready.remove(&seat);
-        let stayed = stayed.is_some_and(|at| BACKOFF_FORGET <= self.now.since(at));
-        let until = self.processes.len();
-        let (before, from) = self.ledger.backoffs.insert(seat, (after, until)).unwrap_or_default();
-        let mut latest = self.processes[from..].iter().filter(|each| each.seat == seat.index());
-        let forgotten = stayed || latest.any(|process| process.has_begun);
-        // Jitter adds up to a quarter.
-        if !forgotten && after.as_ns() * 5 / 4 + 1 < before.as_ns() {
-            self.fail(format!("seat {seat} waits {after} after {before}: not monotone"));
-        }
-    }
-
-    /// A worker is said to have left by itself after it had done its work.
-    fn judge_leave(&mut self, worker: WorkerId) {
-        let process = self.process_of(worker).map(|process| &self.processes[process]);
-        if process.is_none_or(|it| it.ended != Some(true) || !it.has_begun) {
-            self.fail(format!("{worker} did not leave by itself, or had done nothing"));
-        }
-    }
-
-    /// A worker was replaced because it neither claimed nor served anything.
-    fn judge_stall(&mut self, worker: WorkerId) {
-        let Some(process) = self.process_of(worker) else { return };
-        let process = &self.processes[process];
-        let stopped = process.stopped_since.is_some() || process.seen.was_stopped;
-        let deserved = process.nature.lie.is_some() || stopped || process.detached;
-        // After a leap of the clock nobody has had a chance to say anything.
-        if !deserved && self.scenario.faults.jumps == 0 {
-            self.fail(format!("{worker} is replaced as stalled, and was well"));
-        }
-    }
-
     /// A process has read a message with this connection in it. That says nothing of whose it is.
     pub(super) fn receives(&mut self, process: ProcessId, copy: usize) {
         self.move_copy(copy, Holder::Process(process));
@@ -412,28 +322,45 @@ impl World {
     /// Why the master may close a connection.
     fn may_close(&self, index: usize) -> Option<&'static str> {
         let connection = &self.connections[index];
-        let full = self.scenario.setup.overload == Overload::Reject
-            && connection.offers == 0
-            && !connection.told
-            && self.scenario.setup.hold_max as usize <= self.in_masters_hands();
         if connection.owner.is_some() {
             Some("has had its service")
         } else if connection.let_go {
             Some("is let go: it said nothing")
         } else if self.is_ending() {
             Some("is closed at the end")
-        } else if full {
+        } else if connection.refused {
             Some("is rejected: too many wait")
         } else {
             None
         }
     }
 
-    /// Connections that have not been begun with, wherever they are.
-    fn in_masters_hands(&self) -> usize {
-        let waits =
-            |connection: &&Connection| connection.accepted.is_some() && connection.owner.is_none();
-        self.connections.iter().filter(waits).filter(|each| each.ended.is_none()).count()
+    /// The master refuses a connection: one that asks, was never on its way to a worker with that,
+    /// and finds others that ask too.
+    pub(super) fn judge_refusal(&mut self, index: usize) {
+        let hold_max = self.scenario.setup.hold_max as usize;
+        let rejects = self.scenario.setup.overload == Overload::Reject;
+        let connection = &self.connections[index];
+        let is_new = connection.owner.is_none() && !connection.let_in;
+        let asks = connection.ended.is_none() && self.asks(connection);
+        if !(rejects && is_new && asks && hold_max < self.askers()) {
+            self.fail(format!("connection {index} is refused, of {}", self.askers()));
+        }
+        self.connections[index].refused = true;
+        self.trace.did(self.now, Who::Master, "refuses", index as u64);
+    }
+
+    /// Connections that ask for a worker, wherever they are.
+    fn askers(&self) -> usize {
+        let waits = |each: &&Connection| {
+            let left = each.ended.is_some() || each.refused;
+            !left && each.accepted.is_some() && each.owner.is_none() && self.asks(each)
+        };
+        self.connections.iter().filter(waits).count()
+    }
+
+    fn asks(&self, connection: &Connection) -> bool {
+        connection.told || self.scenario.listeners[connection.post] == Begins::Server
     }
 
     /// Whether what waits may be closed: patience has ended.
@@ -460,7 +387,6 @@ impl World {
         if connection.told || !long {
             self.fail(format!("connection {index} is let go after {silence}"));
         }
-        self.connections[index].let_go = true;
         self.trace.did(self.now, Who::Master, "lets go of", index as u64);
     }
 
@@ -488,6 +414,27 @@ impl World {
         self.watch_classes(engine);
         self.check_ends();
         self.check_sleepers();
+        self.check_counts(engine);
+    }
+
+    /// Each end in the master's hands counts under its own name, and no more often than there was
+    /// one.
+    fn check_counts(&mut self, engine: &Engine) {
+        let Counters { hung_up, rejected, expired, .. } = engine.counters();
+        let count = |is_it: fn(&Connection) -> bool| {
+            self.connections.iter().filter(|connection| is_it(connection)).count() as u64
+        };
+        let left = count(|connection| connection.hung_up);
+        let let_go = count(|connection| connection.let_go);
+        let turned_away = count(|connection| connection.refused);
+        // What waits at the end is let go of without having been shut down before.
+        let stays = self.ledger.stop_at.is_none();
+        if left < hung_up || turned_away < rejected || stays && let_go < expired {
+            self.fail(format!(
+                "{hung_up} of {left} hung up, {rejected} of {turned_away} were rejected, {expired} \
+                 of {let_go} expired"
+            ));
+        }
     }
 
     /// Whether long requests were ever held back: else their ways are not tried.
@@ -526,9 +473,10 @@ impl World {
     }
 
     fn check_deadlines(&mut self, engine: &Engine) {
-        // The engine has just seen this time: what is due now was to be done.
-        if let Some(deadline) = engine.deadline().filter(|deadline| *deadline <= self.now) {
-            self.fail(format!("a deadline of {deadline:?} is left standing at {:?}", self.now));
+        // The engine has seen this time: what was due then was to be done.
+        let seen = self.told_now;
+        if let Some(deadline) = engine.deadline().filter(|deadline| *deadline <= seen) {
+            self.fail(format!("a deadline of {deadline:?} is left standing at {seen:?}"));
         }
         if let Some(stop_at) = self.ledger.stop_at.filter(|_| !self.ledger.over) {
             let patience = match self.ledger.fast_at {
@@ -567,7 +515,10 @@ impl World {
         if self.ledger.stop_at.is_some() {
             return;
         }
-        let waiting = ledger.watched() + ledger.held();
+        let waiting = match self.scenario.setup.overload {
+            Overload::Hold => ledger.watched() + ledger.held(),
+            Overload::Reject => ledger.held(),
+        };
         let entries = self.ledger.entries.values();
         let returned = entries.filter(|entry| entry.returned && entry.with.is_none()).count();
         // Each listener may have one accept more in flight than there is room; and what lands

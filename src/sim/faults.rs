@@ -45,6 +45,8 @@ pub enum Sabotage {
     LetSleep,
     /// A worker answers once more after it has given a connection back.
     AnswerLate,
+    /// All bells are one, which whoever fills his own silences.
+    ShareBell,
 }
 
 /// How often what goes wrong, in thousandths unless said otherwise.
@@ -86,6 +88,8 @@ pub(super) struct Faults {
     pub(super) slow: u64,
     /// Processes that lie.
     pub(super) lie: u64,
+    /// Processes that fill their bell.
+    pub(super) fill_bell: u64,
     /// Processes that do not finish when told to.
     pub(super) deaf_to_drain: u64,
     /// Processes that ignore SIGTERM.
@@ -167,6 +171,7 @@ impl Faults {
             exec_slow: some(500),
             exec_fails: some(300),
             sigterm: some(500),
+            fill_bell: some(500),
             ..self
         }
     }
@@ -191,6 +196,7 @@ impl Faults {
         stop: 0,
         slow: 0,
         lie: 0,
+        fill_bell: 0,
         deaf_to_drain: 0,
         deaf_to_term: 0,
         jumps: 0,

@@ -31,15 +31,19 @@ impl Host for SimHost {
     type Fd = SimFd;
 
     fn now(&mut self) -> Mono {
-        self.world.borrow().now
+        let mut world = self.world.borrow_mut();
+        world.told_now = world.now;
+        world.now
     }
 
     fn spawn(&mut self, hire: Hire) -> Result<Hired<SimFd>, SpawnFailed> {
         let mut world = self.world.borrow_mut();
         let process = world.start(hire).ok_or(SpawnFailed)?;
+        let bell = world.processes[process].bell;
         Ok(Hired {
             channel: world.open(Object::Channel(process)),
             hangup: world.open(Object::Channel(process)),
+            bell: world.open(Object::Bell(bell)),
             process: world.open(Object::Ending(process)),
             output: world.open(Object::Output(process)),
             report: world.open(Object::Launch(process)),
@@ -82,6 +86,8 @@ impl Host for SimHost {
         self.world.borrow_mut().saw_burial(worker);
     }
 
+    fn forget_output(&mut self, _worker: WorkerId) {}
+
     fn notice(&mut self) -> Option<Notice> {
         let mut world = self.world.borrow_mut();
         let notice = world.notices.pop_front()?;
@@ -89,7 +95,7 @@ impl Host for SimHost {
         Some(notice)
     }
 
-    fn withdraw_names(&mut self) {}
+    fn withdraw_listeners(&mut self) {}
 
     fn sweep(&mut self, listener: &SimFd) -> Option<SimFd> {
         let mut world = self.world.borrow_mut();
@@ -100,6 +106,12 @@ impl Host for SimHost {
         Some(world.open(Object::Connection(connection)))
     }
 
+    fn end_listening(&mut self, listener: &SimFd) {
+        if let Object::Post(post) = listener.object {
+            self.world.borrow_mut().post_closes(post);
+        }
+    }
+
     fn tokens(
         &mut self,
         worker: WorkerId,
@@ -108,6 +120,7 @@ impl Host for SimHost {
     ) -> Result<(), Overrun> {
         let mut world = self.world.borrow_mut();
         let Some(process) = world.process_of(worker) else { return Ok(()) };
+        world.saw_reading(process);
         if world.processes[process].nature.lie == Some(Lie::Overrun)
             && world.processes[process].up
             && world.now < world.scenario.calm_from
@@ -246,6 +259,12 @@ impl Host for SimHost {
 
     fn route(&mut self, connection: &SimFd) -> Option<Route> {
         connection.connection().and_then(route_of)
+    }
+
+    fn refuse(&mut self, connection: &SimFd) {
+        if let Some(index) = connection.connection() {
+            self.world.borrow_mut().judge_refusal(index);
+        }
     }
 
     fn shut_down(&mut self, connection: &SimFd) {

@@ -13,6 +13,7 @@ mod launch;
 mod service;
 mod shadow;
 pub mod stage;
+mod supervision;
 mod trace;
 mod worker;
 mod workload;
@@ -32,7 +33,7 @@ use self::workload::Scenario;
 use self::world::{Object, Shared, World};
 use crate::engine::Engine;
 use crate::engine::rng::Rng;
-use crate::master::{Master, Opened, Posts};
+use crate::master::{Master, Opened, Origin, Posts};
 use crate::units::{ListenerId, Mono, SeatId, Span};
 
 /// How a run is looked at.
@@ -171,10 +172,11 @@ fn build(world: &Shared) -> SimMaster {
                 seat: world.posts[index]
                     .seat
                     .map(|seat| SeatId(u16::try_from(seat).expect("there are few seats"))),
+                origin: Origin::Ours,
             })
             .collect();
-        let (bell, signals) = (world.open(Object::Bell(0)), world.open(Object::Signals));
-        (world.scenario.setup.clone(), Posts { listeners, bell, signals, control: None })
+        let signals = world.open(Object::Signals);
+        (world.scenario.setup.clone(), Posts { listeners, signals, control: None })
     };
     Master::new(setup, posts, SimBackend::new(Rc::clone(world)), SimHost::new(Rc::clone(world)))
 }

@@ -181,14 +181,18 @@ impl Stage {
     /// A bell, and what rings it.
     pub fn bell(&self) -> (SimFd, Clapper) {
         let mut world = self.world.borrow_mut();
-        let bell = world.bells.len();
-        world.bells.push(false);
+        let bell = world.hangs_bell();
         (world.open(Object::Bell(bell)), Clapper(bell))
     }
 
     /// Rings a bell.
     pub fn ring(&self, clapper: Clapper) {
         self.world.borrow_mut().rings(clapper.0);
+    }
+
+    /// Fills a bell, so that it can be rung no more.
+    pub fn fill(&self, clapper: Clapper) {
+        self.world.borrow_mut().fills(clapper.0);
     }
 
     /// What the fake kernel found wrong with itself: a descriptor that was closed twice, an

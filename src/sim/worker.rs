@@ -25,6 +25,7 @@ pub(super) type ProcessId = usize;
 pub(super) struct Process {
     pub(super) id: WorkerId,
     pub(super) seat: usize,
+    pub(super) bell: usize,
     pub(super) nature: Nature,
     started_at: Mono,
     /// Whether it is its program.
@@ -64,6 +65,8 @@ pub(super) struct Process {
     /// Its ring.
     pub(super) tokens: VecDeque<Words>,
     pub(super) asks_to_leave: bool,
+    /// When it rang for what the master has not read.
+    pub(super) unheard_since: Option<Mono>,
     pub(super) wrote: bool,
     pub(super) looking: bool,
     /// It has begun with something.
@@ -122,7 +125,8 @@ impl World {
             nature.mute = false;
         }
         let process = self.processes.len();
-        self.processes.push(Process::new(hire, nature, self.now));
+        let bell = self.hangs_bell();
+        self.processes.push(Process::new(hire, bell, nature, self.now));
         self.did(process, "starts at seat", u64::from(hire.seat.0));
         let boot = self.launches(process);
         if self.ails(self.scenario.faults.stop) {
@@ -141,6 +145,10 @@ impl World {
         if self.ails(self.scenario.faults.sigterm) {
             let when = between(&mut self.rng, boot, Span::from_ms(1_500));
             self.plan_in(when, Happening::AsksToLeave(process));
+        }
+        if self.ails(self.scenario.faults.fill_bell) {
+            let when = between(&mut self.rng, boot, Span::from_ms(1_500));
+            self.plan_in(when, Happening::FillsBell(process));
         }
         Some(process)
     }
@@ -426,8 +434,25 @@ impl World {
             Doze::Content => urgent || TOKEN_RING_BELL <= this.tokens.len(),
             Doze::Waiting => true,
         };
-        if rings {
-            self.rings(0);
+        let (now, bell) = (self.now, this.bell);
+        if rings && self.rings(bell) {
+            self.processes[process].unheard_since.get_or_insert(now);
+        }
+    }
+
+    /// It writes so much into its bell that nobody can ring it any more.
+    pub(super) fn fills_bell(&mut self, process: ProcessId) {
+        if self.runs(process) && self.now < self.scenario.calm_from {
+            self.did(process, "fills its bell", 0);
+            self.fills(self.processes[process].bell);
+        }
+    }
+
+    /// It can be heard again, and is: whatever it has said meanwhile waits.
+    pub(super) fn empties_bell(&mut self, process: ProcessId) {
+        let Process { bell, ended, .. } = self.processes[process];
+        if std::mem::take(&mut self.bells[bell].full) && ended.is_none() {
+            self.rings(bell);
         }
     }
 
@@ -554,8 +579,8 @@ impl World {
         self.stir(Object::Channel(process));
     }
 
-    /// SIGTERM from somebody else, which a worker's handler passes on; some end instead, between two
-    /// requests.
+    /// SIGTERM from somebody else, which a worker's handler passes on; some end instead, between
+    /// two requests.
     pub(super) fn asks_to_leave(&mut self, process: ProcessId) {
         if !self.runs(process) || !self.processes[process].up {
             return;
@@ -567,7 +592,7 @@ impl World {
         }
         self.did(process, "asks to leave", 0);
         self.processes[process].asks_to_leave = true;
-        self.rings(0);
+        self.rings(self.processes[process].bell);
     }
 
     /// SIGCHLD; several are one.
@@ -699,10 +724,11 @@ impl World {
 }
 
 impl Process {
-    fn new(hire: Hire, nature: Nature, started_at: Mono) -> Self {
+    fn new(hire: Hire, bell: usize, nature: Nature, started_at: Mono) -> Self {
         Self {
             id: hire.worker,
             seat: hire.seat.index(),
+            bell,
             nature,
             started_at,
             launch: Launch::Pending,
@@ -726,6 +752,7 @@ impl Process {
             jobs: Vec::new(),
             tokens: VecDeque::new(),
             asks_to_leave: false,
+            unheard_since: None,
             wrote: false,
             looking: false,
             has_begun: false,

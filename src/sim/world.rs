@@ -22,6 +22,8 @@ pub(super) type Shared = Rc<RefCell<World>>;
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) now: Mono,
+    /// The time that the master read last.
+    pub(super) told_now: Mono,
     pub(super) rng: Rng,
     pub(super) scenario: Scenario,
     pub(super) sabotage: Option<Sabotage>,
@@ -41,8 +43,8 @@ pub(super) struct World {
     pub(super) doze: Doze,
     /// What the master's page says of connections that have been answered.
     pub(super) give_back: GiveBack,
-    /// Those that were rung, and nobody has been told of it. The master's is the first.
-    pub(super) bells: Vec<bool>,
+    /// All bells that ever were.
+    pub(super) bells: Vec<Bell>,
     /// Objects that may have become ready since the backend last looked.
     pub(super) stirred: Vec<Object>,
     pub(super) ledger: Ledger,
@@ -63,7 +65,6 @@ pub(super) enum Object {
     Ending(ProcessId),
     Launch(ProcessId),
     Output(ProcessId),
-    /// The master's is bell 0.
     Bell(usize),
     Signals,
 }
@@ -110,6 +111,10 @@ pub(super) struct Connection {
     pub(super) shut: bool,
     /// The master lets it go for its silence.
     pub(super) let_go: bool,
+    /// The master has told its client that too many wait.
+    pub(super) refused: bool,
+    /// It was on its way to a worker with what it asks for.
+    pub(super) let_in: bool,
     pub(super) copies: u32,
     pub(super) accepted: Option<Mono>,
     /// Since when the master has been watching it: since it was accepted, or given back.
@@ -123,8 +128,16 @@ pub(super) struct Connection {
     pub(super) owner: Option<ProcessId>,
     /// A liar had to do with it: it may be lost.
     pub(super) tainted: bool,
-    pub(super) offers: u32,
     pub(super) ended: Option<&'static str>,
+}
+
+/// An eventfd that nobody reads.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bell {
+    /// It was rung, and nobody has been told of that.
+    pub(super) rung: bool,
+    /// It cannot be rung any more.
+    pub(super) full: bool,
 }
 
 /// A listening socket.
@@ -154,6 +167,7 @@ pub(super) enum Happening {
     BecomesReapable(ProcessId),
     Detaches(ProcessId),
     AsksToLeave(ProcessId),
+    FillsBell(ProcessId),
     Executes(ProcessId, Span),
     FailsToExecute(ProcessId),
     Orders(Notice),
@@ -168,6 +182,7 @@ impl World {
         let posts = (0..scenario.listeners.len()).map(post).collect();
         let mut world = Self {
             now: Mono::from_ns(1_000),
+            told_now: Mono::ZERO,
             rng,
             scenario,
             sabotage: None,
@@ -184,7 +199,7 @@ impl World {
             notices: VecDeque::new(),
             doze: Doze::Awake,
             give_back: GiveBack::Never,
-            bells: vec![false],
+            bells: Vec::new(),
             stirred: Vec::new(),
             ledger: Ledger::default(),
             jumped_at: Mono::ZERO,
@@ -264,6 +279,7 @@ impl World {
             Happening::BecomesReapable(process) => self.becomes_reapable(process),
             Happening::Detaches(process) => self.detaches(process),
             Happening::AsksToLeave(process) => self.asks_to_leave(process),
+            Happening::FillsBell(process) => self.fills_bell(process),
             Happening::Executes(process, boot) => self.executes(process, boot),
             Happening::FailsToExecute(process) => self.fails_to_execute(process),
             Happening::Orders(notice) => {
@@ -314,8 +330,29 @@ impl World {
         self.verdict.get_or_insert(text);
     }
 
-    pub(super) fn rings(&mut self, bell: usize) {
-        self.bells[bell] = true;
+    /// A new bell.
+    pub(super) fn hangs_bell(&mut self) -> usize {
+        self.bells.push(Bell::default());
+        self.bells.len() - 1
+    }
+
+    /// Somebody rings. Whether that is to be heard: not when it has filled the bell.
+    pub(super) fn rings(&mut self, bell: usize) -> bool {
+        let filled = |bell: &Bell| bell.full;
+        let silenced = match self.sabotage {
+            Some(Sabotage::ShareBell) => self.bells.iter().any(filled),
+            Some(_) | None => filled(&self.bells[bell]),
+        };
+        if !silenced {
+            self.bells[bell].rung = true;
+            self.stir(Object::Bell(bell));
+        }
+        !self.bells[bell].full
+    }
+
+    /// Somebody writes as much into a bell as goes, which is heard, for the last time.
+    pub(super) fn fills(&mut self, bell: usize) {
+        self.bells[bell] = Bell { rung: true, full: true };
         self.stir(Object::Bell(bell));
     }
 
@@ -370,6 +407,7 @@ impl World {
         self.trace.did(self.now, Who::Kernel, "calms down", 0);
         for process in 0..self.processes.len() {
             self.continues(process);
+            self.empties_bell(process);
         }
     }
 
@@ -397,7 +435,7 @@ impl World {
             }
             Object::Signals => !self.notices.is_empty(),
             Object::Post(post) => !self.posts[post].backlog.is_empty(),
-            Object::Bell(bell) => self.bells[bell],
+            Object::Bell(bell) => self.bells[bell].rung,
             Object::Channel(process) => self.has_no_reader(process),
         }
     }
@@ -542,6 +580,8 @@ impl Connection {
             hung_up: false,
             shut: false,
             let_go: false,
+            refused: false,
+            let_in: false,
             copies: 0,
             accepted: None,
             watched_since: Mono::ZERO,
@@ -550,7 +590,6 @@ impl Connection {
             told: false,
             owner: None,
             tainted: false,
-            offers: 0,
             ended: None,
         }
     }

@@ -11,7 +11,7 @@ use nix::errno::Errno as Number;
 /// What has happened to one child.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct News {
-    /// The child's number. It means another process from now on, if the child has ended.
+    /// The child's number. It means another process once the end of the child is taken in.
     pub pid: u32,
     /// What has happened.
     pub change: Change,
@@ -37,14 +37,28 @@ pub enum Ending {
     Signal(i32),
 }
 
-/// What has happened to some child since this was asked last; `None` when nothing is new. Of a
-/// child that has ended while a debugger holds it nothing is told until it lets go.
+/// What has happened to some child and has not been taken in; `None` when nothing has. Of a child
+/// that has ended while a debugger holds it nothing is told until it lets go.
 pub fn next() -> Option<News> {
-    const CHANGES: i32 = libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED | libc::WNOHANG;
+    wait_for(libc::P_ALL, 0, libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED | libc::WNOWAIT)
+}
+
+/// Takes it in. Until then a child that has ended keeps its number, and that of its group.
+pub fn take_in(news: News) {
+    let change = match news.change {
+        Change::Stopped => libc::WSTOPPED,
+        Change::Continued => libc::WCONTINUED,
+        Change::Ended(_) => libc::WEXITED,
+    };
+    // If it has changed again in between, that is what is told of next.
+    let _ = wait_for(libc::P_PID, news.pid, change);
+}
+
+fn wait_for(kind: libc::idtype_t, pid: u32, changes: i32) -> Option<News> {
     let mut place = MaybeUninit::<libc::siginfo_t>::zeroed();
-    // SAFETY: the place is as large as a siginfo_t and ours alone; P_ALL needs no number.
-    let result = unsafe { libc::waitid(libc::P_ALL, 0, place.as_mut_ptr(), CHANGES) };
-    // It fails when there is no child at all.
+    // SAFETY: the place is as large as a siginfo_t and ours alone; the rest are numbers.
+    let result = unsafe { libc::waitid(kind, pid, place.as_mut_ptr(), changes | libc::WNOHANG) };
+    // It fails when there is no such child.
     Number::result(result).ok()?;
     // SAFETY: any bits are a siginfo_t, and those that the kernel has not written are zero.
     let info = unsafe { place.assume_init() };

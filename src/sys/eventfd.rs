@@ -1,9 +1,11 @@
 //! Bells: eventfds that one side rings and the other side is woken by. They are never read, because
-//! an edge-triggered wait sees every write, and the read would be a system call for nothing.
+//! an edge-triggered wait sees every write, and the read would be a system call for nothing. Who
+//! can ring one can also fill or empty it, so nobody shares one with somebody it must not silence.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::stat::fstat;
 
 use crate::sys::fd::errno_of;
 use crate::units::Errno;
@@ -29,6 +31,23 @@ pub fn ring(bell: &BorrowedFd<'_>) -> Result<(), Errno> {
     }
 }
 
+/// The number that the kernel has given a bell, and no other as long as anybody has it open. None
+/// when this is no eventfd, and where /proc does not tell (before Linux 5.2, or without it).
+pub fn number(bell: BorrowedFd<'_>) -> Option<u64> {
+    let about = about(bell)?;
+    about.lines().find_map(|line| line.strip_prefix("eventfd-id:"))?.trim().parse().ok()
+}
+
+/// Whether this is an eventfd, as far as can be told: without /proc it is a file without a type.
+pub fn is_one(fd: BorrowedFd<'_>) -> bool {
+    let untyped = fstat(fd).is_ok_and(|found| found.st_mode & libc::S_IFMT == 0);
+    untyped && about(fd).is_none_or(|about| about.contains("eventfd-count:"))
+}
+
+fn about(fd: BorrowedFd<'_>) -> Option<String> {
+    std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
@@ -44,6 +63,16 @@ mod tests {
         assert_eq!(nix::unistd::read(&bell, &mut count), Ok(8));
         assert_eq!(u64::from_ne_bytes(count), 2);
         assert_eq!(nix::unistd::read(&bell, &mut count), Err(nix::errno::Errno::EAGAIN));
+    }
+
+    #[test]
+    fn a_bell_is_told_from_other_files_without_a_type() {
+        let bell = create().unwrap();
+        assert!(is_one(bell.as_fd()) && number(bell.as_fd()).is_some());
+        let other =
+            nix::sys::epoll::Epoll::new(nix::sys::epoll::EpollCreateFlags::empty()).unwrap();
+        assert!(!is_one(other.0.as_fd()) && number(other.0.as_fd()).is_none());
+        assert!(!is_one(std::fs::File::open("/dev/null").unwrap().as_fd()));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Standard error, written without ever waiting: a pipe that nobody reads must not stop a service.
 
 use std::fs::OpenOptions;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -9,8 +9,10 @@ use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::write;
 
+use super::clock;
 use super::fd::{duplicate, errno_of};
-use crate::units::Errno;
+use super::socket::{self, Way};
+use crate::units::{Errno, Span};
 
 /// How standard error can be written without waiting.
 #[derive(Debug)]
@@ -45,6 +47,33 @@ impl LogSink {
         }
         let is_socket = nix::sys::socket::getsockname::<()>(std::os::fd::AsRawFd::as_raw_fd(&copy));
         Ok(if is_socket.is_ok() { Self::Socket(copy) } else { Self::Asked(copy) })
+    }
+
+    /// Writes all of it, and waits for its reader for no longer than `patience`.
+    ///
+    /// # Errors
+    /// EAGAIN when that has passed; whatever write says otherwise.
+    pub fn write_all(&self, bytes: &[u8], patience: Span) -> Result<(), Errno> {
+        let deadline = clock::monotonic().after(patience);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match self.write(rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(Errno(libc::EINTR)) => {}
+                Err(Errno(libc::EAGAIN)) if clock::monotonic() < deadline => {
+                    let left = deadline.since(clock::monotonic());
+                    socket::wait(self.fd(), Way::Out, left)?;
+                }
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::File(fd) | Self::Own(fd) | Self::Socket(fd) | Self::Asked(fd) => fd.as_fd(),
+        }
     }
 
     /// Writes what can be written now and says how much that was.

@@ -1,8 +1,8 @@
-//! Memory that is a file without a name: how two processes come to share pages. The size is sealed
-//! at once, since a peer that could shrink it could kill us with a SIGBUS.
+//! Memory that is a file without a name: how two processes come to share pages. It is sealed before
+//! it is shared, since a peer that could shrink it could kill us with a SIGBUS.
 
 use std::ffi::CStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -11,7 +11,16 @@ use nix::unistd::ftruncate;
 use super::fd::errno_of;
 use crate::units::Errno;
 
-/// A memory file of `len` zero bytes, close-on-exec, whose size is sealed.
+/// What nobody can do any more with a memory file, not even whoever made it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sealing {
+    /// Change its size. A peer cannot keep others from writing, either.
+    Size,
+    /// Change its size, or map it to write. What had been mapped so before stays so.
+    Writes,
+}
+
+/// A memory file of `len` zero bytes, close-on-exec, which is not sealed yet.
 ///
 /// # Errors
 /// EMFILE, ENFILE or ENOMEM; EFBIG where the limit on files' sizes is lower; EPERM or ENOSYS in a
@@ -28,29 +37,39 @@ pub fn create(name: &CStr, len: usize) -> Result<OwnedFd, Errno> {
     let fd = fd.map_err(errno_of)?;
     let len = i64::try_from(len).map_err(|_| Errno(libc::EFBIG))?;
     ftruncate(&fd, len).map_err(errno_of)?;
-    add_seals(&fd, SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW)?;
     Ok(fd)
 }
 
-/// Allows no further writable mapping, and no further seal: what has been mapped writable by now
-/// stays so. The peer can only read.
+/// Seals it, and that for ever.
 ///
 /// # Errors
 /// EPERM when it was sealed before.
-pub fn seal_writes(fd: &OwnedFd) -> Result<(), Errno> {
-    // F_SEAL_FUTURE_WRITE, which nix does not name.
-    let future_write = SealFlag::from_bits_retain(libc::F_SEAL_FUTURE_WRITE);
-    add_seals(fd, future_write | SealFlag::F_SEAL_SEAL)
+pub fn seal(fd: impl AsFd, sealing: Sealing) -> Result<(), Errno> {
+    fcntl(fd, FcntlArg::F_ADD_SEALS(sealing.seals())).map(drop).map_err(errno_of)
 }
 
-/// Allows no further seal: the peer cannot keep us from reading.
+/// Whether nobody can do with it what the sealing forbids. A file that is no memory file is none.
 ///
 /// # Errors
-/// EPERM when it was sealed before.
-pub fn seal_seals(fd: &OwnedFd) -> Result<(), Errno> {
-    add_seals(fd, SealFlag::F_SEAL_SEAL)
+/// EBADF alone, which an open descriptor rules out.
+pub fn is_sealed(fd: impl AsFd, sealing: Sealing) -> Result<bool, Errno> {
+    match fcntl(fd, FcntlArg::F_GET_SEALS) {
+        Ok(seals) => Ok(SealFlag::from_bits_retain(seals).contains(sealing.seals())),
+        Err(nix::errno::Errno::EINVAL) => Ok(false),
+        Err(errno) => Err(errno_of(errno)),
+    }
 }
 
-fn add_seals(fd: &OwnedFd, seals: SealFlag) -> Result<(), Errno> {
-    fcntl(fd, FcntlArg::F_ADD_SEALS(seals)).map(drop).map_err(errno_of)
+impl Sealing {
+    const fn seals(self) -> SealFlag {
+        let size = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW);
+        match self {
+            Self::Size => size.union(SealFlag::F_SEAL_SEAL),
+            Self::Writes => {
+                // F_SEAL_FUTURE_WRITE, which nix does not name.
+                let future_write = SealFlag::from_bits_retain(libc::F_SEAL_FUTURE_WRITE);
+                size.union(future_write).union(SealFlag::F_SEAL_SEAL)
+            }
+        }
+    }
 }

@@ -55,3 +55,14 @@ pub fn send(pidfd: &OwnedFd, pid: u32, signal: Signal) -> Result<(), Errno> {
         (_, errno) => Err(errno),
     }
 }
+
+/// Sends SIGKILL to the group that was made for a child whose end has not been taken in, and whose
+/// number is `pid`: to whatever it started and did not put into another. Only until then can the
+/// number be nobody else's.
+pub fn kill_group(pid: u32) {
+    if let Ok(pid) = i32::try_from(pid) {
+        let group = nix::unistd::Pid::from_raw(pid);
+        // Nobody may be in it any more, and there is none where a sandbox allowed none.
+        nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL).unwrap_or_default();
+    }
+}

@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::unistd::{AccessFlags, access};
 
 use super::fd::{errno_of, last_errno};
-use super::memfd;
+use super::memfd::{self, Sealing};
 use crate::units::Errno;
 
 /// A system call that dispatchd makes where it can.
@@ -79,7 +79,8 @@ pub fn refused() -> Vec<Call> {
 /// # Errors
 /// What memfd_create, or sealing, says.
 pub fn shared_memory() -> Result<(), Errno> {
-    memfd::create(c"dispatchd-doctor", 4_096).and_then(|memory| memfd::seal_writes(&memory))
+    memfd::create(c"dispatchd-doctor", 4_096)
+        .and_then(|memory| memfd::seal(&memory, Sealing::Writes))
 }
 
 /// Whether something can be made at this path: whether what exists of it can be written.

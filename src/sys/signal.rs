@@ -5,7 +5,9 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal as Number, signal};
+use nix::sys::signal::{
+    SigAction, SigHandler, SigSet, SigmaskHow, Signal as Number, sigaction, signal,
+};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::read;
 
@@ -85,6 +87,19 @@ pub fn listen() -> Result<OwnedFd, Errno> {
     SignalFd::with_flags(&heard(), flags).map(Into::into).map_err(errno_of)
 }
 
+/// The descriptor from which the signals are read, from now on, that end a command which goes on by
+/// itself: INT, TERM, QUIT and HUP.
+///
+/// # Errors
+/// EMFILE or ENOMEM.
+pub fn listen_for_the_end() -> Result<OwnedFd, Errno> {
+    let numbers = [Number::SIGINT, Number::SIGTERM, Number::SIGQUIT, Number::SIGHUP];
+    let set: SigSet = numbers.into_iter().collect();
+    set.thread_block().map_err(errno_of)?;
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    SignalFd::with_flags(&set, flags).map(Into::into).map_err(errno_of)
+}
+
 fn heard() -> SigSet {
     HEARD.iter().map(|(number, _)| *number).collect()
 }
@@ -108,6 +123,23 @@ fn set_handler(number: Number, handler: SigHandler) -> Result<(), Errno> {
     }
 }
 
+/// Has a signal handled, unless this process handles or ignores it already.
+///
+/// # Errors
+/// None that a valid signal number could cause.
+///
+/// # Safety
+/// The handler makes only calls that are safe in a signal's context.
+pub(super) unsafe fn handle_by_default(number: Number, action: &SigAction) -> Result<(), Errno> {
+    // SAFETY: the caller vouches for the handler.
+    let before = unsafe { sigaction(number, action) }.map_err(errno_of)?;
+    if !matches!(before.handler(), SigHandler::SigDfl) {
+        // SAFETY: what stood there before is put back.
+        unsafe { sigaction(number, &before) }.map_err(errno_of)?;
+    }
+    Ok(())
+}
+
 /// A write to a closed pipe answers EPIPE.
 ///
 /// # Errors
@@ -116,13 +148,65 @@ pub fn ignore_pipe() -> Result<(), Errno> {
     set_handler(Number::SIGPIPE, SigHandler::SigIgn)
 }
 
-/// The next signal that has come, if any.
+/// The next signal that has come and means something, if any.
 pub fn take(signals: impl AsFd) -> Option<Notice> {
-    /// Size of `signalfd_siginfo`, whose first four bytes are the number.
-    const RECORD: usize = 128;
-    let mut record = [0; RECORD];
-    let filled = read(signals, &mut record).ok()?;
-    let number = i32::from_ne_bytes(*record.first_chunk().filter(|_| filled == RECORD)?);
-    let number = Number::try_from(number).ok()?;
-    HEARD.iter().find(|(heard, _)| *heard == number).map(|(_, notice)| *notice)
+    let signals = signals.as_fd();
+    loop {
+        let mut record = [0; RECORD];
+        if read(signals, &mut record).ok()? != RECORD {
+            return None;
+        }
+        if let Some(notice) = meaning(&record) {
+            return Some(notice);
+        }
+    }
+}
+
+/// Size of `signalfd_siginfo`: the number, an error, where it comes from, and more.
+const RECORD: usize = 128;
+
+/// What a signal means that came with this record. The kernel itself sends SIGTTIN and SIGTTOU to a
+/// job in the background of a terminal, when one of its processes reads or writes there: no order
+/// of anybody's.
+fn meaning(record: &[u8; RECORD]) -> Option<Notice> {
+    let field = |at: usize| record[at..].first_chunk().copied().map(i32::from_ne_bytes);
+    let (number, code) = (Number::try_from(field(0)?).ok()?, field(8)?);
+    let (_, notice) = HEARD.iter().find(|(heard, _)| *heard == number)?;
+    match notice {
+        Notice::OneMore | Notice::OneLess if code == libc::SI_KERNEL => None,
+        Notice::OneMore
+        | Notice::OneLess
+        | Notice::Terminate
+        | Notice::Interrupt
+        | Notice::Quit
+        | Notice::Reload
+        | Notice::Reopen
+        | Notice::Upgrade
+        | Notice::Children => Some(*notice),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meaning_of(number: Number, code: i32) -> Option<Notice> {
+        let mut record = [0xff; RECORD];
+        record[..4].copy_from_slice(&(number as i32).to_ne_bytes());
+        record[8..12].copy_from_slice(&code.to_ne_bytes());
+        meaning(&record)
+    }
+
+    #[test]
+    fn job_control_is_no_order() {
+        for (number, notice) in HEARD {
+            for code in [libc::SI_USER, libc::SI_QUEUE, libc::SI_TKILL] {
+                assert_eq!(meaning_of(number, code), Some(notice));
+            }
+            let for_jobs = matches!(number, Number::SIGTTIN | Number::SIGTTOU);
+            let expected = (!for_jobs).then_some(notice);
+            assert_eq!(meaning_of(number, libc::SI_KERNEL), expected, "{number}");
+        }
+        assert_eq!(meaning_of(Number::SIGURG, libc::SI_USER), None);
+    }
 }

@@ -20,7 +20,8 @@ use std::sync::atomic::{AtomicI32, AtomicU32};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{Pid, getpid, getppid};
 
-use super::fd::{adopt, duplicate, errno_of, last_errno};
+use super::fd::{adopt, duplicate, last_errno};
+use super::signal::handle_by_default;
 use super::{eventfd, socket};
 use crate::units::{Errno, Span};
 
@@ -81,12 +82,7 @@ pub fn handle<'a>(
     let ours = SigHandler::Handler(terminated);
     let ours = SigAction::new(ours, SaFlags::SA_RESTART, SigSet::empty());
     // SAFETY: the handler makes only calls that are safe in a signal's context (see there).
-    let before = unsafe { sigaction(Signal::SIGTERM, &ours) }.map_err(errno_of)?;
-    if !matches!(before.handler(), SigHandler::SigDfl) {
-        // SAFETY: what stood there before is put back.
-        unsafe { sigaction(Signal::SIGTERM, &before) }.map_err(errno_of)?;
-    }
-    Ok(())
+    unsafe { handle_by_default(Signal::SIGTERM, &ours) }
 }
 
 /// The master is gone: lets go of the listeners, and gives this process its last deadline.

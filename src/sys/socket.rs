@@ -70,17 +70,7 @@ pub enum Family {
 /// `reuse_port`; ENAMETOOLONG for a path that does not fit.
 pub fn listen(endpoint: &Endpoint, options: ListenOptions) -> Result<OwnedFd, Errno> {
     let fd = match endpoint {
-        Endpoint::Tcp(SocketAddr::V4(address)) => {
-            let fd = tcp_socket(AddressFamily::Inet, options)?;
-            bind(&fd, &sockaddr_v4(address))?;
-            fd
-        }
-        Endpoint::Tcp(SocketAddr::V6(address)) => {
-            let fd = tcp_socket(AddressFamily::Inet6, options)?;
-            set_flag(&fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)?;
-            bind(&fd, &sockaddr_v6(address))?;
-            fd
-        }
+        Endpoint::Tcp(address) => bound(address, options)?,
         Endpoint::Unix(_) if options.reuse_port => return Err(Errno(libc::EOPNOTSUPP)),
         Endpoint::Unix(path) => return listen_unix(path, options.backlog, 0o777),
     };
@@ -120,6 +110,36 @@ pub fn has_owner(path: &Path) -> Result<bool, Errno> {
         Ok(()) | Err(nix::errno::Errno::EPROTOTYPE) => Ok(true),
         Err(nix::errno::Errno::ECONNREFUSED) => Ok(false),
         Err(errno) => Err(errno_of(errno)),
+    }
+}
+
+/// Whether nobody listens on an address, not even somebody who would share it. It cannot be had by
+/// anybody else for as long as that takes.
+///
+/// # Errors
+/// What else bind says: EACCES, EADDRNOTAVAIL.
+pub fn is_free(address: &SocketAddr) -> Result<bool, Errno> {
+    match bound(address, ListenOptions { backlog: 0, reuse_port: false }) {
+        Ok(_) => Ok(true),
+        Err(Errno(libc::EADDRINUSE)) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// A TCP socket that has its address, and does not listen yet.
+fn bound(address: &SocketAddr, options: ListenOptions) -> Result<OwnedFd, Errno> {
+    match address {
+        SocketAddr::V4(address) => {
+            let fd = tcp_socket(AddressFamily::Inet, options)?;
+            bind(&fd, &sockaddr_v4(address))?;
+            Ok(fd)
+        }
+        SocketAddr::V6(address) => {
+            let fd = tcp_socket(AddressFamily::Inet6, options)?;
+            set_flag(&fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)?;
+            bind(&fd, &sockaddr_v6(address))?;
+            Ok(fd)
+        }
     }
 }
 
@@ -176,6 +196,17 @@ pub fn is_listening(fd: impl AsFd) -> Result<bool, Errno> {
     let fd = fd.as_fd();
     let accepts = option(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? != 0;
     Ok(accepts && option(fd, libc::SOL_SOCKET, libc::SO_TYPE)? == libc::SOCK_STREAM)
+}
+
+/// Whether it is one end of a channel, as [`seqpacket_pair`] makes them.
+///
+/// # Errors
+/// ENOTSOCK.
+pub fn is_channel(fd: impl AsFd) -> Result<bool, Errno> {
+    let fd = fd.as_fd();
+    let listens = option(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? != 0;
+    let kind = option(fd, libc::SOL_SOCKET, libc::SO_TYPE)?;
+    Ok(!listens && kind == libc::SOCK_SEQPACKET && family(fd)? == Family::Unix)
 }
 
 /// Takes one connection, close-on-exec and blocking. EINTR and connections that were gone before
@@ -538,7 +569,13 @@ mod tests {
         let first = listen(&Endpoint::Tcp("127.0.0.1:0".parse().unwrap()), shared).unwrap();
         let endpoint = local_endpoint(&first).unwrap();
         drop(listen(&endpoint, shared).unwrap());
+        assert_eq!(is_free(&address(&first)), Ok(false));
         assert_eq!(listen(&endpoint, OPTIONS).unwrap_err(), Errno(libc::EADDRINUSE));
+        // What is left of connections is nobody who listens.
+        let (free, _client) = (address(&first), TcpStream::connect(address(&first)).unwrap());
+        let _connection = accept(first.as_fd()).unwrap();
+        drop(first);
+        assert_eq!(is_free(&free), Ok(true));
     }
 
     #[test]

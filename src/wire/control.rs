@@ -43,7 +43,8 @@ pub struct Status {
     pub backend_reason: String,
     /// The policy, as `--policy` takes it.
     pub policy: String,
-    /// What is dispatched, as `--dispatch` takes it.
+    /// What is dispatched, as `--dispatch` takes it; `connection` where the policy leaves no
+    /// choice.
     pub dispatch: String,
     /// Whether requests are dispatched each for itself at the moment.
     pub spreads_requests: bool,
@@ -53,8 +54,10 @@ pub struct Status {
     pub listeners: Vec<String>,
     /// The rollout that serves.
     pub generation: u32,
-    /// `serving`, `starting` or `stopping`.
+    /// The word of a [`super::words::Phase`].
     pub phase: String,
+    /// The last reload, if there was one.
+    pub reload: Option<Reload>,
     /// Workers that are ready.
     pub have: u16,
     /// Workers that are wanted.
@@ -107,8 +110,12 @@ pub struct Totals {
     pub arrived: u64,
     /// Connections that workers have closed.
     pub closed: u64,
-    /// Connections that the master has closed.
+    /// Connections whose clients left without having said anything.
+    pub hung_up: u64,
+    /// Connections turned away: no more might wait.
     pub rejected: u64,
+    /// Connections that the master has closed: silent for too long, or waiting at its end.
+    pub expired: u64,
     /// Connections that died with a worker that had begun with them.
     pub lost: u64,
     /// Connections saved from dead workers.
@@ -121,9 +128,33 @@ pub struct Totals {
     pub left_behind: u64,
     /// Log lines dropped because nobody read them.
     pub log_lines_dropped: u64,
+    /// Connections that workers have taken; one that comes back for its next request counts again.
+    /// This and the rest are of all workers that there ever were.
+    pub accepted: u64,
+    /// Requests answered.
+    pub requests: u64,
+    /// Times that the master woke a worker for what it wrote.
+    pub wakes: u64,
+    /// Times that a worker woke the master.
+    pub rings: u64,
 }
 
-/// One worker process.
+/// A reload: the replacement of all workers.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Reload {
+    /// What the new workers belong to.
+    pub generation: u32,
+    /// The word of a [`super::words::ReloadOutcome`].
+    pub outcome: String,
+    /// Seconds since it was so: since it began, while it runs.
+    pub ago_s: u64,
+    /// Why it was given up.
+    pub why: Option<String>,
+}
+
+/// One worker process. What it has done so far includes what others did in its seat before it;
+/// while one is being replaced by another, that stands with the older one.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct WorkerStatus {
@@ -131,7 +162,7 @@ pub struct WorkerStatus {
     pub worker: u16,
     /// Its process.
     pub pid: u32,
-    /// Where in its life.
+    /// Where in its life: the word of a [`super::words::Standing`].
     pub state: String,
     /// The CPU it is bound to.
     pub cpu: Option<u16>,

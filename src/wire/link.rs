@@ -10,7 +10,7 @@ use crate::units::{Cpu, Generation, PoolId, SeatId, WorkerId};
 pub const VARIABLE: &str = "DISPATCHD_LINK";
 
 /// Version of the whole contract: note, messages, pages.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Position of each descriptor behind the first; listeners follow.
 pub mod position {
@@ -102,6 +102,24 @@ impl fmt::Display for Note {
 }
 
 impl Note {
+    /// The same as words of shared memory, which cannot be forged by whoever sets a variable.
+    pub fn words(&self) -> [u64; 4] {
+        let Self { pool, seat, worker, generation, cpu, listeners, sharing } = *self;
+        let pair = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
+        let cpu = cpu.map_or(0, |cpu| u32::from(cpu.0) + 1);
+        let sharing = match sharing {
+            Sharing::None => 0,
+            Sharing::Shared => 1,
+            Sharing::Own => 2,
+        };
+        [
+            pair(VERSION, u32::from(pool.0) << 16 | u32::from(seat.0)),
+            pair(worker.epoch, worker.berth.into()),
+            pair(generation.0, cpu),
+            pair(sharing, u32::try_from(listeners).unwrap_or(u32::MAX)),
+        ]
+    }
+
     /// Reads what [`fmt::Display`] wrote.
     ///
     /// # Errors
@@ -177,10 +195,29 @@ mod tests {
     }
 
     #[test]
+    fn notes_that_differ_have_other_words() {
+        let mut notes = vec![
+            NOTE,
+            Note { pool: PoolId(1), ..NOTE },
+            Note { seat: SeatId(4), ..NOTE },
+            Note { worker: WorkerId { berth: 6, epoch: 9 }, ..NOTE },
+            Note { worker: WorkerId { berth: 5, epoch: 10 }, ..NOTE },
+            Note { generation: Generation(3), ..NOTE },
+            Note { cpu: None, ..NOTE },
+            Note { cpu: Some(Cpu(0)), ..NOTE },
+            Note { listeners: 3, ..NOTE },
+            Note { sharing: Sharing::Shared, ..NOTE },
+        ];
+        while let Some(note) = notes.pop() {
+            assert!(notes.iter().all(|other| other.words() != note.words()), "{note}");
+        }
+    }
+
+    #[test]
     fn a_wrong_note_is_named() {
         let text = NOTE.to_string();
         let cases = [
-            (text.replace("v=1", "v=2"), BadNote::Version { found: "2".to_owned() }),
+            (text.replace("v=2", "v=1"), BadNote::Version { found: "1".to_owned() }),
             (text.replace("seat=3", "seat=900"), BadNote::Field { field: "seat" }),
             (text.replace("berth=5", "berth=x"), BadNote::Field { field: "berth" }),
             (text.replace("cpu=1", "cpu=-1"), BadNote::Field { field: "cpu" }),

@@ -9,3 +9,5 @@ pub mod parcel;
 #[cfg(feature = "master")]
 pub mod route;
 pub mod token;
+#[cfg(feature = "master")]
+pub mod words;

@@ -28,6 +28,8 @@ pub struct Connection<'worker> {
     began_at: Mono,
     /// When reading and writing of this request end, if that is bounded.
     deadline: Option<Mono>,
+    /// What had come by then has been looked for.
+    looked_again: bool,
     credit: Credit,
 }
 
@@ -84,7 +86,16 @@ impl<'worker> Connection<'worker> {
         let now = clock::monotonic();
         link.began(now);
         let stream = Some(socket.into());
-        Self { link, stream, origin, listener, began_at: now, deadline: None, credit }
+        Self {
+            link,
+            stream,
+            origin,
+            listener,
+            began_at: now,
+            deadline: None,
+            looked_again: false,
+            credit,
+        }
     }
 
     /// Bounds this request: from now on its reads and writes together may take so long, and then
@@ -94,6 +105,7 @@ impl<'worker> Connection<'worker> {
     /// later call takes the place of an earlier one.
     pub fn set_deadline(&mut self, patience: Duration) {
         self.deadline = Some(clock::monotonic().after(span_of(patience)));
+        self.looked_again = false;
     }
 
     /// Ends each read and write that waits longer than this (at least a microsecond), with
@@ -232,10 +244,16 @@ impl Drop for Connection<'_> {
 
 impl Read for Connection<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut stream = self.stream()?;
-        match self.deadline {
-            None => stream.read(buffer),
-            Some(end) => until(end, stream, Way::In, |fd| socket::recv_into(fd, buffer)),
+        let Some(end) = self.deadline else { return self.stream()?.read(buffer) };
+        let read = until(end, self.stream()?, Way::In, |fd| socket::recv_into(fd, &mut *buffer));
+        match read {
+            // This process may have been stopped since it looked last.
+            Err(error) if error.kind() == ErrorKind::TimedOut && !self.looked_again => {
+                self.looked_again = true;
+                let last = socket::recv_into(self.stream()?.as_fd(), buffer);
+                last.map_err(|_| ErrorKind::TimedOut.into())
+            }
+            read => read,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::WorkerError;
 use super::connection::Origin;
 use super::kept::{Kept, Shelf, Stay};
 use super::link::{Claimed, Delivery, Link};
-use crate::limits::{PARKED_AFTER, REQUESTS_PER_TURN, TURN_MAX, UNSAID_PAUSE};
+use crate::limits::{ACCEPT_PAUSE, PARKED_AFTER, REQUESTS_PER_TURN, TURN_MAX, UNSAID_PAUSE};
 use crate::shm::layout::Order;
 use crate::sys::epoll::{EpollFlags, Events, Set};
 use crate::sys::scm::Patience;
@@ -68,6 +68,22 @@ struct Listeners {
     sharing: Sharing,
     next: usize,
     accepted: u32,
+    doors: Doors,
+    /// What was waiting when they were let go.
+    last: Vec<(OwnedFd, ListenerId)>,
+}
+
+/// Whether connections are accepted at the moment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Doors {
+    /// They are, and the listeners are in the set.
+    Open,
+    /// Descriptors or memory have run out. The listeners are out of the set: what waits there would
+    /// end each wait at once.
+    Shut {
+        /// When it is tried again.
+        until: Mono,
+    },
 }
 
 const CHANNEL: u64 = u64::MAX;
@@ -91,7 +107,8 @@ impl Waits {
 impl Intake {
     pub(super) fn new(link: &mut Link) -> Result<Self, Errno> {
         let (sockets, sharing) = (link.take_listeners(), link.note().sharing);
-        let listeners = Listeners { sockets, sharing, next: 0, accepted: 0 };
+        let (doors, last) = (Doors::Open, Vec::new());
+        let listeners = Listeners { sockets, sharing, next: 0, accepted: 0, doors, last };
         let mut waits = None;
         if !listeners.sockets.is_empty() {
             let Waits { set, .. } = waits.insert(Waits::new(link)?);
@@ -111,6 +128,7 @@ impl Intake {
         loop {
             let draining = link.order() != Order::Serve;
             if draining {
+                self.withdraw();
                 self.clear_out(link);
             }
             let all_is_said = link.flush();
@@ -159,10 +177,7 @@ impl Intake {
             },
             Delivery::Look => News::Look,
             Delivery::Gone => News::Gone,
-            Delivery::Nothing if draining => News::Nothing,
-            Delivery::Nothing => {
-                self.accept().map_err(WorkerError::Wait)?.map_or(News::Nothing, News::Arrival)
-            }
+            Delivery::Nothing => self.accept().map_or(News::Nothing, News::Arrival),
         })
     }
 
@@ -228,32 +243,55 @@ impl Intake {
         self.shelf.take_all().for_each(|kept| kept.end(link));
     }
 
-    fn accept(&mut self) -> Result<Option<Arrival>, Errno> {
+    /// Lets the listeners go: who does not accept keeps nobody waiting.
+    fn withdraw(&mut self) {
+        if let Some(Waits { set, .. }) = &self.waits {
+            self.listeners.withdraw(set);
+        }
+    }
+
+    fn accept(&mut self) -> Option<Arrival> {
         let (Some(Waits { set, .. }), listeners) = (&self.waits, &mut self.listeners) else {
-            return Ok(None);
+            return None;
         };
+        if let Some((socket, listener)) = listeners.last.pop() {
+            return Some(Arrival::Accepted(socket, listener));
+        }
+        if !listeners.are_open(set) {
+            return None;
+        }
         for _ in 0..listeners.sockets.len() {
             let index = listeners.next % listeners.sockets.len();
             listeners.next = index + 1;
-            if let Ok(socket) = socket::accept(listeners.sockets[index].as_fd()) {
-                listeners.rotate(set)?;
-                let listener = ListenerId(u16::try_from(index).unwrap_or(0));
-                return Ok(Some(Arrival::Accepted(socket, listener)));
+            match socket::accept(listeners.sockets[index].as_fd()) {
+                Ok(socket) => {
+                    listeners.rotate(set);
+                    let listener = ListenerId(u16::try_from(index).unwrap_or(0));
+                    return Some(Arrival::Accepted(socket, listener));
+                }
+                Err(Errno(libc::EAGAIN)) => {}
+                // Descriptors or memory have run out; whatever else it is, it must not spin.
+                Err(_) => {
+                    listeners.shut(set);
+                    return None;
+                }
             }
         }
-        Ok(None)
+        None
     }
 
-    /// Waits for any of them, until the oldest that is kept has been idle for too long.
+    /// Waits for any of them, until the oldest that is kept has been idle for too long, or until
+    /// accepting is to be tried again.
     fn wait(&mut self, link: &mut Link, all_is_said: bool) -> Result<(), Errno> {
         self.waits(link)?;
         if link.spin() || !link.nap() {
             return Ok(());
         }
-        let oldest = self.shelf.oldest_loose();
-        let idle = oldest.map(|since| since.after(PARKED_AFTER).since(clock::monotonic()));
+        let oldest = self.shelf.oldest_loose().map(|since| since.after(PARKED_AFTER));
+        let deadlines = oldest.into_iter().chain(self.listeners.reopen_at());
+        let until = deadlines.min().map(|at| at.since(clock::monotonic()));
         let unsaid = if all_is_said { None } else { Some(UNSAID_PAUSE) };
-        let asked = self.ask(idle.into_iter().chain(unsaid).min());
+        let asked = self.ask(until.into_iter().chain(unsaid).min());
         link.wake();
         self.expire(link, clock::monotonic());
         asked
@@ -303,15 +341,62 @@ impl Intake {
 }
 
 impl Listeners {
-    fn rotate(&mut self, set: &Set) -> Result<(), Errno> {
+    fn rotate(&mut self, set: &Set) {
         self.accepted += 1;
         if self.accepted.is_multiple_of(ROTATE_EVERY) && self.sharing == Sharing::Shared {
-            for listener in &self.sockets {
-                set.remove(listener)?;
-                self.add(set, listener)?;
+            self.remove_all(set);
+            self.open(set);
+        }
+    }
+
+    /// Whether connections are accepted, once they can be again.
+    fn are_open(&mut self, set: &Set) -> bool {
+        match self.doors {
+            Doors::Open => {}
+            Doors::Shut { until } if clock::monotonic() < until => {}
+            Doors::Shut { .. } => self.open(set),
+        }
+        self.doors == Doors::Open
+    }
+
+    /// When accepting is to be tried again, if it pauses.
+    const fn reopen_at(&self) -> Option<Mono> {
+        match self.doors {
+            Doors::Open => None,
+            Doors::Shut { until } => Some(until),
+        }
+    }
+
+    fn open(&mut self, set: &Set) {
+        self.doors = Doors::Open;
+        if self.sockets.iter().any(|listener| self.add(set, listener).is_err()) {
+            // The kernel watches no more for this user, or has no memory.
+            self.shut(set);
+        }
+    }
+
+    fn shut(&mut self, set: &Set) {
+        self.remove_all(set);
+        self.doors = Doors::Shut { until: clock::monotonic().after(ACCEPT_PAUSE) };
+    }
+
+    fn remove_all(&self, set: &Set) {
+        for listener in &self.sockets {
+            // It is in the set, or it could not be added.
+            let _not_there = set.remove(listener);
+        }
+    }
+
+    /// Closes them all. What waits at one is taken first, since this may be the only worker that
+    /// was woken for it.
+    fn withdraw(&mut self, set: &Set) {
+        self.remove_all(set);
+        self.doors = Doors::Open;
+        for (index, listener) in (0..).zip(std::mem::take(&mut self.sockets)) {
+            if let Ok(socket) = socket::accept(listener.as_fd()) {
+                self.last.push((socket, ListenerId(index)));
             }
         }
-        Ok(())
     }
 
     fn add(&self, set: &Set, listener: &OwnedFd) -> Result<(), Errno> {
@@ -320,5 +405,84 @@ impl Listeners {
             Sharing::Own | Sharing::None => INPUT,
         };
         set.add(listener, interest, LISTENER)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::super::fake_master::FakeMaster;
+    use super::*;
+    use crate::units::Ticket;
+
+    /// A listener at which a client waits.
+    fn awaited() -> (TcpListener, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (listener, client)
+    }
+
+    /// An intake that has just found no descriptor to accept with, and pauses for so long.
+    fn pausing(link: &mut Link, span: Span) -> Intake {
+        let mut intake = Intake::new(link).unwrap();
+        intake.listeners.shut(&intake.waits.as_ref().unwrap().set);
+        intake.listeners.doors = Doors::Shut { until: clock::monotonic().after(span) };
+        intake
+    }
+
+    #[test]
+    fn a_pause_in_accepting_keeps_nobody_waiting_but_those_who_connect() {
+        let (listener, _client) = awaited();
+        let (master, link) = FakeMaster::apart(Sharing::Shared, vec![listener.into()]);
+        let wait_for_nap = || {
+            while !master.sees_nap() {
+                std::thread::yield_now();
+            }
+        };
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(move || {
+                let mut link = link();
+                let mut intake = pausing(&mut link, Span::from_s(60));
+                let began_at = clock::monotonic();
+                let offered = intake.next(&mut link).unwrap();
+                assert!(matches!(offered, Some(Arrival::Claimed(_))), "{offered:?}");
+                let waiting = intake.next(&mut link).unwrap();
+                assert!(matches!(waiting, Some(Arrival::Accepted(..))), "{waiting:?}");
+                assert!(intake.next(&mut link).unwrap().is_none(), "it is to leave");
+                clock::monotonic().since(began_at)
+            });
+            wait_for_nap();
+            let (near, _far) = socket::seqpacket_pair().unwrap();
+            master.offer(Ticket { slot: 1, generation: 1 }, &near);
+            wait_for_nap();
+            master.drain();
+            assert!(worker.join().unwrap() < Span::from_s(30));
+        });
+    }
+
+    #[test]
+    fn accepting_goes_on_after_a_pause() {
+        let (listener, _client) = awaited();
+        let (_master, mut link) = FakeMaster::new(Sharing::Shared, vec![listener.into()]);
+        let mut intake = pausing(&mut link, Span::from_ms(20));
+        let began_at = clock::monotonic();
+        let arrival = intake.next(&mut link).unwrap();
+        assert!(matches!(arrival, Some(Arrival::Accepted(..))), "{arrival:?}");
+        assert!(Span::from_ms(15) < clock::monotonic().since(began_at));
+    }
+
+    #[test]
+    fn who_leaves_takes_what_waits_and_lets_its_listeners_go() {
+        let (listener, client) = awaited();
+        let address = listener.local_addr().unwrap();
+        let (master, mut link) = FakeMaster::new(Sharing::Shared, vec![listener.into()]);
+        let mut intake = Intake::new(&mut link).unwrap();
+        master.drain();
+        let arrival = intake.next(&mut link).unwrap();
+        assert!(matches!(arrival, Some(Arrival::Accepted(..))), "{arrival:?}");
+        TcpStream::connect(address).unwrap_err();
+        assert!(intake.next(&mut link).unwrap().is_none());
+        drop(client);
     }
 }

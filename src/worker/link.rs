@@ -14,7 +14,7 @@ use super::copies::Copies;
 use super::spin::Spin;
 use crate::limits::{CONCURRENCY_MAX, ERRAND_RING, TICKETS_MAX, WORKER_SPARE_DESCRIPTORS};
 use crate::shm::claim;
-use crate::shm::layout::{Berth, LAYOUT, MAGIC, MasterPage, Order, WorkerPage};
+use crate::shm::layout::{Berth, LAYOUT, MasterPage, Order, WorkerPage};
 use crate::shm::map::{MapError, Mapped, ReadOnly, Writable};
 use crate::shm::ring::{self, Bell, Overrun, Ring, Urgency, Words};
 use crate::sys::affinity::{self, PinError};
@@ -25,10 +25,9 @@ use crate::sys::rlimit::{self, Resource};
 use crate::sys::scm::{self, Incoming, Patience};
 use crate::sys::sigterm;
 use crate::sys::socket;
-use crate::sys::spawn::FIRST_FD;
 use crate::units::{Errno, GiveBack, ListenerId, Mono, Span, Ticket};
 use crate::wire::errand::{BadErrand, Errand};
-use crate::wire::link::{BadNote, Note, VARIABLE, position};
+use crate::wire::link::{BadNote, Note, VARIABLE};
 use crate::wire::parcel::{self, BadParcel, Header, Kind};
 use crate::wire::token::{Say, Token};
 
@@ -115,6 +114,32 @@ pub enum LinkError {
         /// Which one.
         number: i32,
     },
+    /// A descriptor is another than dispatchd gave.
+    #[error(
+        "descriptor {number} of {VARIABLE} is not the {wanted} that dispatchd gave: the variable \
+         is set by dispatchd alone, do not set or copy it, and close nothing that comes with it"
+    )]
+    Strange {
+        /// Which one.
+        number: i32,
+        /// What it should be.
+        wanted: &'static str,
+    },
+    /// The variable is none that dispatchd set for this process.
+    #[error(
+        "{VARIABLE} is not what dispatchd gave to this process: it is set by dispatchd alone, do \
+         not set or copy it"
+    )]
+    Forged,
+    /// There is one owner.
+    #[error(
+        "process {by} has taken up the link to dispatchd: take it up once, in the program that \
+         dispatchd starts"
+    )]
+    Taken {
+        /// The process that has it.
+        by: u32,
+    },
     /// The shared pages cannot be mapped.
     #[error(transparent)]
     Map(#[from] MapError),
@@ -154,38 +179,8 @@ pub enum LinkError {
 }
 
 impl Link {
-    /// Takes up the link that dispatchd left in the environment. To be called once, first thing.
-    ///
-    /// # Errors
-    /// When it is not there, or of another version.
-    pub fn from_env() -> Result<Self, LinkError> {
-        #[expect(clippy::disallowed_methods, reason = "this is where the worker reads it, once")]
-        let text = std::env::var(VARIABLE).map_err(|_| LinkError::Missing)?;
-        Self::from_note(Note::parse(&text)?)
-    }
-
-    fn from_note(note: Note) -> Result<Self, LinkError> {
-        let take = |position: usize| {
-            let number = FIRST_FD + i32::try_from(position).unwrap_or(i32::MAX - FIRST_FD);
-            fd::adopt_inherited(number).map_err(|_| LinkError::Descriptor { number })
-        };
-        let memory = (take(position::MASTER)?, take(position::OWN)?);
-        let master = Mapped::<MasterPage, ReadOnly>::open(&memory.0)?;
-        if master.head.magic.load(Relaxed) != MAGIC || master.head.layout.load(Relaxed) != LAYOUT {
-            return Err(LinkError::Layout);
-        }
-        let own = Mapped::<WorkerPage, Writable>::open(&memory.1)?;
-        let listeners = (0..note.listeners)
-            .map(|index| take(position::LISTENERS + index))
-            .collect::<Result<_, _>>()?;
-        let (channel, bell) = (take(position::CHANNEL)?, take(position::BELL)?);
-        let link = Self::over(note, channel, bell, master, own, listeners);
-        link.handle_sigterm(&memory)?;
-        Ok(link)
-    }
-
     /// From now on SIGTERM is a request to leave; see [`sigterm`].
-    fn handle_sigterm(&self, (master, own): &(OwnedFd, OwnedFd)) -> Result<(), LinkError> {
+    pub(super) fn handle_sigterm(&self, master: &OwnedFd, own: &OwnedFd) -> Result<(), LinkError> {
         let master = Mapped::<MasterPage, ReadOnly>::open(master)?.leak();
         let own = Mapped::<WorkerPage, Writable>::open(own)?.leak();
         let Some(berth) = master.berths.get(self.note.worker.index()) else {
@@ -233,8 +228,8 @@ impl Link {
         }
     }
 
-    /// Binds this process to the CPU that the master chose, if it chose one. Where the kernel refuses
-    /// the master is told with the hello, and the process runs wherever it may.
+    /// Binds this process to the CPU that the master chose, if it chose one. Where the kernel
+    /// refuses the master is told with the hello, and the process runs wherever it may.
     pub fn pin(&self) {
         let Some(cpu) = self.note.cpu else { return };
         match affinity::pin_current(cpu) {
@@ -267,7 +262,6 @@ impl Link {
         let head = &self.own.head;
         head.concurrency.store(concurrency.clamp(1, CONCURRENCY_MAX), Relaxed);
         head.connections_max.store(u32::try_from(room).unwrap_or(u32::MAX), Relaxed);
-        head.magic.store(MAGIC, Relaxed);
         head.layout.store(LAYOUT, Relaxed);
         self.say(Say::Hello);
         Ok(())
@@ -535,7 +529,8 @@ impl Link {
         self.channel.as_fd()
     }
 
-    /// The listeners that this worker accepts from, once.
+    /// The listeners that this worker accepts from, once. They are to be closed when the order is
+    /// to drain, after one last accept from each: who accepts no more keeps nobody waiting.
     pub fn take_listeners(&mut self) -> Vec<OwnedFd> {
         std::mem::take(&mut self.listeners)
     }
@@ -602,7 +597,7 @@ impl Link {
         let ring = Ring::to_master(own, &master.berths[note.worker.index()]);
         match ring::after_push(ring, master, urgency, rung) {
             Bell::Silent => {}
-            // It fails only when the master is gone, which the channel tells.
+            // It fails when this process has filled its bell, and is then heard by chance.
             Bell::Ring => {
                 add_one(&own.board.rings);
                 eventfd::ring(&self.bell.as_fd()).unwrap_or_default();

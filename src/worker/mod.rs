@@ -32,6 +32,7 @@
 //! A program with a loop of its own uses [`Link`] instead, as the built-in server does. What
 //! HTTP/1.1 asks of a worker, `examples/http/mod.rs` shows.
 
+mod adoption;
 mod connection;
 mod copies;
 #[cfg(test)]
@@ -93,12 +94,18 @@ impl fmt::Debug for WorkerError {
 
 impl Worker {
     /// Takes up the link that dispatchd left in the environment, raises the limit of open files as
-    /// far as it goes, binds the process to its CPU, and says that it is ready. From then on SIGTERM
-    /// is a request to leave, unless the program handles it.
+    /// far as it goes, binds the process to its CPU, and says that it is ready. From then on
+    /// SIGTERM is a request to leave, and SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN and SIGTTOU, which are
+    /// meant for dispatchd itself, do nothing; each unless the program handles or ignores it
+    /// already. What the program executes has them at their default.
+    ///
+    /// That succeeds once in a process. It belongs to the beginning of `main`: as long as there is
+    /// one thread, the variable that tells of the link is taken away, so that no program which is
+    /// started from here takes itself for a worker. Later it stays, and such a program is refused.
     ///
     /// # Errors
-    /// When the program was not started by dispatchd, or by another version of it; when descriptors
-    /// run out.
+    /// When the program was not started by dispatchd, or by another version of it; when it has
+    /// taken up its link before; when descriptors run out.
     pub fn from_env() -> Result<Self, WorkerError> {
         Self::builder().from_env()
     }
@@ -308,6 +315,19 @@ mod tests {
         connection.set_deadline(patience);
         connection.write_all(b"x").unwrap();
         assert!(late(&connection.write_all(&vec![0; 64 << 20]).unwrap_err()));
+    }
+
+    #[test]
+    fn what_came_before_the_deadline_is_read_after_it_and_nothing_else() {
+        let (master, mut worker) = worker();
+        let (mut asks, copy) = client();
+        master.offer(Ticket { slot: 1, generation: 1 }, &copy);
+        let mut connection = worker.next_connection().unwrap().unwrap();
+        connection.set_deadline(Duration::ZERO);
+        asks.write_all(b"came in time").unwrap();
+        assert_eq!(connection.read(&mut [0; 4]).unwrap(), 4);
+        let late = connection.read(&mut [0; 4]).unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::TimedOut);
     }
 
     #[test]

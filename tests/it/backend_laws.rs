@@ -60,10 +60,12 @@ laws! {
         accepts::a_cancelled_accept_ends_once_and_loses_no_connection
         watches::a_watch_gives_its_descriptor_back
         watches::a_watch_ends_by_cancel_or_by_expiry
+        watches::who_has_spoken_is_not_let_go
         watches::more_watches_than_completions_fit_all_end
         watches::a_late_word_about_an_old_token_does_nothing
         watches::each_ring_wakes_without_a_read
         watches::a_bell_rung_before_anybody_listened_is_heard
+        watches::a_full_bell_silences_no_other
         watches::nothing_is_told_after_the_last
         parcels::a_parcel_arrives_and_comes_back
         parcels::a_parcel_of_any_size_leaves_no_copy_behind

@@ -18,7 +18,7 @@ use dispatchd::bench::trace::{Arrivals, Connections, Recipe, Trace};
 use dispatchd::io::probe::Wanted;
 use dispatchd::units::Span;
 
-use crate::house::Plan;
+use crate::house::{Plan, assert_says_nothing_twice};
 use crate::wait::nap;
 
 // The backend is the generator's here.
@@ -260,11 +260,11 @@ fn wrong_lines_are_refused_in_one() {
         (
             format!("{url} --save-trace {}", at(&file.join("x"))),
             1,
-            ["cannot write the trace", &at(&file), ""],
+            ["cannot write the trace", &at(&file), "Not a directory"],
         ),
         (format!("{url} --trace {}", at(&cut)), 1, [&at(&cut), "is cut off: it has 19 of 50", ""]),
         (format!("{url} --trace {}", at(folder.path())), 1, ["cannot read the trace", "", ""]),
-        (format!("{url} --requests 5 --pin 1023"), 1, ["pin to CPU 1023", "refused", ""]),
+        (format!("{url} --requests 5 --pin 1023"), 1, ["pin to CPU 1023", "cpuset", ""]),
         (format!("{url} --warmup 1m"), 2, ["--warmup '1m'", "leaves nothing", ""]),
         ("127.0.0.1:1".into(), 2, ["URL '127.0.0.1:1'", "write http://127.0.0.1:1", ""]),
     ] {
@@ -273,6 +273,7 @@ fn wrong_lines_are_refused_in_one() {
         assert_eq!(ended.status.code(), Some(code), "{line}: {said}");
         assert!(said.starts_with("dispatchd: ") && said.lines().count() == 1, "{line}: {said}");
         assert!(parts.iter().all(|part| said.contains(part)), "{line}: {said}");
+        assert_says_nothing_twice(&said);
         assert!(ended.stdout.is_empty(), "{line}");
     }
 }

@@ -3,14 +3,18 @@
 
 use std::process::{Command, Output};
 
+use dispatchd::limits::{NAME_MAX, UNIX_PATH_MAX};
 use serde_json::Value;
 
 use crate::house::Plan;
 
 /// A wrong value for every flag, and what its complaint must say besides flag and value.
-const WRONG: [(&str, &str, &str); 22] = [
+const WRONG: [(&str, &str, &str); 25] = [
     ("--listen", "nowhere", "unix:PATH"),
     ("--listen", "127.0.0.1:99999", "65535"),
+    ("--listen", "[fe80::7]:80", "[fe80::7%eth0]:80"),
+    ("--listen", "[fe80::7%nowhere0]:80", "no interface 'nowhere0'"),
+    ("--listen", "[::ffff:127.0.0.1]:80", "write 127.0.0.1:80"),
     ("--dispatch-on", "never", "readable, connect"),
     ("--backlog", "0", "1 to 65535"),
     ("--workers", "0", "1 to 256"),
@@ -54,6 +58,44 @@ fn every_wrong_variable_is_refused_by_its_name() {
 }
 
 #[test]
+fn a_number_of_inherited_sockets_that_is_none_is_refused_by_its_name() {
+    for value in ["1x", "-1", "+1", "99999999999"] {
+        for command in [&["check"][..], &["run"]] {
+            let ended = dispatchd(command, &[("LISTEN_FDS", value)]);
+            refused(&ended, &["LISTEN_FDS", value, "a number of sockets"]);
+        }
+        let another = [("LISTEN_FDS", value), ("LISTEN_PID", "1")];
+        text(&dispatchd(["check"], &another));
+    }
+}
+
+#[test]
+fn a_control_path_that_is_too_long_is_refused_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = "n".repeat(NAME_MAX);
+    let fits = UNIX_PATH_MAX - "/dispatchd/.sock".len() - NAME_MAX;
+    let room = fits - dir.path().as_os_str().len() - 1;
+    for (length, code) in [(room, 0), (room + 1, 1)] {
+        let runtime = dir.path().join("r".repeat(length));
+        let around = [("XDG_RUNTIME_DIR", runtime.to_str().unwrap())];
+        let check = dispatchd(["check", "--name", &name], &around);
+        assert_eq!(check.status.code(), Some(code), "{check:?}");
+        if code == 1 {
+            let run = dispatchd(["--name", &name, "--listen", "127.0.0.1:0"], &around);
+            let status = dispatchd(["status", "--name", &name], &around);
+            for ended in [check, run, status] {
+                assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+                let said = String::from_utf8_lossy(&ended.stderr);
+                for part in ["a path of 108 bytes", "107", "XDG_RUNTIME_DIR", "--name"] {
+                    assert!(said.contains(part), "{part}: {said}");
+                }
+            }
+            assert!(!runtime.exists());
+        }
+    }
+}
+
+#[test]
 fn what_does_not_go_together_is_refused() {
     for (line, parts) in [
         ("--policy rr --weight 3,1", ["--weight", "3,1", "wrr"]),
@@ -63,6 +105,8 @@ fn what_does_not_go_together_is_refused() {
         ("--pin 1000", ["--pin", "1000", "allowed"]),
         ("--wrokers 2", ["--wrokers", "--workers", "help"]),
         ("status --name A/b", ["--name", "A/b", "a-z"]),
+        ("status --watch 0", ["--watch", "'0'", "seconds from 0.1 to 3600"]),
+        ("status --watch 1m", ["--watch", "1m", "seconds from 0.1 to 3600"]),
     ] {
         let ended = dispatchd(line.split(' '), &[]);
         assert_eq!(ended.status.code(), Some(2), "{line}");
@@ -113,6 +157,19 @@ fn check_says_what_would_run_and_runs_nothing() {
 }
 
 #[test]
+fn check_looks_for_the_program() {
+    let known = text(&dispatchd(["check", "--", "sh", "-c", "true"], &[]));
+    assert!(known.contains("program        sh -c true"), "{known}");
+    for name in ["/missing", "no-such-program-anywhere"] {
+        let ended = dispatchd(["check", "--json", "--", name], &[]);
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{said}");
+        assert!(said.starts_with(&format!("dispatchd: cannot run {name}: no such program")));
+        assert!(said.contains("path") && ended.stdout.is_empty(), "{said}");
+    }
+}
+
+#[test]
 fn doctor_tells_people_and_programs_the_same() {
     let people = dispatchd(["doctor"], &[]);
     let programs = dispatchd(["doctor", "--json"], &[]);
@@ -133,7 +190,9 @@ fn status_of_nobody_is_exit_code_3() {
     for line in ["status --name nobody", "status --json --name nobody"] {
         let ended = dispatchd(line.split(' '), &[("XDG_RUNTIME_DIR", runtime)]);
         assert_eq!(ended.status.code(), Some(3));
-        assert!(String::from_utf8_lossy(&ended.stderr).contains("'nobody'"));
+        let said = String::from_utf8_lossy(&ended.stderr);
+        let at = format!("{runtime}/dispatchd/nobody.sock");
+        assert!(["'nobody'", &at, "XDG_RUNTIME_DIR"].iter().all(|part| said.contains(part)));
         assert!(ended.stdout.is_empty());
     }
 }
@@ -153,7 +212,9 @@ fn status_tells_people_and_programs_the_same() {
     for key in ["worker", "state", "cpu", "generation", "connections", "in_flight", "accepted"] {
         assert!(workers[0].get(key).is_some(), "{key}: {status}");
     }
-    for part in [house.address(), "policy rr", status["backend"].as_str().unwrap(), house.name()] {
+    for part in
+        [house.address(), "policy     rr", status["backend"].as_str().unwrap(), house.name()]
+    {
         assert!(said.contains(part), "{part}: {said}");
     }
 }

@@ -7,7 +7,11 @@ use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use dispatchd::sys::clock::monotonic;
+use dispatchd::units::Span;
 use serde_json::Value;
+
+use crate::wait::nap;
 
 /// Longest wait for a byte.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -143,6 +147,17 @@ impl Client {
             Ok(()) => Some(self.reply()),
             Err(error) if error.kind() == ErrorKind::WouldBlock => None,
             Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// The answer if it comes so soon.
+    pub(crate) fn reply_within(&mut self, patience: Span) -> Option<io::Result<Reply>> {
+        let deadline = monotonic().after(patience);
+        loop {
+            match self.poll_reply() {
+                None if monotonic() < deadline => nap(Span::from_ms(1)),
+                reply => return reply,
+            }
         }
     }
 

@@ -54,10 +54,20 @@ fn give_up(right: libc::c_ulong) {
 pub(crate) fn ask_before(calls: &[libc::c_long]) -> OwnedFd {
     let mut filter = filter(calls, SECCOMP_RET_USER_NOTIF);
     let questions = install(&mut filter, SECCOMP_FILTER_FLAG_NEW_LISTENER);
+    own(questions)
+}
+
+/// A copy of what is open under a number that somebody else has.
+pub(crate) fn copy_of_number(number: i32) -> OwnedFd {
+    // SAFETY: the call takes a number only, and makes a new descriptor or none.
+    own(Errno::result(unsafe { libc::dup(number) }).unwrap())
+}
+
+fn own(new: i32) -> OwnedFd {
     // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
     #[expect(clippy::disallowed_methods, reason = "the door for it is not open to tests")]
     unsafe {
-        OwnedFd::from_raw_fd(questions)
+        OwnedFd::from_raw_fd(new)
     }
 }
 

@@ -1,10 +1,12 @@
-//! The control socket as it is used: by clients that read slowly, or not at all, and for answers
-//! that are longer than anything that the kernel takes at once.
+//! The control socket as it is used: by many at once, by clients that read slowly or not at all,
+//! and for answers that are longer than anything that the kernel takes at once.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
 
-use dispatchd::limits::CONTROL_CLIENTS_MAX;
+use dispatchd::limits::{CONTROL_CLIENTS_MAX, CONTROL_TIMEOUT};
+use dispatchd::sys::clock::monotonic;
 use dispatchd::wire::control::Reply;
 use nix::sys::signal::Signal;
 
@@ -16,6 +18,11 @@ use crate::wait::eventually;
 on_both! {
     a_long_answer_is_whole
     clients_that_do_not_read_do_not_keep_others_out
+    newcomers_do_not_cut_what_is_being_answered
+    all_of_many_that_take_their_time_are_answered
+    silent_clients_make_room_the_oldest_first
+    a_silent_client_is_let_go_in_time
+    two_hundred_that_ask_at_once_are_answered
     what_is_no_request_is_answered_and_costs_nothing
 }
 
@@ -37,10 +44,33 @@ fn eventful(backend: &str) -> House {
     house
 }
 
+const STATUS: &[u8] = b"{\"ask\":\"status\"}\n";
+
+fn silent(house: &House) -> UnixStream {
+    UnixStream::connect(house.control_path()).unwrap()
+}
+
 fn asking(house: &House) -> UnixStream {
-    let mut client = UnixStream::connect(house.control_path()).unwrap();
-    client.write_all(b"{\"ask\":\"status\"}\n").unwrap();
+    let mut client = silent(house);
+    client.write_all(STATUS).unwrap();
     client
+}
+
+/// The whole answer, from which it follows how many workers there are.
+fn is_answered(mut client: UnixStream, workers: u16) {
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert_eq!(workers_in(&answer), usize::from(workers));
+}
+
+/// Whether the master has let this client go.
+fn is_over(client: &mut UnixStream) -> bool {
+    client.set_nonblocking(true).unwrap();
+    match client.read(&mut [0; 1]) {
+        Ok(0) => true,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn workers_in(answer: &str) -> usize {
@@ -56,11 +86,9 @@ fn a_long_answer_is_whole(backend: &str) {
     assert!(LONG < answer.len(), "{} bytes prove nothing", answer.len());
     assert_eq!(workers_in(&answer), usize::from(WORKERS));
     // Others are answered while one takes its time.
-    let mut slow = asking(&house);
+    let slow = asking(&house);
     assert_eq!(house.ask(&["status"]).status.code(), Some(0));
-    let mut answer = String::new();
-    slow.read_to_string(&mut answer).unwrap();
-    assert_eq!(workers_in(&answer), usize::from(WORKERS));
+    is_answered(slow, WORKERS);
 }
 
 fn clients_that_do_not_read_do_not_keep_others_out(backend: &str) {
@@ -70,6 +98,63 @@ fn clients_that_do_not_read_do_not_keep_others_out(backend: &str) {
         (house.ask(&["status"]).status.code() == Some(0)).then_some(())
     });
     drop(idle);
+}
+
+fn newcomers_do_not_cut_what_is_being_answered(backend: &str) {
+    let house = eventful(backend);
+    let slow: Vec<UnixStream> = (0..CONTROL_CLIENTS_MAX).map(|_| asking(&house)).collect();
+    let late: Vec<UnixStream> = (0..CONTROL_CLIENTS_MAX).map(|_| asking(&house)).collect();
+    // The answer to the last one shows that all before it have been looked at.
+    slow.into_iter().chain(late).for_each(|client| is_answered(client, WORKERS));
+}
+
+fn all_of_many_that_take_their_time_are_answered(backend: &str) {
+    let house = Plan::on(backend).start();
+    // More than there are places, none of which has asked when the last one comes.
+    let mut clients: Vec<UnixStream> =
+        (0..3 * CONTROL_CLIENTS_MAX).map(|_| silent(&house)).collect();
+    for client in &mut clients {
+        client.write_all(STATUS).unwrap();
+    }
+    clients.into_iter().for_each(|client| is_answered(client, 2));
+}
+
+fn silent_clients_make_room_the_oldest_first(backend: &str) {
+    let house = Plan::on(backend).start();
+    let mut clients: Vec<UnixStream> = (0..CONTROL_CLIENTS_MAX).map(|_| silent(&house)).collect();
+    let ended = house.ask(&["status"]);
+    assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert!(is_over(&mut clients[0]));
+    let mut last = clients.pop().unwrap();
+    assert!(!is_over(&mut last), "there is room without that");
+    last.set_nonblocking(false).unwrap();
+    last.write_all(STATUS).unwrap();
+    is_answered(last, 2);
+}
+
+fn a_silent_client_is_let_go_in_time(backend: &str) {
+    let house = Plan::on(backend).start();
+    let began_at = monotonic();
+    let mut client = silent(&house);
+    eventually("it is let go", || is_over(&mut client).then_some(()));
+    let took = monotonic().since(began_at);
+    assert!(CONTROL_TIMEOUT <= took, "{took}: whoever types needs some time");
+}
+
+fn two_hundred_that_ask_at_once_are_answered(backend: &str) {
+    let house = Plan::on(backend).start();
+    let runtime = house.control_path().ancestors().nth(2).unwrap().to_owned();
+    let ask = |_| {
+        Command::new(env!("CARGO_BIN_EXE_dispatchd"))
+            .args(["status", "--name", house.name()])
+            .env("XDG_RUNTIME_DIR", &runtime)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let asked: Vec<Child> = (0..200).map(ask).collect();
+    let codes = asked.into_iter().map(|mut each| each.wait().unwrap().code());
+    assert_eq!(codes.filter(|code| *code == Some(0)).count(), 200);
 }
 
 fn what_is_no_request_is_answered_and_costs_nothing(backend: &str) {

@@ -8,7 +8,7 @@ use dispatchd::units::Span;
 use crate::client::Client;
 use crate::house::{House, Plan};
 use crate::role::{ROLE, program};
-use crate::wait::{nap, within};
+use crate::wait::{eventually, nap, within};
 
 on_both! {
     a_thousand_dripping_clients_do_not_delay_a_neighbour
@@ -18,6 +18,7 @@ on_both! {
     a_worker_that_speaks_of_strangers_is_replaced
     a_worker_that_mistakes_the_generation_is_replaced
     a_worker_that_returns_a_credit_twice_is_replaced
+    a_worker_that_fills_or_empties_its_bell_silences_no_other
 }
 
 fn a_thousand_dripping_clients_do_not_delay_a_neighbour(backend: &str) {
@@ -93,6 +94,22 @@ fn a_worker_that_returns_a_credit_twice_is_replaced(backend: &str) {
     assert_eq!(errors_beside_a_liar(backend, "twice"), 0);
 }
 
+fn a_worker_that_fills_or_empties_its_bell_silences_no_other(backend: &str) {
+    for lie in ["filler", "thief"] {
+        let plan =
+            Plan::on(backend).with("--policy jbsq:1 --dispatch connection --drain-timeout 1s");
+        let house = plan.program(program()).env(ROLE, lie).start();
+        // It keeps one of them; all others wait for what its neighbour says, when the time that the
+        // master gives to offers is long over.
+        let ask = |_| Client::asking(house.address(), "/sleep?ms=40").unwrap();
+        let mut waiting: Vec<Client> = (0..12).map(ask).collect();
+        eventually(&format!("the neighbour of a {lie} is heard"), || {
+            waiting.retain_mut(|client| client.poll_reply().is_none());
+            (waiting.len() == 1).then_some(())
+        });
+    }
+}
+
 /// Failed requests until two liars in a row were replaced.
 fn errors_beside_a_liar(backend: &str, lie: &str) -> usize {
     let house = Plan::on(backend).with("--policy rr").program(program()).env(ROLE, lie).start();
@@ -109,7 +126,9 @@ fn errors_beside_a_liar(backend: &str, lie: &str) -> usize {
 /// One test for both backends at once, since it takes as long as the master's patience.
 #[test]
 fn a_worker_that_never_claims_is_replaced_and_delays_nobody() {
-    let deaf = |backend| Plan::on(backend).program(program()).env(ROLE, "deaf").start();
+    // Without its master it ends by that.
+    let plan = |backend| Plan::on(backend).with("--drain-timeout 1s");
+    let deaf = |backend| plan(backend).program(program()).env(ROLE, "deaf").start();
     let houses = ["uring", "epoll"].map(deaf);
     within(Span::from_s(60), "both are replaced", || {
         for house in &houses {

@@ -249,8 +249,12 @@ impl House {
         eventually("the master tells its status", || self.try_status())
     }
 
-    pub(crate) fn wait_for_status(&self, what: &str, is_so: impl Fn(&Status) -> bool) -> Status {
-        eventually(what, || self.try_status().filter(&is_so))
+    pub(crate) fn wait_for_status(
+        &self,
+        what: &str,
+        mut is_so: impl FnMut(&Status) -> bool,
+    ) -> Status {
+        eventually(what, || self.try_status().filter(&mut is_so))
     }
 
     /// As many workers as wanted, and none on its way out.
@@ -275,12 +279,15 @@ impl House {
 
     /// Runs a command that is about this dispatchd.
     pub(crate) fn ask(&self, words: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_dispatchd"))
-            .args(words)
-            .args(["--name", &self.name])
-            .env("XDG_RUNTIME_DIR", &self.runtime)
-            .output()
-            .unwrap()
+        self.asking(words).output().unwrap()
+    }
+
+    /// A command that is about this dispatchd.
+    pub(crate) fn asking(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dispatchd"));
+        command.args(words).args(["--name", &self.name]);
+        command.env("XDG_RUNTIME_DIR", &self.runtime).env_remove("COLUMNS");
+        command
     }
 
     /// Whether the master has ended.
@@ -367,8 +374,21 @@ impl Ended {
         let mut lines = self.log.lines().filter_map(|line| line.strip_prefix("dispatchd: "));
         let (line, more) = (lines.next(), lines.next());
         assert!(more.is_none(), "{}", self.log);
-        line.unwrap_or_else(|| panic!("no reason: {}", self.log))
+        let line = line.unwrap_or_else(|| panic!("no reason: {}", self.log));
+        assert_says_nothing_twice(line);
+        assert!(self.log.ends_with(&format!("{line}\n")), "something is behind it: {}", self.log);
+        line
     }
+}
+
+/// What an error says the one behind it does not say again.
+#[track_caller]
+pub(crate) fn assert_says_nothing_twice(complaint: &str) {
+    let mut parts: Vec<&str> = complaint.trim_end().split(": ").collect();
+    let count = parts.len();
+    parts.sort_unstable();
+    parts.dedup();
+    assert_eq!(parts.len(), count, "{complaint}");
 }
 
 /// The path of an example, which cargo builds with the tests, unless it is told to test one target.

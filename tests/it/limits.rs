@@ -2,25 +2,31 @@
 //! nobody reads. Nothing is lost, nothing spins, and service goes on as soon as it can.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
-use dispatchd::limits::PARCEL_MAX;
+use dispatchd::limits::{PARCEL_MAX, STDERR_TAIL};
 use dispatchd::sys::fd::{set_blocking, set_nonblocking};
 use dispatchd::sys::{scm, socket};
 use dispatchd::units::Span;
+use nix::sys::signal::Signal;
 
 use crate::client::Client;
 use crate::crowd;
-use crate::house::{House, Plan};
+use crate::house::{House, Plan, example};
 use crate::process;
-use crate::role::{ROLE, program, within_limits};
+use crate::role::{HOARD_UNTIL, ROLE, program, within_limits};
 use crate::shortage;
-use crate::wait::eventually;
+use crate::wait::{eventually, nap};
 
 /// What starts a command that may have no more descriptors than a test can use up.
 const FEW_DESCRIPTORS: [&str; 3] = ["sh", "-c", "ulimit -n 110; exec \"$0\" \"$@\""];
+
+/// The program whose workers are built in.
+const BUILT_IN: &str = env!("CARGO_BIN_EXE_dispatchd");
 
 /// More attempts than pauses leave room for, in the second that a test looks on: 64 accepts, ten
 /// times, and a few hand-overs, a hundred times. Whoever spins makes tens of thousands.
@@ -30,10 +36,45 @@ on_both! {
     accepting_pauses_without_descriptors_and_goes_on
     too_many_descriptors_in_flight_hold_connections_back_and_lose_none
     a_full_hold_queue_leaves_newcomers_in_the_kernel
-    a_full_hold_queue_turns_newcomers_away_if_told_so
+    who_asks_when_too_many_ask_is_refused_if_told_so
+    who_says_nothing_keeps_nobody_from_asking
+    who_speaks_something_else_than_http_is_refused_without_words
     nobody_reads_the_log_and_service_goes_on
     nobody_reads_what_workers_write_and_service_goes_on
+    nobody_reads_the_last_line_and_the_master_ends
+    a_log_whose_reader_is_gone_wakes_nobody
+    no_character_of_a_long_line_is_cut
     at_rest_nothing_spins
+    workers_are_added_only_as_far_as_descriptors_reach
+    blocking_workers_that_accept_for_themselves_pause_without_descriptors
+    built_in_workers_that_accept_for_themselves_pause_without_descriptors
+}
+
+fn workers_are_added_only_as_far_as_descriptors_reach(backend: &str) {
+    let few = ["sh", "-c", "ulimit -n 200; exec \"$0\" \"$@\""];
+    for policy in ["jbsq", "shared", "reuseport"] {
+        let plan = Plan::on(backend).with(&format!("--policy {policy}")).through(few);
+        let house = plan.with("--listen 127.0.0.1:0 --listen 127.0.0.1:0").start();
+        while house.times_logged("no worker is added") == 0 {
+            let wanted = house.status().want;
+            house.signal(Signal::SIGTTIN);
+            house.wait_for_status("it is added or refused", |status| {
+                status.have == status.want
+                    && (wanted < status.want || 0 < house.times_logged("no worker is added"))
+            });
+        }
+        assert!(house.log().contains("ulimit -n"), "{}", house.log());
+        // What is left is enough for a reload, and for connections meanwhile.
+        house.signal(Signal::SIGHUP);
+        house.wait_for_status("all are replaced", |status| status.generation == 2);
+        let mut clients: Vec<_> =
+            (0..16).map(|_| Client::connect(house.address()).unwrap()).collect();
+        for client in &mut clients {
+            assert_eq!(client.get("/").unwrap().status, 200);
+        }
+        assert_eq!(house.times_logged("accepting paused"), 0, "{}", house.log());
+        assert_eq!(house.times_logged("cannot start a process"), 0, "{}", house.log());
+    }
 }
 
 fn accepting_pauses_without_descriptors_and_goes_on(backend: &str) {
@@ -162,19 +203,73 @@ fn a_full_hold_queue_leaves_newcomers_in_the_kernel(backend: &str) {
     house.wait_for_log("hold queue has room again");
 }
 
-fn a_full_hold_queue_turns_newcomers_away_if_told_so(backend: &str) {
+/// One worker, which somebody has stopped, and four requests that wait for it; no more may.
+fn crowded(plan: Plan, request: &[u8]) -> (House, Vec<Client>) {
+    let house = plan.with("--workers 1 --hold 4 --overload reject").start();
+    process::signal(house.worker(0).pid, Signal::SIGSTOP);
+    house.wait_for_status("it is stopped", |status| status.have == 0);
+    let ask = || {
+        let mut client = Client::connect(house.address()).unwrap();
+        client.send(request).unwrap();
+        client
+    };
+    let waiting = (0..4).map(|_| ask()).collect();
+    house.wait_for_status("the hold queue is full", |status| status.hold.held == 4);
+    (house, waiting)
+}
+
+fn who_asks_when_too_many_ask_is_refused_if_told_so(backend: &str) {
+    let get = b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n";
+    let long = "POST /echo HTTP/1.1\r\nHost: here\r\nContent-Length: 30000\r\n\r\n";
+    let long = [long.as_bytes(), &[b'x'; 30_000]].concat();
+    for flags in ["--dispatch request", "--dispatch connection"] {
+        let (house, mut waiting) = crowded(Plan::on(backend).with(flags), get);
+        for request in [&get[..], b"HEAD / HTTP/1.1\r\nHost: here\r\n\r\n", &long].repeat(4) {
+            let mut newcomer = Client::connect(house.address()).unwrap();
+            newcomer.send(request).unwrap();
+            let reply = newcomer.reply().unwrap();
+            assert_eq!((reply.status, reply.field("retry-after")), (503, Some("1")));
+            assert!(reply.closes());
+            newcomer.end().unwrap();
+        }
+        assert_eq!(house.status().totals.rejected, 12);
+        house.wait_for_log("hold queue full");
+        process::signal(house.status().workers[0].pid, Signal::SIGCONT);
+        for client in &mut waiting {
+            assert_eq!(client.reply().unwrap().status, 200);
+        }
+        assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+    }
+}
+
+fn who_says_nothing_keeps_nobody_from_asking(backend: &str) {
     let house = Plan::on(backend).with("--hold 4 --overload reject").start();
-    let mut silent = fill_hold(&house);
+    let connect = || Client::connect(house.address()).unwrap();
+    let mut silent: Vec<Client> = (0..20).map(|_| connect()).collect();
+    house.wait_for_status("all have arrived", |status| status.totals.arrived == 20);
     for _ in 0..10 {
-        let mut newcomer = Client::connect(house.address()).unwrap();
-        assert_eq!(newcomer.read_to_end().unwrap(), b"");
+        assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
     }
-    assert_eq!(house.status().totals.rejected, 10);
+    // Soon they make room.
     for client in &mut silent {
-        assert_eq!(client.get("/").unwrap().status, 200);
+        assert_eq!(client.read_to_end().unwrap(), b"");
     }
-    house.wait_for_status("there is room", |status| status.hold.watched == 0);
-    assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+}
+
+fn who_speaks_something_else_than_http_is_refused_without_words(backend: &str) {
+    let plan = || Plan::on(backend).program([example("echo_worker")]);
+    let (house, mut waiting) = crowded(plan(), b"hello");
+    for (words, answer) in [(&b"ehlo\n"[..], ""), (b"GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 503 ")] {
+        let mut newcomer = Client::connect(house.address()).unwrap();
+        newcomer.send(words).unwrap();
+        let told = newcomer.read_to_end().unwrap();
+        assert!(told.starts_with(answer.as_bytes()) && told.is_empty() == answer.is_empty());
+    }
+    process::signal(house.status().workers[0].pid, Signal::SIGCONT);
+    for client in &mut waiting {
+        client.finish().unwrap();
+        assert_eq!(client.read_to_end().unwrap(), b"hello");
+    }
 }
 
 fn assert_waits_calmly(house: &House) {
@@ -207,6 +302,40 @@ fn nobody_reads_what_workers_write_and_service_goes_on(backend: &str) {
     assert_eq!(process::threads(house.pid()), 1);
 }
 
+fn nobody_reads_the_last_line_and_the_master_ends(backend: &str) {
+    let (_unread, full) = full_pipe();
+    let ended = Plan::on(backend).with("--listen unix:/nowhere/at/all.sock").stderr(full).run();
+    assert_eq!(ended.code, Some(1));
+}
+
+fn a_log_whose_reader_is_gone_wakes_nobody(backend: &str) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let house = Plan::on(backend).stderr(writer).start();
+    drop(reader);
+    house.signal(Signal::SIGHUP);
+    house.wait_for_status("there is something to log", |status| {
+        status.generation == 2 && status.workers.len() == 2
+    });
+    eventually("all is quiet", || {
+        let before = process::sleeps(house.pid());
+        nap(Span::from_ms(500));
+        // Ten wake-ups a second were five.
+        (process::sleeps(house.pid()) - before < 4).then_some(())
+    });
+}
+
+fn no_character_of_a_long_line_is_cut(backend: &str) {
+    let text = format!("a{}", "\u{e4}".repeat(3 * STDERR_TAIL));
+    let script = "echo \"$1\"; exec \"$0\"";
+    let http_worker = example("http_worker");
+    let words = ["sh", "-c", script, http_worker.to_str().unwrap(), &text];
+    let house = Plan::on(backend).with("--workers 1").program(words).start();
+    eventually("all of it is logged", || {
+        (house.times_logged("\u{e4}") == 3 * STDERR_TAIL).then_some(())
+    });
+    assert_eq!(house.times_logged("\u{fffd}"), 0);
+}
+
 /// A pipe that takes no further byte, and its unread end.
 fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
     let (reader, mut writer) = std::io::pipe().unwrap();
@@ -216,6 +345,61 @@ fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
     }
     set_blocking(&writer).unwrap();
     (reader, writer)
+}
+
+fn blocking_workers_that_accept_for_themselves_pause_without_descriptors(backend: &str) {
+    for policy in ["shared", "reuseport"] {
+        let (plan, let_go) = hoarding(backend, policy);
+        let house = plan.start();
+        let mut waiting: Vec<Client> =
+            (0..4).map(|_| Client::asking(house.address(), "/").unwrap()).collect();
+        assert_pauses(house.worker(0).pid);
+        for client in &mut waiting {
+            assert!(client.poll_reply().is_none(), "{policy}: nothing can be accepted yet");
+        }
+        File::create(let_go).unwrap();
+        for client in &mut waiting {
+            assert_eq!(client.reply().unwrap().status, 200, "{policy}");
+        }
+    }
+}
+
+/// One blocking worker that has used up all its descriptors, and the file that has it let go.
+fn hoarding(backend: &str, policy: &str) -> (Plan, PathBuf) {
+    let mut few = ["sh", "-c", "ulimit -n 64; exec \"$0\" \"$@\""].map(OsString::from).to_vec();
+    few.extend(program());
+    let plan = Plan::on(backend).with(&format!("--workers 1 --policy {policy}")).program(few);
+    let let_go = plan.dir().join("let-go");
+    let plan = plan.env(ROLE, "hoarder").env(HOARD_UNTIL, let_go.to_str().unwrap());
+    (plan, let_go)
+}
+
+fn built_in_workers_that_accept_for_themselves_pause_without_descriptors(backend: &str) {
+    let few = ["sh", "-c", "ulimit -n 64; exec \"$0\" serve-worker", BUILT_IN];
+    for policy in ["shared", "reuseport"] {
+        let flags = format!("--workers 1 --policy {policy}");
+        let house = Plan::on(backend).with(&flags).program(few).start();
+        let connect = || Client::connect(house.address()).unwrap();
+        let mut served = Vec::new();
+        let mut waiting = loop {
+            let mut client = connect();
+            client.send(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").unwrap();
+            match client.reply_within(Span::from_ms(500)) {
+                Some(reply) => assert_eq!(reply.unwrap().status, 200),
+                None => break client,
+            }
+            served.push(client);
+            assert!(served.len() < 64, "{policy}: there are descriptors for no more");
+        };
+        assert_pauses(house.worker(0).pid);
+        drop(served);
+        assert_eq!(waiting.reply().unwrap().status, 200, "{policy}");
+    }
+}
+
+fn assert_pauses(pid: u32) {
+    let percent = process::cpu_percent(pid, Span::from_ms(500));
+    assert!(percent < 30, "the worker took {percent} % of a CPU to wait");
 }
 
 fn at_rest_nothing_spins(backend: &str) {

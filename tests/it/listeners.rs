@@ -15,6 +15,7 @@ use crate::wait::eventually;
 on_both! {
     addresses_of_every_kind_serve_at_once
     every_kind_is_served_by_workers_that_accept_for_themselves
+    an_interface_can_be_named
     inherited_sockets_serve
     what_is_inherited_must_be_a_listener
     what_was_to_be_inherited_must_be_there
@@ -22,6 +23,7 @@ on_both! {
     one_listener_can_differ_from_the_others
     silent_clients_take_no_credit
     a_socket_file_serves_again_after_a_restart
+    a_port_that_is_shared_with_another_is_told
 }
 
 fn addresses_of_every_kind_serve_at_once(backend: &str) {
@@ -47,6 +49,16 @@ fn serve_on_all(plan: Plan) {
         let tally = crowd::rounds(address, 2, 2, "/");
         assert_eq!(tally.errors, [""; 0], "{address}");
     }
+}
+
+fn an_interface_can_be_named(backend: &str) {
+    let prepare = "ip link set lo up; ip address add fe80::7/64 dev lo nodad; exec \"$0\" \"$@\"";
+    let plan = Plan::on(backend).through(["unshare", "--net", "sh", "-c", prepare]);
+    let house = plan.with("--listen [fe80::7%lo]:0").start();
+    // In a network of its own the loopback is the first.
+    assert!(house.address().starts_with("[fe80::7%1]:"), "{}", house.address());
+    let nowhere = Plan::on(backend).with("--listen [fe80::7%4294967295]:0").run();
+    assert!(nowhere.complaint(1).contains("no interface has the number behind %"));
 }
 
 fn inherited_sockets_serve(backend: &str) {
@@ -123,4 +135,22 @@ fn a_socket_file_serves_again_after_a_restart(backend: &str) {
         // The kernel takes a killed process's ring, and with it the socket, apart a little later.
         eventually("nobody listens", || Client::connect(house.address()).err());
     }
+}
+
+fn a_port_that_is_shared_with_another_is_told(backend: &str) {
+    let told = |address: &str| format!("WARN another process listens on {address}, too");
+    let mut first = Plan::on(backend).with("--policy reuseport").start();
+    let address = first.address().to_owned();
+    let plan = || Plan::on(backend).with(&format!("--policy reuseport --listen {address}"));
+    let second = plan().start();
+    assert_eq!(first.times_logged("another process"), 0, "its own sockets are no other's");
+    assert_eq!(second.times_logged(&told(&address)), 1, "{}", second.log());
+    drop(second);
+    // The kernel takes a killed process's ring, and with it the sockets, apart a little later.
+    eventually("nobody else takes connections", || Client::get_once(&address, "/").ok());
+    // What a predecessor leaves behind is no other listener.
+    first.signal(Signal::SIGTERM);
+    assert_eq!(first.exit_code(), Some(0));
+    let successor = plan().start();
+    assert_eq!(successor.times_logged("another process"), 0, "{}", successor.log());
 }

@@ -40,14 +40,21 @@ pub(crate) fn signals(pid: u32, set: &str) -> u64 {
     u64::from_str_radix(line.trim_start_matches(':').trim(), 16).unwrap()
 }
 
+/// How often a process has gone to sleep.
+pub(crate) fn sleeps(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.unwrap().trim().parse().unwrap()
+}
+
 /// Descriptors that a process has open.
 pub(crate) fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
-/// What these descriptors lead to, as far as they are still open.
+/// What these descriptors lead to, as far as they are still open; nothing once it has ended.
 pub(crate) fn open_files(pid: u32) -> Vec<String> {
-    let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
     let target = |entry: std::io::Result<fs::DirEntry>| fs::read_link(entry.ok()?.path()).ok();
     entries.filter_map(target).map(|path| path.to_string_lossy().into_owned()).collect()
 }
@@ -81,6 +88,12 @@ pub(crate) fn is_zombie(pid: u32) -> bool {
 pub(crate) fn name(pid: u32) -> Option<String> {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     Some(name.trim_end().to_owned())
+}
+
+/// The arguments of a process, as `ps` shows them.
+pub(crate) fn arguments(pid: u32) -> Vec<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+    text.split_terminator('\0').map(str::to_owned).collect()
 }
 
 /// The children of a process, those included that wait to be reaped.

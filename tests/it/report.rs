@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
+use crate::house::assert_says_nothing_twice;
+
 #[test]
 fn every_kind_of_result_is_rendered() {
     let folder = tempfile::tempdir().unwrap();
@@ -54,7 +56,7 @@ fn bad_input_is_one_line_and_leaves_no_page() {
         ("cut", whole[..whole.len() / 2].to_owned(), "is cut off"),
         ("foreign", "{\"runs\": []}".to_owned(), "is no result"),
         ("nothing", String::new(), "is no result"),
-        ("rejected", rejected.to_string(), "the first was rejected: the generator?was late"),
+        ("rejected", rejected.to_string(), "the first was rejected: the generator\\nwas late"),
         ("empty", empty.to_string(), "there is none at all"),
     ] {
         let path = folder.path().join(name);
@@ -134,6 +136,7 @@ fn complained(ended: &Output, parts: &[&str]) {
     let said = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(1), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
+    assert_says_nothing_twice(&said);
     for part in parts {
         assert!(said.contains(part), "{part:?} is not in {said:?}");
     }

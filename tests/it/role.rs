@@ -4,10 +4,12 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -25,15 +27,19 @@ use dispatchd::worker::{After, Claimed, Connection, Delivery, Link, Worker};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::confine::{forbid, forbid_io_uring, obey_limits, obey_the_limit_on_locked_memory};
+use crate::confine::{
+    copy_of_number, forbid, forbid_io_uring, obey_limits, obey_the_limit_on_locked_memory,
+};
 use crate::wait::nap;
-use crate::{inherited, launch, refused, shortage};
+use crate::{inherited, jobs, launch, refused, shortage};
 
 /// The variable that says which part to play.
 pub(crate) const ROLE: &str = "IT_ROLE";
 
 /// The variable that holds the path of a file, by which some parts are told to begin.
 pub(crate) const WORD: &str = "IT_WORD";
+/// The variable that names the file for which a hoarder waits.
+pub(crate) const HOARD_UNTIL: &str = "IT_HOARD_UNTIL";
 
 /// The command line of a worker that plays the part that [`ROLE`] names.
 pub(crate) fn program() -> Vec<OsString> {
@@ -53,6 +59,17 @@ pub(crate) fn within_limits() -> Vec<OsString> {
 /// The command line of a wrapper that prepares the command behind it for a [`shortage`].
 pub(crate) fn wanting_memory() -> Vec<OsString> {
     wrapper("role::a_supervised_process")
+}
+
+/// The command line of a wrapper that makes the command behind it a terminal's job in the
+/// background.
+pub(crate) fn in_the_background() -> Vec<OsString> {
+    wrapper("role::a_job_in_the_background")
+}
+
+/// The command line of such a job's [`neighbour`](jobs::neighbour).
+pub(crate) fn neighbour() -> Vec<OsString> {
+    player("role::a_neighbour")
 }
 
 /// The command line of a wrapper that has the command behind it ask before it executes anything.
@@ -145,6 +162,16 @@ fn a_process_that_asks_before_it_starts_another() {
     wrap(refused::tell_of_clones);
 }
 
+#[test]
+fn a_job_in_the_background() {
+    wrap(jobs::go_to_the_background);
+}
+
+#[test]
+fn a_neighbour() {
+    jobs::neighbour();
+}
+
 /// Becomes the command behind it, if there is one, once the rest of its life is confined.
 fn wrap(confine: impl FnOnce()) {
     let words: Vec<OsString> = env::args_os().skip_while(|word| word != "--").skip(1).collect();
@@ -164,10 +191,18 @@ fn a_worker() {
         "detached" => detached(),
         "noisy" => noisy(),
         "keeper" => keeper(),
+        "hoarder" => hoarder(),
+        "once" => once(),
+        "taker" => drop(Link::from_env().unwrap()),
+        "imposter" => imposter(),
+        "bystander" => bystander(),
+        "outsider" => outsider(),
+        "slow" => slow(),
         "recycled" => recycled(),
         "retiring" => retiring(),
         "fragile" => fragile(),
         "brief" => brief(),
+        "parent" => parent(),
         lie => liar(lie),
     }
 }
@@ -191,7 +226,7 @@ fn keeper() {
 fn brief() {
     let mut worker = Worker::from_env().unwrap();
     std::thread::scope(|scope| {
-        if std::path::Path::new(&env::var_os(WORD).unwrap()).exists() {
+        if Path::new(&env::var_os(WORD).unwrap()).exists() {
             scope.spawn(|| {
                 nap(Span::from_ms(30));
                 end(3);
@@ -256,6 +291,13 @@ fn answer_empty(connection: &mut Connection<'_>) {
     drop(connection.write_all(answer));
 }
 
+/// Has a child that it started once it was ready.
+fn parent() {
+    let mut worker = Worker::from_env().unwrap();
+    let _child = Command::new("sleep").arg("60").spawn().unwrap();
+    while worker.next_connection().unwrap().is_some() {}
+}
+
 /// Writes more than it is asked to.
 #[expect(clippy::print_stderr, reason = "what a worker writes there is what is tested")]
 fn chatty() {
@@ -285,6 +327,26 @@ fn noisy() {
     panic!("{error}");
 }
 
+/// Keeps all descriptors that it can have, until there is a file that tells it to let go of them.
+fn hoarder() {
+    let mut worker = Worker::from_env().unwrap();
+    let hoard: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let told = env::var_os(HOARD_UNTIL).unwrap();
+            while !Path::new(&told).exists() {
+                nap(Span::from_ms(2));
+            }
+            drop(hoard);
+        });
+        while let Some(mut connection) = worker.next_connection().unwrap() {
+            drop(connection.read(&mut [0; 1024]));
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            drop(connection.write_all(answer));
+        }
+    });
+}
+
 /// Claims a connection, lets go of everything but that, and hangs.
 fn detached() {
     let mut link = Link::from_env().unwrap();
@@ -292,6 +354,59 @@ fn detached() {
     let ticket = next_offer(&mut link);
     let _claimed = link.claim(ticket, monotonic()).expect("nobody recalls it");
     drop(link);
+    wait_for_the_end();
+}
+
+/// Takes up its link, tries to do it again, has a program of its own try it, and answers with what
+/// came of that.
+fn once() {
+    let mut worker = Worker::from_env().unwrap();
+    let again = Link::from_env().map(drop).unwrap_err();
+    let words = program();
+    let other = Command::new(&words[0]).args(&words[1..]).env(ROLE, "imposter").output().unwrap();
+    let other = String::from_utf8(other.stderr).unwrap();
+    let body = format!("again: {again}\nanother: {other}");
+    while let Some(mut connection) = worker.next_connection().unwrap() {
+        drop(connection.read(&mut [0; 1024]));
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n", body.len());
+        let answer = format!("{head}Connection: close\r\n\r\n{body}");
+        drop(connection.write_all(answer.as_bytes()));
+    }
+}
+
+/// Says why it has no link.
+#[expect(clippy::print_stderr, reason = "what a worker writes there is what is tested")]
+fn imposter() {
+    match Link::from_env() {
+        Ok(_) => eprintln!("the link is mine"),
+        Err(error) => eprintln!("{error}"),
+    }
+}
+
+/// Has files of its own open, which a note that somebody made up speaks of.
+fn bystander() {
+    let path = env::current_exe().unwrap();
+    let files: Vec<File> = (0..8).map(|_| File::open(&path).unwrap()).collect();
+    for _ in 0..2 {
+        Link::from_env().map(drop).unwrap_err();
+        for mut file in &files {
+            file.read_exact(&mut [0; 4]).unwrap();
+        }
+    }
+    imposter();
+}
+
+/// Knows nothing of dispatchd: a server as any other.
+#[expect(clippy::print_stderr, reason = "the test reads it in the log")]
+fn outsider() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    eprintln!("port {}", listener.local_addr().unwrap().port());
+    wait_for_the_end();
+}
+
+/// Takes up its link, and is not ready for longer than anybody waits.
+fn slow() {
+    let _link = Link::from_env().unwrap();
     wait_for_the_end();
 }
 
@@ -329,6 +444,15 @@ fn liar(lie: &str) {
             repeat(|| link.say(Say::Done { ticket, service_us: 1 }));
             wait_for_the_end();
         }
+        "filler" | "thief" => {
+            let ticket = next_offer(&mut link);
+            let _kept = link.claim(ticket, monotonic()).expect("nobody recalls it");
+            if lie == "thief" {
+                pages.empty_bell();
+            }
+            pages.fill_bell();
+            wait_for_the_end();
+        }
         "deaf" => {}
         _ => panic!("no part is called {lie}"),
     }
@@ -342,9 +466,10 @@ fn repeat(mut lie: impl FnMut()) {
     }
 }
 
-/// The pages as a worker has them that is bent on mischief.
+/// What a worker has, in the hands of one that is bent on mischief.
 struct Pages {
     note: Note,
+    bell: OwnedFd,
     master: Mapped<MasterPage, ReadOnly>,
     own: Mapped<WorkerPage, Writable>,
 }
@@ -353,11 +478,30 @@ impl Pages {
     fn open(note: Note) -> Self {
         let open = |number: u32, writable: bool| {
             let path = format!("/proc/self/fd/{number}");
-            OpenOptions::new().read(true).write(writable).open(path).unwrap().into()
+            OpenOptions::new().read(true).write(writable).open(path).unwrap()
         };
-        let master = Mapped::<MasterPage, ReadOnly>::open(&open(4, false)).unwrap();
-        let own = Mapped::<WorkerPage, Writable>::open(&open(5, true)).unwrap();
-        Self { note, master, own }
+        let master = Mapped::<MasterPage, ReadOnly>::open(open(4, false)).unwrap();
+        let own = Mapped::<WorkerPage, Writable>::open(open(5, true)).unwrap();
+        let bell = copy_of_number(6);
+        Self { note, bell, master, own }
+    }
+
+    /// Rings so often that nobody can ring any more.
+    fn fill_bell(&self) {
+        let mut step = u64::MAX - 1;
+        while 0 < step {
+            match nix::unistd::write(&self.bell, &step.to_ne_bytes()) {
+                Ok(_) => {}
+                Err(_) => step /= 2,
+            }
+        }
+    }
+
+    /// Reads every ring before anybody else sees it.
+    fn empty_bell(&self) -> ! {
+        loop {
+            let _silent = nix::unistd::read(&self.bell, &mut [0; 8]);
+        }
     }
 
     fn push(&self, words: ring::Words) {
@@ -383,7 +527,7 @@ fn next_offer(link: &mut Link) -> Ticket {
 }
 
 fn answer(claimed: &Claimed) {
-    let mut stream = std::fs::File::from(claimed.socket.try_clone().unwrap());
+    let mut stream = File::from(claimed.socket.try_clone().unwrap());
     drop(stream.read(&mut [0; 1024]));
     let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     stream.write_all(answer).unwrap();

@@ -1,12 +1,13 @@
-//! The operator's signals: graceful and fast ends, one worker more or less, and what becomes of
-//! workers whose master is gone.
+//! The operator's signals: graceful and fast ends, one worker more or less, what becomes of workers
+//! whose master is gone, and of those that hear what is meant for it.
 
 use dispatchd::sys::clock::monotonic;
 use dispatchd::units::Span;
 use nix::sys::signal::Signal;
 
 use crate::client::Client;
-use crate::house::{House, Plan};
+use crate::house::{House, Plan, example};
+use crate::process;
 use crate::role::{ROLE, program};
 use crate::wait::eventually;
 
@@ -21,6 +22,8 @@ on_both! {
     a_grown_seat_accepts_for_itself_under_reuseport
     workers_end_when_their_master_is_killed
     a_worker_that_ignores_sigterm_is_killed
+    what_is_meant_for_the_master_does_nothing_to_workers
+    what_a_worker_executes_has_its_signals_at_default
 }
 
 /// Less than any drain deadline in these tests.
@@ -153,4 +156,47 @@ fn a_worker_that_ignores_sigterm_is_killed(backend: &str) {
     assert_eq!(house.exit_code(), Some(0));
     assert_eq!(house.survivors(), [0; 0]);
     assert!(house.log().contains("killed by SIGKILL"), "the log says so");
+}
+
+const MEANT_FOR_THE_MASTER: [Signal; 5] =
+    [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGTTIN, Signal::SIGTTOU];
+
+fn what_is_meant_for_the_master_does_nothing_to_workers(backend: &str) {
+    for program in [None, Some("http_worker")] {
+        let mut plan = Plan::on(backend).with("--workers 1");
+        if let Some(name) = program {
+            plan = plan.program([example(name)]);
+        }
+        let house = plan.start();
+        let worker = house.worker(0).pid;
+        for signal in MEANT_FOR_THE_MASTER {
+            let mut client = Client::connect(house.address()).unwrap();
+            client.send(b"GET / HTTP/1.1\r\nHost: a\r\n").unwrap();
+            house.wait_for_status("a part of it is read", |status| {
+                status.workers.iter().any(|worker| 0 < worker.connections)
+            });
+            process::signal(worker, signal);
+            client.send(b"Connection: close\r\n\r\n").unwrap();
+            assert_eq!(client.reply().unwrap().status, 200, "{program:?}, {signal}");
+        }
+        assert_eq!(house.worker(0).pid, worker);
+        assert_eq!(house.status().generation, 1);
+    }
+}
+
+fn what_a_worker_executes_has_its_signals_at_default(backend: &str) {
+    let plan = Plan::on(backend).with("--workers 1").program(program());
+    let mut house = plan.env(ROLE, "parent").start();
+    let worker = house.worker(0).pid;
+    let child = eventually("it has executed something", || {
+        let [child] = process::children(worker)[..] else { return None };
+        (process::name(child)? == "sleep").then_some(child)
+    });
+    let meant = MEANT_FOR_THE_MASTER.iter().fold(0, |set, signal| set | 1 << (*signal as u64 - 1));
+    assert_eq!(process::signals(worker, "SigCgt") & meant, meant);
+    for set in ["SigIgn", "SigCgt", "SigBlk"] {
+        assert_eq!(process::signals(child, set) & meant, 0, "{set}");
+    }
+    house.signal(Signal::SIGQUIT);
+    assert_eq!(house.exit_code(), Some(0));
 }

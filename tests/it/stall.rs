@@ -20,6 +20,7 @@ on_both! {
     a_stopped_worker_delays_nobody_under_jbsq
     a_stopped_worker_delays_nobody_under_shared
     a_stopped_worker_gets_its_turn_again
+    a_stopped_worker_keeps_no_connection_that_it_has_given_back
 }
 
 fn a_stopped_worker_delays_nobody_under_least(backend: &str) {
@@ -102,4 +103,20 @@ fn a_stopped_worker_gets_its_turn_again(backend: &str) {
         (Client::get_once(house.address(), "/whoami").unwrap().worker() == 0).then_some(())
     });
     assert_eq!(house.worker(0).pid, worker.pid);
+}
+
+fn a_stopped_worker_keeps_no_connection_that_it_has_given_back(backend: &str) {
+    let house = Plan::on(backend).with("--dispatch request").start();
+    let mut idle: Vec<Client> =
+        (0..10).map(|_| Client::connect(house.address()).unwrap()).collect();
+    for client in &mut idle {
+        assert_eq!(client.get("/whoami").unwrap().status, 200);
+    }
+    house.wait_for_status("all are given back", |status| status.hold.parked == 10);
+    let worker = house.worker(0);
+    process::freeze(worker.pid);
+    for client in &mut idle {
+        assert_eq!(client.get("/whoami").unwrap().worker(), 1);
+    }
+    process::signal(worker.pid, Signal::SIGCONT);
 }

@@ -1,21 +1,31 @@
 //! Starts that cannot succeed: each says why in one line, with the right exit code, and leaves
 //! nothing behind; and the start that goes on without io_uring.
 
+use std::ffi::OsString;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 
+use dispatchd::limits::HELLO_EXPECTED;
+use dispatchd::sys::clock::monotonic;
 use dispatchd::units::Span;
+use nix::sys::signal::Signal;
 
 use crate::client::Client;
 use crate::house::{House, Plan, example};
-use crate::role::without_io_uring;
+use crate::role::{ROLE, program, without_io_uring};
 
 on_both! {
     a_port_in_use_is_refused
     a_socket_file_in_a_missing_directory_is_refused
     a_missing_program_is_refused
+    a_program_is_looked_for_in_path
     a_program_that_cannot_be_executed_is_told
     a_program_that_exits_at_once_is_told_with_its_last_words
     a_program_that_never_speaks_is_not_waited_for_for_ever
+    a_server_that_is_no_worker_is_told_within_seconds
+    a_server_that_a_program_starts_is_found
+    a_program_that_ends_without_a_word_is_told
+    a_worker_that_takes_long_is_no_stranger
     a_second_start_under_one_name_is_refused
     a_stale_socket_file_is_no_obstacle
     too_few_descriptors_are_told
@@ -38,20 +48,45 @@ fn a_socket_file_in_a_missing_directory_is_refused(backend: &str) {
 }
 
 fn a_missing_program_is_refused(backend: &str) {
-    for name in ["no-such-program-anywhere", "/no/such/program", "./no-such-program"] {
+    for (name, words) in [
+        ("no-such-program-anywhere", "no such program in PATH: name its path"),
+        ("/no/such/program", "no such program: check its path"),
+        ("./no-such-program", "no such program: check its path"),
+        ("/etc/passwd", "Permission denied (os error 13): make it executable"),
+        ("/", "it is no regular file"),
+    ] {
         let ended = Plan::on(backend).program([name]).run();
-        let said = ended.complaint(1);
-        assert!(said.contains(name) && said.contains("no such program"), "{said}");
+        assert!(ended.complaint(1).starts_with(&format!("cannot run {name}: {words}")));
     }
+}
+
+/// As a shell does: what cannot be executed is passed over.
+fn a_program_is_looked_for_in_path(backend: &str) {
+    let plan = Plan::on(backend);
+    for (directory, mode) in [("first", 0o644), ("second", 0o755)] {
+        let directory = plan.dir().join(directory);
+        std::fs::create_dir(&directory).unwrap();
+        let script = format!("#!/bin/sh\nexec {} \"$@\"\n", example("echo_worker").display());
+        std::fs::write(directory.join("my-worker"), script).unwrap();
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(directory.join("my-worker"), mode).unwrap();
+    }
+    let dir = plan.dir().display().to_string();
+    let path = format!("{dir}/nowhere:{dir}/first:{dir}/second:/usr/bin:/bin");
+    let house = plan.env("PATH", &path).program(["my-worker"]).start();
+    let mut client = Client::connect(house.address()).unwrap();
+    client.send(b"hello").unwrap();
+    assert_eq!(client.read_exactly(5).unwrap(), b"hello");
 }
 
 fn a_program_that_cannot_be_executed_is_told(backend: &str) {
     let plan = Plan::on(backend);
-    let path = plan.dir().join("data");
-    std::fs::write(&path, "just text").unwrap();
+    let path = plan.dir().join("script");
+    std::fs::write(&path, "#!/no/such/shell\n").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     let ended = plan.program([path.as_os_str()]).run();
     assert_eq!(ended.code, Some(1), "{}", ended.log);
-    let reason = format!("{}: Permission denied", path.display());
+    let reason = format!("{}: No such file or directory", path.display());
     assert!(ended.log.contains(&reason), "{}", ended.log);
 }
 
@@ -73,6 +108,60 @@ fn a_program_that_never_speaks_is_not_waited_for_for_ever(backend: &str) {
     assert!(ended.complaint(1).contains("no worker became ready"), "{}", ended.log);
     assert!(ended.log.contains("worker was not ready in time"), "{}", ended.log);
     assert!(Span::from_ms(300) <= ended.after && ended.after < Span::from_s(10));
+}
+
+/// What is told of a program that is no worker.
+const NOT_SPOKEN: &str = "has not spoken: a worker must use the dispatchd SDK (README.md, \
+                          \"A worker of your own\"); it listens on port";
+
+fn a_server_that_is_no_worker_is_told_within_seconds(backend: &str) {
+    let began_at = monotonic();
+    let house = Plan::on(backend).program(program()).env(ROLE, "outsider").launch();
+    let pid = told_of_a_server(&house);
+    assert!(monotonic().since(began_at) < HELLO_EXPECTED.times(3));
+    let program = std::env::current_exe().unwrap();
+    let line = format!("{} (pid {pid}) {NOT_SPOKEN}", program.display());
+    assert!(house.log().contains(&line), "{}", house.log());
+}
+
+fn a_server_that_a_program_starts_is_found(backend: &str) {
+    let script = "\"$@\" & child=$!; trap \"kill $child\" TERM; wait";
+    let words = ["sh", "-c", script, "sh"].into_iter().map(OsString::from).chain(program());
+    let house = Plan::on(backend).with("--workers 1").program(words).env(ROLE, "outsider").launch();
+    told_of_a_server(&house);
+    assert!(house.log().contains("sh (pid "), "{}", house.log());
+}
+
+/// Waits until it is told, once, of a server with its port. Returns the number of its process.
+fn told_of_a_server(house: &House) -> u32 {
+    house.wait_for_log(NOT_SPOKEN);
+    let workers = house.status().workers;
+    let log = house.log();
+    let line = log.lines().find(|line| line.contains(NOT_SPOKEN)).unwrap();
+    let port = line.split_once("on port ").unwrap().1.strip_suffix(" itself").unwrap();
+    assert!(log.contains(&format!(" port {port} worker=")), "{log}");
+    let pid = |line: &str| line.split_once("(pid ")?.1.split_once(')')?.0.parse().ok();
+    let pid = pid(line).unwrap();
+    assert!(workers.iter().any(|worker| worker.pid == pid), "{log}");
+    house.signal(Signal::SIGQUIT);
+    house.wait_for_log("worker left");
+    assert_eq!(house.times_logged("has not spoken"), 1, "{}", house.log());
+    pid
+}
+
+fn a_program_that_ends_without_a_word_is_told(backend: &str) {
+    let ended = Plan::on(backend).program(["sh", "-c", "exit 3"]).run();
+    assert_eq!(ended.code, Some(1));
+    let line = "had not spoken: a worker must use the dispatchd SDK";
+    assert_eq!(ended.log.matches(line).count(), 1, "{}", ended.log);
+}
+
+fn a_worker_that_takes_long_is_no_stranger(backend: &str) {
+    let plan = Plan::on(backend).with("--start-timeout 4s").program(program()).env(ROLE, "slow");
+    let ended = plan.run();
+    assert_eq!(ended.code, Some(1));
+    assert!(HELLO_EXPECTED < ended.after, "{}", ended.after);
+    assert!(!ended.log.contains("not spoken"), "{}", ended.log);
 }
 
 fn a_second_start_under_one_name_is_refused(backend: &str) {

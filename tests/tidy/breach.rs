@@ -12,6 +12,7 @@ pub(crate) enum Rule {
     UnsafeHead,
     Safety,
     RawDescriptor,
+    PageLoad,
     FileLength,
     FunctionLength,
     LineLength,
@@ -19,6 +20,7 @@ pub(crate) enum Rule {
     Ascii,
     Todo,
     Attribute,
+    ErrorText,
     Orphan,
     Title,
     Sample,
@@ -44,6 +46,7 @@ impl Rule {
                 "say above it, after `SAFETY:` (`# Safety` for a fn), why each duty is met"
             }
             Self::RawDescriptor => "hold an OwnedFd or a BorrowedFd",
+            Self::PageLoad => "load it relaxed, and let a fence order what follows",
             Self::FileLength => "split the file along its types",
             Self::FunctionLength => "name its parts and call them",
             Self::LineLength => "run cargo fmt, and break the comment or the string by hand",
@@ -51,6 +54,9 @@ impl Rule {
             Self::Ascii => "write it with ASCII characters or as an escape",
             Self::Todo => "do it now, or open an issue and write `issue N` beside it",
             Self::Attribute => "mend the cause; a lint that is wrong here takes #[expect(reason)]",
+            Self::ErrorText => {
+                "leave the source out of the text: whoever prints an error prints the chain"
+            }
             Self::Orphan => "declare it (`mod` in its parent, or Cargo.toml), or delete it",
             Self::Title => "give the page one `# ` title, and `## ` to its sections",
             Self::Sample => "copy a whole file of examples/, which is built and tested",

@@ -49,6 +49,8 @@ const PLANTS: &[Plant] = &[
     ("src/shm/map.rs", "#![expect(unsafe_code)]\nunsafe extern \"C\" fn f() {}", &[Rule::Safety]),
     ("src/master/mod.rs", "fn f(fd: RawFd) {}", &[Rule::RawDescriptor]),
     ("src/shm/map.rs", "fn f() { g(file.as_raw_fd()) }", &[Rule::RawDescriptor]),
+    ("src/shm/ring.rs", "fn f() { a.load(Acquire) }", &[Rule::PageLoad]),
+    ("src/worker/link.rs", "fn f() { a.load(Ordering::SeqCst) }", &[Rule::PageLoad]),
     // Marks and attributes.
     ("src/units.rs", "// TODO: later", &[Rule::Todo]),
     ("src/units.rs", "/* a\n FIXME(me) issue tracker */", &[Rule::Todo]),
@@ -59,6 +61,14 @@ const PLANTS: &[Plant] = &[
     ("src/units.rs", "#[should_panic(expected = \"x\")] fn f() {}", &[Rule::Attribute]),
     ("src/units.rs", "#[path = \"other.rs\"] mod other;", &[Rule::Attribute]),
     ("src/units.rs", "const E: char = '\u{e9}';", &[Rule::Ascii]),
+    // Texts of errors.
+    ("src/sys/a.rs", "#[error(\"no: {source}\")]\nA {\n    source: E,\n}", &[Rule::ErrorText]),
+    ("src/sys/a.rs", "#[error(\"no {0:?}\")]\nA(#[from] E),", &[Rule::ErrorText]),
+    (
+        "src/sys/a.rs",
+        "#[error(\n    \"no {}\", f(.why)\n)]\nA {\n    a: B,\n    #[source]\n    why: E,\n}",
+        &[Rule::ErrorText],
+    ),
 ];
 
 /// What a scanner with less care would report.
@@ -72,6 +82,7 @@ const INNOCENT: &[Plant] = &[
     ("src/lib.rs", "pub mod units; use crate::cli;", &[]),
     ("src/main.rs", "use anyhow::Result; fn f() { dispatchd::cli::main() }", &[]),
     ("src/io/uring.rs", "use io_uring::opcode; use crate::sys::fd;", &[]),
+    ("src/shm/ring.rs", "fn f() { a.load(Ordering::Relaxed); fence(Acquire) }", &[]),
     ("tests/cli.rs", "use dispatchd::master; use clap::Parser;", &[]),
     ("src/units.rs", "const A: &str = \"unsafe { // TODO \\\" #[allow(x)]\";", &[]),
     ("src/units.rs", "const A: &str = r#\"unsafe \" { use crate::io;\"#;", &[]),
@@ -79,6 +90,12 @@ const INNOCENT: &[Plant] = &[
     ("src/units.rs", "fn f<'a>(x: &'a u8) -> &'a u8 { x } /* /* unsafe */ unsafe */", &[]),
     ("src/units.rs", "// TODO(issue 12): the other half. unsafe", &[]),
     ("src/units.rs", "#[expect(dead_code, reason = \"allow\")] fn ignore() {}", &[]),
+    (
+        "src/sys/a.rs",
+        "#[error(\"no {why} {a}\")]\nA {\n    a: B,\n    why: E,\n    source: E,\n}\n\
+         #[error(\"no {0}\")]\nA(B),\n#[error(\"no\")]\nC(#[source] E),",
+        &[],
+    ),
     (
         "src/shm/map.rs",
         "#![expect(unsafe_code, reason = \"x\")]\n/// # Safety\n/// The caller must.\n\

@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 
 use crate::tidy::breach::{Breach, Rule};
+use crate::tidy::errors::repeated_sources;
 use crate::tidy::names::{module_of, references};
 use crate::tidy::text::{Token, is_name, separate, tokens_of, word};
 use crate::{
-    BANNED_ATTRIBUTES, COLUMNS_MAX, FILE_LINES_MAX, FUNCTION_LINES_MAX, GUESTS, LAYERS, PURE,
-    RAW_DESCRIPTOR_HOMES, RAW_DESCRIPTOR_NAMES, UNSAFE_HOMES,
+    BANNED_ATTRIBUTES, COLUMNS_MAX, FILE_LINES_MAX, FUNCTION_LINES_MAX, GUESTS, LAYERS,
+    PAGE_READERS, PURE, RAW_DESCRIPTOR_HOMES, RAW_DESCRIPTOR_NAMES, UNSAFE_HOMES,
 };
 
 /// A Rust file, taken apart as far as the rules need.
@@ -48,11 +49,13 @@ impl Source {
             Self::check_guests,
             Self::check_unsafe,
             Self::check_raw_descriptors,
+            Self::check_page_loads,
             Self::check_file,
             Self::check_lines,
             Self::check_functions,
             Self::check_todos,
             Self::check_attributes,
+            Self::check_errors,
         ];
         rules.iter().flat_map(|rule| rule(self)).collect()
     }
@@ -158,6 +161,24 @@ impl Source {
         raw.map(breach).collect()
     }
 
+    /// What a page that may only be read is read with must be nothing but a load, which the
+    /// language promises of relaxed ones alone.
+    fn check_page_loads(&self) -> Vec<Breach> {
+        if !begins_with_any(&self.path, PAGE_READERS) {
+            return Vec::new();
+        }
+        let ordered = |at: &usize| {
+            let order = self.tokens[at + 1..].iter().map(Token::as_str);
+            let order = order.take_while(|word| *word != ")").last();
+            self.tokens[*at].text == "load" && matches!(order, Some("Acquire" | "SeqCst"))
+        };
+        let breach = |at: usize| {
+            let what = "an ordered load of what may be mapped without the right to write";
+            self.breach(self.tokens[at].line, Rule::PageLoad, what.into())
+        };
+        (0..self.tokens.len()).filter(ordered).map(breach).collect()
+    }
+
     fn check_file(&self) -> Vec<Breach> {
         let mut found = Vec::new();
         let lines = self.code.len();
@@ -227,6 +248,13 @@ impl Source {
             }
         }
         found
+    }
+
+    fn check_errors(&self) -> Vec<Breach> {
+        let lines: Vec<&str> = self.text.lines().collect();
+        let what = "the text of an error names its source, which is printed behind it";
+        let breach = |line| self.breach(line, Rule::ErrorText, what.to_owned());
+        repeated_sources(&lines, &self.code).into_iter().map(breach).collect()
     }
 
     /// The files that this one's `mod` declarations may mean.

@@ -50,7 +50,7 @@ pub struct Plan<'a> {
 #[derive(Debug, Error)]
 pub enum HouseError {
     /// Its folder cannot be made.
-    #[error("cannot make the folder {folder}: {source}", folder = folder.display())]
+    #[error("cannot make the folder {folder}", folder = folder.display())]
     Folder {
         /// Which.
         folder: PathBuf,
@@ -58,7 +58,7 @@ pub enum HouseError {
         source: io::Error,
     },
     /// It cannot be started.
-    #[error("cannot start {program}: {source}", program = program.display())]
+    #[error("cannot start {program}", program = program.display())]
     Start {
         /// Which.
         program: PathBuf,

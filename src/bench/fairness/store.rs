@@ -31,7 +31,7 @@ pub(super) struct Key {
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// The folder cannot be made.
-    #[error("cannot make the folder {folder}: {source}", folder = folder.display())]
+    #[error("cannot make the folder {folder}", folder = folder.display())]
     Folder {
         /// Which.
         folder: PathBuf,
@@ -39,7 +39,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The file cannot be written.
-    #[error("cannot keep the round in {path}: {source}", path = path.display())]
+    #[error("cannot keep the round in {path}", path = path.display())]
     Write {
         /// Which.
         path: PathBuf,
@@ -47,7 +47,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The file cannot be read.
-    #[error("cannot read the round in {path}: {source}", path = path.display())]
+    #[error("cannot read the round in {path}", path = path.display())]
     Read {
         /// Which.
         path: PathBuf,
@@ -55,7 +55,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The file holds something else.
-    #[error("{path} is no finished round ({source}): remove it to measure again",
+    #[error("{path} is no finished round (remove it to measure again)",
         path = path.display())]
     Parse {
         /// Which.

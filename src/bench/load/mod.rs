@@ -85,7 +85,7 @@ pub struct Progress {
 #[derive(Debug, Error)]
 pub enum LoadError {
     /// The name is unknown.
-    #[error("cannot find the host '{host}': {source}")]
+    #[error("cannot find the host '{host}'")]
     Name {
         /// Which.
         host: String,
@@ -93,7 +93,7 @@ pub enum LoadError {
         source: io::Error,
     },
     /// Nobody listens there.
-    #[error("cannot connect to {target}: {source}; is the server up?")]
+    #[error("cannot connect to {target} (is the server up?)")]
     Unreachable {
         /// Where.
         target: String,
@@ -110,7 +110,7 @@ pub enum LoadError {
     #[error("cannot prepare the generator: {}", io_error(*.0))]
     Prepare(Errno),
     /// The backend has failed.
-    #[error("cannot wait for answers: {0}")]
+    #[error("cannot wait for answers")]
     Wait(#[source] io::Error),
 }
 

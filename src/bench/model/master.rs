@@ -91,6 +91,7 @@ impl<'a> Master<'a> {
             dispatch: pool.dispatch,
             classes: pool.classes,
             copies_max: u32::MAX,
+            seat_cost: 0,
             weights: pool.weights.clone(),
             hold_max: u32::MAX,
             overload: Overload::Hold,
@@ -221,7 +222,7 @@ impl<'a> Master<'a> {
                 let back = self.servers[worker].take_back(ticket);
                 self.step(if back { Input::Recalled(ticket) } else { Input::TooLate(ticket) });
             }
-            Action::Retire(ticket) => self.tickets.free.push(ticket.slot),
+            Action::Retire(ticket) | Action::Refuse(ticket) => self.tickets.free.push(ticket.slot),
             Action::Watch(ticket) => self.watched(ticket),
             Action::CloseListeners
             | Action::Expire(_)

@@ -28,7 +28,7 @@ const FORMAT: &str = "dispatchd-trace/1";
 #[derive(Debug, Error)]
 pub enum FileError {
     /// The file cannot be read.
-    #[error("cannot read the trace {path}: {source}", path = path.display())]
+    #[error("cannot read the trace {path}", path = path.display())]
     Read {
         /// Which.
         path: PathBuf,
@@ -36,7 +36,7 @@ pub enum FileError {
         source: io::Error,
     },
     /// The file cannot be written.
-    #[error("cannot write the trace {path}: {source}", path = path.display())]
+    #[error("cannot write the trace {path}", path = path.display())]
     Write {
         /// Which.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum FileError {
         source: io::Error,
     },
     /// The first line does not say that it is one.
-    #[error("{path} is no trace: its first line is not that of a {FORMAT} file ({source})",
+    #[error("{path} is no trace: its first line is not that of a {FORMAT} file",
         path = path.display())]
     Head {
         /// Which.

@@ -152,6 +152,7 @@ fn milliseconds(span: Span) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::term;
 
     #[test]
     fn nothing_given_is_the_headline_grid() {
@@ -180,7 +181,7 @@ mod tests {
             (GridArgs { requests: some("5"), ..none() }, ["--requests", "5", "from 100"]),
             (GridArgs { unit: some("0s"), ..none() }, ["--unit", "0s", "a time from"]),
         ] {
-            let error = plan(&args, Medium::Sleep).unwrap_err().to_string();
+            let error = term::told(&plan(&args, Medium::Sleep).unwrap_err());
             assert!(words.iter().all(|word| error.contains(word)), "{error}");
         }
     }

@@ -35,7 +35,7 @@ pub(super) enum Misuse {
     #[error(transparent)]
     Value(#[from] ConfigError),
     /// A mix is none.
-    #[error("{name} '{value}' is not valid: {source}")]
+    #[error("{name} '{value}' is not valid")]
     Mix {
         /// The flag.
         name: &'static str,
@@ -70,13 +70,12 @@ pub(super) enum Misuse {
 
 /// Refuses what makes no sense.
 fn refuse(misuse: &Misuse) -> Exit {
-    term::complain(&misuse.to_string());
+    term::complain(&term::told(misuse));
     Exit::Usage
 }
 
 /// Says why a measurement failed.
 fn fail(error: impl Into<anyhow::Error>) -> Exit {
-    // Every text of the layer below names its causes itself.
-    term::complain(&error.into().to_string());
+    term::complain(&term::told(error.into().as_ref()));
     Exit::Failed
 }

@@ -259,6 +259,7 @@ mod tests {
     use super::*;
     use crate::cli::args::{self, Command};
     use crate::cli::bench::args::Measurement;
+    use crate::cli::term;
     use crate::units::Cpu;
 
     fn args_of(line: &str) -> LoadArgs {
@@ -363,7 +364,7 @@ mod tests {
             ("http://a --trace f --rate 1", &["--rate '1' has no effect with --trace"]),
             ("http://a --requests 5 --duration 5s", &["--duration '5s' has no effect"]),
         ] {
-            let text = plan_of(line).unwrap_err().to_string();
+            let text = term::told(&plan_of(line).unwrap_err());
             assert!(!text.contains('\n'), "{text}");
             for part in parts {
                 assert!(text.contains(part), "{line}: {text}");

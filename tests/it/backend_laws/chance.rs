@@ -71,7 +71,10 @@ impl<K: Kernel> Chance<K> {
             }
             (5, _) => Op::Readable { fd: self.connection(pick) },
             (6, Some(token)) => return self.rig.backend.cancel(token),
-            (7, Some(token)) => return self.rig.backend.expire(token),
+            (7, Some(token)) => {
+                self.rig.backend.expire(token);
+                return;
+            }
             (8, _) => return self.callers.push(self.rig.kernel.connect(&self.address)),
             (9, _) => return self.rig.kernel.ring(&self.clapper),
             (10, _) => {

@@ -17,7 +17,7 @@ use dispatchd::sys::clock::monotonic;
 use dispatchd::sys::scm::{Incoming, Patience, recv_parcel};
 use dispatchd::sys::socket::{Endpoint, ListenOptions, listen, local_endpoint, seqpacket_pair};
 use dispatchd::sys::{eventfd, fd};
-use dispatchd::units::Mono;
+use dispatchd::units::{Errno, Mono};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::rig::{PATIENCE, Rig};
@@ -63,6 +63,8 @@ pub(crate) trait Kernel {
     fn close(&self, far: Self::FarEnd);
     fn bell(&self) -> (Self::Fd, Self::Clapper);
     fn ring(&self, clapper: &Self::Clapper);
+    /// Rings a bell that nobody has rung so often at once that nobody can any more.
+    fn fill(&self, clapper: &Self::Clapper);
 }
 
 /// Makes a fresh kernel: a law may want several.
@@ -201,5 +203,11 @@ impl<B: Start> Kernel for Machine<B> {
 
     fn ring(&self, clapper: &OwnedFd) {
         eventfd::ring(&clapper.as_fd()).unwrap();
+    }
+
+    fn fill(&self, clapper: &OwnedFd) {
+        let most = (u64::MAX - 1).to_ne_bytes();
+        File::from(self.duplicate(clapper)).write_all(&most).unwrap();
+        assert_eq!(eventfd::ring(&clapper.as_fd()), Err(Errno(libc::EAGAIN)));
     }
 }

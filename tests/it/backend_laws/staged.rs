@@ -126,4 +126,8 @@ impl Kernel for Staged {
     fn ring(&self, clapper: &Clapper) {
         self.stage.ring(*clapper);
     }
+
+    fn fill(&self, clapper: &Clapper) {
+        self.stage.fill(*clapper);
+    }
 }

@@ -66,6 +66,23 @@ pub(crate) fn a_watch_ends_by_cancel_or_by_expiry<K: Kernel>(make: Make<'_, K>) 
     rig.silent();
 }
 
+pub(crate) fn who_has_spoken_is_not_let_go<K: Kernel>(make: Make<'_, K>) {
+    let mut rig = Rig::new(make());
+    let (fd, peer) = rig.kernel.connection();
+    let token = rig.submit(Op::Readable { fd });
+    rig.silent();
+    rig.kernel.send(&peer);
+    assert!(!rig.backend.expire(token), "it is no longer silent");
+    let (fd, result) = rig.readable(token);
+    assert_eq!(result, Ok(Ready::Input));
+    assert!(!rig.kernel.is_over(&peer), "it can be answered");
+    rig.kernel.read(&fd);
+    let token = rig.submit(Op::Readable { fd });
+    rig.silent();
+    assert!(rig.backend.expire(token), "it is silent again");
+    rig.over(token);
+}
+
 pub(crate) fn more_watches_than_completions_fit_all_end<K: Kernel>(make: Make<'_, K>) {
     const WATCHES: usize = 5_000;
     let mut rig = Rig::new(make());
@@ -133,6 +150,19 @@ pub(crate) fn a_bell_rung_before_anybody_listened_is_heard<K: Kernel>(make: Make
         }
         let token = rig.submit(Op::Ring { bell });
         assert_eq!(rig.rang(token), (false, Ok(())));
+        rig.silent();
+    }
+}
+
+pub(crate) fn a_full_bell_silences_no_other<K: Kernel>(make: Make<'_, K>) {
+    let mut rig = Rig::new(make());
+    let [(full, filler), (other, clapper)] = [(); 2].map(|()| rig.bell());
+    let [full, other] = [full, other].map(|bell| rig.submit(Op::Ring { bell }));
+    rig.kernel.fill(&filler);
+    assert_eq!(rig.rang(full), (false, Ok(())));
+    for _ in 0..3 {
+        rig.kernel.ring(&clapper);
+        assert_eq!(rig.rang(other), (false, Ok(())));
         rig.silent();
     }
 }

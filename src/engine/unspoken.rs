@@ -1,0 +1,99 @@
+//! Programs that run and do not say hello. Most likely such a one knows nothing of dispatchd, and
+//! whoever started it is better told so within seconds than when patience ends.
+
+use super::Engine;
+use super::action::Actions;
+use super::event::Event;
+use super::worker::{Cue, State};
+use crate::limits::HELLO_EXPECTED;
+use crate::units::{Mono, WorkerId};
+
+impl Engine {
+    /// A process has become its program.
+    pub(super) fn executed(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+        self.cue(now, id, Cue::Executed, out);
+        if let Some(worker) = self.worker_mut(id) {
+            worker.hello_by = Some(now.after(HELLO_EXPECTED));
+        }
+    }
+
+    /// Tells, once of each, of those that should have said hello by now.
+    pub(super) fn tell_unspoken(&mut self, now: Mono, out: &mut Actions) {
+        for berth in 0..self.workers.len() {
+            let worker = &mut self.workers[berth];
+            if worker.hello_by().is_some_and(|by| by <= now) {
+                worker.hello_by = None;
+                let seat = worker.seat;
+                out.emit(Event::Unspoken { worker: self.name(berth), seat });
+            }
+        }
+    }
+}
+
+impl super::worker::Worker {
+    /// When it is told that it has not said hello, if it does not until then.
+    pub(super) const fn hello_by(&self) -> Option<Mono> {
+        match self.state {
+            State::Starting { .. } => self.hello_by,
+            State::Vacant
+            | State::Launching { .. }
+            | State::Ready
+            | State::Draining { .. }
+            | State::Terminating { .. }
+            | State::Killing { .. }
+            | State::Reclaiming { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::action::Action;
+    use super::super::input::{Exit, Input, Terms};
+    use super::super::pair::Pair;
+    use super::super::policy::Policy;
+    use super::*;
+    use crate::units::Span;
+
+    /// A pair, and a worker that takes the place of one of the two and is its program.
+    fn pair_with_a_newcomer() -> (Pair, WorkerId) {
+        let mut pair = Pair::new(Policy::RoundRobin);
+        let gone = pair.workers[0];
+        pair.step(Input::Exited { worker: gone, exit: Exit::Failed });
+        let is_spawn = |action: &&Action| matches!(action, Action::Spawn { .. });
+        let Some(Action::Spawn { worker, .. }) = pair.others.iter().find(is_spawn).copied() else {
+            panic!("its seat is filled again")
+        };
+        pair.step(Input::Executed(worker));
+        (pair, worker)
+    }
+
+    fn times_told(pair: &Pair) -> usize {
+        let told = |action: &&Action| matches!(action, Action::Emit(Event::Unspoken { .. }));
+        pair.others.iter().filter(told).count()
+    }
+
+    #[test]
+    fn who_does_not_say_hello_is_told_of_once() {
+        let (mut pair, _) = pair_with_a_newcomer();
+        assert_eq!(pair.engine.deadline(), Some(pair.now.after(HELLO_EXPECTED)));
+        pair.later(HELLO_EXPECTED.less(Span::from_ms(1)));
+        assert_eq!(times_told(&pair), 0);
+        pair.later(Span::from_ms(1));
+        pair.later(Span::from_s(1));
+        assert_eq!(times_told(&pair), 1);
+    }
+
+    #[test]
+    fn who_has_said_hello_or_is_gone_is_not() {
+        let (mut pair, newcomer) = pair_with_a_newcomer();
+        let terms = Terms { concurrency: 1, connections_max: 9 };
+        pair.step(Input::Hello { worker: newcomer, terms });
+        pair.later(HELLO_EXPECTED);
+        assert_eq!(times_told(&pair), 0);
+        let (mut pair, newcomer) = pair_with_a_newcomer();
+        pair.step(Input::Exited { worker: newcomer, exit: Exit::Failed });
+        pair.later(HELLO_EXPECTED);
+        assert_eq!(times_told(&pair), 0);
+    }
+}

@@ -1,0 +1,137 @@
+//! What a worker writes to its standard output and error: whole lines go to the log, and the last
+//! bytes are kept to say why it died. What it started may write on when it is gone.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+
+use super::{plain, telemetry};
+use crate::limits::STDERR_TAIL;
+use crate::sys::fd;
+use crate::units::{Errno, SeatId, WorkerId};
+
+/// Lines of a dead worker's output that are told of.
+const LAST_LINES: usize = 3;
+
+/// The output of one worker.
+#[derive(Debug)]
+pub(super) struct Voice {
+    pub(super) worker: WorkerId,
+    seat: SeatId,
+    output: OwnedFd,
+    tail: VecDeque<u8>,
+    /// The beginning of a line of which the end has not come.
+    line: Vec<u8>,
+}
+
+impl Voice {
+    pub(super) const fn new(worker: WorkerId, seat: SeatId, output: OwnedFd) -> Self {
+        Self { worker, seat, output, tail: VecDeque::new(), line: Vec::new() }
+    }
+
+    /// Takes in what there is; false at the end.
+    pub(super) fn read(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        // Bounded, so that one that writes without end does not hold up the rest.
+        for _ in 0..16 {
+            match fd::read(&self.output, &mut buffer) {
+                Ok(0) => {
+                    self.ended();
+                    return false;
+                }
+                Ok(count) => self.wrote(&buffer[..count]),
+                Err(Errno(libc::EAGAIN)) => break,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Its last lines, in one.
+    pub(super) fn last_words(&self) -> String {
+        let is_cut = STDERR_TAIL <= self.tail.len();
+        let rest = |byte: &&u8| is_cut && is_within_character(**byte);
+        let tail: Vec<u8> = self.tail.iter().skip_while(rest).copied().collect();
+        let lines = tail.strip_suffix(b"\n").unwrap_or(&tail).rsplit(|byte| *byte == b'\n');
+        let lines: Vec<&[u8]> = lines.take(LAST_LINES).map(end_of_line_off).collect();
+        let lines = lines.into_iter().rev().filter(|line| !line.is_empty());
+        lines.map(plain::bytes).collect::<Vec<_>>().join(" | ")
+    }
+
+    fn wrote(&mut self, bytes: &[u8]) {
+        self.tail.extend(bytes);
+        let surplus = self.tail.len().saturating_sub(STDERR_TAIL);
+        self.tail.drain(..surplus);
+        for byte in bytes {
+            if *byte == b'\n' {
+                self.tell(self.line.len());
+                continue;
+            }
+            self.line.push(*byte);
+            if STDERR_TAIL <= self.line.len() {
+                self.tell(whole_characters(&self.line));
+            }
+        }
+    }
+
+    fn ended(&mut self) {
+        if !self.line.is_empty() {
+            self.tell(self.line.len());
+        }
+    }
+
+    /// Logs the beginning of what has come of a line, up to there.
+    fn tell(&mut self, end: usize) {
+        telemetry::worker_line(self.seat, end_of_line_off(&self.line[..end]));
+        self.line.drain(..end);
+    }
+}
+
+/// Lines may end as Windows ends them.
+fn end_of_line_off(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// The length of a line without the beginning of a character at its end.
+fn whole_characters(line: &[u8]) -> usize {
+    let rest = line.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
+    match std::str::from_utf8(rest) {
+        Err(error) if error.error_len().is_none() => line.len() - rest.len(),
+        Ok(_) | Err(_) => line.len(),
+    }
+}
+
+/// Whether a byte can only follow another one of its character.
+const fn is_within_character(byte: u8) -> bool {
+    byte & 0b1100_0000 == 0b1000_0000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_character_is_cut() {
+        for text in ["aä", "a€", "a🦀"] {
+            for end in 2..text.len() {
+                assert_eq!(whole_characters(&text.as_bytes()[..end]), 1, "{text} at {end}");
+            }
+            assert_eq!(whole_characters(text.as_bytes()), text.len());
+        }
+        // What is no beginning of anything is not waited for.
+        for bytes in [&b""[..], b"a", b"a\xff", b"a\x80", b"\xc3(", b"a\xf8\x88", b"\xff\xe2\x82a"]
+        {
+            assert_eq!(whole_characters(bytes), bytes.len(), "{bytes:?}");
+        }
+        assert_eq!(whole_characters(b"\xff\xe2\x82"), 1);
+    }
+
+    #[test]
+    fn last_words_begin_with_a_character() {
+        let mut voice =
+            Voice::new(WorkerId { berth: 0, epoch: 1 }, SeatId(0), fd::no_input().unwrap());
+        voice.wrote(&[b"a", "ä".repeat(STDERR_TAIL).as_bytes()].concat());
+        voice.wrote(b"!");
+        assert_eq!(voice.last_words().trim_matches('ä'), "!");
+        assert_eq!(voice.last_words().len(), STDERR_TAIL - 1);
+    }
+}

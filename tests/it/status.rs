@@ -1,0 +1,257 @@
+//! What `status` tells: numbers that never fall, each end of a connection under its own name, a
+//! worker that is stopped, what became of a reload; and how it shows that.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Stdio};
+
+use dispatchd::wire::control::{Reply, Status};
+use nix::sys::signal::Signal;
+
+use crate::client::Client;
+use crate::house::{House, Plan, example};
+use crate::process;
+use crate::wait::eventually;
+
+on_both! {
+    what_was_done_stays_counted_when_workers_go
+    under_shared_it_stays_counted_too
+    each_end_of_a_connection_has_its_name
+    a_stopped_worker_says_so
+    ps_says_who_is_who
+    what_became_of_a_reload_is_told
+    it_is_as_wide_as_it_may_be
+    a_watch_goes_on_until_it_is_interrupted
+    a_watch_ends_with_its_master
+}
+
+fn what_was_done_stays_counted_when_workers_go(backend: &str) {
+    stays_counted(&Plan::on(backend).with("--policy rr").start());
+}
+
+fn under_shared_it_stays_counted_too(backend: &str) {
+    stays_counted(&Plan::on(backend).with("--policy shared").start());
+}
+
+fn stays_counted(house: &House) {
+    const REQUESTS: u64 = 40;
+    for _ in 0..REQUESTS {
+        assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+    }
+    let mut least = Counted::default();
+    let mut look = |what: &str, is_so: &dyn Fn(&Status) -> bool| {
+        house.wait_for_status(what, |status| {
+            let now = Counted::of(status);
+            assert!(least.is_no_more_than(&now), "{least:?}, then {now:?}");
+            least = now;
+            is_so(status)
+        })
+    };
+    let told = look("all are told", &|status| {
+        (status.totals.requests, status.totals.accepted) == (REQUESTS, REQUESTS)
+    });
+    house.signal(Signal::SIGHUP);
+    let whole = |status: &Status| status.workers.len() == 2 && status.have == 2;
+    look("the new generation serves alone", &|status| status.generation == 2 && whole(status));
+    process::signal(house.worker(0).pid, Signal::SIGKILL);
+    look("the dead one is replaced", &|status| status.workers[0].restarts == 1 && whole(status));
+    house.signal(Signal::SIGTTOU);
+    let one = look("one is left", &|status| status.want == 1 && status.workers.len() == 1);
+    assert_eq!(one.workers[0].accepted, told.workers[0].accepted, "those of its slot");
+    assert_eq!((one.totals.requests, one.totals.accepted), (REQUESTS, REQUESTS));
+}
+
+/// What may never fall.
+#[derive(Debug, Default)]
+struct Counted {
+    totals: [u64; 4],
+    slots: BTreeMap<u16, [u64; 2]>,
+}
+
+impl Counted {
+    fn of(status: &Status) -> Self {
+        let totals = &status.totals;
+        let totals = [totals.requests, totals.accepted, totals.wakes, totals.rings];
+        let mut slots = BTreeMap::new();
+        for worker in &status.workers {
+            let [accepted, requests] = slots.entry(worker.worker).or_default();
+            *accepted += worker.accepted;
+            *requests += worker.requests;
+        }
+        Self { totals, slots }
+    }
+
+    /// A slot that is not wanted any more is not told of.
+    fn is_no_more_than(&self, now: &Self) -> bool {
+        let slots = now.slots.iter().flat_map(|(slot, now)| {
+            let before = self.slots.get(slot).copied().unwrap_or_default();
+            before.into_iter().zip(*now)
+        });
+        let mut all = self.totals.into_iter().zip(now.totals).chain(slots);
+        all.all(|(before, now)| before <= now)
+    }
+}
+
+fn each_end_of_a_connection_has_its_name(backend: &str) {
+    let house = Plan::on(backend).with("--hold 2 --overload reject").start();
+    for checks in 1..=5 {
+        drop(Client::connect(house.address()).unwrap());
+        house.wait_for_status("a health check is told", |status| status.totals.hung_up == checks);
+    }
+    let mut silent: Vec<Client> = Vec::new();
+    for count in 1..=2 {
+        silent.push(Client::connect(house.address()).unwrap());
+        house.wait_for_status("it is watched", |status| status.hold.watched == count);
+    }
+    let mut newcomer = Client::connect(house.address()).unwrap();
+    assert_eq!(newcomer.read_to_end().unwrap(), b"");
+    assert_eq!(silent.remove(0).read_to_end().unwrap(), b"", "where no more may wait it is let go");
+    drop(silent);
+    let totals = house.wait_for_status("all have ended", |status| status.hold.watched == 0).totals;
+    assert_eq!((totals.arrived, totals.closed), (8, 0));
+    // The second is let go of too, or leaves before.
+    assert!(totals.expired == 1 || totals.expired == 2, "{totals:?}");
+    assert_eq!((totals.hung_up, totals.rejected), (7 - totals.expired, 1));
+    let text = said(&house, &[]);
+    for (name, count) in [("hung up", totals.hung_up), ("expired", totals.expired)] {
+        assert!(text.contains(&format!("{name} {count}")), "{text}");
+    }
+}
+
+fn a_stopped_worker_says_so(backend: &str) {
+    let house = Plan::on(backend).start();
+    let worker = house.worker(1);
+    process::freeze(worker.pid);
+    let stopped = |status: &Status| status.workers[1].state == "stopped";
+    house.wait_for_status("it is stopped", stopped);
+    let text = said(&house, &[]);
+    let line = text.lines().find(|line| line.contains(&worker.pid.to_string())).unwrap();
+    assert!(line.contains("stopped"), "{text}");
+    process::signal(worker.pid, Signal::SIGCONT);
+    house.wait_for_status("it goes on", |status| status.workers[1].state == "ready");
+}
+
+fn ps_says_who_is_who(backend: &str) {
+    let house = Plan::on(backend).env("SEEN", "still").start();
+    let name = house.name();
+    assert_eq!(process::name(house.pid()).unwrap(), "dispatchd");
+    assert_eq!(process::arguments(house.pid()), [format!("dispatchd: master ({name})")]);
+    let variables = fs::read_to_string(format!("/proc/{}/environ", house.pid())).unwrap();
+    assert!(variables.contains("SEEN=still\0"), "{variables}");
+    for seat in 0..2 {
+        let worker = house.worker(seat).pid;
+        assert_eq!(process::name(worker).unwrap(), format!("dispatchd-w{seat}"));
+        let title = format!("dispatchd: worker {seat} ({name})");
+        assert_eq!(process::arguments(worker)[0], title);
+    }
+    let program = example("http_worker");
+    let house = Plan::on(backend).program([&program]).start();
+    let worker = house.worker(0).pid;
+    assert_eq!(process::name(worker).unwrap(), "http_worker", "others keep their own");
+    assert_eq!(process::arguments(worker), [program.to_str().unwrap()]);
+}
+
+fn what_became_of_a_reload_is_told(backend: &str) {
+    let plan = Plan::on(backend);
+    let broken = plan.dir().join("broken");
+    let script = "if [ -e \"$0\" ]; then echo no disk >&2; exit 9; fi; exec \"$1\" serve-worker";
+    let dispatchd = env!("CARGO_BIN_EXE_dispatchd");
+    let house = plan.program(["sh", "-c", script, broken.to_str().unwrap(), dispatchd]).start();
+    assert_eq!(house.status().reload, None);
+    assert!(!said(&house, &[]).contains("reload "));
+    house.signal(Signal::SIGHUP);
+    let outcome = |wanted: &'static str| {
+        move |status: &Status| status.reload.as_ref().is_some_and(|reload| reload.outcome == wanted)
+    };
+    let done = house.wait_for_status("the reload is done", outcome("done")).reload.unwrap();
+    assert_eq!((done.generation, done.why), (2, None));
+    fs::write(&broken, "").unwrap();
+    house.signal(Signal::SIGHUP);
+    let status = house.wait_for_status("the reload is given up", outcome("given up"));
+    let given_up = status.reload.unwrap();
+    assert_eq!((given_up.generation, status.generation), (3, 2));
+    let why = "worker 0: exit code 9; last output: no disk";
+    assert_eq!(given_up.why.as_deref(), Some(why));
+    let text = said(&house, &[]);
+    let line = text.lines().find(|line| line.starts_with("reload ")).unwrap();
+    assert!(line.starts_with("reload     to generation 3: given up "), "{text}");
+    assert!(text.contains(&why[..20]), "{text}");
+}
+
+fn it_is_as_wide_as_it_may_be(backend: &str) {
+    let listen = "--listen 127.0.0.1:0 --listen 127.0.0.1:0 --listen 127.0.0.1:0 ".repeat(3);
+    let house = Plan::on(backend).with(&listen).start();
+    let widest = |text: &str| text.lines().map(str::len).max().unwrap();
+    let narrow = said(&house, &[]);
+    assert!(widest(&narrow) <= 80, "{narrow}");
+    assert!(!narrow.contains("per request"), "there was none: {narrow}");
+    let wide = said(&house, &[("COLUMNS", "150")]);
+    assert!((100..=150).contains(&widest(&wide)), "{wide}");
+    assert!(widest(&said(&house, &[("COLUMNS", "40")])) <= 80);
+}
+
+fn said(house: &House, variables: &[(&str, &str)]) -> String {
+    let ended = house.asking(&["status"]).envs(variables.iter().copied()).output().unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    String::from_utf8(ended.stdout).unwrap()
+}
+
+fn a_watch_goes_on_until_it_is_interrupted(backend: &str) {
+    let house = Plan::on(backend).start();
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let mut watch = Watch::of(&house, &["status", "--watch", "0.1"]);
+        for _ in 0..3 {
+            watch.wait_for("dispatchd");
+        }
+        process::signal(watch.0.id(), signal);
+        assert_eq!(watch.exit_code(), Some(0), "{signal}");
+    }
+    let mut watch = Watch::of(&house, &["status", "--watch", "0.1", "--json"]);
+    for _ in 0..3 {
+        let line = watch.wait_for("");
+        let Ok(Reply::Status(status)) = serde_json::from_str(&line) else { panic!("{line}") };
+        assert_eq!(status.have, 2);
+    }
+    drop(watch.0.stdout.take());
+    assert_eq!(watch.exit_code(), Some(0), "nobody reads any more");
+}
+
+fn a_watch_ends_with_its_master(backend: &str) {
+    let mut house = Plan::on(backend).start();
+    let mut watch = Watch::of(&house, &["status", "--watch", "0.1"]);
+    watch.wait_for("dispatchd");
+    house.signal(Signal::SIGQUIT);
+    assert_eq!(house.exit_code(), Some(0));
+    assert_eq!(watch.exit_code(), Some(3));
+    let mut words = String::new();
+    watch.0.stderr.take().unwrap().read_to_string(&mut words).unwrap();
+    assert!(words.contains("no dispatchd runs under the name"), "{words}");
+}
+
+/// A command that shows a status again and again.
+struct Watch(Child);
+
+impl Watch {
+    fn of(house: &House, words: &[&str]) -> Self {
+        let mut command = house.asking(words);
+        Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// The next line that begins so.
+    fn wait_for(&mut self, beginning: &str) -> String {
+        let mut lines = BufReader::with_capacity(1, self.0.stdout.as_mut().unwrap()).lines();
+        lines.find_map(|line| line.ok().filter(|line| line.starts_with(beginning))).unwrap()
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        eventually("the watch ends", || self.0.try_wait().unwrap()).code()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
