@@ -38,7 +38,8 @@ impl Budget {
     /// What each further seat takes of that: a worker and its successor, the output of one that is
     /// gone, and its own sockets.
     pub(super) fn seat_cost(self) -> u32 {
-        u32::try_from(2 * PER_WORKER + PER_LATE_OUTPUT + self.sockets_per_seat()).unwrap_or(u32::MAX)
+        u32::try_from(2 * PER_WORKER + PER_LATE_OUTPUT + self.sockets_per_seat())
+            .unwrap_or(u32::MAX)
     }
 
     /// What does not depend on the number of workers.
