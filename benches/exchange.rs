@@ -176,6 +176,7 @@ fn note(criterion: &mut Criterion) {
         generation: Generation(2),
         cpu: Some(Cpu(1)),
         listeners: 2,
+        inherited: 0,
         sharing: Sharing::Own,
     };
     group.bench_function("write 1", |bencher| bencher.iter(|| black_box(note).to_string()));

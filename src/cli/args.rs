@@ -25,7 +25,8 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not running, 4 reload 
 out.";
 
 const LISTEN_HELP: &str = "\
-Where to listen: ADDRESS:PORT, [V6]:PORT, [V6%INTERFACE]:PORT, :PORT (every IPv4 address; [::]:PORT for IPv6) or \
+Where to listen: ADDRESS:PORT, [V6]:PORT, [V6%INTERFACE]:PORT, :PORT (every IPv4 \
+address; [::]:PORT for IPv6) or \
 unix:PATH, each with \",readable\" or \",connect\" to override --dispatch-on; repeatable, up to \
 64; port 0 takes a free port and prints it; several in the variable are set apart by blanks \
 [default: 127.0.0.1:8000, or the sockets of LISTEN_FDS]";

@@ -20,6 +20,7 @@ use crate::master::check_path;
 use crate::sys::cpus;
 use crate::sys::rlimit::{self, Limit, Resource};
 use crate::sys::sandbox::{self, Call};
+use crate::sys::socket::NAME_TOO_LONG;
 use crate::units::{Cpu, Errno};
 
 /// The first kernel on which the `io_uring` backend is used.
@@ -126,7 +127,7 @@ impl Facts {
 
 fn runtime_dir() -> (PathBuf, Result<(), Errno>) {
     let mut path = super::runtime_dir::socket_path(NAME_DEFAULT);
-    let fits = check_path(&path).map_err(|_| Errno(libc::ENAMETOOLONG));
+    let fits = check_path(&path).map_err(|_| NAME_TOO_LONG);
     path.pop();
     let usable = fits.and_then(|()| sandbox::can_be_made(&path));
     (path, usable)

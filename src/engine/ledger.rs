@@ -109,7 +109,7 @@ pub struct Ledger {
     arrivals: u64,
     /// Requests up to this one have been let in.
     settled: u64,
-    /// Connections of which a worker has a copy that it was told to leave alone.
+    /// Of those that are delivered, those that were ever taken back from somebody.
     strays: u32,
 }
 
@@ -259,8 +259,6 @@ impl Ledger {
     /// # Panics
     /// When the ticket is not live.
     pub fn strike(&mut self, ticket: Ticket) {
-        self.strays -= u32::from(self.entries[ticket.index()].astray);
-        self.entries[ticket.index()].astray = false;
         self.unlink(ticket);
     }
 
@@ -269,12 +267,11 @@ impl Ledger {
     /// # Panics
     /// When the ticket is beyond the table.
     pub fn went_astray(&mut self, ticket: Ticket) {
-        let entry = &mut self.entries[ticket.index()];
-        self.strays += u32::from(!entry.astray);
-        entry.astray = true;
+        debug_assert!(!self.is_claimed(ticket), "what is claimed is not taken back");
+        self.entries[ticket.index()].astray = true;
     }
 
-    /// Connections that were ever taken back from somebody.
+    /// Of those that are delivered, those of which somebody else has a copy.
     pub const fn strays(&self) -> u32 {
         self.strays
     }
@@ -500,6 +497,7 @@ impl Ledger {
             before => self.entries[before as usize].previous = slot,
         }
         self.list(slot, place).len += 1;
+        self.strays += u32::from(self.is_stray(slot, place));
     }
 
     fn unlink(&mut self, ticket: Ticket) {
@@ -515,7 +513,12 @@ impl Ledger {
             next => self.entries[next as usize].previous = previous,
         }
         self.list(slot, place).len -= 1;
+        self.strays -= u32::from(self.is_stray(slot, place));
         self.entries[ticket.index()].place = None;
+    }
+
+    fn is_stray(&self, slot: u32, place: Place) -> bool {
+        matches!(place, Place::Delivered { .. }) && self.entries[slot as usize].astray
     }
 
     /// The first of its class's hold queue that arrived later, or none. The tail is asked first:

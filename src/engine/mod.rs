@@ -499,7 +499,7 @@ impl Engine {
     /// where that comes back, or where another worker has a stray copy.
     fn copies(&self) -> u32 {
         let delivered = self.ledger.delivered();
-        let kept = if self.lends() { delivered } else { delivered.min(self.ledger.strays()) };
+        let kept = if self.lends() { delivered } else { self.ledger.strays() };
         self.live() - delivered + kept
     }
 

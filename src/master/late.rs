@@ -1,6 +1,6 @@
 //! Outputs of workers that are gone. What a worker started may go on with its work and write to the
-//! worker's output, and would be killed by SIGPIPE if nobody read that: after a reload, say. So it is
-//! read to its end, within bounds.
+//! worker's output, and would be killed by SIGPIPE if nobody read that: after a reload, say. So it
+//! is read to its end, within bounds.
 
 use std::collections::VecDeque;
 

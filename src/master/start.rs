@@ -11,7 +11,7 @@ use super::control::{self, About, Clients, ControlError, ControlSocket};
 use super::open::{self, OpenError, OpenSockets};
 use super::telemetry;
 use super::world::{Program, Recipe, World};
-use super::{Master, Opened, Posts};
+use super::{Master, Opened, Origin, Posts};
 use crate::config::placement::Placement;
 use crate::config::{BackendChoice, Config, policy};
 use crate::engine::Setup;
@@ -212,6 +212,7 @@ fn recipe(config: &Config, from: Ingredients<'_>) -> Result<Recipe, StartError> 
         let copy = kernel("copy a listener", fd::duplicate(opened.socket.as_fd()))?;
         listeners[seat].push(copy);
     }
+    let inherited = sockets.iter().filter(|opened| opened.origin == Origin::Inherited).count();
     let own = sockets
         .iter()
         .filter(|opened| opened.seat == Some(SeatId(0)))
@@ -227,6 +228,7 @@ fn recipe(config: &Config, from: Ingredients<'_>) -> Result<Recipe, StartError> 
         drain: config.drain_timeout,
         scheduling: give_way(),
         open_files,
+        inherited,
         listeners,
         own,
         files,

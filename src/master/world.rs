@@ -69,7 +69,9 @@ pub(super) struct Recipe {
     pub(super) scheduling: Option<Scheduling>,
     /// The limit on open files that dispatchd was started with.
     pub(super) open_files: Limit,
-    /// Listeners that workers accept from: one list for all, or one per seat.
+    /// Listeners that workers accept from: one list for all, or one per seat. So many of the first
+    /// ones dispatchd was given itself.
+    pub(super) inherited: usize,
     pub(super) listeners: Vec<Vec<OwnedFd>>,
     /// Under `reuseport`, what each seat has a socket for.
     pub(super) own: Vec<OwnListener>,
@@ -245,6 +247,7 @@ impl World {
             generation: hire.generation,
             cpu,
             listeners: listeners.len(),
+            inherited: self.recipe.inherited.min(listeners.len()),
             sharing: self.recipe.sharing,
         };
         let mut fds = vec![theirs.as_fd(), self.memory.as_fd(), memory.as_fd(), bell.as_fd()];

@@ -143,7 +143,8 @@ impl World {
     pub(super) fn saw_words(&mut self, process: ProcessId, words: Words) {
         let Ok(Token { say, .. }) = Token::decode(words) else { return };
         let worker = self.processes[process].id;
-        let (ticket, now) = (ticket_of(say), self.now);
+        // The master counts from what its clock said at the turn's beginning.
+        let (ticket, now, told_now) = (ticket_of(say), self.now, self.told_now);
         let entry = ticket.and_then(|ticket| self.ledger.entries.get_mut(&ticket));
         let entry = entry.filter(|entry| entry.with == Some(worker));
         match (say, entry) {
@@ -178,7 +179,7 @@ impl World {
                 }
                 if let Some(connection) = connection {
                     let connection = &mut self.connections[connection];
-                    (connection.watched_since, connection.parked) = (now, true);
+                    (connection.watched_since, connection.parked) = (told_now, true);
                     connection.told = false;
                 }
             }

@@ -23,6 +23,9 @@ use crate::units::{Errno, Span};
 
 pub use self::connect::{connect, set_abrupt_close};
 
+/// What the kernel says of a path that is too long.
+pub const NAME_TOO_LONG: Errno = Errno(libc::ENAMETOOLONG);
+
 /// Where a socket listens.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Endpoint {

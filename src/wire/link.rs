@@ -41,6 +41,9 @@ pub struct Note {
     pub cpu: Option<Cpu>,
     /// How many listeners it was given.
     pub listeners: usize,
+    /// How many of these, the first ones, dispatchd was given itself: they are not dispatchd's to
+    /// end.
+    pub inherited: usize,
     /// Whether those listeners are its own.
     pub sharing: Sharing,
 }
@@ -86,13 +89,14 @@ impl fmt::Display for Note {
         write!(
             f,
             "v={VERSION} pool={} seat={} berth={} epoch={} generation={} listeners={} \
-             sharing={sharing}",
+             inherited={} sharing={sharing}",
             self.pool.0,
             self.seat,
             self.worker.berth,
             self.worker.epoch,
             self.generation,
-            self.listeners
+            self.listeners,
+            self.inherited
         )?;
         match self.cpu {
             Some(cpu) => write!(f, " cpu={cpu}"),
@@ -104,9 +108,10 @@ impl fmt::Display for Note {
 impl Note {
     /// The same as words of shared memory, which cannot be forged by whoever sets a variable.
     pub fn words(&self) -> [u64; 4] {
-        let Self { pool, seat, worker, generation, cpu, listeners, sharing } = *self;
+        let Self { pool, seat, worker, generation, cpu, listeners, inherited, sharing } = *self;
         let pair = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
         let cpu = cpu.map_or(0, |cpu| u32::from(cpu.0) + 1);
+        let short = |count: usize| u32::from(u16::try_from(count).unwrap_or(u16::MAX));
         let sharing = match sharing {
             Sharing::None => 0,
             Sharing::Shared => 1,
@@ -116,7 +121,7 @@ impl Note {
             pair(VERSION, u32::from(pool.0) << 16 | u32::from(seat.0)),
             pair(worker.epoch, worker.berth.into()),
             pair(generation.0, cpu),
-            pair(sharing, u32::try_from(listeners).unwrap_or(u32::MAX)),
+            pair(sharing, short(inherited) << 16 | short(listeners)),
         ]
     }
 
@@ -144,6 +149,10 @@ impl Note {
         if LISTENERS_MAX < listeners {
             return Err(BadNote::Field { field: "listeners" });
         }
+        let inherited: usize = fields.number("inherited")?;
+        if listeners < inherited {
+            return Err(BadNote::Field { field: "inherited" });
+        }
         Ok(Self {
             pool: PoolId(fields.number("pool")?),
             seat: SeatId(seat),
@@ -151,6 +160,7 @@ impl Note {
             generation: Generation(fields.number("generation")?),
             cpu: fields.text("cpu").ok().map(|_| fields.number("cpu")).transpose()?.map(Cpu),
             listeners,
+            inherited,
             sharing,
         })
     }
@@ -184,6 +194,7 @@ mod tests {
         generation: Generation(2),
         cpu: Some(Cpu(1)),
         listeners: 2,
+        inherited: 1,
         sharing: Sharing::Own,
     };
 

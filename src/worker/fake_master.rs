@@ -48,6 +48,7 @@ impl FakeMaster {
             generation: Generation(7),
             cpu: None,
             listeners: listeners.len(),
+            inherited: 0,
             sharing,
         };
         let link = move || {

@@ -193,8 +193,8 @@ impl Link {
             end_at_once: Order::Terminate as u32,
             patience: Span::from_ns(master.drain_ns.load(Relaxed)),
         };
-        let listeners = self.listeners.iter().map(AsFd::as_fd);
-        sigterm::handle(setup, listeners).map_err(LinkError::SigTerm)
+        let ours = self.listeners.iter().skip(self.note.inherited).map(AsFd::as_fd);
+        sigterm::handle(setup, ours).map_err(LinkError::SigTerm)
     }
 
     /// A link over these, of which nothing has been used.

@@ -48,6 +48,8 @@ fn done(orders: &Path) -> std::path::PathBuf {
 
 /// Makes this process the first of a session, and its group a job in the background of a terminal.
 /// Another job is in the foreground, which can start processes in this one.
+#[expect(clippy::zombie_processes, reason = "it outlives whoever starts it")]
+#[expect(clippy::mem_forget, reason = "the descriptor goes on through the exec")]
 pub(crate) fn go_to_the_background() {
     setsid().unwrap();
     let keyboard = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY).unwrap();
@@ -69,6 +71,7 @@ pub(crate) fn go_to_the_background() {
 }
 
 /// Does in the job what it is ordered to, and says when that was stopped.
+#[expect(clippy::zombie_processes, reason = "it is waited for by its number")]
 pub(crate) fn neighbour() {
     let Some(job) = env::var_os(JOB) else { return };
     let job: i32 = job.to_str().unwrap().parse().unwrap();

@@ -292,6 +292,7 @@ fn answer_empty(connection: &mut Connection<'_>) {
 }
 
 /// Has a child that it started once it was ready.
+#[expect(clippy::zombie_processes, reason = "it outlives its parent")]
 fn parent() {
     let mut worker = Worker::from_env().unwrap();
     let _child = Command::new("sleep").arg("60").spawn().unwrap();

@@ -21,6 +21,7 @@ on_both! {
     what_was_accepted_before_a_stop_is_answered
     a_worker_that_is_replaced_lets_its_listeners_go
     what_was_inherited_goes_on_listening
+    what_was_inherited_outlives_a_master_that_is_killed
 }
 
 const KERNEL_POLICIES: [&str; 2] = ["shared", "reuseport"];
@@ -116,12 +117,29 @@ fn a_worker_that_is_replaced_lets_its_listeners_go(backend: &str) {
     }
 }
 
+/// A dispatchd under `shared` that was given this listener.
+fn inheriting(backend: &str, listener: &TcpListener) -> House {
+    let third = ["sh", "-c", "exec 3<&0 </dev/null \"$0\" \"$@\""];
+    let plan = Plan::on(backend).with("--policy shared").through(third).env("LISTEN_FDS", "1");
+    plan.stdin(OwnedFd::from(listener.try_clone().unwrap())).start()
+}
+
+fn what_was_inherited_outlives_a_master_that_is_killed(backend: &str) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut house = inheriting(backend, &listener);
+    house.signal(Signal::SIGKILL);
+    assert_eq!(house.exit_code(), None);
+    eventually("its workers have ended", || house.survivors().is_empty().then_some(()));
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    listener.set_nonblocking(false).unwrap();
+    let (_, peer) = listener.accept().unwrap();
+    assert_eq!(peer, client.local_addr().unwrap());
+}
+
 fn what_was_inherited_goes_on_listening(backend: &str) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let third = ["sh", "-c", "exec 3<&0 </dev/null \"$0\" \"$@\""];
-    let plan = Plan::on(backend).with("--policy shared").through(third).env("LISTEN_FDS", "1");
-    let mut house = plan.stdin(OwnedFd::from(listener.try_clone().unwrap())).start();
+    let mut house = inheriting(backend, &listener);
     let half = half_a_request(&house);
     let workers = pids(&house.status());
     house.signal(Signal::SIGTERM);
