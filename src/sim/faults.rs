@@ -90,6 +90,8 @@ pub(super) struct Faults {
     pub(super) lie: u64,
     /// Processes that fill their bell.
     pub(super) fill_bell: u64,
+    /// Processes of a later release that die a moment after they are ready, if there is one.
+    pub(super) bad_release: u64,
     /// Processes that do not finish when told to.
     pub(super) deaf_to_drain: u64,
     /// Processes that ignore SIGTERM.
@@ -172,6 +174,7 @@ impl Faults {
             exec_fails: some(300),
             sigterm: some(500),
             fill_bell: some(500),
+            bad_release: if some(3) == 1 { 900 } else { 0 },
             ..self
         }
     }
@@ -197,6 +200,7 @@ impl Faults {
         slow: 0,
         lie: 0,
         fill_bell: 0,
+        bad_release: 0,
         deaf_to_drain: 0,
         deaf_to_term: 0,
         jumps: 0,

@@ -18,8 +18,6 @@ pub(super) struct Ledger {
     pub(super) ready: BTreeMap<SeatId, Mono>,
     pub(super) reclaiming: BTreeMap<WorkerId, Mono>,
     pub(super) ever_ready: bool,
-    /// Programs that died, for whatever reason.
-    pub(super) deaths: u32,
     /// One was waited for in vain.
     pub(super) waited: bool,
     /// Connections of dead workers, that their clients have not been told of.

@@ -15,6 +15,8 @@ const STORM_OVER: Span = Span::from_ms(500);
 impl World {
     pub(super) fn saw_event(&mut self, event: Event) {
         let late = Mono::ZERO.after(self.scenario.setup.patience.start) <= self.now;
+        let ended = |each: &&Process| each.ended.is_some() || each.dying;
+        let deaths = self.processes.iter().filter(ended).count();
         let ledger = &mut self.ledger;
         match event {
             Event::Ready { seat, .. } => {
@@ -28,7 +30,7 @@ impl World {
                 ledger.fast_at = Some(self.now);
                 if ledger.ever_ready {
                     self.fail("the master gives up though workers were ready".to_owned());
-                } else if ledger.deaths < START_DEATHS_MAX && !ledger.waited && !late {
+                } else if deaths < START_DEATHS_MAX as usize && !ledger.waited && !late {
                     self.fail("the master gives up, and nobody has died".to_owned());
                 }
             }
@@ -41,12 +43,11 @@ impl World {
             Event::Gone { worker, cause: Cause::Stalled, .. } => self.judge_stall(worker),
             Event::Gone { cause: Cause::NotReady | Cause::NotExecuted, .. } => ledger.waited = true,
             Event::Gone { worker, cause: Cause::Left, .. } => self.judge_leave(worker),
-            Event::Gone { cause: Cause::Told | Cause::NoProcess, .. } => {}
-            Event::Gone { .. } => ledger.deaths += 1,
             // A new release has done nothing wrong yet.
             Event::RolloutStarted(_) => ledger.backoffs.clear(),
             Event::Starting { seat, .. } => self.judge_start(seat),
-            Event::Unspoken { .. }
+            Event::Gone { .. }
+            | Event::Unspoken { .. }
             | Event::Draining { .. }
             | Event::Strength { .. }
             | Event::Stalled { .. }

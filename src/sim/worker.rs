@@ -146,6 +146,10 @@ impl World {
             let when = between(&mut self.rng, boot, Span::from_ms(1_500));
             self.plan_in(when, Happening::AsksToLeave(process));
         }
+        if 1 < hire.generation.0 && self.strikes(self.scenario.faults.bad_release) {
+            let moment = between(&mut self.rng, Span::ZERO, Span::from_ms(5));
+            self.plan_in(boot.plus(moment), Happening::Dies(process, false));
+        }
         if self.ails(self.scenario.faults.fill_bell) {
             let when = between(&mut self.rng, boot, Span::from_ms(1_500));
             self.plan_in(when, Happening::FillsBell(process));
