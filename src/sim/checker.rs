@@ -250,10 +250,10 @@ impl World {
             | Notice::OneLess
             | Notice::Children => return,
         };
-        self.ledger.stop_at.get_or_insert(self.now);
+        self.ledger.stop_at.get_or_insert(self.told_now);
         // Nobody has anything to finish in a pool that never served.
         if fast || !self.ledger.ever_ready {
-            self.ledger.fast_at.get_or_insert(self.now);
+            self.ledger.fast_at.get_or_insert(self.told_now);
         }
     }
 }

@@ -415,7 +415,9 @@ impl World {
     pub(super) fn accept(&mut self, post: usize) -> Option<usize> {
         let index = self.posts[post].backlog.pop_front()?;
         self.connections[index].accepted = Some(self.now);
-        self.connections[index].watched_since = self.now;
+        // The master counts from what its clock said, which it may have read before a leap.
+        let leapt = self.told_now < self.jumped_at;
+        self.connections[index].watched_since = if leapt { self.told_now } else { self.now };
         Some(index)
     }
 
