@@ -166,7 +166,11 @@ pub const DEATHS_OVER_REQUESTS_MAX: u32 = 4;
 pub const REFUSED_PAUSE_MAX: Span = Span::from_s(1);
 /// A worker that stayed ready for so long has its delays forgotten.
 pub const BACKOFF_FORGET: Span = Span::from_s(10);
-/// Failed starts of a replacement after which the rollout is given up and the old generation kept.
+/// How long the first worker of a rollout has to stay up before other seats are touched, and every
+/// other before its death is not the rollout's any more.
+pub const ROLLOUT_TRIAL: Span = Span::from_s(1);
+/// Workers of a rollout that did not become ready, or died early, after which it is given up and
+/// the old generation kept.
 pub const ROLLOUT_FAILURES_MAX: u32 = 3;
 
 /// Bytes of log that wait for a slow reader; what comes on top is dropped and counted.

@@ -355,6 +355,7 @@ impl Engine {
     /// Whether a worker can take one more.
     pub(super) fn may_be_offered(&self, id: WorkerId, worker: &Worker) -> bool {
         worker.state == State::Ready
+            && self.seats[worker.seat.index()].holder == Some(id)
             && worker.attention == Attention::Prompt
             && !worker.stopped
             && worker.detached_until.is_none()

@@ -21,6 +21,7 @@ impl Engine {
         }
         self.dismiss(now, id, out);
         self.leave_seat(now, id, &worker, Cause::Told, out);
+        self.judge_release(now, &worker, out);
     }
 
     /// The holder of a seat serves until somebody else can, or it turns out that nobody can.
@@ -31,7 +32,7 @@ impl Engine {
         if self.seats[seat.index()].successor.is_some() {
             return;
         }
-        let successor = self.spawn(now, seat, self.generation, out);
+        let successor = self.spawn(now, seat, self.generation_of_new(), out);
         self.seats[seat.index()].successor = successor;
         if successor.is_none() {
             self.let_leave(now, seat, out);

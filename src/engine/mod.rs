@@ -133,6 +133,10 @@ struct Seat {
     holder: Option<WorkerId>,
     /// The process that takes over once it is ready.
     successor: Option<WorkerId>,
+    /// The former holder, which takes over again if the new one fails on its trial.
+    reserve: Option<WorkerId>,
+    /// The newest rollout of which a worker has been ready here, and has not failed.
+    reached: Generation,
     backoff: Backoff,
     /// When the seat is filled again.
     not_before: Option<Mono>,
@@ -280,7 +284,7 @@ impl Engine {
             self.hold_full.deadline().filter(|_| !self.is_hold_full()),
             self.phase.deadline(),
             self.gives_up_at(),
-            self.rollout.and_then(|rollout| rollout.not_before),
+            self.rollout_deadline(),
         ];
         workers.chain(seats).chain(rest.into_iter().flatten()).min()
     }
@@ -557,6 +561,8 @@ impl Seat {
         wanted: true,
         holder: None,
         successor: None,
+        reserve: None,
+        reached: Generation(0),
         backoff: Backoff::DEATHLESS,
         not_before: None,
         restarts: 0,

@@ -1,26 +1,42 @@
 //! Rolling replacement: every worker gets a successor, one seat after the other.
+//!
+//! The first of a release is on trial: it serves, its predecessor stands by, and no other seat is
+//! touched until it has stayed up for a while. Afterwards all goes as fast as workers start, and
+//! who dies early is counted when it does. So a release that dies a moment after it is ready costs
+//! the pool nothing, and a good one waits once, not once per seat (decision 022).
 
 use super::action::Actions;
-use super::event::Event;
+use super::event::{Cause, Event};
+use super::worker::{State, Worker};
 use super::{Engine, Seat};
-use crate::limits::{BACKOFF_MIN, ROLLOUT_FAILURES_MAX};
-use crate::units::{Generation, Mono};
+use crate::limits::{BACKOFF_FORGET, BACKOFF_MIN, ROLLOUT_FAILURES_MAX, ROLLOUT_TRIAL};
+use crate::units::{Generation, Mono, SeatId, WorkerId};
 
 /// A replacement of all workers, under way.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Rollout {
     /// What the new ones belong to.
     pub(super) generation: Generation,
-    /// New workers that did not become ready.
-    pub(super) failures: u32,
+    trial: Trial,
+    /// New workers that did not become ready, or did not stay so.
+    failures: u32,
     /// Whether another one was asked for meanwhile.
-    pub(super) again: bool,
+    again: bool,
     /// No further attempt before then.
-    pub(super) not_before: Option<Mono>,
+    not_before: Option<Mono>,
+}
+
+/// Whether one of the new workers has stayed up for a while.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Trial {
+    /// None has yet.
+    Running,
+    /// One has.
+    Passed,
 }
 
 impl Engine {
-    pub(super) fn begin_rollout(&mut self, out: &mut Actions) {
+    pub(super) fn begin_rollout(&mut self, now: Mono, out: &mut Actions) {
         if !self.phase.accepts() {
             return;
         }
@@ -30,66 +46,310 @@ impl Engine {
         }
         let generation = Generation(self.newest.0 + 1);
         self.newest = generation;
-        self.rollout = Some(Rollout { generation, failures: 0, again: false, not_before: None });
+        let (trial, failures, again, not_before) = (Trial::Running, 0, false, None);
+        self.rollout = Some(Rollout { generation, trial, failures, again, not_before });
         out.emit(Event::RolloutStarted(generation));
+        // What its predecessors did says nothing of this release.
+        for seat in self.seats.iter_mut().filter(|seat| seat.holder.is_none()) {
+            seat.backoff.forget();
+            seat.not_before = None;
+        }
+        self.fill_seats(now, out);
+    }
+
+    /// What workers belong to that are started now.
+    pub(super) fn generation_of_new(&self) -> Generation {
+        self.rollout.map_or(self.generation, |rollout| rollout.generation)
     }
 
     /// One seat at a time gets its successor; when none is left that needs one, the rollout is
     /// done.
     pub(super) fn advance_rollout(&mut self, now: Mono, out: &mut Actions) {
-        let Some(rollout) = self.rollout else { return };
         if !self.phase.accepts() {
             self.rollout = None;
-            return;
         }
+        self.judge_trial(now, out);
+        let Some(rollout) = self.rollout else { return };
         let waits = rollout.not_before.is_some_and(|at| now < at);
-        if waits || self.seats.iter().any(|seat| seat.successor.is_some()) {
+        if waits || self.is_unsettled(rollout.generation) {
             return;
         }
-        match self.seats.iter().position(|seat| self.is_outdated(seat, rollout.generation)) {
-            Some(index) => {
+        let lacks = |seat: &Seat| seat.wanted && seat.reached < rollout.generation;
+        // An empty one is filled when its delay is over, and needs no successor.
+        let next = self.seats.iter().position(|seat| lacks(seat) && seat.holder.is_some());
+        let tried = self.trial_ends_at(rollout).is_some();
+        match (next, rollout.trial) {
+            (Some(_), Trial::Running) if tried => {}
+            (Some(index), Trial::Running | Trial::Passed) => {
                 let seat = Self::seat_id(index);
                 self.seats[index].successor = self.spawn(now, seat, rollout.generation, out);
             }
-            None => {
+            (None, Trial::Passed) if !self.seats.iter().any(lacks) => {
                 self.generation = rollout.generation;
                 self.rollout = None;
                 out.emit(Event::RolloutDone(rollout.generation));
                 if rollout.again {
-                    self.begin_rollout(out);
+                    self.begin_rollout(now, out);
                     self.advance_rollout(now, out);
                 }
             }
+            (None, Trial::Running | Trial::Passed) => {}
         }
     }
 
-    /// Whether a seat waits for its worker of this generation. An empty one does, too: a rollout in
-    /// which nothing could be started has not been done.
-    fn is_outdated(&self, seat: &Seat, generation: Generation) -> bool {
-        let holder = seat.holder.and_then(|holder| self.worker(holder));
-        seat.wanted && holder.is_none_or(|holder| holder.generation < generation)
+    /// When the rollout goes on, though nothing else happens.
+    pub(super) fn rollout_deadline(&self) -> Option<Mono> {
+        let rollout = self.rollout?;
+        let trial = match rollout.trial {
+            Trial::Running => self.trial_ends_at(rollout),
+            Trial::Passed => None,
+        };
+        [rollout.not_before, trial].into_iter().flatten().min()
     }
 
-    pub(super) fn rollout_failed_once(&mut self, now: Mono, out: &mut Actions) {
+    pub(super) fn tick_rollout(&mut self, now: Mono) {
+        if let Some(rollout) = &mut self.rollout
+            && rollout.not_before.is_some_and(|at| at <= now)
+        {
+            rollout.not_before = None;
+        }
+    }
+
+    /// A worker is ready, and takes a seat that another held until now. That one stands by while
+    /// its successor is on trial, unless it wants to leave anyway.
+    pub(super) fn take_over(
+        &mut self,
+        now: Mono,
+        predecessor: WorkerId,
+        seat: SeatId,
+        out: &mut Actions,
+    ) {
+        let on_trial = self.rollout.is_some_and(|rollout| rollout.trial == Trial::Running);
+        let fit = |it: &Worker| it.state == State::Ready && !it.leaving && !it.stopped;
+        if on_trial && self.worker(predecessor).is_some_and(fit) {
+            self.seats[seat.index()].reserve = Some(predecessor);
+        } else {
+            self.dismiss(now, predecessor, out);
+        }
+    }
+
+    /// A worker is gone, or goes without having been told by us. If it belongs to the rollout and
+    /// has hardly lived, that says something of its release.
+    pub(super) fn judge_release(&mut self, now: Mono, worker: &Worker, out: &mut Actions) {
+        if self.rollout.is_some_and(|rollout| rollout.generation == worker.generation)
+            && died_early(now, worker)
+        {
+            self.seats[worker.seat.index()].reached = self.generation;
+            self.rollout_failed_once(now, out);
+        }
+    }
+
+    fn rollout_failed_once(&mut self, now: Mono, out: &mut Actions) {
         let Some(rollout) = &mut self.rollout else { return };
         rollout.failures += 1;
         if rollout.failures < ROLLOUT_FAILURES_MAX {
             rollout.not_before = Some(now.after(BACKOFF_MIN.times(1 << rollout.failures)));
             return;
         }
-        // Seats that already have a new worker keep it: it became ready, and serves.
-        out.emit(Event::RolloutAborted(rollout.generation));
+        let Rollout { generation, again, .. } = *rollout;
         self.rollout = None;
+        out.emit(Event::RolloutAborted(generation));
+        // Seats that already have a new worker keep it: it became ready, and serves. Where the old
+        // one still stands by, that one is known to be good.
+        for index in 0..self.seats.len() {
+            if let Some(reserve) = self.seats[index].reserve.take()
+                && let Some(on_trial) = self.seats[index].holder.replace(reserve)
+            {
+                self.dismiss(now, on_trial, out);
+            }
+        }
+        self.refresh_all();
+        if again {
+            self.begin_rollout(now, out);
+        }
+    }
+
+    /// Ends the trial when its time has come: nobody needs to stand by any more.
+    fn judge_trial(&mut self, now: Mono, out: &mut Actions) {
+        let Some(rollout) = self.rollout else { return };
+        let over = self.trial_ends_at(rollout).is_some_and(|at| at <= now);
+        if rollout.trial == Trial::Passed || !over {
+            return;
+        }
+        self.rollout = Some(Rollout { trial: Trial::Passed, ..rollout });
+        for index in 0..self.seats.len() {
+            if let Some(reserve) = self.seats[index].reserve.take() {
+                self.dismiss(now, reserve, out);
+            }
+        }
+    }
+
+    /// When the first of the new workers will have stayed up for long enough, if one is up.
+    fn trial_ends_at(&self, rollout: Rollout) -> Option<Mono> {
+        let ready = self.workers.iter().filter(|worker| {
+            worker.generation == rollout.generation && worker.state == State::Ready
+        });
+        let since = ready.filter_map(|worker| worker.ready_since).min()?;
+        Some(since.after(ROLLOUT_TRIAL))
+    }
+
+    /// Whether a worker is on its way up or to its grave for which a rollout has to wait.
+    fn is_unsettled(&self, generation: Generation) -> bool {
+        let unsettled = |worker: &Worker| match worker.state {
+            State::Launching { .. }
+            | State::Starting { .. }
+            | State::Terminating { .. }
+            | State::Killing { .. }
+            | State::Reclaiming { .. } => worker.generation == generation,
+            State::Vacant | State::Ready | State::Draining { .. } => false,
+        };
+        self.workers.iter().any(unsettled) || self.seats.iter().any(|seat| seat.successor.is_some())
+    }
+}
+
+/// Whether a worker has hardly lived: not through a trial's time, or somewhat longer and to no use.
+fn died_early(now: Mono, worker: &Worker) -> bool {
+    worker.ready_since.is_none_or(|since| {
+        let lived = now.since(since);
+        lived < ROLLOUT_TRIAL || lived < BACKOFF_FORGET && !worker.has_served()
+    })
+}
+
+/// Whether the end of a worker says something of its program.
+pub(super) const fn is_the_programs(cause: Cause) -> bool {
+    match cause {
+        Cause::Died
+        | Cause::NotExecuted
+        | Cause::NotReady
+        | Cause::Stalled
+        | Cause::Detached
+        | Cause::Lied
+        | Cause::NotStarted => true,
+        Cause::Told | Cause::Left | Cause::DrainTimeout | Cause::Unkillable | Cause::NoProcess => {
+            false
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::input::{Command, Input, Terms};
+    use alloc::vec::Vec;
+
+    use super::super::action::Action;
+    use super::super::input::{Command, Input, Terms, Word};
     use super::super::pair::Pair;
     use super::super::policy::Policy;
     use super::*;
     use crate::units::Span;
+
+    const TERMS: Terms = Terms { concurrency: 1, connections_max: 9 };
+
+    fn begun() -> Pair {
+        let mut pair = Pair::new(Policy::RoundRobin);
+        pair.step(Input::Command(Command::Rollout));
+        pair
+    }
+
+    fn ready(pair: &mut Pair, worker: WorkerId) {
+        pair.step(Input::Hello { worker, terms: TERMS });
+    }
+
+    /// The only one that was started since.
+    fn only(pair: &mut Pair) -> WorkerId {
+        let [(worker, generation)] = pair.started()[..] else { panic!("one is started") };
+        assert_eq!(generation, Generation(2));
+        worker
+    }
+
+    fn serving(pair: &Pair) -> Vec<WorkerId> {
+        pair.engine.seats.iter().filter_map(|seat| seat.holder).collect()
+    }
+
+    #[test]
+    fn the_first_is_on_trial_and_the_rest_follows_as_fast_as_it_starts() {
+        let mut pair = begun();
+        let first = only(&mut pair);
+        ready(&mut pair, first);
+        assert_eq!(serving(&pair), [first, pair.workers[1]], "it serves while it is on trial");
+        pair.later(ROLLOUT_TRIAL.less(Span::from_ns(1)));
+        assert!(pair.others.iter().all(|other| !matches!(other, Action::Drain(_))));
+        assert_eq!(pair.engine.deadline(), Some(pair.now.after(Span::from_ns(1))));
+        pair.later(Span::from_ns(1));
+        assert!(pair.others.contains(&Action::Drain(pair.workers[0])));
+        let second = only(&mut pair);
+        ready(&mut pair, second);
+        assert!(pair.others.contains(&Action::Drain(pair.workers[1])));
+        assert!(pair.told(Event::RolloutDone(Generation(2))));
+        assert_eq!(pair.engine.generation(), Generation(2));
+    }
+
+    #[test]
+    fn a_release_that_dies_after_it_is_ready_is_given_up_and_costs_nothing() {
+        let mut pair = begun();
+        for failure in 1..=ROLLOUT_FAILURES_MAX {
+            let worker = only(&mut pair);
+            ready(&mut pair, worker);
+            pair.later(Span::from_ms(30));
+            pair.dies(worker);
+            assert_eq!(serving(&pair), pair.workers, "the old one is back in service");
+            assert_eq!(pair.engine.strength(), (2, 2));
+            let given_up = pair.told(Event::RolloutAborted(Generation(2)));
+            assert_eq!(given_up, failure == ROLLOUT_FAILURES_MAX);
+            assert_eq!(pair.started(), [], "not without a pause");
+            pair.later(Span::from_ms(400));
+        }
+        pair.later(Span::from_s(60));
+        assert_eq!((pair.started(), serving(&pair)), (Vec::new(), pair.workers.clone()));
+        pair.step(Input::Command(Command::Rollout));
+        let [(_, generation)] = pair.started()[..] else { panic!("the next one begins") };
+        assert_eq!(generation, Generation(3));
+    }
+
+    #[test]
+    fn one_that_passes_its_trial_and_dies_to_no_use_counts_while_the_rollout_lasts() {
+        let mut pair = begun();
+        let first = only(&mut pair);
+        ready(&mut pair, first);
+        pair.later(ROLLOUT_TRIAL);
+        let mut slow = only(&mut pair);
+        for _ in 0..2 {
+            pair.dies(slow);
+            pair.later(Span::from_ms(300));
+            slow = pair.started().into_iter().map(|(worker, _)| worker).next_back().unwrap();
+        }
+        pair.later(Span::from_s(3));
+        pair.dies(first);
+        assert!(pair.told(Event::RolloutAborted(Generation(2))));
+        assert!(serving(&pair).contains(&pair.workers[1]), "where the old one is, it stays");
+    }
+
+    #[test]
+    fn whoever_stands_by_and_dies_is_not_missed_and_comes_back_to_nobody() {
+        let mut pair = begun();
+        let (first, old) = (only(&mut pair), pair.workers[0]);
+        ready(&mut pair, first);
+        pair.arrives(0);
+        pair.says(0, Word::Claimed { transit_us: 0 });
+        assert_eq!(pair.offers[0].1, first, "the old one is offered nothing more");
+        pair.dies(old);
+        assert_eq!((pair.started(), serving(&pair)[0]), (Vec::new(), first));
+        pair.dies(first);
+        let filler = only(&mut pair);
+        assert_eq!(serving(&pair)[0], filler);
+    }
+
+    #[test]
+    fn another_release_that_was_asked_for_meanwhile_is_tried_when_the_first_is_given_up() {
+        let mut pair = begun();
+        pair.step(Input::Command(Command::Rollout));
+        for _ in 0..ROLLOUT_FAILURES_MAX {
+            let worker = only(&mut pair);
+            pair.dies(worker);
+            pair.later(Span::from_ms(400));
+        }
+        let [(_, generation)] = pair.started()[..] else { panic!("it begins") };
+        assert_eq!(generation, Generation(3));
+    }
 
     #[test]
     fn a_rollout_in_which_nothing_starts_is_given_up_and_not_done() {

@@ -5,6 +5,7 @@ use super::event::{Cause, Event, Shortage};
 use super::input::{Command, Exit, Terms};
 use super::ledger::Reason;
 use super::phase::{Phase, Stage};
+use super::rollout::is_the_programs;
 use super::worker::{Cue, Effect, State, Worker};
 use super::{Engine, Seat};
 use crate::limits::{
@@ -160,7 +161,7 @@ impl Engine {
 
     pub(super) fn command(&mut self, now: Mono, command: Command, out: &mut Actions) {
         match command {
-            Command::Rollout => self.begin_rollout(out),
+            Command::Rollout => self.begin_rollout(now, out),
             Command::ReopenLogs => out.emit(Event::NoLogFiles),
             Command::Upgrade => out.emit(Event::NoUpgrade),
             Command::Grow => self.grow(now, out),
@@ -199,11 +200,7 @@ impl Engine {
         }
         self.fill_seats(now, out);
         self.tell_of_processes(out);
-        if let Some(rollout) = &mut self.rollout
-            && rollout.not_before.is_some_and(|at| at <= now)
-        {
-            rollout.not_before = None;
-        }
+        self.tick_rollout(now);
         if self.phase.deadline().is_some_and(|until| until <= now) {
             self.end(now, Outcome::Done, out);
         }
@@ -329,9 +326,11 @@ impl Engine {
             place.successor = None;
             let predecessor = place.holder.replace(id);
             if let Some(predecessor) = predecessor {
-                self.dismiss(now, predecessor, out);
+                self.take_over(now, predecessor, seat, out);
             }
         }
+        let generation = self.worker(id).map_or(self.generation, |worker| worker.generation);
+        self.seats[seat.index()].reached = generation;
         if !self.refills() || self.seats[seat.index()].holder != Some(id) {
             self.dismiss(now, id, out);
         }
@@ -371,17 +370,20 @@ impl Engine {
         let place = &mut self.seats[seat.index()];
         let was_successor = place.successor == Some(id);
         let was_holder = place.holder == Some(id);
+        place.reserve.take_if(|reserve| *reserve == id);
         if was_successor {
             place.successor = None;
-            self.rollout_failed_once(now, out);
             self.let_leave(now, seat, out);
         }
         if was_holder {
             self.vacate(now, worker, cause, out);
         }
-        let speaks_of_the_program = ![Cause::Told, Cause::NoProcess].contains(&cause);
+        // A successor for which there is no process keeps its rollout waiting as well.
+        if is_the_programs(cause) || was_successor && cause == Cause::NoProcess {
+            self.judge_release(now, worker, out);
+        }
         if let Phase::Opening { deaths, .. } = &mut self.phase
-            && speaks_of_the_program
+            && is_the_programs(cause)
         {
             *deaths += 1;
             let waited = [Cause::NotReady, Cause::NotExecuted].contains(&cause);
@@ -394,8 +396,12 @@ impl Engine {
 
     /// A seat's holder is gone, or as good as that.
     pub(super) fn vacate(&mut self, now: Mono, worker: &Worker, cause: Cause, out: &mut Actions) {
-        self.seats[worker.seat.index()].holder = None;
+        let place = &mut self.seats[worker.seat.index()];
+        place.holder = place.reserve.take();
         self.field.bar(worker.seat);
+        if let Some(reserve) = self.seats[worker.seat.index()].holder {
+            return self.refresh(reserve);
+        }
         if self.refills() && self.seats[worker.seat.index()].wanted {
             match cause {
                 Cause::NoProcess => self.wait_for_process(now, worker.seat),
@@ -442,7 +448,7 @@ impl Engine {
         }
     }
 
-    fn fill_seats(&mut self, now: Mono, out: &mut Actions) {
+    pub(super) fn fill_seats(&mut self, now: Mono, out: &mut Actions) {
         for index in 0..self.seats.len() {
             let seat = self.seats[index];
             let due = seat.not_before.is_none_or(|at| at <= now);
@@ -450,7 +456,7 @@ impl Engine {
                 self.seats[index].not_before = None;
                 // One that is being rolled out takes the seat, or leaves it to be filled.
                 if seat.successor.is_none() {
-                    let (seat, generation) = (Self::seat_id(index), self.generation);
+                    let (seat, generation) = (Self::seat_id(index), self.generation_of_new());
                     self.seats[index].holder = self.spawn(now, seat, generation, out);
                 }
             } else if !self.refills() || !seat.wanted || seat.holder.is_some() {
@@ -516,10 +522,10 @@ impl Engine {
         }
         self.seats[index].wanted = false;
         self.seats[index].not_before = None;
-        let (holder, successor) =
-            (self.seats[index].holder.take(), self.seats[index].successor.take());
+        let Seat { holder, successor, reserve, .. } = &mut self.seats[index];
+        let all = [holder.take(), successor.take(), reserve.take()];
         self.field.bar(Self::seat_id(index));
-        for id in [holder, successor].into_iter().flatten() {
+        for id in all.into_iter().flatten() {
             self.dismiss(now, id, out);
         }
     }

@@ -231,7 +231,8 @@ pub(super) fn event(event: Event, pid: Option<u32>, ending: Option<&str>) {
         }
         Event::RolloutAborted(generation) => tracing::error!(
             generation = generation.0,
-            "rolling replacement given up: new workers do not become ready, the old ones stay"
+            "rolling replacement given up: new workers do not become ready, or die soon after; \
+             the old ones stay"
         ),
         Event::NotGrown(shortage) => not_grown(shortage),
         Event::NoLogFiles => no_log_files(),

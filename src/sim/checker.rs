@@ -11,19 +11,17 @@ use super::worker::{Claim, Process, ProcessId};
 use super::workload::{Client, LENGTH_MAX};
 use super::world::{Connection, Holder, Object, SimFd, World};
 use crate::engine::classes::Class;
-use crate::engine::event::{Cause, Event};
 use crate::engine::input::Begins;
 use crate::engine::policy::{Binder, Depth, Rebinds};
 use crate::engine::worker::State;
 use crate::engine::{Counters, Engine, Overload};
 use crate::io::{Outcome, Parcel};
 use crate::limits::{
-    BACKOFF_FORGET, CONCURRENCY_MAX, JBSQ_AUTO_DEPTH_MAX, KILL_TIMEOUT, PARKED_AFTER, RECALL_AFTER,
-    RECALL_DOUBLINGS_MAX, SILENT_AFTER, SILENT_AFTER_FULL, START_DEATHS_MAX, TERM_TIMEOUT,
-    VIOLATIONS_MAX,
+    CONCURRENCY_MAX, JBSQ_AUTO_DEPTH_MAX, KILL_TIMEOUT, PARKED_AFTER, RECALL_AFTER,
+    RECALL_DOUBLINGS_MAX, SILENT_AFTER, SILENT_AFTER_FULL, TERM_TIMEOUT, VIOLATIONS_MAX,
 };
 use crate::master::host::{Notice, Words};
-use crate::units::{Mono, SeatId, Span, Ticket, WorkerId};
+use crate::units::{Span, Ticket, WorkerId};
 use crate::wire::errand::Errand;
 use crate::wire::parcel::tickets;
 use crate::wire::token::{Say, Token};
@@ -258,99 +256,10 @@ impl World {
             self.ledger.fast_at.get_or_insert(self.now);
         }
     }
-
-    pub(super) fn saw_event(&mut self, event: Event) {
-        let late = Mono::ZERO.after(self.scenario.setup.patience.start) <= self.now;
-        let ledger = &mut self.ledger;
-        match event {
-            Event::Ready { seat, .. } => {
-                ledger.ever_ready = true;
-                ledger.ready.insert(seat, self.now);
-            }
-            Event::Restarting { seat, after } => self.judge_restart(seat, after),
-            Event::Stopping if ledger.stop_at.is_none() => {
-                // It gives up by itself: no worker ever became ready.
-                ledger.stop_at = Some(self.now);
-                ledger.fast_at = Some(self.now);
-                if ledger.ever_ready {
-                    self.fail("the master gives up though workers were ready".to_owned());
-                } else if ledger.deaths < START_DEATHS_MAX && !ledger.waited && !late {
-                    self.fail("the master gives up, and nobody has died".to_owned());
-                }
-            }
-            Event::Lied { worker, .. } => {
-                let liar = |process: ProcessId| self.processes[process].nature.lie.is_some();
-                if !self.process_of(worker).is_some_and(liar) {
-                    self.fail(format!("{worker} is honest, and called a liar"));
-                }
-            }
-            Event::Gone { worker, cause: Cause::Stalled, .. } => self.judge_stall(worker),
-            Event::Gone { cause: Cause::NotReady | Cause::NotExecuted, .. } => ledger.waited = true,
-            Event::Gone { worker, cause: Cause::Left, .. } => self.judge_leave(worker),
-            Event::Gone { cause: Cause::Told | Cause::NoProcess, .. } => {}
-            Event::Gone { .. } => ledger.deaths += 1,
-            Event::Starting { .. }
-            | Event::Unspoken { .. }
-            | Event::Draining { .. }
-            | Event::Strength { .. }
-            | Event::Stalled { .. }
-            | Event::Hold { .. }
-            | Event::AcceptPaused
-            | Event::AcceptResumed
-            | Event::OffersPaused
-            | Event::OffersResumed
-            | Event::WatchesFail
-            | Event::WatchesResumed
-            | Event::RolloutStarted(_)
-            | Event::RolloutDone(_)
-            | Event::RolloutAborted(_)
-            | Event::NotGrown(_)
-            | Event::NoLogFiles
-            | Event::NoUpgrade
-            | Event::ProcessesLacking
-            | Event::ProcessesSuffice
-            | Event::Stopping => {}
-        }
-    }
 }
 
 // What becomes of each socket.
 impl World {
-    /// A seat is to be filled after this time. The delays of one whose workers do nothing, and do
-    /// not stay, never shrink.
-    fn judge_restart(&mut self, seat: SeatId, after: Span) {
-        let stayed = self.ledger.ready.remove(&seat);
-        let stayed = stayed.is_some_and(|at| BACKOFF_FORGET <= self.now.since(at));
-        let until = self.processes.len();
-        let (before, from) = self.ledger.backoffs.insert(seat, (after, until)).unwrap_or_default();
-        let mut latest = self.processes[from..].iter().filter(|each| each.seat == seat.index());
-        let forgotten = stayed || latest.any(|process| process.has_begun);
-        // Jitter adds up to a quarter.
-        if !forgotten && after.as_ns() * 5 / 4 + 1 < before.as_ns() {
-            self.fail(format!("seat {seat} waits {after} after {before}: not monotone"));
-        }
-    }
-
-    /// A worker is said to have left by itself after it had done its work.
-    fn judge_leave(&mut self, worker: WorkerId) {
-        let process = self.process_of(worker).map(|process| &self.processes[process]);
-        if process.is_none_or(|it| it.ended != Some(true) || !it.has_begun) {
-            self.fail(format!("{worker} did not leave by itself, or had done nothing"));
-        }
-    }
-
-    /// A worker was replaced because it neither claimed nor served anything.
-    fn judge_stall(&mut self, worker: WorkerId) {
-        let Some(process) = self.process_of(worker) else { return };
-        let process = &self.processes[process];
-        let stopped = process.stopped_since.is_some() || process.seen.was_stopped;
-        let deserved = process.nature.lie.is_some() || stopped || process.detached;
-        // After a leap of the clock nobody has had a chance to say anything.
-        if !deserved && self.scenario.faults.jumps == 0 {
-            self.fail(format!("{worker} is replaced as stalled, and was well"));
-        }
-    }
-
     /// A process has read a message with this connection in it. That says nothing of whose it is.
     pub(super) fn receives(&mut self, process: ProcessId, copy: usize) {
         self.move_copy(copy, Holder::Process(process));

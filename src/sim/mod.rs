@@ -13,6 +13,7 @@ mod launch;
 mod service;
 mod shadow;
 pub mod stage;
+mod supervision;
 mod trace;
 mod worker;
 mod workload;

@@ -27,6 +27,7 @@ pub(super) struct Process {
     pub(super) seat: usize,
     pub(super) bell: usize,
     pub(super) nature: Nature,
+    started_at: Mono,
     /// Whether it is its program.
     pub(super) launch: Launch,
     pub(super) up: bool,
@@ -125,7 +126,7 @@ impl World {
         }
         let process = self.processes.len();
         let bell = self.hangs_bell();
-        self.processes.push(Process::new(hire, bell, nature));
+        self.processes.push(Process::new(hire, bell, nature, self.now));
         self.did(process, "starts at seat", u64::from(hire.seat.0));
         let boot = self.launches(process);
         if self.ails(self.scenario.faults.stop) {
@@ -723,12 +724,13 @@ impl World {
 }
 
 impl Process {
-    fn new(hire: Hire, bell: usize, nature: Nature) -> Self {
+    fn new(hire: Hire, bell: usize, nature: Nature, started_at: Mono) -> Self {
         Self {
             id: hire.worker,
             seat: hire.seat.index(),
             bell,
             nature,
+            started_at,
             launch: Launch::Pending,
             up: false,
             ended: None,
@@ -764,6 +766,11 @@ impl Process {
     pub(super) const fn runs(&self) -> bool {
         let hangs = self.detached || self.dying;
         self.ended.is_none() && self.stopped_since.is_none() && !hangs
+    }
+
+    /// Whether it came and went since then, and did nothing.
+    pub(super) fn was_of_no_use(&self, since: Mono) -> bool {
+        since < self.started_at && self.ended.is_some() && !self.has_begun
     }
 
     /// Whether its descriptor says that it has ended.

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use dispatchd::units::Span;
 use dispatchd::wire::control::Status;
@@ -13,6 +14,7 @@ use crate::client::Client;
 use crate::crowd::{self, Manner};
 use crate::house::{House, Plan, example};
 use crate::process;
+use crate::role::{ROLE, WORD, program};
 use crate::wait::nap;
 
 const RELOADS: u32 = 3;
@@ -28,6 +30,8 @@ on_both! {
     what_no_longer_starts_changes_nothing
     a_reload_in_which_nobody_lives_and_nobody_starts_is_not_done
     a_request_that_runs_is_finished_by_the_old_worker
+    a_release_that_dies_soon_after_it_is_ready_is_given_up
+    a_reload_that_was_asked_for_during_one_that_fails_is_tried
 }
 
 fn reloads_under_rr_lose_nothing(backend: &str) {
@@ -165,4 +169,43 @@ fn pids(status: &Status) -> BTreeSet<u32> {
 
 fn dispatchd() -> &'static str {
     env!("CARGO_BIN_EXE_dispatchd")
+}
+
+/// Workers that die soon after they are ready, once the file is there.
+fn brief(backend: &str, policy: &str) -> (House, PathBuf) {
+    let plan = Plan::on(backend).with(&format!("--policy {policy}"));
+    let word = plan.dir().join("word");
+    let house = plan.program(program()).env(ROLE, "brief").env(WORD, word.to_str().unwrap());
+    let house = house.start();
+    (house, word)
+}
+
+fn a_release_that_dies_soon_after_it_is_ready_is_given_up(backend: &str) {
+    for policy in ["jbsq", "shared"] {
+        let (house, word) = brief(backend, policy);
+        let before = house.wait_until_whole();
+        fs::write(&word, "").unwrap();
+        let (tally, ()) = crowd::load(house.address(), 2, Manner::Close, &["/"], || {
+            house.signal(Signal::SIGHUP);
+            house.wait_for_log("rolling replacement given up");
+        });
+        assert!(50 < tally.answered, "{policy}: {} answers", tally.answered);
+        let status = house.wait_until_whole();
+        assert_eq!((pids(&status), status.generation), (pids(&before), 1), "{policy}");
+        assert_eq!(house.times_logged("exit code 3"), 3, "{}", house.log());
+        fs::remove_file(&word).unwrap();
+        house.signal(Signal::SIGHUP);
+        house.wait_for_status("the mended one serves", |status| status.generation == 3);
+    }
+}
+
+fn a_reload_that_was_asked_for_during_one_that_fails_is_tried(backend: &str) {
+    let (house, word) = brief(backend, "jbsq");
+    fs::write(&word, "").unwrap();
+    house.signal(Signal::SIGHUP);
+    house.wait_for_log("exit code 3");
+    house.signal(Signal::SIGHUP);
+    house.wait_for_log("rolling replacement given up");
+    fs::remove_file(&word).unwrap();
+    house.wait_for_status("the mended one serves", |status| status.generation == 3);
 }

@@ -36,6 +36,8 @@ use crate::{inherited, jobs, launch, refused, shortage};
 /// The variable that says which part to play.
 pub(crate) const ROLE: &str = "IT_ROLE";
 
+/// The variable that holds the path of a file, by which some parts are told to begin.
+pub(crate) const WORD: &str = "IT_WORD";
 /// The variable that names the file for which a hoarder waits.
 pub(crate) const HOARD_UNTIL: &str = "IT_HOARD_UNTIL";
 
@@ -199,6 +201,7 @@ fn a_worker() {
         "recycled" => recycled(),
         "retiring" => retiring(),
         "fragile" => fragile(),
+        "brief" => brief(),
         "parent" => parent(),
         lie => liar(lie),
     }
@@ -219,29 +222,43 @@ fn keeper() {
     }
 }
 
+/// Dies a moment after it has become ready, if its word says so: a release that looks good.
+fn brief() {
+    let mut worker = Worker::from_env().unwrap();
+    std::thread::scope(|scope| {
+        if Path::new(&env::var_os(WORD).unwrap()).exists() {
+            scope.spawn(|| {
+                nap(Span::from_ms(30));
+                end(3);
+            });
+        }
+        while let Some(mut connection) = worker.next_connection().unwrap() {
+            greet(&mut connection);
+        }
+    });
+}
+
 /// Dies over one kind of request, as programs do that have a bug.
-#[expect(clippy::exit, clippy::disallowed_methods, reason = "how such programs end")]
 fn fragile() {
     let mut worker = Worker::from_env().unwrap();
     while let Some(mut connection) = worker.next_connection().unwrap() {
         let mut head = [0; 1024];
         let count = connection.read(&mut head).unwrap_or(0);
         if head[..count].starts_with(b"GET /poison ") {
-            std::process::exit(1);
+            end(1);
         }
         answer_empty(&mut connection);
     }
 }
 
 /// Ends after its twentieth answer, as programs do that leak.
-#[expect(clippy::exit, clippy::disallowed_methods, reason = "how such programs end")]
 fn recycled() {
     let mut worker = Worker::from_env().unwrap();
     for _ in 0..20 {
         let Some(mut connection) = worker.next_connection().unwrap() else { return };
         greet(&mut connection);
     }
-    std::process::exit(0);
+    end(0);
 }
 
 /// Asks for leave after its twentieth answer.
@@ -257,6 +274,11 @@ fn retiring() {
         Ok(After::Close)
     };
     worker.serve(serve).unwrap();
+}
+
+#[expect(clippy::exit, clippy::disallowed_methods, reason = "as sudden as that of a real program")]
+fn end(code: i32) {
+    std::process::exit(code);
 }
 
 fn greet(connection: &mut Connection<'_>) {
