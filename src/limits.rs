@@ -65,6 +65,9 @@ pub const TOKEN_RING_BELL: usize = TOKEN_RING / 2;
 /// Tokens taken from one worker in one turn, so that a flood starves nobody.
 pub const TOKENS_PER_TURN: usize = TOKEN_RING;
 
+/// A request that has waited for so long is looked at before it is begun: its client may have given
+/// up. Nobody gives up sooner, and what does not wait costs no look.
+pub const LOOK_AFTER: Span = Span::from_ms(10);
 /// An offer unclaimed for so long is taken back.
 pub const RECALL_AFTER: Span = Span::from_ms(10);
 /// The same under policies of fixed shares, and only from a worker that serves nothing: a hiccup

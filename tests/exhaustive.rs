@@ -290,7 +290,7 @@ impl Shell {
                 Action::Spawn { worker, .. } => {
                     assert!(self.running.insert(worker), "{worker} is started twice");
                 }
-                Action::Offer { ticket, to } => {
+                Action::Offer { ticket, to, client: _ } => {
                     assert!(self.running.contains(&to), "{ticket} is offered to the dead {to}");
                 }
                 Action::Bury(worker) => {
@@ -379,7 +379,9 @@ impl Shell {
                 inputs.extend([Input::Readable { ticket, route: None }, Input::HungUp(ticket)]);
             }
             Some(Place::Offered { .. }) => {
-                for why in [Refusal::Full, Refusal::TooManyInFlight, Refusal::Gone] {
+                for why in
+                    [Refusal::Full, Refusal::TooManyInFlight, Refusal::Gone, Refusal::Abandoned]
+                {
                     inputs.push(Input::Refused { ticket, why });
                 }
                 if self.recalls.contains(&ticket) {

@@ -175,6 +175,7 @@ fn some_world_meets_the_rarest() {
         "executes its program late",
         "has no program",
         "lets itself be started anew",
+        "finds a reset on",
     ] {
         let meets = |seed: &u64| run(*seed, PLAIN).counts.contains_key(what);
         assert!((0..512).any(|seed| meets(&seed)), "no world met \"{what}\"");

@@ -22,6 +22,8 @@ pub enum Action {
         ticket: Ticket,
         /// To whom.
         to: WorkerId,
+        /// Whether to look for its client first.
+        client: Presence,
     },
     /// Take an offer back unless it is claimed: say `Recalled` or `TooLate`.
     Recall {
@@ -59,6 +61,16 @@ pub enum Action {
     Emit(Event),
     /// Everything has ended.
     Exit(Outcome),
+}
+
+/// Whether a connection's client is still there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Presence {
+    /// It was a moment ago.
+    Likely,
+    /// It has waited for so long that it may have given up: if it has reset the connection, the
+    /// offer is refused as [`super::input::Refusal::Abandoned`].
+    Doubtful,
 }
 
 /// How the master ends.

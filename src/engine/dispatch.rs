@@ -70,6 +70,7 @@ impl Engine {
                 }
             }
             Refusal::Gone => self.detached(now, to, out),
+            Refusal::Abandoned => self.abandoned(ticket, out),
             Refusal::Full => {
                 let until = now.after(OFFER_PAUSE);
                 if let Some(worker) = self.worker_mut(to) {
@@ -403,7 +404,8 @@ impl Engine {
         worker.offered_at = now;
         self.counters.offered += 1;
         self.ledger.move_to(ticket, Place::Offered { to, at: now, recall: Recall::Unasked });
-        out.push(Action::Offer { ticket, to });
+        let client = self.presence_of(now, ticket);
+        out.push(Action::Offer { ticket, to, client });
         self.refresh(to);
     }
 

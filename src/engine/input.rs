@@ -112,6 +112,8 @@ pub enum Refusal {
     TooManyInFlight,
     /// Nobody holds the other end any more.
     Gone,
+    /// The connection's client has reset it.
+    Abandoned,
 }
 
 /// What a worker says of itself when it is ready.

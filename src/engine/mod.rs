@@ -12,6 +12,7 @@ pub mod depth;
 mod dispatch;
 pub mod event;
 pub mod giveback;
+mod gone;
 pub mod input;
 mod leaving;
 pub mod ledger;
@@ -150,7 +151,8 @@ pub struct Counters {
     pub arrived: u64,
     /// Connections that workers closed or died with, or that ended between two requests.
     pub closed: u64,
-    /// Connections whose clients left without having said anything.
+    /// Connections whose clients left without having said anything, or before anybody began with
+    /// what they had.
     pub hung_up: u64,
     /// Connections that were turned away: no more might wait.
     pub rejected: u64,

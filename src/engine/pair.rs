@@ -3,7 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::action::{Action, Actions};
+use super::action::{Action, Actions, Presence};
 use super::event::Event;
 use super::giveback::Dispatch;
 use super::input::{Begins, Exit, Input, Terms, Word};
@@ -18,6 +18,8 @@ pub(super) struct Pair {
     pub(super) now: Mono,
     pub(super) workers: Vec<WorkerId>,
     pub(super) offers: Vec<(Ticket, WorkerId)>,
+    /// Offers before which it is to be looked for their clients.
+    pub(super) doubted: Vec<Ticket>,
     pub(super) recalls: Vec<WorkerId>,
     /// What was asked for besides, in order.
     pub(super) others: Vec<Action>,
@@ -84,9 +86,17 @@ impl Pair {
     fn launched(setup: Setup) -> Self {
         let setup = Setup { weights: vec![1, 1], ..setup };
         let (offers, recalls, others) = (Vec::new(), Vec::new(), Vec::new());
+        let doubted = Vec::new();
         let now = Mono::from_ns(1);
-        let mut pair =
-            Self { engine: Engine::new(setup), now, workers: vec![], offers, recalls, others };
+        let mut pair = Self {
+            engine: Engine::new(setup),
+            now,
+            workers: vec![],
+            offers,
+            doubted,
+            recalls,
+            others,
+        };
         let mut out = Actions::new();
         pair.engine.start(now, &mut out);
         for action in out.drain() {
@@ -102,7 +112,10 @@ impl Pair {
         self.engine.step(self.now, input, &mut out);
         self.engine.step(self.now, Input::Tick, &mut out);
         for action in out.drain() {
-            if let Action::Offer { ticket, to } = action {
+            if let Action::Offer { ticket, to, client } = action {
+                if client == Presence::Doubtful {
+                    self.doubted.push(ticket);
+                }
                 self.offers.push((ticket, to));
             } else if let Action::Recall { from, .. } = action {
                 self.recalls.push(from);

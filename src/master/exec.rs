@@ -4,6 +4,7 @@ use super::Master;
 use super::crew::Hand;
 use super::host::{CardNote, Hire, Hired, Host, Settled};
 use super::tags::Purpose;
+use crate::engine::action::Presence;
 use crate::engine::input::{Input, Refusal};
 use crate::io::{Backend, Op, Parcel, Role};
 use crate::limits::PARCEL_MAX;
@@ -36,7 +37,13 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     /// Tells a worker that has been given the connection before, or packs it for one that has not:
     /// what goes to one worker in one turn travels together.
-    pub(super) fn offer(&mut self, ticket: Ticket, to: WorkerId) {
+    pub(super) fn offer(&mut self, ticket: Ticket, to: WorkerId, client: Presence) {
+        if client == Presence::Doubtful
+            && self.tickets.here(ticket).is_some_and(|fd| self.host.is_reset(fd))
+        {
+            let why = Refusal::Abandoned;
+            return self.ensuing.push(Input::Refused { ticket, why });
+        }
         let Some(hand) = self.crew.hand(to) else { return };
         let known = hand.copies.has(ticket);
         if !known {

@@ -118,6 +118,9 @@ pub trait Host {
     /// Whether a connection has bytes to read.
     fn has_input(&mut self, connection: &Self::Fd) -> bool;
 
+    /// Whether a connection's client has reset it.
+    fn is_reset(&mut self, connection: &Self::Fd) -> bool;
+
     /// What a connection's client asks for, as far as can be told without reading it.
     fn route(&mut self, connection: &Self::Fd) -> Option<Route>;
 

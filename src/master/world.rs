@@ -629,6 +629,10 @@ impl Host for World {
         socket::has_input(connection.as_fd())
     }
 
+    fn is_reset(&mut self, connection: &OwnedFd) -> bool {
+        socket::is_reset(connection.as_fd())
+    }
+
     fn route(&mut self, connection: &OwnedFd) -> Option<Route> {
         let by = self.recipe.classes?;
         let mut buffer = [0; ROUTE_PEEK];

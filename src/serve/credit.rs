@@ -1,8 +1,8 @@
 //! What the master is told about one connection, and in which order: the credit that came with it
 //! goes back once, when the first answer's last byte is in the kernel, or while the client owes
-//! bytes.
+//! bytes, or does not take those of its answer: nothing runs here meanwhile.
 
-use crate::units::{Mono, Ticket};
+use crate::units::{Mono, Span, Ticket};
 use crate::wire::token::Say;
 
 /// What the master believes of a connection.
@@ -18,6 +18,15 @@ pub(super) enum Standing {
         since: Mono,
         /// Bytes until the first answer is out, once there is one.
         left: Option<u64>,
+    },
+    /// Its first answer is ready, and its client does not take it: the credit is back.
+    Untaken {
+        /// Which connection.
+        ticket: Ticket,
+        /// How long its request had held the credit.
+        service: Span,
+        /// Bytes until the answer is out.
+        left: u64,
     },
     /// Its client owes bytes, and the credit is back for the time being.
     Waiting(Ticket),
@@ -38,7 +47,11 @@ impl Standing {
                 *self = Self::Waiting(ticket);
                 Some(Say::Waiting(ticket))
             }
-            Self::Own | Self::Begun { .. } | Self::Waiting(_) | Self::Answered(_) => None,
+            Self::Own
+            | Self::Begun { .. }
+            | Self::Untaken { .. }
+            | Self::Waiting(_)
+            | Self::Answered(_) => None,
         }
     }
 
@@ -49,7 +62,7 @@ impl Standing {
                 *self = Self::claimed(ticket, now);
                 Some(Say::Resumed(ticket))
             }
-            Self::Own | Self::Begun { .. } | Self::Answered(_) => None,
+            Self::Own | Self::Begun { .. } | Self::Untaken { .. } | Self::Answered(_) => None,
         }
     }
 
@@ -57,34 +70,60 @@ impl Standing {
     pub(super) fn answers(&mut self, bytes: u64) {
         match self {
             Self::Begun { left: left @ None, .. } => *left = Some(bytes),
-            Self::Own | Self::Begun { .. } | Self::Waiting(_) | Self::Answered(_) => {}
+            Self::Own
+            | Self::Begun { .. }
+            | Self::Untaken { .. }
+            | Self::Waiting(_)
+            | Self::Answered(_) => {}
+        }
+    }
+
+    /// The client does not take its answer: the kernel has no room for the rest of it.
+    pub(super) fn stalls(&mut self, now: Mono) -> Option<Say> {
+        match *self {
+            Self::Begun { ticket, since, left: Some(left) } => {
+                *self = Self::Untaken { ticket, service: now.since(since), left };
+                Some(Say::Waiting(ticket))
+            }
+            Self::Own
+            | Self::Begun { left: None, .. }
+            | Self::Untaken { .. }
+            | Self::Waiting(_)
+            | Self::Answered(_) => None,
         }
     }
 
     /// The kernel has taken so many bytes.
     pub(super) fn sent(&mut self, bytes: usize, now: Mono) -> Option<Say> {
-        match self {
-            Self::Begun { ticket, since, left: Some(left) } => {
-                *left = left.saturating_sub(bytes as u64);
-                if 0 < *left {
-                    return None;
-                }
-                let (ticket, service) = (*ticket, now.since(*since));
-                *self = Self::Answered(ticket);
-                let service_us = u32::try_from(service.as_us()).unwrap_or(u32::MAX);
-                Some(Say::Done { ticket, service_us })
+        let (ticket, service, left) = match self {
+            Self::Begun { ticket, since, left: Some(left) } => (*ticket, now.since(*since), left),
+            Self::Untaken { ticket, service, left } => (*ticket, *service, left),
+            Self::Own | Self::Begun { left: None, .. } | Self::Waiting(_) | Self::Answered(_) => {
+                return None;
             }
-            Self::Own | Self::Begun { .. } | Self::Waiting(_) | Self::Answered(_) => None,
+        };
+        *left = left.saturating_sub(bytes as u64);
+        if 0 < *left {
+            return None;
         }
+        *self = Self::Answered(ticket);
+        let service_us = u32::try_from(service.as_us()).unwrap_or(u32::MAX);
+        Some(Say::Done { ticket, service_us })
+    }
+
+    /// Whether its first answer holds the credit until it is out.
+    pub(super) const fn is_leaving(self) -> bool {
+        matches!(self, Self::Begun { left: Some(_), .. })
     }
 
     /// Whose it is to give back: the ticket, if it came from the master.
     pub(super) const fn ticket(self) -> Option<Ticket> {
         match self {
             Self::Own => None,
-            Self::Begun { ticket, .. } | Self::Waiting(ticket) | Self::Answered(ticket) => {
-                Some(ticket)
-            }
+            Self::Begun { ticket, .. }
+            | Self::Untaken { ticket, .. }
+            | Self::Waiting(ticket)
+            | Self::Answered(ticket) => Some(ticket),
         }
     }
 
@@ -133,6 +172,22 @@ mod tests {
         let mut standing = Standing::Waiting(TICKET);
         standing.answers(7);
         assert_eq!(standing.sent(7, Mono::ZERO), None);
+        assert_eq!(standing.closes(), Some(Say::Closed(TICKET)));
+    }
+
+    #[test]
+    fn who_does_not_take_the_answer_holds_no_credit_and_is_done_all_the_same() {
+        let mut standing = Standing::claimed(TICKET, Mono::ZERO);
+        assert_eq!(standing.stalls(Mono::ZERO), None, "there is no answer yet");
+        standing.answers(10);
+        assert_eq!(standing.sent(4, Mono::from_ns(2_000)), None);
+        assert_eq!(standing.stalls(Mono::from_ns(7_000)), Some(Say::Waiting(TICKET)));
+        assert_eq!((standing.stalls(Mono::ZERO), standing.waits()), (None, None));
+        assert_eq!(standing.begins(Mono::ZERO), None);
+        assert_eq!(standing.sent(5, Mono::from_ns(50_000)), None);
+        // What the client took its time for is none of the request's.
+        let done = Say::Done { ticket: TICKET, service_us: 7 };
+        assert_eq!(standing.sent(1, Mono::from_ns(90_000)), Some(done));
         assert_eq!(standing.closes(), Some(Say::Closed(TICKET)));
     }
 

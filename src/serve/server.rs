@@ -18,7 +18,7 @@ use super::strength::Strength;
 use super::timers::{Limit, Timers};
 use super::work::Work;
 use crate::io::slots::{Key, Slots};
-use crate::io::{Backend, Completion, Outcome};
+use crate::io::{Backend, Completion, Outcome, Token};
 use crate::limits::{QUICK_STREAK, REQUESTS_PER_TURN, UNSAID_PAUSE};
 use crate::sys::clock;
 use crate::units::{Mono, Span};
@@ -47,6 +47,8 @@ pub(super) struct Server<B> {
     pub(super) completions: Vec<Completion<OwnedFd>>,
     /// Room for the connections that a turn settles, kept between turns.
     newcomers: Vec<Key>,
+    /// First answers that this turn sends, whose clients may not take them.
+    pub(super) departing: Vec<(Key, Token)>,
     /// Requests that have begun and whose end is not counted.
     running: u32,
     /// Requests since the last that took its time.
@@ -117,6 +119,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
             unsubmitted: true,
             completions: Vec::new(),
             newcomers: Vec::new(),
+            departing: Vec::new(),
             running: 0,
             quick: 0,
             date_due: Mono::ZERO,
@@ -188,11 +191,13 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
     fn digest(&mut self, now: Mono) -> Result<(), ServeError> {
         let mut newcomers = mem::take(&mut self.newcomers);
         self.intake.take_newcomers(&mut newcomers);
+        let departing = mem::take(&mut self.departing);
         let mut completions = mem::take(&mut self.completions);
         for completion in completions.drain(..) {
             self.complete(completion, now)?;
         }
         self.completions = completions;
+        self.settle_departing(departing, now);
         for key in newcomers.drain(..) {
             self.settle_newcomer(key, now);
         }

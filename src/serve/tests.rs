@@ -48,6 +48,7 @@ on_both_backends! {
     one_connection_is_taken_at_a_time
     many_slow_clients_do_not_delay_a_neighbour
     a_slow_reader_does_not_delay_a_neighbour
+    who_does_not_take_its_answer_holds_no_credit
     a_request_that_takes_too_long_is_told_so
     a_refusal_reaches_a_client_that_still_sends
     an_idle_connection_is_closed_quietly
@@ -279,7 +280,8 @@ fn the_credit_goes_back_after_the_answer(backend: impl Backend<Fd = OwnedFd>) {
 
     let (client, ticket) =
         rig.client_that_sent(b"GET /bytes?n=9000000 HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert!(matches!(rig.heard()[..], [Say::Claimed { .. }]), "most of it is not out");
+    let says = rig.heard();
+    assert!(matches!(says[..], [Say::Claimed { .. }, Say::Waiting(_)]), "most of it is not out");
     drop(client);
     rig.settle();
     assert_eq!(rig.heard(), [Say::Closed(ticket)]);
@@ -372,6 +374,28 @@ fn a_slow_reader_does_not_delay_a_neighbour(backend: impl Backend<Fd = OwnedFd>)
     });
     rig.settle();
     assert!(matches!(rig.heard()[..], [Say::Done { ticket: done, .. }] if done == ticket));
+    reader.write_all(GET).unwrap();
+    rig.read_until(&mut reader, b")\n");
+}
+
+fn who_does_not_take_its_answer_holds_no_credit(backend: impl Backend<Fd = OwnedFd>) {
+    let mut rig = Rig::new(backend);
+    let (mut reader, ticket) =
+        rig.client_that_sent(b"GET /bytes?n=3000000 HTTP/1.1\r\nHost: a\r\n\r\n");
+    let says = rig.heard();
+    assert!(
+        matches!(says[..], [Say::Claimed { .. }, Say::Waiting(waits)] if waits == ticket),
+        "{says:?}"
+    );
+    let mut got = Vec::new();
+    rig.until("the whole answer", |_| {
+        read_some(&mut reader, &mut got);
+        3_000_000 < got.len()
+    });
+    rig.settle();
+    let says = rig.heard();
+    assert!(matches!(says[..], [Say::Done { ticket: done, .. }] if done == ticket), "{says:?}");
+    // It is a connection like any other.
     reader.write_all(GET).unwrap();
     rig.read_until(&mut reader, b")\n");
 }
@@ -640,7 +664,8 @@ fn what_is_half_read_or_still_leaving_does_not_go_back(backend: impl Backend<Fd 
     let (mut slow, _kept, _) = lent(&mut rig);
     slow.write_all(b"GET /bytes?n=9000000 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     rig.settle();
-    assert!(matches!(rig.heard()[..], [Say::Claimed { .. }]), "most of it is not out");
+    let says = rig.heard();
+    assert!(matches!(says[..], [Say::Claimed { .. }, Say::Waiting(_)]), "most of it is not out");
     let mut got = Vec::new();
     rig.until("the whole answer", |_| {
         read_some(&mut slow, &mut got);

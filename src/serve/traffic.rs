@@ -10,7 +10,7 @@ use super::dialogue::Ending;
 use super::server::{Mode, Server};
 use super::timers::Limit;
 use crate::io::slots::Key;
-use crate::io::{Backend, Op, Role, Tag};
+use crate::io::{Backend, Op, Role, Tag, Token};
 use crate::limits::{HTTP_LINGER_BYTES, HTTP_WRITE_TIMEOUT};
 use crate::sys::socket;
 use crate::units::{Errno, Mono, Ticket};
@@ -33,6 +33,21 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
             self.says.extend(conn.standing.waits());
             self.rest(key, now);
         }
+    }
+
+    /// Answers that had the chance to leave: whose has not, its client does not take it, and the
+    /// credit need not wait for that.
+    pub(super) fn settle_departing(&mut self, mut departing: Vec<(Key, Token)>, now: Mono) {
+        for (key, token) in departing.drain(..) {
+            if let Some(conn) = self.conns.tenant_mut(key)
+                && conn.send.is_some_and(|leaving| leaving.token == token)
+            {
+                self.says.extend(conn.standing.stalls(now));
+            }
+        }
+        // What was sent in the meantime has its chance in the next turn; the memory is kept.
+        departing.append(&mut self.departing);
+        self.departing = departing;
     }
 
     /// Some bytes have come, or the end of them.
@@ -294,6 +309,9 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         let op = Op::Send { stream: conn.source, buffer, from };
         let token = self.backend.submit(op, Tag(key.to_word()));
         conn.send = Some(Leaving { token, from });
+        if conn.standing.is_leaving() {
+            self.departing.push((key, token));
+        }
         self.unsubmitted = true;
         self.timers.set(key, Limit::Write, now);
     }

@@ -261,6 +261,16 @@ impl Host for SimHost {
         index.is_some_and(|index| self.world.borrow().connections[index].has_input())
     }
 
+    fn is_reset(&mut self, connection: &SimFd) -> bool {
+        let Some(index) = connection.connection() else { return false };
+        let mut world = self.world.borrow_mut();
+        let (now, gone) = (world.now, world.connections[index].hung_up);
+        if gone {
+            world.trace.did(now, Who::Master, "finds a reset on", index as u64);
+        }
+        gone
+    }
+
     fn route(&mut self, connection: &SimFd) -> Option<Route> {
         connection.connection().and_then(route_of)
     }

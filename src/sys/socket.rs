@@ -285,6 +285,15 @@ pub fn poll_ready_now(fd: BorrowedFd<'_>) -> Option<Ready> {
     }
 }
 
+/// Whether the other end has reset the connection. One that has only ended its side may still wait
+/// for an answer, or care for what its request does.
+pub fn is_reset(fd: BorrowedFd<'_>) -> bool {
+    // What went wrong is told whether it is asked for or not.
+    let mut fds = [PollFd::new(fd, PollFlags::empty())];
+    let errors = |fd: &PollFd<'_>| fd.revents().is_some_and(|it| it.contains(PollFlags::POLLERR));
+    nix::poll::poll(&mut fds, PollTimeout::ZERO).is_ok_and(|count| 0 < count) && errors(&fds[0])
+}
+
 /// What a stream is waited for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Way {
@@ -526,6 +535,42 @@ mod tests {
         match local_endpoint(listener).unwrap() {
             Endpoint::Tcp(address) => address,
             Endpoint::Unix(path) => panic!("not TCP but {path:?}"),
+        }
+    }
+
+    #[test]
+    fn a_reset_is_told_from_an_end() {
+        let listener = listen(&Endpoint::Tcp("127.0.0.1:0".parse().unwrap()), OPTIONS).unwrap();
+        let accepted = || {
+            let mut client = TcpStream::connect(address(&listener)).unwrap();
+            client.write_all(b"hello").unwrap();
+            (client, accept(listener.as_fd()).unwrap())
+        };
+        let (client, connection) = accepted();
+        assert!(!is_reset(connection.as_fd()));
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        wait(connection.as_fd(), Way::In, Span::from_s(10)).unwrap();
+        assert!(!is_reset(connection.as_fd()), "it may wait for an answer");
+        let (client, connection) = accepted();
+        drop(client);
+        wait(connection.as_fd(), Way::In, Span::from_s(10)).unwrap();
+        assert!(!is_reset(connection.as_fd()), "nobody can tell it from the former");
+        let (client, connection) = accepted();
+        send(connection.as_fd(), b"unread").unwrap();
+        wait_for_bytes(&client);
+        drop(client);
+        wait_until(|| is_reset(connection.as_fd()));
+    }
+
+    fn wait_for_bytes(client: &TcpStream) {
+        client.peek(&mut [0]).unwrap();
+    }
+
+    /// Over the loopback a packet is there when its call returns, as a rule.
+    fn wait_until(mut is_so: impl FnMut() -> bool) {
+        let end = crate::sys::clock::monotonic().after(Span::from_s(10));
+        while !is_so() {
+            assert!(crate::sys::clock::monotonic() < end, "it never happens");
         }
     }
 

@@ -110,7 +110,8 @@ pub struct Totals {
     pub arrived: u64,
     /// Connections that workers have closed.
     pub closed: u64,
-    /// Connections whose clients left without having said anything.
+    /// Connections whose clients left without having said anything, or before anybody began with
+    /// what they had.
     pub hung_up: u64,
     /// Connections turned away: no more might wait.
     pub rejected: u64,

@@ -12,7 +12,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::copies::Copies;
 use super::spin::Spin;
-use crate::limits::{CONCURRENCY_MAX, ERRAND_RING, TICKETS_MAX, WORKER_SPARE_DESCRIPTORS};
+use crate::limits::{
+    CONCURRENCY_MAX, ERRAND_RING, LOOK_AFTER, TICKETS_MAX, WORKER_SPARE_DESCRIPTORS,
+};
 use crate::shm::claim;
 use crate::shm::layout::{Berth, LAYOUT, MasterPage, Order, WorkerPage};
 use crate::shm::map::{MapError, Mapped, ReadOnly, Writable};
@@ -296,7 +298,8 @@ impl Link {
     }
 
     /// Makes an offered connection ours. To be called before its first byte is read. `None` when
-    /// the master has taken it back: then it is another's.
+    /// the master has taken it back: then it is another's; or when its client has reset it while it
+    /// waited here.
     pub fn claim(&mut self, ticket: Ticket, now: Mono) -> Option<Claimed> {
         if !self.copies.has(ticket) || !claim::claim(&self.own, ticket) {
             self.say(Say::Missed(ticket));
@@ -310,6 +313,12 @@ impl Link {
             self.spin.woke(Span::from_us(transit_us.into()), self.spins_at_most());
         }
         self.say(Say::Claimed { ticket, transit_us });
+        let waited = now.since(self.card_time(ticket));
+        if LOOK_AFTER <= waited && socket::is_reset(socket.as_fd()) {
+            // Its client has given up, and nobody would read the answer.
+            self.let_go(Some(ticket), socket, None);
+            return None;
+        }
         Some(Claimed { ticket, socket, listener: self.listener_of(ticket) })
     }
 

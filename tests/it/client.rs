@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use dispatchd::sys::clock::monotonic;
 use dispatchd::units::Span;
+use nix::sys::socket::{setsockopt, sockopt};
 use serde_json::Value;
 
 use crate::wait::nap;
@@ -136,6 +137,13 @@ impl Client {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
         }
+    }
+
+    /// Ends the connection with a reset, as who gives up does.
+    pub(crate) fn reset(self) {
+        let Stream::Tcp(stream) = &self.stream else { panic!("only TCP has resets") };
+        let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+        setsockopt(stream, sockopt::Linger, &at_once).unwrap();
     }
 
     /// The answer if it has come, whole; none as long as there is nothing of it.

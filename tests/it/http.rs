@@ -10,6 +10,7 @@ use crate::house::Plan;
 use crate::wait::nap;
 
 on_both! {
+    clients_that_read_nothing_keep_nobody_waiting
     every_path_answers
     head_has_the_head_alone
     bodies_come_back_from_echo_in_either_framing
@@ -268,4 +269,21 @@ fn refusal(address: &str, request: &str) -> Reply {
         assert_eq!(client.read_to_end().unwrap(), b"", "{}", request.escape_debug());
     }
     reply
+}
+
+fn clients_that_read_nothing_keep_nobody_waiting(backend: &str) {
+    // Twice as many as there are credits, each with more than the kernel takes.
+    let house = Plan::on(backend).with("--policy jbsq:2").start();
+    let ask = || Client::asking(house.address(), "/bytes?n=200000000").unwrap();
+    let deaf: Vec<Client> = (0..8).map(|_| ask()).collect();
+    house.wait_for_status("all are served", |status| {
+        status.workers.iter().map(|worker| worker.connections).sum::<u32>() == 8
+    });
+    for _ in 0..20 {
+        assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+    }
+    drop(deaf);
+    house.wait_for_status("they are let go", |status| {
+        status.workers.iter().all(|worker| worker.connections == 0)
+    });
 }

@@ -40,6 +40,7 @@ mod crash;
 mod deadlines;
 mod deaths;
 mod examples;
+mod gone;
 mod groups;
 mod hostile;
 mod http;

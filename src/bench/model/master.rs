@@ -209,7 +209,8 @@ impl<'a> Master<'a> {
 
     fn execute(&mut self, action: Action) {
         match action {
-            Action::Offer { ticket, to } => {
+            // Here nobody gives up.
+            Action::Offer { ticket, to, client: _ } => {
                 let worker = self.position(to);
                 let server = &mut self.servers[worker];
                 // A busy worker finds what was sent meanwhile without waking up.

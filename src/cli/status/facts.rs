@@ -120,7 +120,7 @@ pub(in crate::cli) const LINES: &[Line] = &[
             fact!("arrived", "connections accepted by the master", status => status.totals.arrived),
             fact!("closed", "by workers, or by clients between two requests",
                 status => status.totals.closed),
-            fact!("hung up", "clients that left without having said anything, as health checks do",
+            fact!("hung up", "clients that left without a word (health checks), or gave up waiting",
                 status => status.totals.hung_up),
             fact!("rejected", "turned away, since no more might wait (--overload reject)",
                 status => status.totals.rejected),
