@@ -193,6 +193,8 @@ pub const CONTROL_REQUEST_MAX: usize = 4 * 1024;
 pub const CONTROL_ANSWER_MAX: usize = 64 * 1024 * 1024;
 /// Control connections open at once.
 pub const CONTROL_CLIENTS_MAX: usize = 16;
+/// How often the master looks whether its files in the file system are still there.
+pub const NAMES_EVERY: Span = Span::from_s(10);
 /// Connections of control clients that may wait for one of those places.
 pub const CONTROL_BACKLOG: u32 = 128;
 /// Time for a control client to say what it wants, and to take anything of its answer.

@@ -414,8 +414,9 @@ mod tests {
         (
             "listen",
             "8000",
-            "ADDRESS:PORT, [ADDRESS]:PORT, :PORT (every IPv4 address) or unix:PATH, each with \
-             ,readable or ,connect after it; write 127.0.0.1:8000, or :8000 for every IPv4 address",
+            "ADDRESS:PORT, [ADDRESS]:PORT, [ADDRESS%INTERFACE]:PORT, :PORT (every IPv4 address) or \
+             unix:PATH, each with ,readable or ,connect after it; write 127.0.0.1:8000, or :8000 \
+             for every IPv4 address",
         ),
         ("socket-mode", "888", "permission bits in octal, 0 to 0777, such as 0660"),
         ("socket-mode", "1777", "permission bits in octal, 0 to 0777, such as 0660"),

@@ -142,8 +142,18 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             }
             // The door is open only while there is a place.
             (Ok(fd), None) => drop(fd),
+            // It was of a socket that another one has taken the place of.
+            (Err(Errno(libc::ECANCELED)), _) => self.listen_for_control(),
             // Descriptors or memory are short, and whoever asks is still there.
             (Err(_), _) => self.wait_failed(Failed::ControlAccept),
+        }
+    }
+
+    /// Another socket takes the place of one that nobody can find any more.
+    pub(super) fn move_control(&mut self, socket: B::Fd) {
+        let source = self.backend.adopt(socket, Role::Listener);
+        if let Some(before) = self.control.replace(source) {
+            drop(self.backend.release(before));
         }
     }
 

@@ -1,22 +1,17 @@
-//! The control socket: where it lies, that there is one per name, and how a client is answered.
+//! The control socket: where it lies, and how a client is answered, on either side.
 //! A client can be slow, silent or hostile; it costs a bounded buffer and nothing else.
 
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::host::ControlStep;
-use crate::limits::{
-    CONTROL_ANSWER_MAX, CONTROL_BACKLOG, CONTROL_REQUEST_MAX, CONTROL_TIMEOUT, UNIX_PATH_MAX,
-};
+use crate::limits::{CONTROL_ANSWER_MAX, CONTROL_REQUEST_MAX, CONTROL_TIMEOUT, UNIX_PATH_MAX};
 use crate::sys::clock;
 use crate::sys::fd::io_error;
-use crate::sys::lock::{self, Lock};
 use crate::sys::process;
 use crate::sys::socket::{self, Endpoint, Way};
-use crate::sys::socket_file::{self, Access, SocketFile, SocketFileError};
+use crate::sys::socket_file::SocketFileError;
 use crate::units::{Errno, Mono, Span};
 use crate::wire::control::{Reply, Request, Status};
 
@@ -206,62 +201,5 @@ fn left_until(deadline: Mono) -> io::Result<Span> {
     match deadline.since(clock::monotonic()) {
         Span::ZERO => Err(ErrorKind::TimedOut.into()),
         left => Ok(left),
-    }
-}
-
-/// The control socket of a master, its file, and the lock that makes the name its own. The lock
-/// goes last.
-#[derive(Debug)]
-pub(super) struct ControlSocket {
-    pub(super) socket: OwnedFd,
-    pub(super) name: NameInUse,
-}
-
-/// A name that nobody else can have for as long as this lasts.
-#[derive(Debug)]
-pub(super) struct NameInUse {
-    _file: SocketFile,
-    _lock: Lock,
-}
-
-/// Opens the control socket of this name.
-///
-/// # Errors
-/// When the name is taken or the file system refuses.
-pub(super) fn open(path: &Path, name: &str) -> Result<ControlSocket, ControlError> {
-    check_path(path)?;
-    let directory = path.parent().unwrap_or_else(|| Path::new("/"));
-    own_directory(directory)?;
-    let lock = lock::take(&path.with_extension("lock"))
-        .map_err(|errno| ControlError::Lock { path: path.with_extension("lock"), errno })?
-        .ok_or_else(|| ControlError::Taken { name: name.to_owned() })?;
-    let (socket, file) = socket_file::listen(path, CONTROL_BACKLOG, Access::PRIVATE)?;
-    Ok(ControlSocket { socket, name: NameInUse { _file: file, _lock: lock } })
-}
-
-/// Makes the directory, for its owner alone; one that is there must be just so.
-fn own_directory(path: &Path) -> Result<(), ControlError> {
-    make_directory(path).map_err(|why| ControlError::Directory { path: path.to_owned(), why })?;
-    let facts = fs::symlink_metadata(path)
-        .map_err(|why| ControlError::Directory { path: path.to_owned(), why })?;
-    let ours = facts.uid() == process::effective_uid();
-    if ours && facts.is_dir() && facts.permissions().mode() & 0o022 == 0 {
-        Ok(())
-    } else {
-        Err(ControlError::Foreign { path: path.to_owned() })
-    }
-}
-
-/// The directory, and those that it lies in, each for its owner alone whatever the umask says.
-fn make_directory(path: &Path) -> io::Result<()> {
-    const PRIVATE: u32 = 0o700;
-    match fs::DirBuilder::new().mode(PRIVATE).create(path) {
-        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(PRIVATE)),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            make_directory(path.parent().ok_or(error)?)?;
-            make_directory(path)
-        }
-        Err(error) => Err(error),
     }
 }

@@ -55,6 +55,10 @@ pub trait Host {
     /// and what it has of them for workers to come.
     fn withdraw_listeners(&mut self);
 
+    /// Looks whether all those names are still there, and that of the control socket: where that
+    /// had to be made anew, the new one takes the old one's place.
+    fn look_after_names(&mut self) -> Option<Self::Fd>;
+
     /// Takes one waiting connection of a listener that is about to close, without waiting.
     fn sweep(&mut self, listener: &Self::Fd) -> Option<Self::Fd>;
 

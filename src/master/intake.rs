@@ -295,8 +295,14 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
                 Notice::Interrupt if self.engine.is_stopping() => Command::StopFast,
                 Notice::Interrupt => Command::Stop,
                 Notice::Quit => Command::StopFast,
-                Notice::Reload => Command::Rollout,
-                Notice::Reopen => Command::ReopenLogs,
+                Notice::Reload => {
+                    self.names_are_due();
+                    Command::Rollout
+                }
+                Notice::Reopen => {
+                    self.names_are_due();
+                    Command::ReopenLogs
+                }
                 Notice::Upgrade => Command::Upgrade,
                 Notice::OneMore => Command::Grow,
                 Notice::OneLess => Command::Shrink,

@@ -18,8 +18,10 @@ mod intake;
 mod late;
 mod listeners;
 mod member;
+mod names;
 pub mod open;
 pub mod plain;
+mod recipe;
 mod refusal;
 mod reload;
 pub mod start;
@@ -48,7 +50,7 @@ use crate::engine::action::{Action, Actions, Outcome};
 use crate::engine::input::Input;
 use crate::engine::{Engine, Setup};
 use crate::io::{Backend, Completion, Op, Role, Source};
-use crate::limits::TOKENS_PER_TURN;
+use crate::limits::{NAMES_EVERY, TOKENS_PER_TURN};
 use crate::shm::layout::{Doze, Order};
 use crate::shm::ring::Words;
 use crate::units::{Mono, Span};
@@ -73,6 +75,8 @@ pub struct Master<B: Backend, H: Host<Fd = B::Fd>> {
     sorted: Sorted<B::Fd>,
     /// Inputs that actions bring about by themselves.
     ensuing: Vec<Input>,
+    /// When the names in the file system are looked after; never where there is none.
+    names_at: Option<Mono>,
     /// When the host wants to be asked again, whatever happens.
     flush_again: Option<Span>,
     outcome: Option<Outcome>,
@@ -101,6 +105,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         });
         let kernel = setup.policy.binder() == crate::engine::policy::Binder::Kernel;
         let listeners = Listeners::adopt(posts.listeners, kernel, &mut backend);
+        let names_at = control.map(|_| now.after(NAMES_EVERY));
         let late = LateOutputs::of_seats(setup.weights.len());
         Self {
             engine: Engine::new(setup),
@@ -119,6 +124,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             words: Vec::with_capacity(TOKENS_PER_TURN),
             sorted: Sorted::new(),
             ensuing: Vec::new(),
+            names_at,
             flush_again: None,
             outcome: None,
         }
@@ -164,6 +170,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         self.retry();
         self.let_a_silent_client_go();
         self.let_late_outputs_go();
+        self.look_after_names();
         self.step(Input::Tick);
         self.carry_out();
         self.arm_accepts();
@@ -216,6 +223,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             self.retries.deadline(),
             self.control_clients.deadline(),
             self.late.deadline(),
+            self.names_at,
         ];
         deadlines.into_iter().flatten().min()
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-use super::world::OwnListener;
+use super::recipe::OwnListener;
 use super::{Opened, Origin, telemetry};
 use crate::config::{Config, DispatchOn, ListenAddr, SocketAccess};
 use crate::engine::input::Begins;

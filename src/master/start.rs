@@ -7,10 +7,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use super::budget::Budget;
-use super::control::{self, About, Clients, ControlError, ControlSocket};
+use super::control::{self, About, Clients, ControlError};
+use super::names::{self, ControlSocket};
 use super::open::{self, OpenError, OpenSockets};
+use super::recipe::{Program, Recipe};
 use super::telemetry;
-use super::world::{Program, Recipe, World};
+use super::world::World;
 use super::{Master, Opened, Origin, Posts};
 use crate::config::placement::Placement;
 use crate::config::{BackendChoice, Config, policy};
@@ -107,8 +109,7 @@ pub fn run(
     };
     check_open_files(budget)?;
     let path = control::socket_path(surroundings.runtime_dir.as_deref(), &config.name);
-    // The name is free again when all of this has ended.
-    let ControlSocket { socket: control, name: _name } = control::open(&path, &config.name)?;
+    let ControlSocket { socket: control, name } = names::open(&path, &config.name)?;
     // Where it cannot be, `ps` shows the command line.
     title::set_title(&format!("dispatchd: master ({})", config.name)).unwrap_or_default();
     let signals = kernel("listen to signals", signal::listen())?;
@@ -145,7 +146,7 @@ pub fn run(
         control: Some(control),
     };
     let no_input = kernel("open /dev/null", fd::no_input())?;
-    let world = World::new(recipe, signals, no_input, Clients::new(about))?;
+    let world = World::new(recipe, signals, no_input, Clients::new(about), name)?;
     let ended = match choice.backend {
         Chosen::Uring(ring) => Master::new(setup, posts, ring, world).run(),
         Chosen::Epoll(epoll) => Master::new(setup, posts, epoll, world).run(),

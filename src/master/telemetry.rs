@@ -5,7 +5,9 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::path::Path;
 
+use super::control::ControlError;
 use super::plain;
 use crate::engine::event::{Cause, Event, Shortage};
 use crate::limits::{LAST_LINE_PATIENCE, LOG_BUFFER, SEATS_MAX};
@@ -149,6 +151,29 @@ pub(super) fn refused(step: Step, errno: Errno) {
         ),
         Step::Descriptors | Step::Exec => unreachable!("a worker cannot do without {step:?}"),
     }
+}
+
+/// The file of a listener is gone.
+pub(super) fn listener_swept_away(path: &Path) {
+    tracing::warn!(
+        "the file of the listener unix:{} was removed, and nobody finds it any more: restart \
+         dispatchd to have it made anew",
+        path.display()
+    );
+}
+
+/// The control socket is where it was, after somebody had removed it, or the lock beside it.
+pub(super) fn name_made_anew(path: &Path) {
+    tracing::warn!(
+        "the control socket {} or its lock was removed, and is made anew; whoever cleans up there \
+         should spare it",
+        path.display()
+    );
+}
+
+/// Nobody can ask this master anything any more.
+pub(super) fn name_lost(error: &ControlError) {
+    tracing::error!("the control socket or its lock was removed, and cannot be made anew: {error}");
 }
 
 /// The end of a worker that was replaced before.

@@ -12,12 +12,13 @@ use super::accounts::{Account, Past};
 use super::control::Clients;
 use super::host::{CardNote, Change, Child, ControlStep, Hire, Hired, Host, Launch, SpawnFailed};
 use super::member::{self, Member};
+use super::names::{NameInUse, Renewal};
 use super::open::{self, Taker};
+use super::recipe::{Program, Recipe};
 use super::reload::LastReload;
 use super::telemetry::Drained;
 use super::voice::Voice;
 use super::{Opened, Origin, plain, refusal, telemetry};
-use crate::config::placement::Placement;
 use crate::engine::Engine;
 use crate::engine::event::{Cause, Event};
 use crate::engine::input::{Begins, Exit, Load, Terms};
@@ -28,21 +29,15 @@ use crate::shm::layout::{Doze, LAYOUT, MAGIC, MasterPage, Order, WorkerPage};
 use crate::shm::map::{MapError, Mapped, Writable};
 use crate::shm::ring::{self, Full, Overrun, Ring, Words};
 use crate::sys::children::{self, Ending, News};
-use crate::sys::executable::Executable;
 use crate::sys::fd::{self, io_error};
 use crate::sys::log_sink::LogSink;
 use crate::sys::pidfd::{self, Signal};
-use crate::sys::rlimit::Limit;
-use crate::sys::scheduling::Scheduling;
 use crate::sys::scm;
 use crate::sys::signal::{self, Notice};
-use crate::sys::socket::{Endpoint, ListenOptions};
-use crate::sys::socket_file::SocketFile;
 use crate::sys::spawn::{self, Progress, Step, Trouble};
 use crate::sys::{clock, cpus, eventfd, inherited, listening, socket};
 use crate::units::{
-    Cpu, Errno, Generation, GiveBack, ListenerId, Mono, PoolId, Route, RouteBy, SeatId, Span,
-    Ticket, WorkerId,
+    Cpu, Errno, Generation, GiveBack, Mono, PoolId, Route, RouteBy, SeatId, Span, Ticket, WorkerId,
 };
 use crate::wire::link::{self, Note, Sharing};
 use crate::wire::route;
@@ -51,56 +46,6 @@ use crate::wire::route;
 const LOG_RETRY: Span = Span::from_ms(100);
 /// The same where its reader is gone, or its disk is full, which takes somebody to change it.
 const LOG_PAUSE: Span = Span::from_s(10);
-
-/// What workers are made of.
-#[derive(Debug)]
-pub(super) struct Recipe {
-    pub(super) program: Program,
-    /// Arguments behind the program's name.
-    pub(super) args: Vec<OsString>,
-    pub(super) env: Vec<(&'static str, String)>,
-    pub(super) placement: Placement,
-    pub(super) sharing: Sharing,
-    /// What makes requests alike, if that is wanted.
-    pub(super) classes: Option<RouteBy>,
-    /// How long workers may take to finish.
-    pub(super) drain: Span,
-    /// How dispatchd was scheduled when it started, where workers do not inherit that.
-    pub(super) scheduling: Option<Scheduling>,
-    /// The limit on open files that dispatchd was started with.
-    pub(super) open_files: Limit,
-    /// Listeners that workers accept from: one list for all, or one per seat. So many of the first
-    /// ones dispatchd was given itself.
-    pub(super) inherited: usize,
-    pub(super) listeners: Vec<Vec<OwnedFd>>,
-    /// Under `reuseport`, what each seat has a socket for.
-    pub(super) own: Vec<OwnListener>,
-    /// The names that unix listeners have in the file system.
-    pub(super) files: Vec<SocketFile>,
-}
-
-/// What workers run.
-#[derive(Debug)]
-pub(super) enum Program {
-    /// This very program.
-    BuiltIn(Executable),
-    /// Another one.
-    Foreign {
-        /// Its file.
-        path: OsString,
-        /// As the operator calls it.
-        name: OsString,
-    },
-}
-
-/// A listener of which every seat has a socket of its own.
-#[derive(Clone, Debug)]
-pub(super) struct OwnListener {
-    pub(super) endpoint: Endpoint,
-    pub(super) options: ListenOptions,
-    pub(super) listener: ListenerId,
-    pub(super) begins: Begins,
-}
 
 /// The world.
 #[derive(Debug)]
@@ -138,6 +83,10 @@ pub(super) struct World {
     hashers: RandomState,
     /// The time of this turn.
     now: Mono,
+    /// Whether it is known that the name is not our own any more, and cannot be.
+    has_lost_name: bool,
+    /// Free again when all of this has ended.
+    name: NameInUse,
 }
 
 impl World {
@@ -148,6 +97,7 @@ impl World {
         signals: OwnedFd,
         no_input: OwnedFd,
         clients: Clients,
+        name: NameInUse,
     ) -> Result<Self, MapError> {
         let (memory, page) = Mapped::<MasterPage, Writable>::create(c"dispatchd")?;
         page.head.magic.store(MAGIC, Relaxed);
@@ -179,6 +129,8 @@ impl World {
             log_at: Mono::ZERO,
             hashers,
             now,
+            has_lost_name: false,
+            name,
         })
     }
 
@@ -528,6 +480,33 @@ impl Host for World {
         files.clear();
         listeners.clear();
         own.clear();
+    }
+
+    fn look_after_names(&mut self) -> Option<OwnedFd> {
+        self.recipe.files.retain(|file| {
+            let is_there = file.is_there();
+            if !is_there {
+                telemetry::listener_swept_away(file.path());
+            }
+            is_there
+        });
+        let renewal = self.name.renew();
+        match &renewal {
+            Ok(Renewal::Nothing) => {}
+            Ok(Renewal::Lock | Renewal::Socket(_)) => {
+                self.has_lost_name = false;
+                telemetry::name_made_anew(self.name.path());
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.has_lost_name, true) {
+                    telemetry::name_lost(error);
+                }
+            }
+        }
+        match renewal {
+            Ok(Renewal::Socket(socket)) => Some(socket),
+            Ok(Renewal::Nothing | Renewal::Lock) | Err(_) => None,
+        }
     }
 
     fn sweep(&mut self, listener: &OwnedFd) -> Option<OwnedFd> {

@@ -97,6 +97,10 @@ impl Host for SimHost {
 
     fn withdraw_listeners(&mut self) {}
 
+    fn look_after_names(&mut self) -> Option<SimFd> {
+        None
+    }
+
     fn sweep(&mut self, listener: &SimFd) -> Option<SimFd> {
         let mut world = self.world.borrow_mut();
         let Object::Post(post) = listener.object else { return None };

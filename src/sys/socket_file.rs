@@ -88,20 +88,34 @@ pub fn listen(
 ) -> Result<(OwnedFd, SocketFile), SocketFileError> {
     let deadline = clock::monotonic().after(CLOSE_PATIENCE);
     loop {
-        match try_to_listen(path, backlog, access) {
+        match try_to_listen(path, backlog, access, LOCK_PATIENCE) {
             Err(Obstacle::InUse) if clock::monotonic() < deadline => clock::sleep(CLOSE_PAUSE),
             tried => return tried.map_err(|why| SocketFileError { path: path.to_owned(), why }),
         }
     }
 }
 
+/// The same, without waiting for anybody.
+///
+/// # Errors
+/// As above, and where others are busy in the same directory.
+pub fn listen_at_once(
+    path: &Path,
+    backlog: u32,
+    access: Access,
+) -> Result<(OwnedFd, SocketFile), SocketFileError> {
+    let tried = try_to_listen(path, backlog, access, Span::ZERO);
+    tried.map_err(|why| SocketFileError { path: path.to_owned(), why })
+}
+
 fn try_to_listen(
     path: &Path,
     backlog: u32,
     access: Access,
+    patience: Span,
 ) -> Result<(OwnedFd, SocketFile), Obstacle> {
     // Of two that find the same old file one would remove the other's new one.
-    let _lock = lock_directory(path)?;
+    let _lock = lock_directory(path, patience)?;
     make_room(path, access)?;
     // Nobody may connect before it is said who may.
     let at_first = access.mode.map_or(0o777, |mode| mode & 0o600);
@@ -112,11 +126,21 @@ fn try_to_listen(
     Ok((socket, file))
 }
 
+impl SocketFile {
+    /// Where it is, or was.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it is still there, so that the socket is found by it.
+    pub fn is_there(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity)
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let ours =
-            fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity);
-        if ours {
+        if self.is_there() {
             // Nothing is lost if it stays: whoever comes next replaces it.
             drop(fs::remove_file(&self.path));
         }
@@ -160,12 +184,12 @@ impl Obstacle {
 
 /// Keeps out others who look at files in the same directory. One that cannot be read is left
 /// unlocked: few could write to it.
-fn lock_directory(path: &Path) -> Result<Option<Flock<File>>, Obstacle> {
+fn lock_directory(path: &Path, patience: Span) -> Result<Option<Flock<File>>, Obstacle> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let Ok(mut directory) = File::open(parent.unwrap_or_else(|| Path::new("."))) else {
         return Ok(None);
     };
-    let deadline = clock::monotonic().after(LOCK_PATIENCE);
+    let deadline = clock::monotonic().after(patience);
     loop {
         match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => return Ok(Some(lock)),

@@ -200,7 +200,9 @@ mod tests {
 
     #[test]
     fn a_note_reads_back() {
-        for note in [NOTE, Note { cpu: None, listeners: 0, sharing: Sharing::None, ..NOTE }] {
+        for note in
+            [NOTE, Note { cpu: None, listeners: 0, inherited: 0, sharing: Sharing::None, ..NOTE }]
+        {
             assert_eq!(Note::parse(&note.to_string()), Ok(note));
         }
     }

@@ -23,7 +23,7 @@ use crate::shortage;
 use crate::wait::{eventually, nap};
 
 /// What starts a command that may have no more descriptors than a test can use up.
-const FEW_DESCRIPTORS: [&str; 3] = ["sh", "-c", "ulimit -n 110; exec \"$0\" \"$@\""];
+const FEW_DESCRIPTORS: [&str; 3] = ["sh", "-c", "ulimit -n 131; exec \"$0\" \"$@\""];
 
 /// The program whose workers are built in.
 const BUILT_IN: &str = env!("CARGO_BIN_EXE_dispatchd");

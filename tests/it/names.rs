@@ -2,6 +2,7 @@
 //! system, which are its own for exactly as long.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -21,6 +22,9 @@ on_both! {
     of_four_starts_under_one_name_one_runs
     the_name_of_a_killed_one_is_free_at_once
     the_end_of_one_leaves_the_socket_of_its_successor
+    what_was_swept_away_is_made_anew
+    it_is_so_without_anybody_telling
+    the_file_of_a_listener_that_was_swept_away_is_told_of
     a_master_that_is_stopped_keeps_its_name_and_nobody_waiting
     a_socket_file_goes_with_its_listener
     what_is_not_ours_is_not_replaced
@@ -75,9 +79,60 @@ fn the_end_of_one_leaves_the_socket_of_its_successor(backend: &str) {
     fs::remove_file(first.control_path()).unwrap();
     fs::remove_file(first.control_path().with_extension("lock")).unwrap();
     let second = Plan::on(backend).named(&first).start();
+    first.signal(Signal::SIGUSR1);
+    first.wait_for_log("cannot be made anew: another dispatchd runs under the name");
     first.signal(Signal::SIGTERM);
     assert_eq!(first.exit_code(), Some(0));
     assert_eq!(second.status().pid, second.pid());
+}
+
+/// Whatever of its files is removed, it can be asked, and nobody else has its name.
+fn what_was_swept_away_is_made_anew(backend: &str) {
+    let house = Plan::on(backend).start();
+    let (socket, lock) = (house.control_path(), house.control_path().with_extension("lock"));
+    let removals: [fn(&Path) -> io::Result<()>; 3] = [
+        |socket| fs::remove_file(socket),
+        |socket| fs::remove_file(socket.with_extension("lock")),
+        |socket| fs::remove_dir_all(socket.parent().unwrap()),
+    ];
+    for (times, remove) in (1..).zip(removals) {
+        remove(&socket).unwrap();
+        house.signal(Signal::SIGUSR1);
+        eventually("it is told", || (house.times_logged("made anew") == times).then_some(()));
+        assert!(lock.exists());
+        assert_eq!(house.ask(&["status"]).status.code(), Some(0));
+        assert!(Plan::on(backend).named(&house).run().complaint(1).contains("under the name"));
+        // Nothing is wrong, and nothing is told.
+        house.signal(Signal::SIGUSR1);
+        assert_eq!(house.status().pid, house.pid());
+    }
+    assert_eq!(house.times_logged("made anew"), 3);
+}
+
+fn it_is_so_without_anybody_telling(backend: &str) {
+    let mut house = Plan::on(backend).start();
+    fs::remove_dir_all(house.control_path().parent().unwrap()).unwrap();
+    eventually("it can be asked", || house.try_status());
+    house.signal(Signal::SIGTERM);
+    assert_eq!(house.exit_code(), Some(0));
+    assert!(!house.control_path().exists());
+}
+
+fn the_file_of_a_listener_that_was_swept_away_is_told_of(backend: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.sock");
+    let mut house = listening_on(backend, &path).start();
+    fs::remove_file(&path).unwrap();
+    let words = format!("the file of the listener unix:{} was removed", path.display());
+    for _ in 0..2 {
+        house.signal(Signal::SIGUSR1);
+        house.wait_for_log(&words);
+    }
+    fs::write(&path, "another's").unwrap();
+    house.signal(Signal::SIGTERM);
+    assert_eq!(house.exit_code(), Some(0));
+    assert_eq!(house.times_logged(&words), 1);
+    assert!(path.exists());
 }
 
 fn a_master_that_is_stopped_keeps_its_name_and_nobody_waiting(backend: &str) {

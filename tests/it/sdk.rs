@@ -72,8 +72,8 @@ fn refused(backend: &str, flags: &str, script: &str) -> String {
 #[test]
 fn a_variable_that_somebody_made_up_takes_nothing_away() {
     let notes = [
-        "v=2 pool=0 seat=0 berth=0 epoch=1 generation=1 listeners=0 sharing=none",
-        "v=2 pool=0 seat=0 berth=0 epoch=1 generation=1 listeners=4 sharing=shared",
+        "v=2 pool=0 seat=0 berth=0 epoch=1 generation=1 listeners=0 inherited=0 sharing=none",
+        "v=2 pool=0 seat=0 berth=0 epoch=1 generation=1 listeners=4 inherited=0 sharing=shared",
     ];
     for note in notes {
         let words = program();

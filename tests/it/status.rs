@@ -94,27 +94,28 @@ impl Counted {
 }
 
 fn each_end_of_a_connection_has_its_name(backend: &str) {
-    let house = Plan::on(backend).with("--hold 2 --overload reject").start();
+    let flags = "--workers 1 --policy jbsq:1 --hold 2 --overload reject";
+    let house = Plan::on(backend).with(flags).start();
     for checks in 1..=5 {
         drop(Client::connect(house.address()).unwrap());
         house.wait_for_status("a health check is told", |status| status.totals.hung_up == checks);
     }
-    let mut silent: Vec<Client> = Vec::new();
-    for count in 1..=2 {
-        silent.push(Client::connect(house.address()).unwrap());
-        house.wait_for_status("it is watched", |status| status.hold.watched == count);
+    let ask = |path| Client::asking(house.address(), path).unwrap();
+    let mut asking = vec![ask("/sleep?ms=3000")];
+    house.busy_worker();
+    asking.extend([ask("/"), ask("/")]);
+    house.wait_for_status("no more may wait", |status| status.hold.held == 2);
+    assert_eq!(ask("/").reply().unwrap().status, 503);
+    let mut silent = Client::connect(house.address()).unwrap();
+    assert_eq!(silent.read_to_end().unwrap(), b"", "where no more may wait it is let go");
+    for client in &mut asking {
+        assert_eq!(client.reply().unwrap().status, 200);
     }
-    let mut newcomer = Client::connect(house.address()).unwrap();
-    assert_eq!(newcomer.read_to_end().unwrap(), b"");
-    assert_eq!(silent.remove(0).read_to_end().unwrap(), b"", "where no more may wait it is let go");
-    drop(silent);
-    let totals = house.wait_for_status("all have ended", |status| status.hold.watched == 0).totals;
-    assert_eq!((totals.arrived, totals.closed), (8, 0));
-    // The second is let go of too, or leaves before.
-    assert!(totals.expired == 1 || totals.expired == 2, "{totals:?}");
-    assert_eq!((totals.hung_up, totals.rejected), (7 - totals.expired, 1));
+    let all = |status: &Status| status.totals.closed == 3;
+    let totals = house.wait_for_status("all have ended", all).totals;
+    assert_eq!((totals.arrived, totals.hung_up, totals.rejected, totals.expired), (10, 5, 1, 1));
     let text = said(&house, &[]);
-    for (name, count) in [("hung up", totals.hung_up), ("expired", totals.expired)] {
+    for (name, count) in [("hung up", 5), ("rejected", 1), ("expired", 1)] {
         assert!(text.contains(&format!("{name} {count}")), "{text}");
     }
 }

@@ -48,7 +48,7 @@ fn what_a_listener_is_called_is_spelled_out(backend: &str) {
     assert_eq!(house.address(), listen, "programs are told the name");
     let told = String::from_utf8(house.ask(&["status"]).stdout).unwrap();
     for text in [&house.log(), &told] {
-        assert!(text.contains(&format!("listening on {shown}")), "{text}");
+        assert!(text.contains(&format!("on {shown}")), "{text}");
         assert_is_plain(text);
     }
     let ended = Plan::on(backend).with(&format!("--listen {listen}")).run();
