@@ -6,6 +6,10 @@
 //! If the master is gone, nobody is there to do so: then the listeners are let go at once, since a
 //! successor may want their ports, and what is left of the process ends by a timer. Only when the
 //! master has ordered it is SIGTERM an end at once.
+//!
+//! Whether the master is gone is seen by a child of its own alone. A worker behind a shell loses
+//! its parent when the shell dies; its channel's end then tells it to leave, and what it shares
+//! with workers that may still have a master stays as it is.
 
 #![expect(
     unsafe_code,
@@ -20,7 +24,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{Pid, getpid, getppid};
 
-use super::fd::{adopt, duplicate, last_errno};
+use super::fd::{adopt, duplicate};
 use super::signal::handle_by_default;
 use super::{eventfd, socket};
 use crate::units::{Errno, Span};
@@ -36,6 +40,8 @@ pub struct Setup {
     pub order: &'static AtomicU32,
     /// The order that makes SIGTERM an end at once.
     pub end_at_once: u32,
+    /// The master's process, as this process sees it.
+    pub master: Pid,
     /// How long this process may go on without a master.
     pub patience: Span,
 }
@@ -45,7 +51,8 @@ pub struct Setup {
 struct Plan {
     setup: Setup,
     worker: Pid,
-    master: Pid,
+    /// Whether the master is this process's parent, or was.
+    is_child: bool,
     listeners: Vec<Copy>,
     /// Sends SIGKILL when it runs out; none where the kernel has none for us.
     timer: Option<Timer>,
@@ -74,9 +81,9 @@ pub fn handle<'a>(
     let listeners = listeners.map(copy).collect::<Result<_, _>>()?;
     // Who is the parent now is asked before the handler stands: if it dies before that, SIGTERM
     // finds none.
-    let (worker, master) = (getpid(), getppid());
+    let (worker, is_child) = (getpid(), getppid() == setup.master);
     let timer = Timer::create();
-    if PLAN.set(Plan { setup, worker, master, listeners, timer }).is_err() {
+    if PLAN.set(Plan { setup, worker, is_child, listeners, timer }).is_err() {
         return Ok(());
     }
     let ours = SigHandler::Handler(terminated);
@@ -85,17 +92,10 @@ pub fn handle<'a>(
     unsafe { handle_by_default(Signal::SIGTERM, &ours) }
 }
 
-/// The master is gone: lets go of the listeners, and gives this process its last deadline.
-pub fn orphaned() {
-    let Some(plan) = PLAN.get() else { return };
-    for listener in &plan.listeners {
-        if let Some(listener) = listener.take() {
-            // It ends for every process that has it: all of them have lost their master.
-            socket::shutdown(listener.as_fd()).unwrap_or_default();
-        }
-    }
-    if let Some(timer) = &plan.timer {
-        timer.set(plan.setup.patience);
+/// The channel has ended: lets go of the listeners, and gives this process its last deadline.
+pub fn abandoned() {
+    if let Some(plan) = PLAN.get() {
+        plan.go_on_alone();
     }
 }
 
@@ -114,12 +114,12 @@ extern "C" fn terminated(_signal: libc::c_int) {
         if ordered || getpid() != plan.worker {
             // It comes again when this handler returns, and finds none.
             end_by_it();
-        } else if getppid() == plan.master {
+        } else if plan.has_lost_its_master() {
+            plan.go_on_alone();
+        } else {
             plan.setup.asks_to_leave.store(1, Relaxed);
             // It fails where enough has been rung already.
             eventfd::ring(&plan.setup.bell.as_fd()).unwrap_or_default();
-        } else {
-            orphaned();
         }
     }
     errno.set();
@@ -130,6 +130,25 @@ fn end_by_it() {
     // SAFETY: the kernel's own disposition runs nothing of ours.
     if unsafe { sigaction(Signal::SIGTERM, &default) }.is_ok() {
         nix::sys::signal::raise(Signal::SIGTERM).unwrap_or_default();
+    }
+}
+
+impl Plan {
+    fn has_lost_its_master(&self) -> bool {
+        self.is_child && getppid() != self.setup.master
+    }
+
+    fn go_on_alone(&self) {
+        let all_have_lost_it = self.has_lost_its_master();
+        for listener in self.listeners.iter().filter_map(Copy::take) {
+            if all_have_lost_it {
+                // It ends for every process that has it.
+                socket::shutdown(listener.as_fd()).unwrap_or_default();
+            }
+        }
+        if let Some(timer) = &self.timer {
+            timer.set(self.setup.patience);
+        }
     }
 }
 
@@ -167,9 +186,8 @@ impl Timer {
         // Nothing at all would stop it.
         once.it_value.tv_nsec = i64::try_from(span.as_ns() % 1_000_000_000).unwrap_or(0).max(1);
         let timer = std::ptr::with_exposed_provenance_mut(self.0);
-        // SAFETY: the timer was created by `create` and lives as long as the process.
-        let result =
-            unsafe { libc::timer_settime(timer, 0, &raw const once, std::ptr::null_mut()) };
-        debug_assert!(result == 0, "{}", last_errno().0);
+        // SAFETY: the timer was created by `create` and lives as long as the process. That is also
+        // why it cannot fail.
+        unsafe { libc::timer_settime(timer, 0, &raw const once, std::ptr::null_mut()) };
     }
 }

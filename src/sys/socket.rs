@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use std::ptr;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
-use nix::sys::socket::sockopt::{ReceiveTimeout, SendTimeout};
+use nix::sys::socket::sockopt::{PeerCredentials, ReceiveTimeout, SendTimeout};
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, setsockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, getsockopt, setsockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
+use nix::unistd::Pid;
 
 use crate::sys::fd::{adopt, duplicate, errno_of, last_errno};
 use crate::units::{Errno, Span};
@@ -210,6 +211,15 @@ pub fn is_channel(fd: impl AsFd) -> Result<bool, Errno> {
     let listens = option(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? != 0;
     let kind = option(fd, libc::SOL_SOCKET, libc::SO_TYPE)?;
     Ok(!listens && kind == libc::SOCK_SEQPACKET && family(fd)? == Family::Unix)
+}
+
+/// The process that made this channel ([`seqpacket_pair`]), as this process sees it.
+///
+/// # Errors
+/// ENOTSOCK.
+pub fn maker(channel: &OwnedFd) -> Result<Pid, Errno> {
+    let credentials = getsockopt(channel, PeerCredentials);
+    credentials.map(|them| Pid::from_raw(them.pid())).map_err(errno_of)
 }
 
 /// Takes one connection, close-on-exec and blocking. EINTR and connections that were gone before

@@ -239,7 +239,9 @@ impl Intake {
     }
 
     /// The master is gone, and this worker goes too.
+    /// Nothing more is taken: what waits at a listener may be another worker's.
     fn end_all(&mut self, link: &mut Link) {
+        self.listeners.sockets.clear();
         self.shelf.take_all().for_each(|kept| kept.end(link));
     }
 

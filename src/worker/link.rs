@@ -193,6 +193,7 @@ impl Link {
             bell: fd::duplicate(&self.bell).map_err(LinkError::SigTerm)?,
             order: &berth.order,
             end_at_once: Order::Terminate as u32,
+            master: socket::maker(&self.channel).map_err(LinkError::SigTerm)?,
             patience: Span::from_ns(master.drain_ns.load(Relaxed)),
         };
         let ours = self.listeners.iter().skip(self.note.inherited).map(AsFd::as_fd);
@@ -291,7 +292,7 @@ impl Link {
             Letter::Look => Delivery::Look,
             Letter::Nothing => Delivery::Nothing,
             Letter::Gone => {
-                sigterm::orphaned();
+                sigterm::abandoned();
                 Delivery::Gone
             }
         })

@@ -9,6 +9,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use crate::client::Client;
+use crate::crowd;
 use crate::house::{House, Plan, example};
 use crate::process;
 use crate::role::{ROLE, program};
@@ -17,6 +18,7 @@ use crate::wait::eventually;
 on_both! {
     a_worker_behind_a_shell_is_ended_with_it
     one_that_hears_no_sigterm_is_killed_behind_its_shell
+    one_that_has_lost_its_shell_leaves_the_others_their_port
     a_helper_of_a_worker_that_is_killed_is_killed
     a_helper_survives_a_reload_and_a_crash
     what_a_helper_says_after_a_reload_is_logged
@@ -88,6 +90,30 @@ fn one_that_hears_no_sigterm_is_killed_behind_its_shell(backend: &str) {
     assert_eq!(house.exit_code(), Some(0));
     assert_eq!(house.times_logged("killed by SIGKILL"), 1, "{}", house.log());
     worker.ends();
+}
+
+fn one_that_has_lost_its_shell_leaves_the_others_their_port(backend: &str) {
+    for policy in ["shared", "reuseport"] {
+        let words = ["sh", "-c", "\"$0\"; exit $?"].map(Into::into).into_iter();
+        let words = words.chain([example("http_worker").into_os_string()]);
+        let house = Plan::on(backend).with(&format!("--policy {policy}")).program(words).start();
+        let [killed, terminated] = [0, 1].map(|seat| house.worker(seat).pid);
+        let [first, second] = [killed, terminated].map(Process::child_of);
+        process::signal(second.pid, Signal::SIGSTOP);
+        process::signal(second.pid, Signal::SIGTERM);
+        for shell in [killed, terminated] {
+            process::signal(shell, Signal::SIGKILL);
+        }
+        house.wait_for_status("others have their seats", |status| {
+            let others = |pid| ![killed, terminated].contains(&pid);
+            status.have == 2 && status.workers.iter().all(|worker| others(worker.pid))
+        });
+        process::signal(second.pid, Signal::SIGCONT);
+        first.ends();
+        second.ends();
+        let tally = crowd::rounds(house.address(), 2, 5, "/");
+        assert_eq!(tally.errors, [""; 0], "{policy}: {}", house.log());
+    }
 }
 
 fn a_helper_of_a_worker_that_is_killed_is_killed(backend: &str) {
