@@ -163,14 +163,15 @@ pub const START_DEATHS_MAX: u32 = 3;
 pub const BACKOFF_MIN: Span = Span::from_ms(50);
 /// Longest delay before a restart.
 pub const BACKOFF_MAX: Span = Span::from_s(10);
-/// Deaths in a row that count of workers that died over a request: the delay is 400 ms then.
+/// At most so many deaths in a row count for a worker that died over a request: a delay of 400 ms.
 pub const DEATHS_OVER_REQUESTS_MAX: u32 = 4;
 /// Longest delay before it is tried again to start a process where the kernel gave none.
 pub const REFUSED_PAUSE_MAX: Span = Span::from_s(1);
 /// A worker that stayed ready for so long has its delays forgotten.
 pub const BACKOFF_FORGET: Span = Span::from_s(10);
 /// How long the first worker of a rollout has to stay up before other seats are touched, and every
-/// other before its death is not the rollout's any more.
+/// other before its death is not the rollout's any more, unless it has answered nothing: then it is
+/// for [`BACKOFF_FORGET`].
 pub const ROLLOUT_TRIAL: Span = Span::from_s(1);
 /// Workers of a rollout that did not become ready, or died early, after which it is given up and
 /// the old generation kept.

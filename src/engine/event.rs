@@ -83,7 +83,7 @@ pub enum Event {
         /// How often so far.
         times: u32,
     },
-    /// Accepting stops because there is no room, or goes on.
+    /// No more may wait, or there is room again.
     Hold {
         /// Whether the hold queue is at its limit.
         full: bool,
@@ -104,7 +104,7 @@ pub enum Event {
     RolloutStarted(Generation),
     /// Every seat has its new worker.
     RolloutDone(Generation),
-    /// New workers do not become ready: the old ones stay.
+    /// New workers did not become ready, or died soon after: the old ones stay.
     RolloutAborted(Generation),
     /// One worker more was wanted, and there is none.
     NotGrown(Shortage),
@@ -118,6 +118,39 @@ pub enum Event {
     ProcessesSuffice,
     /// The master stops.
     Stopping,
+}
+
+impl Event {
+    /// The worker that it is about.
+    pub const fn worker(self) -> Option<WorkerId> {
+        match self {
+            Self::Starting { worker, .. }
+            | Self::Ready { worker, .. }
+            | Self::Unspoken { worker, .. }
+            | Self::Draining { worker, .. }
+            | Self::Gone { worker, .. }
+            | Self::Stalled { worker, .. }
+            | Self::Lied { worker, .. } => Some(worker),
+            Self::Restarting { .. }
+            | Self::Strength { .. }
+            | Self::Hold { .. }
+            | Self::AcceptPaused
+            | Self::AcceptResumed
+            | Self::OffersPaused
+            | Self::OffersResumed
+            | Self::WatchesFail
+            | Self::WatchesResumed
+            | Self::RolloutStarted(_)
+            | Self::RolloutDone(_)
+            | Self::RolloutAborted(_)
+            | Self::NotGrown(_)
+            | Self::NoLogFiles
+            | Self::NoUpgrade
+            | Self::ProcessesLacking
+            | Self::ProcessesSuffice
+            | Self::Stopping => None,
+        }
+    }
 }
 
 /// What there is too little of for one worker more.

@@ -98,13 +98,19 @@ pub enum ControlError {
         why: io::Error,
     },
     /// The directory belongs to somebody else, or others may write to it.
-    #[error("the control directory {path:?} is not ours alone: remove it, or set XDG_RUNTIME_DIR")]
+    #[error(
+        "the control directory {} must be this user's, and writable by nobody else: mend or remove \
+         it, or set XDG_RUNTIME_DIR", path.display()
+    )]
     Foreign {
         /// Where.
         path: PathBuf,
     },
     /// The name cannot be made our own.
-    #[error("cannot lock {}: {}", path.display(), io_error(*.errno))]
+    #[error(
+        "cannot lock {}: {}; set XDG_RUNTIME_DIR to a directory of a local file system",
+        path.display(), io_error(*.errno)
+    )]
     Lock {
         /// The file of the lock.
         path: PathBuf,
@@ -112,7 +118,7 @@ pub enum ControlError {
         errno: Errno,
     },
     /// The socket cannot be opened.
-    #[error("the control socket: {0}")]
+    #[error("cannot open the control socket: {0}")]
     Listen(SocketFileError),
 }
 

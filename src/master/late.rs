@@ -11,10 +11,9 @@ use crate::limits::{LATE_OUTPUT_MAX, LATE_OUTPUTS_SPARE};
 use crate::units::{Mono, WorkerId};
 
 /// Those that are still read, the oldest first.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct LateOutputs {
     outputs: VecDeque<Late>,
-    max: usize,
 }
 
 #[derive(Debug)]
@@ -26,11 +25,6 @@ struct Late {
 }
 
 impl LateOutputs {
-    /// None yet, of a pool that begins with so many seats.
-    pub(super) const fn of_seats(seats: usize) -> Self {
-        Self { outputs: VecDeque::new(), max: seats + LATE_OUTPUTS_SPARE }
-    }
-
     /// When the next one is let go, if its end does not come before.
     pub(super) fn deadline(&self) -> Option<Mono> {
         self.outputs.front().map(|late| late.until)
@@ -50,7 +44,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         self.late.outputs.push_back(Late { worker, wait, until });
         if !self.host.read_output(worker) {
             self.let_output_go(self.late.outputs.len() - 1);
-        } else if self.late.max < self.late.outputs.len() {
+        } else if self.engine.seats().count() + LATE_OUTPUTS_SPARE < self.late.outputs.len() {
             self.let_output_go(0);
         }
     }

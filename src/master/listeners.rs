@@ -6,7 +6,7 @@ use super::host::Host;
 use super::tags::Purpose;
 use crate::engine::input::{Begins, Input};
 use crate::io::{Backend, Op, Role, Source, Token};
-use crate::limits::ACCEPT_BATCH;
+use crate::limits::{ACCEPT_BATCH, BACKLOG_MAX};
 use crate::units::{ListenerId, SeatId};
 
 /// An open socket, on its way into the master.
@@ -189,8 +189,11 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         self.carry_out();
     }
 
+    /// Takes in what has come, which is no more than can have waited: whoever goes on connecting
+    /// keeps nobody from the end.
     fn sweep(&mut self, index: u32, socket: &B::Fd) {
-        while let Some(fd) = self.host.sweep(socket) {
+        for _ in 0..=BACKLOG_MAX {
+            let Some(fd) = self.host.sweep(socket) else { break };
             self.admit(index, fd);
         }
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::accounts::Account;
 use super::host::Hire;
 use super::voice::Voice;
+use crate::engine::event::Cause;
 use crate::shm::layout::{MAGIC, WorkerPage};
 use crate::shm::map::{Mapped, Writable};
 use crate::sys::children::{self, Ending};
@@ -93,11 +94,14 @@ impl Member {
     }
 
     /// How it ended, in words: code or signal, and its last lines.
-    pub(super) fn obituary(&self) -> String {
+    pub(super) fn obituary(&self, cause: Cause) -> String {
         if let Some(text) = &self.not_executed {
             return text.clone();
         }
         let ending = match (self.ending, self.sent) {
+            (None, _) if cause == Cause::Unkillable => {
+                String::from("SIGKILL has not ended it: it was left behind")
+            }
             (None, _) => String::from("nobody can tell how: a debugger holds it"),
             (Some(Ending::Signal(libc::SIGKILL)), None) => {
                 String::from("killed by SIGKILL, not by dispatchd: out of memory, or an operator")

@@ -106,7 +106,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         let kernel = setup.policy.binder() == crate::engine::policy::Binder::Kernel;
         let listeners = Listeners::adopt(posts.listeners, kernel, &mut backend);
         let names_at = control.map(|_| now.after(NAMES_EVERY));
-        let late = LateOutputs::of_seats(setup.weights.len());
+        let late = LateOutputs::default();
         Self {
             engine: Engine::new(setup),
             backend,

@@ -25,6 +25,22 @@ pub fn text(text: &str) -> String {
     shown
 }
 
+/// This JSON, which stays the same to whoever parses it: what is below a blank is escaped in it
+/// already.
+pub fn json(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for sign in json.chars() {
+        if sign == '\x7f' || is_obeyed(sign) {
+            for unit in sign.encode_utf16(&mut [0; 2]) {
+                write!(shown, "\\u{unit:04x}").expect("writing to a string cannot fail");
+            }
+        } else {
+            shown.push(sign);
+        }
+    }
+    shown
+}
+
 fn push(shown: &mut String, text: &str) {
     for sign in text.chars() {
         match sign {
@@ -77,6 +93,15 @@ mod tests {
         ] {
             assert_eq!(bytes(given), shown);
         }
+    }
+
+    #[test]
+    fn json_says_the_same_and_is_not_obeyed() {
+        let name = "a\x1b]0;owned\x07\x7f\u{9b}m\u{202e}b \u{20ac}\u{1f980}";
+        let json = json(&serde_json::json!({ "name": name }).to_string());
+        assert_eq!(text(&json), json);
+        let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(read["name"], name);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What became of the last reload, for whoever asks when the log has been forgotten.
 
-use crate::engine::event::{Cause, Event};
+use crate::engine::event::Cause;
 use crate::units::{Generation, Mono, SeatId};
 use crate::wire::control::Reload;
 use crate::wire::words::ReloadOutcome;
@@ -17,22 +17,21 @@ pub(super) struct LastReload {
 }
 
 impl LastReload {
-    /// Takes in what has happened; `ending` is how the worker ended whose end it is.
-    pub(super) fn heard(last: &mut Option<Self>, now: Mono, event: Event, ending: Option<&str>) {
-        match (event, last) {
-            (Event::RolloutStarted(generation), last) => {
-                let outcome = ReloadOutcome::Running;
-                *last = Some(Self { generation, outcome, at: now, last_end: None });
-            }
-            (Event::Gone { seat, cause, .. }, Some(last)) if last.runs() => {
-                last.last_end = Some(end_of(seat, cause, ending));
-            }
-            (Event::RolloutDone(_), Some(last)) => last.ends(ReloadOutcome::Done, now),
-            (Event::RolloutAborted(_), Some(last)) => last.ends(ReloadOutcome::GivenUp, now),
-            (Event::Stopping, Some(last)) if last.runs() => {
-                last.ends(ReloadOutcome::CutShort, now);
-            }
-            _ => {}
+    pub(super) const fn begun(generation: Generation, now: Mono) -> Self {
+        Self { generation, outcome: ReloadOutcome::Running, at: now, last_end: None }
+    }
+
+    /// A worker is gone, which ended so.
+    pub(super) fn lost(&mut self, seat: SeatId, cause: Cause, ending: &str) {
+        if self.outcome == ReloadOutcome::Running {
+            self.last_end = Some(end_of(seat, cause, ending));
+        }
+    }
+
+    /// It has come to an end, if it had not before.
+    pub(super) fn ended(&mut self, outcome: ReloadOutcome, now: Mono) {
+        if self.outcome == ReloadOutcome::Running {
+            (self.outcome, self.at) = (outcome, now);
         }
     }
 
@@ -50,17 +49,9 @@ impl LastReload {
             why,
         }
     }
-
-    fn runs(&self) -> bool {
-        self.outcome == ReloadOutcome::Running
-    }
-
-    fn ends(&mut self, outcome: ReloadOutcome, now: Mono) {
-        (self.outcome, self.at) = (outcome, now);
-    }
 }
 
-fn end_of(seat: SeatId, cause: Cause, ending: Option<&str>) -> String {
+fn end_of(seat: SeatId, cause: Cause, ending: &str) -> String {
     let how = match cause {
         Cause::NotReady => "was not ready in time: ",
         Cause::NotExecuted => "its program was not executed in time: ",
@@ -75,46 +66,48 @@ fn end_of(seat: SeatId, cause: Cause, ending: Option<&str>) -> String {
         | Cause::Lied
         | Cause::NotStarted => "",
     };
-    format!("worker {}: {how}{}", seat.0, ending.unwrap_or("it is not known how it ended"))
+    format!("worker {}: {how}{ending}", seat.0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::{Span, WorkerId};
+    use crate::units::Span;
 
-    fn told(events: &[(Event, Option<&str>)]) -> Option<Reload> {
-        let mut last = None;
-        for (event, ending) in events {
-            LastReload::heard(&mut last, Mono::from_ns(1), *event, *ending);
-        }
-        last.map(|last| last.told(Mono::from_ns(1).after(Span::from_s(3))))
+    const BEGUN: Mono = Mono::from_ns(1);
+
+    fn told(what_happens: impl FnOnce(&mut LastReload)) -> Reload {
+        let mut last = LastReload::begun(Generation(2), BEGUN);
+        what_happens(&mut last);
+        last.told(BEGUN.after(Span::from_s(3)))
     }
 
     #[test]
     fn each_end_of_a_reload_is_told_with_its_reason() {
-        let generation = Generation(2);
-        let begun = (Event::RolloutStarted(generation), None);
-        let worker = WorkerId { berth: 0, epoch: 0 };
-        let (seat, cause) = (SeatId(1), Cause::NotReady);
-        let gone = Event::Gone { worker, seat, cause, recovered: 0, lost: 0 };
-        let aborted = (Event::RolloutAborted(generation), None);
-        let why = "worker 1: was not ready in time: killed by SIGTERM";
-        assert_eq!(told(&[(gone, Some("before"))]), None);
-        for (events, outcome, reason) in [
-            (vec![begun], "running", None),
-            (vec![begun, (Event::RolloutDone(generation), None)], "done", None),
-            (vec![begun, (gone, Some("killed by SIGTERM")), aborted], "given up", Some(why)),
-            (vec![begun, (Event::Stopping, None)], "cut short", None),
+        let dies = |last: &mut LastReload| last.lost(SeatId(1), Cause::NotReady, "SIGTERM");
+        let why = Some(String::from("worker 1: was not ready in time: SIGTERM"));
+        for (outcome, why) in [
+            (ReloadOutcome::Running, None),
+            (ReloadOutcome::Done, None),
+            (ReloadOutcome::GivenUp, why),
+            (ReloadOutcome::CutShort, None),
         ] {
-            let reload = told(&events).unwrap();
-            let expected = Reload {
-                generation: 2,
-                outcome: outcome.into(),
-                ago_s: 3,
-                why: reason.map(Into::into),
-            };
-            assert_eq!(reload, expected);
+            let reload = told(|last| {
+                dies(last);
+                last.ended(outcome, BEGUN);
+            });
+            let outcome = String::from(outcome.word());
+            assert_eq!(reload, Reload { generation: 2, outcome, ago_s: 3, why });
         }
+    }
+
+    #[test]
+    fn what_happens_after_its_end_changes_nothing() {
+        let reload = told(|last| {
+            last.ended(ReloadOutcome::GivenUp, BEGUN.after(Span::from_s(2)));
+            last.lost(SeatId(0), Cause::Died, "SIGSEGV");
+            last.ended(ReloadOutcome::CutShort, BEGUN);
+        });
+        assert_eq!((reload.outcome.as_str(), reload.ago_s, reload.why), ("given up", 1, None));
     }
 }

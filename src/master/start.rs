@@ -108,6 +108,7 @@ pub fn run(
         policy: config.policy,
     };
     check_open_files(budget)?;
+    let runs = what_runs(config, surroundings.built_in)?;
     let path = control::socket_path(surroundings.runtime_dir.as_deref(), &config.name);
     let ControlSocket { socket: control, name } = names::open(&path, &config.name)?;
     // Where it cannot be, `ps` shows the command line.
@@ -133,7 +134,7 @@ pub fn run(
         config,
         Ingredients {
             backend: &choice,
-            built_in: surroundings.built_in,
+            runs,
             placement,
             sockets: &sockets,
             files,
@@ -191,7 +192,8 @@ fn setup(config: &Config, placement: &Placement, budget: Budget) -> Setup {
 /// What does not come from the configuration, for [`recipe`].
 struct Ingredients<'a> {
     backend: &'a Choice,
-    built_in: OsString,
+    /// What workers run, and with which arguments.
+    runs: (Program, Vec<OsString>),
     placement: Placement,
     sockets: &'a [Opened<OwnedFd>],
     files: Vec<SocketFile>,
@@ -199,8 +201,8 @@ struct Ingredients<'a> {
 }
 
 fn recipe(config: &Config, from: Ingredients<'_>) -> Result<Recipe, StartError> {
-    let Ingredients { backend, built_in, placement, sockets, files, open_files } = from;
-    let (program, args) = what_runs(config, built_in)?;
+    let Ingredients { backend, runs: (program, args), placement, sockets, files, open_files } =
+        from;
     let sharing = match config.policy {
         Policy::Shared => Sharing::Shared,
         Policy::Reuseport => Sharing::Own,

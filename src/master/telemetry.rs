@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::control::ControlError;
@@ -158,7 +159,7 @@ pub(super) fn listener_swept_away(path: &Path) {
     tracing::warn!(
         "the file of the listener unix:{} was removed, and nobody finds it any more: restart \
          dispatchd to have it made anew",
-        path.display()
+        shown(path)
     );
 }
 
@@ -167,12 +168,17 @@ pub(super) fn name_made_anew(path: &Path) {
     tracing::warn!(
         "the control socket {} or its lock was removed, and is made anew; whoever cleans up there \
          should spare it",
-        path.display()
+        shown(path)
     );
+}
+
+fn shown(path: &Path) -> String {
+    plain::bytes(path.as_os_str().as_bytes())
 }
 
 /// Nobody can ask this master anything any more.
 pub(super) fn name_lost(error: &ControlError) {
+    let error = plain::text(&error.to_string());
     tracing::error!("the control socket or its lock was removed, and cannot be made anew: {error}");
 }
 
@@ -249,14 +255,14 @@ pub(super) fn event(event: Event, pid: Option<u32>, ending: Option<&str>) {
         Event::WatchesResumed => tracing::info!("the kernel watches all descriptors again"),
         Event::OffersResumed => tracing::info!("handing over again"),
         Event::RolloutStarted(generation) => {
-            tracing::info!(generation = generation.0, "rolling replacement begins");
+            tracing::info!(generation = generation.0, "reload begins");
         }
         Event::RolloutDone(generation) => {
-            tracing::info!(generation = generation.0, "rolling replacement done");
+            tracing::info!(generation = generation.0, "reload done");
         }
         Event::RolloutAborted(generation) => tracing::error!(
             generation = generation.0,
-            "rolling replacement given up: new workers do not become ready, or die soon after; \
+            "reload given up: new workers do not become ready, or die soon after; \
              the old ones stay"
         ),
         Event::NotGrown(shortage) => not_grown(shortage),

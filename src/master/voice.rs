@@ -35,12 +35,15 @@ impl Voice {
         for _ in 0..16 {
             match fd::read(&self.output, &mut buffer) {
                 Ok(0) => {
-                    self.ended();
+                    self.end();
                     return false;
                 }
                 Ok(count) => self.wrote(&buffer[..count]),
                 Err(Errno(libc::EAGAIN)) => break,
-                Err(_) => return false,
+                Err(_) => {
+                    self.end();
+                    return false;
+                }
             }
         }
         true
@@ -73,7 +76,8 @@ impl Voice {
         }
     }
 
-    fn ended(&mut self) {
+    /// Nothing more is read: a line that has not ended will not.
+    pub(super) fn end(&mut self) {
         if !self.line.is_empty() {
             self.tell(self.line.len());
         }

@@ -1,11 +1,11 @@
 //! The real world around the master: processes, shared pages, the clock, the log.
 
-use std::borrow::Cow;
+mod hiring;
+mod telling;
+
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::hash::RandomState;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::accounts::{Account, Past};
@@ -13,33 +13,30 @@ use super::control::Clients;
 use super::host::{CardNote, Change, Child, ControlStep, Hire, Hired, Host, Launch, SpawnFailed};
 use super::member::{self, Member};
 use super::names::{NameInUse, Renewal};
-use super::open::{self, Taker};
-use super::recipe::{Program, Recipe};
+use super::recipe::Recipe;
 use super::reload::LastReload;
 use super::telemetry::Drained;
 use super::voice::Voice;
-use super::{Opened, Origin, plain, refusal, telemetry};
+use super::{refusal, telemetry};
 use crate::engine::Engine;
-use crate::engine::event::{Cause, Event};
-use crate::engine::input::{Begins, Exit, Load, Terms};
+use crate::engine::event::Event;
+use crate::engine::input::{Exit, Load, Terms};
 use crate::limits::{BERTHS_MAX, ROUTE_PEEK, SPIN_MAX, TICKETS_MAX};
 use crate::shm::claim::{self, Settled};
-use crate::shm::handshake;
-use crate::shm::layout::{Doze, LAYOUT, MAGIC, MasterPage, Order, WorkerPage};
+use crate::shm::layout::{Doze, LAYOUT, MAGIC, MasterPage, Order};
 use crate::shm::map::{MapError, Mapped, Writable};
 use crate::shm::ring::{self, Full, Overrun, Ring, Words};
 use crate::sys::children::{self, Ending, News};
-use crate::sys::fd::{self, io_error};
+use crate::sys::fd::io_error;
 use crate::sys::log_sink::LogSink;
 use crate::sys::pidfd::{self, Signal};
 use crate::sys::scm;
 use crate::sys::signal::{self, Notice};
 use crate::sys::spawn::{self, Progress, Step, Trouble};
-use crate::sys::{clock, cpus, eventfd, inherited, listening, socket};
+use crate::sys::{clock, socket};
 use crate::units::{
-    Cpu, Errno, Generation, GiveBack, Mono, PoolId, Route, RouteBy, SeatId, Span, Ticket, WorkerId,
+    Cpu, Generation, GiveBack, Mono, Route, RouteBy, SeatId, Span, Ticket, WorkerId,
 };
-use crate::wire::link::{self, Note, Sharing};
 use crate::wire::route;
 
 /// Time after which a log that could not be written is tried again.
@@ -180,138 +177,6 @@ impl World {
         self.staff.get_mut(worker.index())?.as_mut().filter(|member| member.worker == worker)
     }
 
-    fn start(&mut self, hire: Hire) -> Result<Hired<OwnedFd>, Errno> {
-        let (channel, theirs) = socket::seqpacket_pair()?;
-        let (memory, page) = create_page()?;
-        let bell = eventfd::create()?;
-        let opened = self.open_own(hire.seat)?;
-        let cpu = self.cpu_for(hire.seat);
-        let none = Vec::new();
-        let listeners = match self.recipe.sharing {
-            Sharing::None => &none,
-            Sharing::Shared => self.recipe.listeners.first().unwrap_or(&none),
-            Sharing::Own => self.recipe.listeners.get(hire.seat.index()).unwrap_or(&none),
-        };
-        let note = Note {
-            pool: PoolId(0),
-            seat: hire.seat,
-            worker: hire.worker,
-            generation: hire.generation,
-            cpu,
-            listeners: listeners.len(),
-            inherited: self.recipe.inherited.min(listeners.len()),
-            sharing: self.recipe.sharing,
-        };
-        let mut fds = vec![theirs.as_fd(), self.memory.as_fd(), memory.as_fd(), bell.as_fd()];
-        fds.extend(listeners.iter().map(AsFd::as_fd));
-        let marks: Vec<u64> = fds.iter().map(inherited::mark_of).collect::<Result<_, _>>()?;
-        handshake::give(&page, note.words(), &marks);
-        let mut env = self.recipe.env.clone();
-        env.push((link::VARIABLE, note.to_string()));
-        let berth = &self.page.berths[hire.worker.index()];
-        berth.consumed.store(0, Relaxed);
-        berth.produced.store(0, Relaxed);
-        berth.wakes.store(0, Relaxed);
-        berth.order.store(Order::Serve as u32, Relaxed);
-        let child = spawn::spawn(&spawn::Order {
-            program: self.program(),
-            args: &self.args(hire.seat),
-            env: &env,
-            env_remove: &["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET"],
-            scheduling: self.recipe.scheduling,
-            open_files: Some(self.recipe.open_files),
-            stdin: self.no_input.as_fd(),
-            fds: &fds,
-        })?;
-        let hired = Hired {
-            hangup: fd::duplicate(&channel)?,
-            channel,
-            bell,
-            process: fd::duplicate(&child.pidfd)?,
-            output: fd::duplicate(&child.output)?,
-            report: fd::duplicate(&child.report)?,
-            listeners: opened,
-        };
-        self.enlist(hire, child, page);
-        Ok(hired)
-    }
-
-    /// The CPU that a seat's next process is to bind itself to: what was planned at the start may
-    /// be out of reach by now.
-    fn cpu_for(&mut self, seat: SeatId) -> Option<Cpu> {
-        let planned = self.recipe.placement.seat(seat.index()).cpu?;
-        let cpu = self.recipe.placement.cpu_now(seat.index(), &cpus::inherited_mask());
-        if cpu != Some(planned) && self.out_of_reach.insert(planned) {
-            telemetry::cpu_out_of_reach(planned);
-        }
-        cpu
-    }
-
-    /// A worker could not be bound to its CPU, and serves all the same.
-    fn tell_of_pin(&mut self, worker: WorkerId) {
-        let errno = self.member(worker).map_or(0, |it| it.page.head.pin_errno.load(Relaxed));
-        if errno != 0 && !std::mem::replace(&mut self.unpinned, true) {
-            telemetry::unpinned(Errno(i32::try_from(errno).unwrap_or(0)));
-        }
-    }
-
-    fn program(&self) -> spawn::Program<'_> {
-        match &self.recipe.program {
-            Program::BuiltIn(executable) => spawn::Program::Open(executable),
-            Program::Foreign { path, .. } => spawn::Program::Path(path.as_os_str()),
-        }
-    }
-
-    /// What the operator calls the workers' program.
-    fn program_name(&self) -> Cow<'_, str> {
-        match &self.recipe.program {
-            Program::BuiltIn(_) => Cow::Borrowed("the built-in worker"),
-            Program::Foreign { name, .. } => Cow::Owned(plain::bytes(name.as_bytes())),
-        }
-    }
-
-    fn args(&self, seat: SeatId) -> Vec<OsString> {
-        let name = match &self.recipe.program {
-            Program::BuiltIn(_) => {
-                let pool = &self.clients.about().name;
-                format!("dispatchd: worker {} ({pool})", seat.0).into()
-            }
-            Program::Foreign { name, .. } => name.clone(),
-        };
-        [name].into_iter().chain(self.recipe.args.iter().cloned()).collect()
-    }
-
-    /// The sockets of a seat that has none yet, under `reuseport`: one that was grown.
-    fn open_own(&mut self, seat: SeatId) -> Result<Vec<Opened<OwnedFd>>, Errno> {
-        let listeners = &mut self.recipe.listeners;
-        listeners.resize_with(listeners.len().max(seat.index() + 1), Vec::new);
-        let mut opened = Vec::new();
-        if listeners[seat.index()].is_empty() {
-            for own in &self.recipe.own {
-                let socket = socket::listen(&own.endpoint, own.options)?;
-                let taker = match own.begins {
-                    Begins::Client => Taker::WorkerWhenReadable,
-                    Begins::Server => Taker::WorkerAtOnce,
-                };
-                open::tune(&socket, &own.endpoint, taker);
-                listeners[seat.index()].push(fd::duplicate(&socket)?);
-                let (listener, begins) = (own.listener, own.begins);
-                let (seat, origin) = (Some(seat), Origin::Ours);
-                opened.push(Opened { socket, listener, begins, seat, origin });
-            }
-        }
-        Ok(opened)
-    }
-
-    fn enlist(&mut self, hire: Hire, child: spawn::Child, page: Mapped<WorkerPage, Writable>) {
-        let berth = hire.worker.index();
-        if self.staff.len() <= berth {
-            self.staff.resize_with(berth + 1, || None);
-        }
-        self.staff[berth] = Some(Member::new(hire, child, page));
-        self.decide_on_spinning();
-    }
-
     /// Idle workers stay awake only while nobody else needs their CPUs.
     fn decide_on_spinning(&self) {
         let seats: BTreeSet<SeatId> = self.staff.iter().flatten().map(|each| each.seat).collect();
@@ -319,50 +184,6 @@ impl World {
         let apart = seats.len() == crowd && crowd <= self.recipe.placement.spinners;
         let most = if apart { SPIN_MAX } else { Span::ZERO };
         self.page.spin_ns.store(u32::try_from(most.as_ns()).unwrap_or(0), Relaxed);
-    }
-
-    /// A worker is about to end without having become its program.
-    fn cannot_execute(&mut self, worker: WorkerId, Trouble { step, errno }: Trouble) {
-        let reason = io_error(errno);
-        let text = match step {
-            Step::Exec => format!("{}: {reason}", self.program_name()),
-            Step::Descriptors
-            | Step::Group
-            | Step::Scheduling
-            | Step::OpenFiles
-            | Step::ParentsEnd => {
-                format!("it cannot put its descriptors in order: {reason}")
-            }
-        };
-        if let Some(member) = self.member_mut(worker) {
-            telemetry::not_started(member.seat, &text);
-            member.not_executed = Some(text);
-        }
-    }
-
-    /// What can be seen of a program that is not made for dispatchd is told, once per generation.
-    fn tell_unspoken(&mut self, worker: WorkerId, now: Manner) {
-        let Program::Foreign { name, .. } = &self.recipe.program else { return };
-        let Some(member) = self.member(worker) else { return };
-        let told = self.unspoken.is_some_and(|newest| member.generation <= newest);
-        if told || member.knows_dispatchd() || member.not_executed.is_some() {
-            return;
-        }
-        let (pid, generation) = (member.pid, member.generation);
-        match now {
-            Manner::Runs => {
-                telemetry::unspoken(&name.to_string_lossy(), pid, &listening::ports(pid));
-            }
-            Manner::Ended => telemetry::ended_unspoken(&name.to_string_lossy(), pid),
-        }
-        self.unspoken = Some(generation);
-    }
-
-    fn set_last_exit(&mut self, seat: SeatId, text: String) {
-        if self.last_exits.len() <= seat.index() {
-            self.last_exits.resize(seat.index() + 1, None);
-        }
-        self.last_exits[seat.index()] = Some(text);
     }
 
     fn child_changed(&mut self, News { pid, change }: News) -> Child {
@@ -456,12 +277,15 @@ impl Host for World {
     }
 
     fn forget_output(&mut self, worker: WorkerId) {
-        self.late_voices.retain(|voice| voice.worker != worker);
+        if let Some(at) = self.late_voices.iter().position(|voice| voice.worker == worker) {
+            self.late_voices.remove(at).end();
+        }
     }
 
     fn bury(&mut self, worker: WorkerId) {
-        let member = self.staff.get_mut(worker.index()).and_then(Option::take);
-        if let Some(mut member) = member {
+        let ours = |member: &mut Member| member.worker == worker;
+        let place = self.staff.get_mut(worker.index());
+        if let Some(mut member) = place.and_then(|place| place.take_if(ours)) {
             self.past.add(member.seat, settle(&mut member, &self.page));
             self.late_voices.push(member.voice);
             if member.ending.is_none() {
@@ -656,57 +480,9 @@ impl Host for World {
     }
 
     fn tell(&mut self, now: Mono, event: Event) {
-        let worker = match event {
-            Event::Starting { worker, .. }
-            | Event::Ready { worker, .. }
-            | Event::Unspoken { worker, .. }
-            | Event::Draining { worker, .. }
-            | Event::Gone { worker, .. }
-            | Event::Stalled { worker, .. }
-            | Event::Lied { worker, .. } => Some(worker),
-            Event::Restarting { .. }
-            | Event::Strength { .. }
-            | Event::Hold { .. }
-            | Event::AcceptPaused
-            | Event::AcceptResumed
-            | Event::OffersPaused
-            | Event::OffersResumed
-            | Event::WatchesFail
-            | Event::WatchesResumed
-            | Event::RolloutStarted(_)
-            | Event::RolloutDone(_)
-            | Event::RolloutAborted(_)
-            | Event::NotGrown(_)
-            | Event::NoLogFiles
-            | Event::NoUpgrade
-            | Event::ProcessesLacking
-            | Event::ProcessesSuffice
-            | Event::Stopping => None,
-        };
-        if let Event::Ready { worker, .. } = event {
-            self.tell_of_pin(worker);
-        }
-        let pid = worker.and_then(|worker| self.member(worker)).map(|member| member.pid);
-        let obituary = match event {
-            Event::Gone { worker, seat, .. } => {
-                let text = self.member(worker).map(Member::obituary);
-                if let Some(text) = &text {
-                    self.set_last_exit(seat, text.clone());
-                }
-                self.last_exit(seat).map(str::to_owned)
-            }
-            Event::ProcessesLacking => Some(self.no_process.clone()),
-            _ => None,
-        };
-        LastReload::heard(&mut self.last_reload, now, event, obituary.as_deref());
-        telemetry::event(event, pid, obituary.as_deref());
-        match event {
-            Event::Unspoken { worker, .. } => self.tell_unspoken(worker, Manner::Runs),
-            Event::Gone {
-                worker, cause: Cause::Died | Cause::NotReady | Cause::Detached, ..
-            } => self.tell_unspoken(worker, Manner::Ended),
-            _ => {}
-        }
+        let pid = event.worker().and_then(|worker| self.member(worker)).map(|member| member.pid);
+        let reason = self.take_note(now, event);
+        telemetry::event(event, pid, reason.as_deref());
     }
 
     fn flush(&mut self) -> Option<Span> {
@@ -723,21 +499,6 @@ impl Host for World {
             }
         }
     }
-}
-
-/// A page for a worker, and its memory.
-fn create_page() -> Result<(OwnedFd, Mapped<WorkerPage, Writable>), Errno> {
-    Mapped::create(c"dispatchd-worker").map_err(|error| match error {
-        MapError::Kernel(errno) => errno,
-        MapError::Unsealed | MapError::Size { .. } => Errno(libc::EINVAL),
-    })
-}
-
-/// How a program says nothing.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Manner {
-    Runs,
-    Ended,
 }
 
 /// What a process has done so far.

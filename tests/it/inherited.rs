@@ -61,7 +61,7 @@ fn with_sigchld_ignored_a_broken_program_is_told(backend: &str) {
     std::fs::remove_file(&program).unwrap();
     std::fs::write(&program, "broken").unwrap();
     house.signal(Signal::SIGHUP);
-    house.wait_for_log("rolling replacement given up");
+    house.wait_for_log("reload given up");
     assert!(house.log().contains("Permission denied"), "{}", house.log());
     assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
 }

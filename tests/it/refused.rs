@@ -92,7 +92,7 @@ fn a_rollout_without_processes_changes_nothing(backend: &str) {
         let before = house.wait_until_whole();
         room.ends();
         house.signal(Signal::SIGHUP);
-        house.wait_for_log("rolling replacement given up");
+        house.wait_for_log("reload given up");
         let after = house.wait_until_whole();
         let pids = |status: &dispatchd::wire::control::Status| -> Vec<u32> {
             status.workers.iter().map(|worker| worker.pid).collect()
