@@ -38,8 +38,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("shm", &["units", "limits", "sys"]),
     ("io", &["units", "limits", "sys"]),
     ("config", &["units", "limits", "engine"]),
-    ("metrics", &["units", "shm", "engine"]),
-    ("master", &["units", "limits", "engine", "wire", "shm", "sys", "io", "config", "metrics"]),
+    ("master", &["units", "limits", "engine", "wire", "shm", "sys", "io", "config"]),
     ("worker", &["units", "limits", "wire", "shm", "sys"]),
     ("serve", &["worker", "io", "units", "limits", "sys", "wire"]),
     ("sim", &["engine", "units", "limits", "io", "master", "wire", "config"]),
@@ -49,13 +48,13 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 const BELOW_BENCH: &[&str] = &[
-    "units", "limits", "engine", "wire", "sys", "shm", "io", "config", "metrics", "master",
-    "worker", "serve", "sim",
+    "units", "limits", "engine", "wire", "sys", "shm", "io", "config", "master", "worker", "serve",
+    "sim",
 ];
 
 const BELOW_CLI: &[&str] = &[
-    "units", "limits", "engine", "wire", "sys", "shm", "io", "config", "metrics", "master",
-    "worker", "serve", "sim", "bench",
+    "units", "limits", "engine", "wire", "sys", "shm", "io", "config", "master", "worker", "serve",
+    "sim", "bench",
 ];
 
 /// A crate from outside, and where in `src` it may be named.

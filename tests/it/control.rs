@@ -4,6 +4,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use dispatchd::limits::{CONTROL_CLIENTS_MAX, CONTROL_TIMEOUT};
 use dispatchd::sys::clock::monotonic;
@@ -13,7 +14,7 @@ use nix::sys::signal::Signal;
 use crate::house::{House, Plan};
 use crate::process;
 use crate::role::{ROLE, program};
-use crate::wait::eventually;
+use crate::wait::{PATIENCE, eventually, within};
 
 on_both! {
     a_long_answer_is_whole
@@ -47,7 +48,9 @@ fn eventful(backend: &str) -> House {
 const STATUS: &[u8] = b"{\"ask\":\"status\"}\n";
 
 fn silent(house: &House) -> UnixStream {
-    UnixStream::connect(house.control_path()).unwrap()
+    let client = UnixStream::connect(house.control_path()).unwrap();
+    client.set_read_timeout(Some(Duration::from_nanos(PATIENCE.as_ns()))).unwrap();
+    client
 }
 
 fn asking(house: &House) -> UnixStream {
@@ -136,7 +139,8 @@ fn a_silent_client_is_let_go_in_time(backend: &str) {
     let house = Plan::on(backend).start();
     let began_at = monotonic();
     let mut client = silent(&house);
-    eventually("it is let go", || is_over(&mut client).then_some(()));
+    let patience = CONTROL_TIMEOUT.times(10);
+    within(patience, "it is let go", || is_over(&mut client).then_some(()));
     let took = monotonic().since(began_at);
     assert!(CONTROL_TIMEOUT <= took, "{took}: whoever types needs some time");
 }
@@ -153,7 +157,9 @@ fn two_hundred_that_ask_at_once_are_answered(backend: &str) {
             .unwrap()
     };
     let asked: Vec<Child> = (0..200).map(ask).collect();
-    let codes = asked.into_iter().map(|mut each| each.wait().unwrap().code());
+    let codes = asked
+        .into_iter()
+        .map(|mut each| eventually("it is answered", || each.try_wait().unwrap()).code());
     assert_eq!(codes.filter(|code| *code == Some(0)).count(), 200);
 }
 

@@ -165,5 +165,5 @@ fn requests_that_kill_whatever_comes_are_slowed_down_a_little(backend: &str) {
     assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
     let took = monotonic().since(began_at);
     // Ten in each seat: 0, 50, 100 and 200 ms, then 400 ms each, and a quarter more at most.
-    assert!(Span::from_ms(1_000) < took && took < Span::from_s(15), "{took}");
+    assert!(Span::from_ms(1_000) < took && took < Span::from_s(60), "{took}");
 }

@@ -38,7 +38,7 @@ fn give_up(house: &House, clients: u64, path: &str) {
 fn requests_of_clients_that_have_reset_cost_nobody_anything(backend: &str) {
     for policy in ["jbsq:2", "least", "rr"] {
         let house = plan(backend, policy).start();
-        let mut busy = Client::asking(house.address(), "/sleep?ms=700").unwrap();
+        let mut busy = Client::asking(house.address(), "/sleep?ms=2000").unwrap();
         house.busy_worker();
         give_up(&house, 20, ENDLESS);
         let mut next = Client::asking(house.address(), "/").unwrap();

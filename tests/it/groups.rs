@@ -13,7 +13,7 @@ use crate::crowd;
 use crate::house::{House, Plan, example};
 use crate::process;
 use crate::role::{ROLE, program};
-use crate::wait::eventually;
+use crate::wait::{eventually, write_to_fifo};
 
 on_both! {
     a_worker_behind_a_shell_is_ended_with_it
@@ -67,7 +67,7 @@ fn behind_a_shell(backend: &str, prelude: &str) -> House {
 
 /// A worker that has started a helper, which takes its time.
 fn with_a_helper(backend: &str) -> Plan {
-    let script = "sleep 60 & exec \"$0\"";
+    let script = "sleep 3600 & exec \"$0\"";
     let words = ["sh", "-c", script].map(Into::into).into_iter();
     let words = words.chain([example("http_worker").into_os_string()]);
     Plan::on(backend).with("--workers 1").program(words)
@@ -161,7 +161,7 @@ fn what_a_helper_says_after_a_reload_is_logged(backend: &str) {
     let house = plan.env("DIR", dir.to_str().unwrap()).start();
     house.signal(Signal::SIGHUP);
     is_replaced_by(&house, 2);
-    fs::write(dir.join("in"), "a word\n").unwrap();
+    write_to_fifo(&dir.join("in"), "a word\n");
     eventually("its work is done", || {
         (fs::read_to_string(dir.join("out")).ok()? == "a word\n").then_some(())
     });

@@ -16,7 +16,7 @@ use nix::unistd::{Pid, getpid, mkfifo, setsid, tcsetpgrp};
 
 use crate::house::Plan;
 use crate::role;
-use crate::wait::eventually;
+use crate::wait::{eventually, write_to_fifo};
 
 on_both! {
     job_control_leaves_the_pool_as_it_is
@@ -33,7 +33,7 @@ fn job_control_leaves_the_pool_as_it_is(backend: &str) {
     mkfifo(&orders, Mode::S_IRWXU).unwrap();
     let house = plan.env(ORDERS, orders.to_str().unwrap()).start();
     for order in ["read x < /dev/tty", "echo x > /dev/tty"] {
-        fs::write(&orders, order).unwrap();
+        write_to_fifo(&orders, order);
         eventually("the job was signalled", || done(&orders).exists().then_some(()));
         fs::remove_file(done(&orders)).unwrap();
         // The second answer comes behind whatever was there before the first.

@@ -318,12 +318,14 @@ fn a_log_whose_reader_is_gone_wakes_nobody(backend: &str) {
     house.wait_for_status("there is something to log", |status| {
         status.generation == 2 && status.workers.len() == 2
     });
-    eventually("all is quiet", || {
+    let sleeps_in = |span| {
         let before = process::sleeps(house.pid());
-        nap(Span::from_ms(500));
-        // Ten wake-ups a second were five.
-        (process::sleeps(house.pid()) - before < 4).then_some(())
-    });
+        nap(span);
+        process::sleeps(house.pid()) - before
+    };
+    eventually("all is quiet", || (sleeps_in(Span::from_ms(500)) < 4).then_some(()));
+    // Ten wake-ups a second were thirty.
+    assert!(sleeps_in(Span::from_s(3)) < 8);
 }
 
 fn no_character_of_a_long_line_is_cut(backend: &str) {

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Stdio};
+use std::io::Read;
+use std::process::{Child, ChildStdout, Stdio};
 
 use dispatchd::wire::control::{Reply, Status};
 use nix::sys::signal::Signal;
@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use crate::client::Client;
 use crate::house::{House, Plan, example};
 use crate::process;
-use crate::wait::eventually;
+use crate::wait::{Lines, eventually};
 
 on_both! {
     what_was_done_stays_counted_when_workers_go
@@ -101,19 +101,23 @@ fn each_end_of_a_connection_has_its_name(backend: &str) {
         house.wait_for_status("a health check is told", |status| status.totals.hung_up == checks);
     }
     let ask = |path| Client::asking(house.address(), path).unwrap();
-    let mut asking = vec![ask("/sleep?ms=3000")];
-    house.busy_worker();
-    asking.extend([ask("/"), ask("/")]);
+    // It takes nothing until it goes on.
+    let worker = house.worker(0).pid;
+    process::freeze(worker);
+    let stopped = |status: &Status| status.workers[0].state == "stopped";
+    house.wait_for_status("it is stopped", stopped);
+    let mut asking = [ask("/"), ask("/")];
     house.wait_for_status("no more may wait", |status| status.hold.held == 2);
     assert_eq!(ask("/").reply().unwrap().status, 503);
     let mut silent = Client::connect(house.address()).unwrap();
     assert_eq!(silent.read_to_end().unwrap(), b"", "where no more may wait it is let go");
+    process::signal(worker, Signal::SIGCONT);
     for client in &mut asking {
         assert_eq!(client.reply().unwrap().status, 200);
     }
-    let all = |status: &Status| status.totals.closed == 3;
+    let all = |status: &Status| status.totals.closed == 2;
     let totals = house.wait_for_status("all have ended", all).totals;
-    assert_eq!((totals.arrived, totals.hung_up, totals.rejected, totals.expired), (10, 5, 1, 1));
+    assert_eq!((totals.arrived, totals.hung_up, totals.rejected, totals.expired), (9, 5, 1, 1));
     let text = said(&house, &[]);
     for (name, count) in [("hung up", 5), ("rejected", 1), ("expired", 1)] {
         assert!(text.contains(&format!("{name} {count}")), "{text}");
@@ -205,7 +209,7 @@ fn a_watch_goes_on_until_it_is_interrupted(backend: &str) {
         for _ in 0..3 {
             watch.wait_for("dispatchd");
         }
-        process::signal(watch.0.id(), signal);
+        process::signal(watch.process.id(), signal);
         assert_eq!(watch.exit_code(), Some(0), "{signal}");
     }
     let mut watch = Watch::of(&house, &["status", "--watch", "0.1", "--json"]);
@@ -214,7 +218,7 @@ fn a_watch_goes_on_until_it_is_interrupted(backend: &str) {
         let Ok(Reply::Status(status)) = serde_json::from_str(&line) else { panic!("{line}") };
         assert_eq!(status.have, 2);
     }
-    drop(watch.0.stdout.take());
+    watch.pictures = None;
     assert_eq!(watch.exit_code(), Some(0), "nobody reads any more");
 }
 
@@ -226,33 +230,38 @@ fn a_watch_ends_with_its_master(backend: &str) {
     assert_eq!(house.exit_code(), Some(0));
     assert_eq!(watch.exit_code(), Some(3));
     let mut words = String::new();
-    watch.0.stderr.take().unwrap().read_to_string(&mut words).unwrap();
+    watch.process.stderr.take().unwrap().read_to_string(&mut words).unwrap();
     assert!(words.contains("no dispatchd runs under the name"), "{words}");
 }
 
 /// A command that shows a status again and again.
-struct Watch(Child);
+struct Watch {
+    process: Child,
+    /// None when nobody reads them any more.
+    pictures: Option<Lines<ChildStdout>>,
+}
 
 impl Watch {
     fn of(house: &House, words: &[&str]) -> Self {
         let mut command = house.asking(words);
-        Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let pictures = process.stdout.take().map(Lines::of);
+        Self { process, pictures }
     }
 
     /// The next line that begins so.
     fn wait_for(&mut self, beginning: &str) -> String {
-        let mut lines = BufReader::with_capacity(1, self.0.stdout.as_mut().unwrap()).lines();
-        lines.find_map(|line| line.ok().filter(|line| line.starts_with(beginning))).unwrap()
+        self.pictures.as_mut().unwrap().find(beginning, |line| line.starts_with(beginning))
     }
 
     fn exit_code(&mut self) -> Option<i32> {
-        eventually("the watch ends", || self.0.try_wait().unwrap()).code()
+        eventually("the watch ends", || self.process.try_wait().unwrap()).code()
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
+        drop(self.process.kill());
+        drop(self.process.wait());
     }
 }

@@ -186,14 +186,14 @@ fn who_takes_nothing_of_a_long_answer_is_let_go(backend: impl Backend<Fd = Owned
     let mut rig = Rig::new(backend);
     let get = b"GET /bytes?n=400000 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let _client = long_answer(&mut rig, get);
-    let looks = (1..100).find(|_| {
+    let least = HTTP_WRITE_TIMEOUT.as_ns() / HTTP_LINGER.as_ns();
+    let looks = (1..100 * least).find(|_| {
         rig.jump(HTTP_LINGER);
         rig.settle();
         rig.master().board().2 == 0
     });
-    // From the last look that found some more of it gone.
-    let least = HTTP_WRITE_TIMEOUT.as_ns() / HTTP_LINGER.as_ns();
-    assert!(looks.is_some_and(|looks| (least..2 * least).contains(&looks)), "{looks:?}");
+    // From the last look that found some more of it gone, which the kernel decides.
+    assert!(looks.is_some_and(|looks| least <= looks), "{looks:?}");
     assert!(matches!(rig.heard()[..], [Say::Closed(_)]));
 }
 
