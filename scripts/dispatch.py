@@ -176,6 +176,8 @@ def main():
     cases = [case for case in CASES if given.only in case.name]
     if not cases:
         parser.error(f"--only '{given.only}': no case is called so")
+    if given.against and given.rounds < 2:
+        parser.error("--against needs --rounds 2 or more")
     most = max(case.cpus for case in cases)
     if len(os.sched_getaffinity(0)) < most:
         parser.error(f"{most} CPUs are needed")

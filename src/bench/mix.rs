@@ -87,25 +87,28 @@ pub enum MixError {
     #[error("a mix has at most {BENCH_CLASSES_MAX} classes")]
     TooMany,
     /// No colon, or nothing before or behind it.
-    #[error("'{0}' is no class: write SHARE%:/PATH or NAME=SHARE%:/PATH")]
+    #[error("'{0}' is not a class: write SHARE%:/PATH or NAME=SHARE%:/PATH")]
     NoClass(String),
     /// The share is no number between 0 and 100 %.
-    #[error("'{0}' is no share: write a number above 0 and up to 100 with %, such as 99.5%")]
+    #[error("'{0}' is not a share: write a number above 0 and up to 100 with %, such as 99.5%")]
     Share(String),
     /// The shares do not make up all requests.
     #[error("the shares add up to {0} %, not 100 %")]
     Sum(f64),
     /// The path would break the request.
-    #[error("'{0}' is no path: it begins with / and has neither blanks nor control characters")]
+    #[error("'{0}' is not a path: it begins with / and has neither blanks nor control characters")]
     Path(String),
     /// The service time is no law.
     #[error(
-        "'{0}' is no service time: write ms=NUMBER, ms=exp:MEAN, ms=uniform:FROM:TO or \
+        "'{0}' is not a service time: write ms=NUMBER, ms=exp:MEAN, ms=uniform:FROM:TO or \
          ms=lognormal:MEAN:SIGMA, up to {HTTP_MS_MAX} ms"
     )]
     Law(String),
     /// There is no mix of that name.
-    #[error("'{0}' is no mix: name one of {names}, or write its classes", names = NAMES.join(", "))]
+    #[error(
+        "'{0}' is not a mix: name one of {names}, or write its classes",
+        names = NAMES.join(", ")
+    )]
     Unknown(String),
 }
 
@@ -352,15 +355,15 @@ mod tests {
         for (text, word) in [
             ("", "at least one"),
             ("99%:/a,2%:/b", "101 %"),
-            ("99:/a,1%:/b", "no share"),
-            ("0%:/a,100%:/b", "no share"),
-            ("50%:a,50%:/b", "no path"),
-            ("50%:/a b,50%:/b", "no path"),
-            ("/burn?ms=-1", "no service time"),
-            ("/burn?ms=exp", "no service time"),
-            ("/burn?ms=uniform:3:1", "no service time"),
-            ("/burn?ms=NaN", "no service time"),
-            ("100%", "no class"),
+            ("99:/a,1%:/b", "not a share"),
+            ("0%:/a,100%:/b", "not a share"),
+            ("50%:a,50%:/b", "not a path"),
+            ("50%:/a b,50%:/b", "not a path"),
+            ("/burn?ms=-1", "not a service time"),
+            ("/burn?ms=exp", "not a service time"),
+            ("/burn?ms=uniform:3:1", "not a service time"),
+            ("/burn?ms=NaN", "not a service time"),
+            ("100%", "not a class"),
         ] {
             let error = Mix::parse(text).unwrap_err().to_string();
             assert!(error.contains(word), "{text}: {error}");

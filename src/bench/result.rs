@@ -225,7 +225,7 @@ pub enum ResultError {
         source: io::Error,
     },
     /// The file holds something else, or is cut off.
-    #[error("{path} is no result, or is cut off", path = path.display())]
+    #[error("{path} is not a result, or is cut off", path = path.display())]
     Parse {
         /// Which.
         path: PathBuf,
@@ -341,7 +341,7 @@ mod tests {
         let whole = fs::read_to_string(&file).unwrap();
         let other = whole.replacen("result/1", "result/9", 1);
         for (text, word) in
-            [(&whole[..whole.len() / 2], "cut off"), ("[]", "no result"), (&other, "result/9")]
+            [(&whole[..whole.len() / 2], "cut off"), ("[]", "not a result"), (&other, "result/9")]
         {
             fs::write(&file, text).unwrap();
             let error = Results::load(&file).unwrap_err().to_string();

@@ -20,9 +20,12 @@ Examples:
   dispatchd status --json | jq .workers
 
 Signals: TERM and INT stop gracefully (a second INT at once), QUIT stops at once, HUP replaces the
-workers one by one, TTIN and TTOU add and remove a worker; USR1 and USR2 do nothing yet.
-Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not running, 4 reload aborted, 5 timed
-out.";
+workers one by one, TTIN and TTOU add and remove a worker, USR1 makes a missing control socket anew;
+USR2 does nothing yet.
+Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not running, 5 timed out.";
+
+const CHECK_CODES: &str = "\
+Exit codes: 0 it can start, 1 the program or the control socket's path stands in the way, 2 usage.";
 
 const LISTEN_HELP: &str = "\
 Where to listen: ADDRESS:PORT, [V6]:PORT, [V6%INTERFACE]:PORT, :PORT (every IPv4 \
@@ -37,7 +40,8 @@ unix:PATH, each with \",readable\" or \",connect\" to override --dispatch-on; re
     name = "dispatchd",
     bin_name = "dispatchd",
     version,
-    about = "Accepts connections in one thread-free process and hands them to workers, late",
+    about = "Accepts connections in one single-threaded process, and hands each to a worker \
+             process when one has room",
     after_help = EXAMPLES,
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
@@ -59,6 +63,7 @@ pub enum Command {
     #[command(after_long_help = super::status::help::text())]
     Status(StatusArgs),
     /// Validate the flags of run and print the effective configuration and the plan
+    #[command(after_help = CHECK_CODES)]
     Check(Box<CheckArgs>),
     /// Look for what would slow dispatchd down or stop it on this machine
     #[command(after_help = "Exit codes: 0 nothing stands in the way, 1 something does.")]
@@ -193,7 +198,8 @@ pub struct StatusArgs {
     /// Print JSON, on one line
     #[arg(long)]
     pub json: bool,
-    /// Show it again every so many seconds, until ^C or until the master has ended [default: 1]
+    /// Show it again every SECONDS (0.1 to 3600; 1 if none are given), until ^C or until dispatchd
+    /// has ended
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1")]
     #[arg(value_parser = text(), allow_negative_numbers = true)]
     pub watch: Option<String>,

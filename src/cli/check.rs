@@ -13,7 +13,10 @@ use crate::units::Span;
 
 /// The effective configuration and the plan, as text or as one JSON object; ends with a newline.
 pub fn render(effective: &Effective, json: bool) -> String {
-    if json { format!("{:#}\n", to_json(effective)) } else { to_text(effective) }
+    match json {
+        true => plain::json(&format!("{:#}\n", to_json(effective))),
+        false => to_text(effective),
+    }
 }
 
 fn to_text(effective: &Effective) -> String {

@@ -434,7 +434,8 @@ mod tests {
         let (locked, dir) = ("locked memory, bytes", "runtime directory");
         let (eperm, erofs) = (Errno(1), Errno(30));
         let nowhere = (PathBuf::from("/run"), Err(erofs));
-        let refused = Err(eperm);
+        let too_long = (PathBuf::from("/run"), Err(NAME_TOO_LONG));
+        let (refused, call) = (Err(eperm), vec![sandbox::CALLS[0]]);
         let (note, problem) = (Verdict::Note, Verdict::Problem);
         for (subject, facts, expected, advice) in [
             ("cpus", Facts { mask: Vec::new(), ..healthy() }, note, "--workers"),
@@ -444,6 +445,8 @@ mod tests {
             ("process limits", Facts { cgroup_pids: Some(19), ..healthy() }, problem, "20 are"),
             (locked, Facts { ring_charge: Some(1 << 19), ..healthy() }, note, "2621440"),
             (dir, Facts { runtime_dir: nowhere, ..healthy() }, problem, "XDG_RUNTIME_DIR"),
+            (dir, Facts { runtime_dir: too_long, ..healthy() }, problem, "shorter"),
+            ("system calls", Facts { refused: call, ..healthy() }, note, "clone serves"),
             ("shared memory", Facts { shared_memory: refused, ..healthy() }, problem, "memfd"),
             ("/proc", Facts { has_proc: false, ..healthy() }, note, "mount /proc"),
             (queue, Facts { somaxconn: Some(128), ..healthy() }, note, "somaxconn=4096"),

@@ -15,8 +15,6 @@ pub enum Exit {
     Usage,
     /// 3: no dispatchd runs under that name.
     NotRunning,
-    /// 4: a reload was given up, and the old generation serves on.
-    ReloadAborted,
     /// 5: it took longer than allowed.
     TimedOut,
 }
@@ -29,7 +27,6 @@ impl Exit {
             Self::Failed => 1,
             Self::Usage => 2,
             Self::NotRunning => 3,
-            Self::ReloadAborted => 4,
             Self::TimedOut => 5,
         }
     }
@@ -47,14 +44,7 @@ mod tests {
 
     #[test]
     fn the_codes_are_those_that_scripts_know() {
-        let all = [
-            Exit::Done,
-            Exit::Failed,
-            Exit::Usage,
-            Exit::NotRunning,
-            Exit::ReloadAborted,
-            Exit::TimedOut,
-        ];
-        assert_eq!(all.map(Exit::code), [0, 1, 2, 3, 4, 5]);
+        let all = [Exit::Done, Exit::Failed, Exit::Usage, Exit::NotRunning, Exit::TimedOut];
+        assert_eq!(all.map(Exit::code), [0, 1, 2, 3, 5]);
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn status(args: &StatusArgs) -> Exit {
         Some(every) => watch::watch(&plan, every),
         None => match shown(&plan, term::columns()) {
             Ok(text) => print_or_fail(&text, Exit::Done),
-            Err(no) => no.tell(),
+            Err(failure) => failure.tell(),
         },
     }
 }
@@ -56,12 +56,12 @@ fn make_plain(value: &mut Value) {
 
 /// Why there is nothing to show.
 #[derive(Debug)]
-pub(super) struct No {
+pub(super) struct Failure {
     exit: Exit,
     message: String,
 }
 
-impl No {
+impl Failure {
     fn tell(self) -> Exit {
         term::complain(&self.message);
         self.exit
@@ -73,17 +73,17 @@ impl No {
 }
 
 /// The picture, as it was asked for: JSON on one line, or text within these columns.
-fn shown(plan: &StatusPlan, columns: usize) -> Result<String, No> {
+fn shown(plan: &StatusPlan, columns: usize) -> Result<String, Failure> {
     let path = socket_path(&plan.name);
-    check_path(&path).map_err(|error| No::failed(term::told(&error)))?;
+    check_path(&path).map_err(|error| Failure::failed(term::told(&error)))?;
     let line = ask_twice(&path).map_err(|error| no_answer(&error, &path, &plan.name))?;
     if plan.json {
-        return Ok(line);
+        return Ok(plain::json(&line));
     }
     match read(&line) {
         Ok(Reply::Status(status)) => Ok(render(&status, columns)),
-        Ok(Reply::Error { message }) => Err(No::failed(message)),
-        Err(error) => Err(No::failed(format!("the master's answer cannot be read: {error}"))),
+        Ok(Reply::Error { message }) => Err(Failure::failed(message)),
+        Err(error) => Err(Failure::failed(format!("the master's answer cannot be read: {error}"))),
     }
 }
 
@@ -96,21 +96,25 @@ fn ask_twice(path: &Path) -> io::Result<String> {
     })
 }
 
-fn no_answer(error: &io::Error, path: &Path, name: &str) -> No {
+fn no_answer(error: &io::Error, path: &Path, name: &str) -> Failure {
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
             let message = format!(
-                "no dispatchd runs under the name '{name}': nobody listens at {}; where that is \
-                 depends on XDG_RUNTIME_DIR, which must be the same here as for dispatchd",
+                "no dispatchd runs under the name '{name}': nobody listens at {}, which depends on \
+                 the user and on XDG_RUNTIME_DIR: both must be as they are for dispatchd",
                 path.display()
             );
-            No { exit: Exit::NotRunning, message }
+            Failure { exit: Exit::NotRunning, message }
         }
         ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-            let message = String::from("the master did not answer in time");
-            No { exit: Exit::TimedOut, message }
+            let message = format!(
+                "dispatchd '{name}' did not answer at {} in time: it is stopped (`kill -CONT PID`) \
+                 or overloaded",
+                path.display()
+            );
+            Failure { exit: Exit::TimedOut, message }
         }
-        _ => No::failed(format!("cannot ask {}: {error}", path.display())),
+        _ => Failure::failed(format!("cannot ask {}: {error}", path.display())),
     }
 }
 
@@ -180,6 +184,27 @@ mod tests {
         }
         let text = render(&status, 80);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+
+    #[test]
+    fn every_field_of_the_json_is_documented() {
+        fn names(value: &Value, out: &mut Vec<String>) {
+            match value {
+                Value::Object(fields) => {
+                    out.extend(fields.keys().cloned());
+                    fields.values().for_each(|value| names(value, out));
+                }
+                Value::Array(list) => list.iter().for_each(|value| names(value, out)),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+            }
+        }
+        let documented = include_str!("../../docs/status.md");
+        let mut all = Vec::new();
+        names(&serde_json::to_value(eventful()).unwrap(), &mut all);
+        for name in all {
+            let is_there = [format!("`{name}`"), format!(".{name}`"), format!("`{name}.")];
+            assert!(is_there.iter().any(|name| documented.contains(name)), "{name}");
+        }
     }
 
     /// Whatever stands in a picture is a value, comes from outside, or is explained.

@@ -21,7 +21,7 @@ pub fn print(text: &str) -> io::Result<()> {
 pub enum Reader {
     /// As far as is known.
     There,
-    /// He has left: a broken pipe.
+    /// The reader has left: a broken pipe.
     Gone,
 }
 

@@ -31,7 +31,7 @@ pub enum ProgramError {
         path: PathBuf,
     },
     /// It is a directory, a socket or the like.
-    #[error("cannot run {}: it is no regular file: name a program", path.display())]
+    #[error("cannot run {}: it is not a regular file: name a program", path.display())]
     NoFile {
         /// The file.
         path: PathBuf,
@@ -141,7 +141,7 @@ mod tests {
         let tool = |name: &str| dir.path().join(name).join("tool").display().to_string();
         for (directories, said) in [
             (&["nowhere", "plain", "folder"][..], tool("plain") + ": Permission denied"),
-            (&["folder", "plain"], tool("folder") + ": it is no regular file"),
+            (&["folder", "plain"], tool("folder") + ": it is not a regular file"),
             (&["nowhere"], "tool: no such program in PATH".to_owned()),
         ] {
             let error = look(dir.path(), directories).unwrap_err();
@@ -165,8 +165,8 @@ mod tests {
         for (name, said) in [
             ("./no-such-program", "no such program"),
             ("/bin/sh/x", "no such program"),
-            ("/", "it is no regular file"),
-            ("/dev/null", "it is no regular file"),
+            ("/", "it is not a regular file"),
+            ("/dev/null", "it is not a regular file"),
         ] {
             let error = find(name.as_ref()).unwrap_err().to_string();
             assert!(error.starts_with(&format!("cannot run {name}: {said}")), "{error}");

@@ -25,7 +25,8 @@ pub struct Call {
 
 const NOTHING: libc::c_long = -1;
 
-const CALLS: [Call; 7] = [
+/// All that are looked at.
+pub(crate) const CALLS: [Call; 7] = [
     Call::new("clone3", "clone serves", libc::SYS_clone3, [0, 0, 0]),
     Call::new("close_range", "starting a worker takes longer", libc::SYS_close_range, [1, 0, 0]),
     Call::new(
@@ -47,7 +48,12 @@ const CALLS: [Call; 7] = [
         libc::SYS_sched_setaffinity,
         [NOTHING, 0, 0],
     ),
-    Call::new("sched_setattr", "the master does not give way", libc::SYS_sched_setattr, [0, 0, 0]),
+    Call::new(
+        "sched_setattr",
+        "the master competes with its workers for CPUs",
+        libc::SYS_sched_setattr,
+        [0, 0, 0],
+    ),
 ];
 
 impl Call {

@@ -82,7 +82,8 @@ pub struct Hold {
     pub offered: u32,
     /// Answered, and waiting for their next request.
     pub parked: u32,
-    /// Above so many of the first two together nothing more is accepted.
+    /// `--hold`. Under `--overload hold` nothing is accepted while held and watched together reach
+    /// it; under `reject` whoever asks beyond it is refused.
     pub limit: u32,
 }
 
@@ -108,7 +109,7 @@ pub struct Classes {
 pub struct Totals {
     /// Connections accepted by the master.
     pub arrived: u64,
-    /// Connections that workers have closed.
+    /// Connections that have ended after a worker had begun with them, or between two requests.
     pub closed: u64,
     /// Connections whose clients left without having said anything, or before anybody began with
     /// what they had.
@@ -117,7 +118,7 @@ pub struct Totals {
     pub rejected: u64,
     /// Connections that the master has closed: silent for too long, or waiting at its end.
     pub expired: u64,
-    /// Connections that died with a worker that had begun with them.
+    /// Those of the closed ones that died with their worker.
     pub lost: u64,
     /// Connections saved from dead workers.
     pub recovered: u64,

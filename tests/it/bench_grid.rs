@@ -66,7 +66,7 @@ fn a_fairness_run_is_kept_round_by_round_and_goes_on_where_it_was() {
     fs::write(&shared, "[").unwrap();
     let ended = dispatchd(&flags(2), &[&output]);
     assert_eq!(ended.status.code(), Some(1));
-    assert_one_line(&ended, "is no finished round");
+    assert_one_line(&ended, "is not a finished round");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::house::Plan;
 
 /// A wrong value for every flag, and what its complaint must say besides flag and value.
-const WRONG: [(&str, &str, &str); 25] = [
+const WRONG: [(&str, &str, &str); 30] = [
     ("--listen", "nowhere", "unix:PATH"),
     ("--listen", "127.0.0.1:99999", "65535"),
     ("--listen", "[fe80::7]:80", "[fe80::7%eth0]:80"),
@@ -22,7 +22,12 @@ const WRONG: [(&str, &str, &str); 25] = [
     ("--workers", "many", "auto"),
     ("--pin", "2-1", "auto, none"),
     ("--pin", "x", "auto, none"),
+    ("--spin", "on", "auto, off"),
     ("--backend", "kqueue", "auto, uring, epoll"),
+    ("--dispatch", "requests", "auto, request, connection"),
+    ("--classes", "paths", "off, path, target"),
+    ("--socket-mode", "888", "octal"),
+    ("--socket-owner", ":", "USER:GROUP"),
     ("--policy", "random", "jbsq"),
     ("--policy", "jbsq:0", "jbsq"),
     ("--policy", "jbsq:65", "jbsq"),

@@ -54,8 +54,8 @@ fn bad_input_is_one_line_and_leaves_no_page() {
     empty["cells"] = json!([]);
     for (name, text, word) in [
         ("cut", whole[..whole.len() / 2].to_owned(), "is cut off"),
-        ("foreign", "{\"runs\": []}".to_owned(), "is no result"),
-        ("nothing", String::new(), "is no result"),
+        ("foreign", "{\"runs\": []}".to_owned(), "is not a result"),
+        ("nothing", String::new(), "is not a result"),
         ("rejected", rejected.to_string(), "the first was rejected: the generator\\nwas late"),
         ("empty", empty.to_string(), "there is none at all"),
     ] {

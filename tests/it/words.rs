@@ -2,7 +2,6 @@
 //! of it reaches the operator's terminal as a command, and in a log for programs every line is
 //! JSON.
 
-use std::io::{BufRead, BufReader};
 use std::process::Command;
 
 use serde_json::Value;
@@ -10,7 +9,7 @@ use serde_json::Value;
 use crate::crowd;
 use crate::house::{Ended, Plan, assert_says_nothing_twice};
 use crate::role::{ROLE, program};
-use crate::wait::eventually;
+use crate::wait::{Lines, eventually};
 
 /// Sets a title, overwrites the line, turns it around, and is no UTF-8.
 const HOSTILE: &str = r"\033]0;owned\007 1\r2 \302\233m \342\200\256 \377";
@@ -45,8 +44,11 @@ fn what_a_listener_is_called_is_spelled_out(backend: &str) {
     let listen = format!("unix:{}/{NAME}", dir.path().display());
     let shown = format!("unix:{}/{NAME_SHOWN}", dir.path().display());
     let house = Plan::on(backend).with(&format!("--listen {listen}")).start();
-    assert_eq!(house.address(), listen, "programs are told the name");
     let told = String::from_utf8(house.ask(&["status"]).stdout).unwrap();
+    let json = String::from_utf8(house.ask(&["status", "--json"]).stdout).unwrap();
+    assert_is_plain(&json);
+    let status: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(status["listeners"][0], listen, "programs are told the name");
     for text in [&house.log(), &told] {
         assert!(text.contains(&format!("on {shown}")), "{text}");
         assert_is_plain(text);
@@ -59,18 +61,21 @@ fn what_a_listener_is_called_is_spelled_out(backend: &str) {
 #[test]
 fn what_was_typed_is_spelled_out() {
     let odd = format!("--{NAME}");
+    let runtime_dir = tempfile::tempdir().unwrap();
     for (line, code) in [
         (&["check", &odd][..], 2),
         (&["check", "--listen", NAME], 2),
-        (&["--backend", "epoll", "--", NAME], 1),
+        (&["--backend", "epoll", "--listen", "127.0.0.1:0", "--", NAME], 1),
         (&["check", "--listen", &format!("unix:/{NAME}")], 0),
+        (&["check", "--json", "--listen", &format!("unix:/{NAME}")], 0),
         (&["report", NAME], 1),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dispatchd"));
-        let ended = command.args(line).output().unwrap();
+        let ended = command.args(line).env("XDG_RUNTIME_DIR", runtime_dir.path()).output().unwrap();
         assert_eq!(ended.status.code(), Some(code), "{line:?}");
         let said = String::from_utf8([ended.stdout, ended.stderr].concat()).unwrap();
-        assert!(said.contains("\\u{202e}b"), "{line:?}: {said}");
+        let spelled = if line.contains(&"--json") { "\\u202eb" } else { "\\u{202e}b" };
+        assert!(said.contains(spelled), "{line:?}: {said}");
         assert_is_plain(&said);
     }
 }
@@ -100,9 +105,9 @@ fn a_log_for_programs_tells_of_lost_lines_in_json(backend: &str) {
         assert_eq!(crowd::rounds(house.address(), 2, 5, "/").errors, [""; 0]);
         (0 < house.status().totals.log_lines_dropped).then_some(())
     });
-    let lines = BufReader::new(reader).lines().map(|line| message(&line.unwrap()));
-    let notice = lines.into_iter().find(|text| text.contains("log lines dropped"));
-    assert!(notice.is_some_and(|text| text.ends_with("nobody read them")));
+    let is_notice = |line: &str| message(line).contains("log lines dropped");
+    let notice = Lines::of(reader).find("that is told", is_notice);
+    assert!(message(&notice).ends_with("nobody read them"));
 }
 
 /// What it said in JSON until it ended so.

@@ -55,7 +55,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The file holds something else.
-    #[error("{path} is no finished round (remove it to measure again)",
+    #[error("{path} is not a finished round (remove it to measure again)",
         path = path.display())]
     Parse {
         /// Which.
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(store.load_stall(&key).unwrap(), Some(stall));
         fs::write(store.round(&key), "[{").unwrap();
         let error = store.load(&key).unwrap_err().to_string();
-        assert!(error.contains("jbsq-2--r3.json is no finished round"), "{error}");
+        assert!(error.contains("jbsq-2--r3.json is not a finished round"), "{error}");
         let error = Store::open(&store.round(&key)).unwrap_err().to_string();
         assert!(error.starts_with("cannot make the folder"), "{error}");
     }

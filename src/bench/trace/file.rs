@@ -44,7 +44,7 @@ pub enum FileError {
         source: io::Error,
     },
     /// The first line does not say that it is one.
-    #[error("{path} is no trace: its first line is not that of a {FORMAT} file",
+    #[error("{path} is not a trace: its first line is not that of a {FORMAT} file",
         path = path.display())]
     Head {
         /// Which.
@@ -190,8 +190,8 @@ mod tests {
         let swapped = text.replace(lines[7], lines[200]);
         let other = text.replacen("trace/1", "trace/9", 1);
         for (text, word) in [
-            ("", "is no trace"),
-            ("{}", "is no trace"),
+            ("", "is not a trace"),
+            ("{}", "is not a trace"),
             (&other, "format 'dispatchd-trace/9'"),
             (&cut, "it has 49 of"),
             (half, "line "),

@@ -2,6 +2,7 @@
 
 use super::{Facts, Finding, Verdict};
 use crate::sys::fd::io_error;
+use crate::sys::socket::NAME_TOO_LONG;
 
 pub(super) fn proc(facts: &Facts) -> Finding {
     let subject = "/proc";
@@ -22,11 +23,17 @@ pub(super) fn runtime_dir(facts: &Facts) -> Finding {
         Ok(()) => Finding::fine(subject, path.display().to_string()),
         Err(errno) => {
             let value = format!("{}: {}", path.display(), io_error(*errno));
-            Finding::fine(subject, value).but(
-                Verdict::Problem,
-                "the control socket has no place: set XDG_RUNTIME_DIR to a directory of yours that \
-                 can be written",
-            )
+            let advice = match *errno {
+                NAME_TOO_LONG => {
+                    "the control socket's path would be longer than the kernel takes: set \
+                     XDG_RUNTIME_DIR to a shorter directory"
+                }
+                _ => {
+                    "the control socket has no place: set XDG_RUNTIME_DIR to a directory of yours \
+                     that can be written"
+                }
+            };
+            Finding::fine(subject, value).but(Verdict::Problem, advice)
         }
     }
 }

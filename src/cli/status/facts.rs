@@ -55,7 +55,7 @@ pub(in crate::cli) const LINES: &[Line] = &[
         facts: &[
             fact!("", "", status => status.name),
             fact!("", "", status => status.phase),
-            fact!("generation", "which the workers are of: each reload makes a new one",
+            fact!("generation", "of the workers: each reload starts a new one",
                 status => status.generation),
             fact!("pid", "the master's process", status => status.pid),
             fact!("up", "how long it has been running", status => ago(status.uptime_s)),
@@ -76,15 +76,15 @@ pub(in crate::cli) const LINES: &[Line] = &[
     },
     Line {
         label: "backend",
-        meaning: "how the master talks to the kernel, and why so",
+        meaning: "io_uring or epoll, and why",
         facts: &[
             fact!("", "", status => format!("{} ({})", status.backend, status.backend_reason)),
         ],
     },
     Line {
         label: "listening",
-        meaning: "where clients connect to, on these addresses",
-        facts: &[fact!("on", "TCP addresses, and unix sockets by their path",
+        meaning: "what clients connect to",
+        facts: &[fact!("on", "TCP addresses, and unix sockets by path",
                 status => status.listeners.join(", "))],
     },
     Line {
@@ -104,12 +104,13 @@ pub(in crate::cli) const LINES: &[Line] = &[
         label: "now",
         meaning: "connections that the master has at the moment",
         facts: &[
-            fact!("held", "those that wait for a worker, of as many as may wait",
+            fact!("held", "connections with a request that waits for a worker, and --hold; under \
+                          --overload hold, watched connections count towards it, too",
                 status => format!("{} of {}", status.hold.held, status.hold.limit)),
-            fact!("watched", "those whose clients have said nothing yet",
+            fact!("watched", "connections whose clients have said nothing yet",
                 status => status.hold.watched),
-            fact!("offered", "those on their way to a worker", status => status.hold.offered),
-            fact!("parked", "those answered, between two requests", status => status.hold.parked),
+            fact!("offered", "connections on their way to a worker", status => status.hold.offered),
+            fact!("parked", "connections between two requests", status => status.hold.parked),
         ],
     },
     Line {
@@ -118,7 +119,7 @@ pub(in crate::cli) const LINES: &[Line] = &[
         facts: &[
             fact!("requests", "answered, whatever the answer", status => status.totals.requests),
             fact!("arrived", "connections accepted by the master", status => status.totals.arrived),
-            fact!("closed", "by workers, or by clients between two requests",
+            fact!("closed", "ended after a worker had begun with them, or between two requests",
                 status => status.totals.closed),
             fact!("hung up", "clients that left without a word (health checks), or gave up waiting",
                 status => status.totals.hung_up),
@@ -126,7 +127,7 @@ pub(in crate::cli) const LINES: &[Line] = &[
                 status => status.totals.rejected),
             fact!("expired", "closed by the master: silent for too long, or waiting at its end",
                 status => status.totals.expired),
-            fact!("lost", "died with a worker that had begun with them",
+            fact!("lost", "those of the closed ones that died with their worker",
                 status => status.totals.lost),
             fact!("recovered", "saved from a dead worker", status => status.totals.recovered),
             fact!("recalled", "taken back from a worker that left them lying",
@@ -187,7 +188,7 @@ pub(in crate::cli) const LINES: &[Line] = &[
     },
     Line {
         label: "log",
-        meaning: "lines dropped, since nobody reads standard error",
+        meaning: "lines dropped because nobody read standard error",
         facts: &[Fact {
             word: "lines dropped",
             meaning: "",

@@ -37,7 +37,7 @@ pub(in crate::cli) fn text() -> String {
     for outcome in ReloadOutcome::ALL {
         explain(&mut page, outcome.word(), outcome.meaning());
     }
-    page.line("\nExit codes: 0 done, 2 usage, 3 not running, 5 timed out.");
+    page.line("\nExit codes: 0 done, 1 failed, 2 usage, 3 not running, 5 timed out.");
     page.into_text().trim_end().to_owned()
 }
 

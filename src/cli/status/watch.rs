@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::{No, shown};
+use super::{Failure, shown};
 use crate::cli::config::StatusPlan;
 use crate::cli::exit::Exit;
 use crate::cli::term::{self, Reader};
@@ -21,9 +21,10 @@ pub(super) fn watch(plan: &StatusPlan, every: Span) -> Exit {
     }
 }
 
-fn go_on(plan: &StatusPlan, every: Span) -> Result<Exit, No> {
-    let signals = signal::listen_for_the_end()
-        .map_err(|errno| No::failed(format!("cannot listen to signals: {}", io_error(errno))))?;
+fn go_on(plan: &StatusPlan, every: Span) -> Result<Exit, Failure> {
+    let signals = signal::listen_for_the_end().map_err(|errno| {
+        Failure::failed(format!("cannot listen to signals: {}", io_error(errno)))
+    })?;
     let mut first = true;
     loop {
         let text = shown(plan, term::columns())?;
@@ -39,9 +40,9 @@ fn go_on(plan: &StatusPlan, every: Span) -> Result<Exit, No> {
     }
 }
 
-fn draw(plan: &StatusPlan, text: &str) -> Result<Reader, No> {
+fn draw(plan: &StatusPlan, text: &str) -> Result<Reader, Failure> {
     let drawn = if plan.json { term::write_on(text) } else { term::redraw(text) };
-    drawn.map_err(|error| No::failed(format!("cannot write the output: {error}")))
+    drawn.map_err(|error| Failure::failed(format!("cannot write the output: {error}")))
 }
 
 /// Waits for so long, or until a signal says that it is enough.
