@@ -135,7 +135,7 @@ struct Seat {
     /// The process that takes over once it is ready.
     successor: Option<WorkerId>,
     /// The former holder, which takes over again if the new one fails on its trial.
-    reserve: Option<WorkerId>,
+    standby: Option<WorkerId>,
     /// The newest rollout of which a worker has been ready here, and has not failed.
     reached: Generation,
     backoff: Backoff,
@@ -563,7 +563,7 @@ impl Seat {
         wanted: true,
         holder: None,
         successor: None,
-        reserve: None,
+        standby: None,
         reached: Generation(0),
         backoff: Backoff::DEATHLESS,
         not_before: None,

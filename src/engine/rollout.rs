@@ -127,7 +127,7 @@ impl Engine {
         let on_trial = self.rollout.is_some_and(|rollout| rollout.trial == Trial::Running);
         let fit = |it: &Worker| it.state == State::Ready && !it.leaving && !it.stopped;
         if on_trial && self.worker(predecessor).is_some_and(fit) {
-            self.seats[seat.index()].reserve = Some(predecessor);
+            self.seats[seat.index()].standby = Some(predecessor);
         } else {
             self.dismiss(now, predecessor, out);
         }
@@ -157,8 +157,8 @@ impl Engine {
         // Seats that already have a new worker keep it: it became ready, and serves. Where the old
         // one still stands by, that one is known to be good.
         for index in 0..self.seats.len() {
-            if let Some(reserve) = self.seats[index].reserve.take()
-                && let Some(on_trial) = self.seats[index].holder.replace(reserve)
+            if let Some(standby) = self.seats[index].standby.take()
+                && let Some(on_trial) = self.seats[index].holder.replace(standby)
             {
                 self.dismiss(now, on_trial, out);
             }
@@ -178,8 +178,8 @@ impl Engine {
         }
         self.rollout = Some(Rollout { trial: Trial::Passed, ..rollout });
         for index in 0..self.seats.len() {
-            if let Some(reserve) = self.seats[index].reserve.take() {
-                self.dismiss(now, reserve, out);
+            if let Some(standby) = self.seats[index].standby.take() {
+                self.dismiss(now, standby, out);
             }
         }
     }

@@ -370,7 +370,7 @@ impl Engine {
         let place = &mut self.seats[seat.index()];
         let was_successor = place.successor == Some(id);
         let was_holder = place.holder == Some(id);
-        place.reserve.take_if(|reserve| *reserve == id);
+        place.standby.take_if(|standby| *standby == id);
         if was_successor {
             place.successor = None;
             self.let_leave(now, seat, out);
@@ -397,10 +397,10 @@ impl Engine {
     /// A seat's holder is gone, or as good as that.
     pub(super) fn vacate(&mut self, now: Mono, worker: &Worker, cause: Cause, out: &mut Actions) {
         let place = &mut self.seats[worker.seat.index()];
-        place.holder = place.reserve.take();
+        place.holder = place.standby.take();
         self.field.bar(worker.seat);
-        if let Some(reserve) = self.seats[worker.seat.index()].holder {
-            return self.refresh(reserve);
+        if let Some(standby) = self.seats[worker.seat.index()].holder {
+            return self.refresh(standby);
         }
         if self.refills() && self.seats[worker.seat.index()].wanted {
             match cause {
@@ -522,8 +522,8 @@ impl Engine {
         }
         self.seats[index].wanted = false;
         self.seats[index].not_before = None;
-        let Seat { holder, successor, reserve, .. } = &mut self.seats[index];
-        let all = [holder.take(), successor.take(), reserve.take()];
+        let Seat { holder, successor, standby, .. } = &mut self.seats[index];
+        let all = [holder.take(), successor.take(), standby.take()];
         self.field.bar(Self::seat_id(index));
         for id in all.into_iter().flatten() {
             self.dismiss(now, id, out);
