@@ -69,31 +69,40 @@ impl Engine {
             self.rollout = None;
         }
         self.judge_trial(now, out);
-        let Some(rollout) = self.rollout else { return };
-        let waits = rollout.not_before.is_some_and(|at| now < at);
-        if waits || self.is_unsettled(rollout.generation) {
-            return;
+        if let Some(rollout) = self.rollout
+            && self.is_done(now, rollout)
+        {
+            self.generation = rollout.generation;
+            self.end_rollout(now, Event::RolloutDone(rollout.generation), out);
         }
-        let lacks = |seat: &Seat| seat.wanted && seat.reached < rollout.generation;
+        let Some(rollout) = self.rollout.filter(|it| self.goes_on(now, *it)) else { return };
         // An empty one is filled when its delay is over, and needs no successor.
-        let next = self.seats.iter().position(|seat| lacks(seat) && seat.holder.is_some());
-        let tried = self.trial_ends_at(rollout).is_some();
-        match (next, rollout.trial) {
-            (Some(_), Trial::Running) if tried => {}
-            (Some(index), Trial::Running | Trial::Passed) => {
-                let seat = Self::seat_id(index);
-                self.seats[index].successor = self.spawn(now, seat, rollout.generation, out);
-            }
-            (None, Trial::Passed) if !self.seats.iter().any(lacks) => {
-                self.generation = rollout.generation;
-                self.rollout = None;
-                out.emit(Event::RolloutDone(rollout.generation));
-                if rollout.again {
-                    self.begin_rollout(now, out);
-                    self.advance_rollout(now, out);
-                }
-            }
-            (None, Trial::Running | Trial::Passed) => {}
+        let next = |seat: &Seat| rollout.is_lacked_by(seat) && seat.holder.is_some();
+        let tried = rollout.trial == Trial::Running && self.trial_ends_at(rollout).is_some();
+        if !tried && let Some(index) = self.seats.iter().position(next) {
+            let seat = Self::seat_id(index);
+            self.seats[index].successor = self.spawn(now, seat, rollout.generation, out);
+        }
+    }
+
+    /// Whether a release has come to every seat.
+    fn is_done(&self, now: Mono, rollout: Rollout) -> bool {
+        let lacked = self.seats.iter().any(|seat| rollout.is_lacked_by(seat));
+        rollout.trial == Trial::Passed && self.goes_on(now, rollout) && !lacked
+    }
+
+    /// Whether there is nothing that a rollout has to wait for.
+    fn goes_on(&self, now: Mono, rollout: Rollout) -> bool {
+        let waits = rollout.not_before.is_some_and(|at| now < at);
+        !waits && !self.is_unsettled(rollout.generation)
+    }
+
+    /// A rollout is over, one way or the other; one that was asked for meanwhile begins.
+    fn end_rollout(&mut self, now: Mono, how: Event, out: &mut Actions) {
+        let again = self.rollout.take().is_some_and(|rollout| rollout.again);
+        out.emit(how);
+        if again {
+            self.begin_rollout(now, out);
         }
     }
 
@@ -151,9 +160,7 @@ impl Engine {
             rollout.not_before = Some(now.after(BACKOFF_MIN.times(1 << rollout.failures)));
             return;
         }
-        let Rollout { generation, again, .. } = *rollout;
-        self.rollout = None;
-        out.emit(Event::RolloutAborted(generation));
+        let generation = rollout.generation;
         // Seats that already have a new worker keep it: it became ready, and serves. Where the old
         // one still stands by, that one is known to be good.
         for index in 0..self.seats.len() {
@@ -164,9 +171,7 @@ impl Engine {
             }
         }
         self.refresh_all();
-        if again {
-            self.begin_rollout(now, out);
-        }
+        self.end_rollout(now, Event::RolloutAborted(generation), out);
     }
 
     /// Ends the trial when its time has come: nobody needs to stand by any more.
@@ -204,6 +209,13 @@ impl Engine {
             State::Vacant | State::Ready | State::Draining { .. } => false,
         };
         self.workers.iter().any(unsettled) || self.seats.iter().any(|seat| seat.successor.is_some())
+    }
+}
+
+impl Rollout {
+    /// Whether a seat has still to get a worker of it.
+    fn is_lacked_by(&self, seat: &Seat) -> bool {
+        seat.wanted && seat.reached < self.generation
     }
 }
 

@@ -214,7 +214,7 @@ impl Engine {
                 let given_back = self.ledger.parked();
                 if self.waiting() + given_back + self.ledger.offered() == 0 {
                     self.phase = Phase::Stopping { until, stage: Stage::Draining };
-                    self.cue_all(now, Cue::Drain, out);
+                    self.send_all(now, Cue::Drain, out);
                 }
             }
             // A worker died while it finished, and what it had not begun needs another.
@@ -272,27 +272,19 @@ impl Engine {
         Some(effect)
     }
 
-    pub(super) fn cue_all(&mut self, now: Mono, cue: Cue, out: &mut Actions) {
+    /// All that live are told to go, in one way or the other.
+    pub(super) fn send_all(&mut self, now: Mono, cue: Cue, out: &mut Actions) {
         for berth in 0..self.workers.len() {
-            let id = self.name(berth);
-            match cue {
-                Cue::Drain | Cue::Terminate => {
-                    if let Some(worker) = self.worker_mut(id)
-                        && worker.is_alive()
-                    {
-                        worker.cause.get_or_insert(Cause::Told);
-                    }
-                }
-                Cue::Spawn
-                | Cue::Executed
-                | Cue::Hello
-                | Cue::Kill
-                | Cue::Overdue
-                | Cue::Exited
-                | Cue::Buried => {}
-            }
-            self.cue(now, id, cue, out);
+            self.send_off(now, self.name(berth), cue, out);
         }
+    }
+
+    /// One that lives is told to go, and goes for that reason unless there was another.
+    fn send_off(&mut self, now: Mono, id: WorkerId, cue: Cue, out: &mut Actions) {
+        if let Some(worker) = self.worker_mut(id).filter(|worker| worker.is_alive()) {
+            worker.cause.get_or_insert(Cause::Told);
+        }
+        self.cue(now, id, cue, out);
     }
 
     fn overdue(&mut self, now: Mono, berth: usize, state: State, out: &mut Actions) {
@@ -338,11 +330,9 @@ impl Engine {
         self.tell_strength(out);
     }
 
+    /// One finishes what it has, and leaves.
     pub(super) fn dismiss(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
-        if let Some(worker) = self.worker_mut(id) {
-            worker.cause.get_or_insert(Cause::Told);
-        }
-        self.cue(now, id, Cue::Drain, out);
+        self.send_off(now, id, Cue::Drain, out);
     }
 
     /// All that a dead worker had claimed ends with it; never replayed, since it may have had
