@@ -368,6 +368,10 @@ impl Engine {
         if was_holder {
             self.vacate(now, worker, cause, out);
         }
+        // Only now: who stood by for it has its seat again, and serves until another can.
+        if cause == Cause::Left {
+            self.has_done_its_work(now, worker, out);
+        }
         // A successor for which there is no process keeps its rollout waiting as well.
         if is_the_programs(cause) || was_successor && cause == Cause::NoProcess {
             self.judge_release(now, worker, out);
@@ -386,10 +390,10 @@ impl Engine {
 
     /// A seat's holder is gone, or as good as that.
     pub(super) fn vacate(&mut self, now: Mono, worker: &Worker, cause: Cause, out: &mut Actions) {
-        let place = &mut self.seats[worker.seat.index()];
-        place.holder = place.standby.take();
         self.field.bar(worker.seat);
-        if let Some(standby) = self.seats[worker.seat.index()].holder {
+        let standby = self.take_standby(now, worker.seat, out);
+        self.seats[worker.seat.index()].holder = standby;
+        if let Some(standby) = standby {
             return self.refresh(standby);
         }
         if self.refills() && self.seats[worker.seat.index()].wanted {
