@@ -1,9 +1,10 @@
 //! Rolling replacement: every worker gets a successor, one seat after the other.
 //!
 //! The first of a release is on trial: it serves, its predecessor stands by, and no other seat is
-//! touched until it has stayed up for a while. Afterwards all goes as fast as workers start, and
-//! who dies early is counted when it does. So a release that dies a moment after it is ready costs
-//! the pool nothing, and a good one waits once, not once per seat (decision 022).
+//! touched until it has stayed up for a while, or has answered requests and goes of its own accord.
+//! Afterwards all goes as fast as workers start, and who dies early is counted when it does.
+//! So a release that dies a moment after it is ready costs the pool nothing, and a good one waits
+//! once, not once per seat (decision 022).
 
 use super::action::Actions;
 use super::event::{Cause, Event};
@@ -26,7 +27,7 @@ pub(super) struct Rollout {
     not_before: Option<Mono>,
 }
 
-/// Whether one of the new workers has stayed up for a while.
+/// Whether one of the new workers has stayed up for a while, or has done its work before.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Trial {
     /// None has yet.
@@ -124,7 +125,7 @@ impl Engine {
         }
     }
 
-    /// Whether no worker of a release that is rolled out has stayed up for long enough yet.
+    /// Whether a release is being rolled out of which no worker has passed its trial yet.
     pub(super) fn is_on_trial(&self) -> bool {
         self.rollout.is_some_and(|rollout| rollout.trial == Trial::Running)
     }
