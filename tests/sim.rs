@@ -48,7 +48,7 @@ const MET: [&str; 32] = [
 ];
 
 /// Every failure that a seed found is kept, with what it showed.
-const FOUND: [(u64, &str); 17] = [
+const FOUND: [(u64, &str); 19] = [
     (2, "an idle listener holding all accepts that there is room for, while another starves"),
     (14, "a copy of a lent connection staying in the master when the claim beats the answer"),
     (19, "a continued worker missing from the pool's strength"),
@@ -60,9 +60,11 @@ const FOUND: [(u64, &str); 17] = [
     (241, "a worker that receives and never claims being kept for ever"),
     (254, "a seat's back-off left standing after a successor took it: the master span"),
     (278, "a connection refused after its recall had ended: it died with a worker without it"),
+    (476, "a reload called done while the predecessor of one that left on its trial serves on"),
     (899, "the client of a dead worker waiting for an end that a copy taken back holds up"),
     (1_303, "an honest worker called a liar when a refusal and its death come together"),
     (1_555, "the checker not knowing that a full hold queue shortens the patience with the silent"),
+    (1_730, "a reload going on for ever after one that was killed on its trial died late"),
     (2_187, "the checker taking what wrr lends for handed over, and missing what came back"),
     (
         4_728,

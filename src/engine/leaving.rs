@@ -17,11 +17,14 @@ impl Engine {
         }
         let has_seat = self.seats[worker.seat.index()].holder == Some(id);
         if has_seat && worker.state == State::Ready && worker.has_served() {
-            return self.find_successor(now, id, worker.seat, out);
+            self.has_done_its_work(now, &worker, out);
+            self.find_successor(now, id, worker.seat, out);
+        } else {
+            self.dismiss(now, id, out);
+            self.leave_seat(now, id, &worker, Cause::Told, out);
+            self.judge_release(now, &worker, out);
         }
-        self.dismiss(now, id, out);
-        self.leave_seat(now, id, &worker, Cause::Told, out);
-        self.judge_release(now, &worker, out);
+        self.tell_strength(out);
     }
 
     /// The holder of a seat serves until somebody else can, or it turns out that nobody can.
@@ -58,7 +61,9 @@ mod tests {
     use super::super::input::{Exit, Input, Load, Terms};
     use super::super::pair::Pair;
     use super::super::policy::Policy;
+    use super::super::worker::Worker;
     use super::*;
+    use crate::limits::BERTHS_MAX;
     use crate::units::{Generation, Span};
 
     const TERMS: Terms = Terms { concurrency: 1, connections_max: 9 };
@@ -136,6 +141,16 @@ mod tests {
         assert_eq!(pair.started(), [], "not without a pause");
         pair.later(Span::from_ms(100));
         assert_eq!(pair.started().len(), 1);
+    }
+
+    #[test]
+    fn who_asks_to_leave_goes_where_there_is_no_berth_for_another_and_is_missed() {
+        let (mut pair, worker) = pair();
+        let state = State::Killing { until: Mono::from_ns(u64::MAX) };
+        pair.engine.workers.resize(BERTHS_MAX, Worker { state, ..Worker::VACANT });
+        pair.step(Input::AsksToLeave(worker));
+        assert!(pair.others.contains(&Action::Drain(worker)));
+        assert!(pair.told(Event::Strength { have: 1, want: 2 }));
     }
 
     #[test]

@@ -134,8 +134,8 @@ struct Seat {
     holder: Option<WorkerId>,
     /// The process that takes over once it is ready.
     successor: Option<WorkerId>,
-    /// The former holder, which takes over again if the new one fails on its trial.
-    reserve: Option<WorkerId>,
+    /// The former holder, which takes the seat again if the new one is lost on its trial.
+    standby: Option<WorkerId>,
     /// The newest rollout of which a worker has been ready here, and has not failed.
     reached: Generation,
     backoff: Backoff,
@@ -461,9 +461,33 @@ impl Engine {
                 assert_eq!(self.ledger.delivered_to(id), 0, "a vacant berth has connections");
             }
         }
+        self.check_seats();
         let mut restored = self.clone();
         restored.refresh_all();
         assert!(restored.field.agrees_with(&self.field), "the field lags behind the workers");
+    }
+
+    /// Whoever has a place in a seat is there, and has but one; nobody stands by in vain.
+    fn check_seats(&self) {
+        // Nobody is told to go before a stop has placed what waits: who stands by may be needed.
+        let may_stand_by = self.is_on_trial() || self.is_stopping();
+        for (index, seat) in self.seats.iter().enumerate() {
+            let Seat { holder, successor, standby, reached, .. } = *seat;
+            for id in [holder, successor, standby].into_iter().flatten() {
+                let worker = self.worker(id).filter(|it| it.state != WorkerState::Vacant);
+                let place = worker.map(|worker| worker.seat);
+                assert_eq!(place, Some(Self::seat_id(index)), "{id} has a place in seat {index}");
+            }
+            assert!(holder.is_none() || holder != successor, "{holder:?} follows itself");
+            if let Some(standby) = standby {
+                assert!(may_stand_by, "{standby} stands by, and there is no trial");
+                assert!(holder.is_some_and(|holder| holder != standby), "{standby} is for nobody");
+            }
+            let worker = holder.and_then(|id| self.worker(id));
+            if let Some(worker) = worker.filter(|it| it.state == WorkerState::Ready) {
+                assert!(reached <= worker.generation, "seat {index} has not got to {reached:?}");
+            }
+        }
     }
 
     /// arrived = watched + parked + expiring + held + offered + delivered
@@ -563,7 +587,7 @@ impl Seat {
         wanted: true,
         holder: None,
         successor: None,
-        reserve: None,
+        standby: None,
         reached: Generation(0),
         backoff: Backoff::DEATHLESS,
         not_before: None,

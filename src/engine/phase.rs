@@ -89,8 +89,7 @@ impl Engine {
             Phase::Stopping { .. } => {}
         }
         self.phase = Phase::Ending(outcome);
-        self.rollout = None;
-        self.cue_all(now, Cue::Terminate, out);
+        self.send_all(now, Cue::Terminate, out);
         while let Some(ticket) = self.ledger.any_held() {
             self.let_go(ticket, out);
         }

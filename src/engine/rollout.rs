@@ -1,9 +1,10 @@
 //! Rolling replacement: every worker gets a successor, one seat after the other.
 //!
 //! The first of a release is on trial: it serves, its predecessor stands by, and no other seat is
-//! touched until it has stayed up for a while. Afterwards all goes as fast as workers start, and
-//! who dies early is counted when it does. So a release that dies a moment after it is ready costs
-//! the pool nothing, and a good one waits once, not once per seat (decision 022).
+//! touched until it has stayed up for a while, or has answered requests and goes of its own accord.
+//! Afterwards all goes as fast as workers start, and who dies early is counted when it does.
+//! So a release that dies a moment after it is ready costs the pool nothing, and a good one waits
+//! once, not once per seat (decision 022).
 
 use super::action::Actions;
 use super::event::{Cause, Event};
@@ -26,7 +27,7 @@ pub(super) struct Rollout {
     not_before: Option<Mono>,
 }
 
-/// Whether one of the new workers has stayed up for a while.
+/// Whether one of the new workers has stayed up for a while, or has done its work before.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Trial {
     /// None has yet.
@@ -69,31 +70,40 @@ impl Engine {
             self.rollout = None;
         }
         self.judge_trial(now, out);
-        let Some(rollout) = self.rollout else { return };
-        let waits = rollout.not_before.is_some_and(|at| now < at);
-        if waits || self.is_unsettled(rollout.generation) {
-            return;
+        if let Some(rollout) = self.rollout
+            && self.is_done(now, rollout)
+        {
+            self.generation = rollout.generation;
+            self.end_rollout(now, Event::RolloutDone(rollout.generation), out);
         }
-        let lacks = |seat: &Seat| seat.wanted && seat.reached < rollout.generation;
+        let Some(rollout) = self.rollout.filter(|it| self.goes_on(now, *it)) else { return };
         // An empty one is filled when its delay is over, and needs no successor.
-        let next = self.seats.iter().position(|seat| lacks(seat) && seat.holder.is_some());
-        let tried = self.trial_ends_at(rollout).is_some();
-        match (next, rollout.trial) {
-            (Some(_), Trial::Running) if tried => {}
-            (Some(index), Trial::Running | Trial::Passed) => {
-                let seat = Self::seat_id(index);
-                self.seats[index].successor = self.spawn(now, seat, rollout.generation, out);
-            }
-            (None, Trial::Passed) if !self.seats.iter().any(lacks) => {
-                self.generation = rollout.generation;
-                self.rollout = None;
-                out.emit(Event::RolloutDone(rollout.generation));
-                if rollout.again {
-                    self.begin_rollout(now, out);
-                    self.advance_rollout(now, out);
-                }
-            }
-            (None, Trial::Running | Trial::Passed) => {}
+        let next = |seat: &Seat| rollout.is_lacked_by(seat) && seat.holder.is_some();
+        let tried = rollout.trial == Trial::Running && self.trial_ends_at(rollout).is_some();
+        if !tried && let Some(index) = self.seats.iter().position(next) {
+            let seat = Self::seat_id(index);
+            self.seats[index].successor = self.spawn(now, seat, rollout.generation, out);
+        }
+    }
+
+    /// Whether a release has come to every seat.
+    fn is_done(&self, now: Mono, rollout: Rollout) -> bool {
+        let lacked = self.seats.iter().any(|seat| rollout.is_lacked_by(seat));
+        rollout.trial == Trial::Passed && self.goes_on(now, rollout) && !lacked
+    }
+
+    /// Whether there is nothing that a rollout has to wait for.
+    fn goes_on(&self, now: Mono, rollout: Rollout) -> bool {
+        let waits = rollout.not_before.is_some_and(|at| now < at);
+        !waits && !self.is_unsettled(rollout.generation)
+    }
+
+    /// A rollout is over, one way or the other; one that was asked for meanwhile begins.
+    fn end_rollout(&mut self, now: Mono, how: Event, out: &mut Actions) {
+        let again = self.rollout.take().is_some_and(|rollout| rollout.again);
+        out.emit(how);
+        if again {
+            self.begin_rollout(now, out);
         }
     }
 
@@ -115,6 +125,11 @@ impl Engine {
         }
     }
 
+    /// Whether a release is being rolled out of which no worker has passed its trial yet.
+    pub(super) fn is_on_trial(&self) -> bool {
+        self.rollout.is_some_and(|rollout| rollout.trial == Trial::Running)
+    }
+
     /// A worker is ready, and takes a seat that another held until now. That one stands by while
     /// its successor is on trial, unless it wants to leave anyway.
     pub(super) fn take_over(
@@ -124,10 +139,8 @@ impl Engine {
         seat: SeatId,
         out: &mut Actions,
     ) {
-        let on_trial = self.rollout.is_some_and(|rollout| rollout.trial == Trial::Running);
-        let fit = |it: &Worker| it.state == State::Ready && !it.leaving && !it.stopped;
-        if on_trial && self.worker(predecessor).is_some_and(fit) {
-            self.seats[seat.index()].reserve = Some(predecessor);
+        if self.is_on_trial() && self.worker(predecessor).is_some_and(is_fit) {
+            self.seats[seat.index()].standby = Some(predecessor);
         } else {
             self.dismiss(now, predecessor, out);
         }
@@ -151,35 +164,61 @@ impl Engine {
             rollout.not_before = Some(now.after(BACKOFF_MIN.times(1 << rollout.failures)));
             return;
         }
-        let Rollout { generation, again, .. } = *rollout;
-        self.rollout = None;
-        out.emit(Event::RolloutAborted(generation));
+        let generation = rollout.generation;
         // Seats that already have a new worker keep it: it became ready, and serves. Where the old
         // one still stands by, that one is known to be good.
         for index in 0..self.seats.len() {
-            if let Some(reserve) = self.seats[index].reserve.take()
-                && let Some(on_trial) = self.seats[index].holder.replace(reserve)
+            if let Some(standby) = self.take_standby(now, Self::seat_id(index), out)
+                && let Some(on_trial) = self.seats[index].holder.replace(standby)
             {
                 self.dismiss(now, on_trial, out);
             }
         }
         self.refresh_all();
-        if again {
-            self.begin_rollout(now, out);
+        self.end_rollout(now, Event::RolloutAborted(generation), out);
+    }
+
+    /// Whoever stands by takes the seat back, and with that the seat has got no further than to
+    /// that one's release. One that could not serve there goes, if it does not already.
+    pub(super) fn take_standby(
+        &mut self,
+        now: Mono,
+        seat: SeatId,
+        out: &mut Actions,
+    ) -> Option<WorkerId> {
+        let id = self.seats[seat.index()].standby.take()?;
+        let Some(standby) = self.worker(id).filter(|standby| is_fit(standby)) else {
+            self.dismiss(now, id, out);
+            return None;
+        };
+        self.seats[seat.index()].reached = standby.generation;
+        Some(id)
+    }
+
+    /// Ends the trial when its time has come.
+    fn judge_trial(&mut self, now: Mono, out: &mut Actions) {
+        let over = |rollout| self.trial_ends_at(rollout).is_some_and(|at| at <= now);
+        if self.is_on_trial() && self.rollout.is_some_and(over) {
+            self.pass_trial(now, out);
         }
     }
 
-    /// Ends the trial when its time has come: nobody needs to stand by any more.
-    fn judge_trial(&mut self, now: Mono, out: &mut Actions) {
-        let Some(rollout) = self.rollout else { return };
-        let over = self.trial_ends_at(rollout).is_some_and(|at| at <= now);
-        if rollout.trial == Trial::Passed || !over {
-            return;
+    /// A worker has answered requests and goes of its own accord: more than that cannot be asked
+    /// of its release, however short its life was meant to be.
+    pub(super) fn has_done_its_work(&mut self, now: Mono, worker: &Worker, out: &mut Actions) {
+        if self.rollout.is_some_and(|rollout| rollout.generation == worker.generation) {
+            self.pass_trial(now, out);
         }
-        self.rollout = Some(Rollout { trial: Trial::Passed, ..rollout });
+    }
+
+    /// Nobody needs to stand by any more.
+    fn pass_trial(&mut self, now: Mono, out: &mut Actions) {
+        if let Some(rollout) = &mut self.rollout {
+            rollout.trial = Trial::Passed;
+        }
         for index in 0..self.seats.len() {
-            if let Some(reserve) = self.seats[index].reserve.take() {
-                self.dismiss(now, reserve, out);
+            if let Some(standby) = self.seats[index].standby.take() {
+                self.dismiss(now, standby, out);
             }
         }
     }
@@ -205,6 +244,19 @@ impl Engine {
         };
         self.workers.iter().any(unsettled) || self.seats.iter().any(|seat| seat.successor.is_some())
     }
+}
+
+impl Rollout {
+    /// Whether a seat has still to get a worker of it.
+    fn is_lacked_by(&self, seat: &Seat) -> bool {
+        seat.wanted && seat.reached < self.generation
+    }
+}
+
+/// Whether a worker serves, and is to go on with that as far as is known.
+fn is_fit(worker: &Worker) -> bool {
+    let goes = worker.leaving || worker.detached_until.is_some();
+    worker.state == State::Ready && !worker.stopped && !goes
 }
 
 /// Whether a worker has hardly lived: not through a trial's time, or somewhat longer and to no use.
@@ -236,10 +288,11 @@ mod tests {
     use alloc::vec::Vec;
 
     use super::super::action::Action;
-    use super::super::input::{Command, Input, Terms, Word};
+    use super::super::input::{Command, Exit, Input, Load, Terms, Word};
     use super::super::pair::Pair;
     use super::super::policy::Policy;
     use super::*;
+    use crate::limits::{KILL_TIMEOUT, VIOLATIONS_MAX};
     use crate::units::Span;
 
     const TERMS: Terms = Terms { concurrency: 1, connections_max: 9 };
@@ -259,6 +312,36 @@ mod tests {
         let [(worker, generation)] = pair.started()[..] else { panic!("one is started") };
         assert_eq!(generation, Generation(2));
         worker
+    }
+
+    /// The first one takes its seat.
+    fn tried() -> (Pair, WorkerId) {
+        let mut pair = begun();
+        let first = only(&mut pair);
+        ready(&mut pair, first);
+        (pair, first)
+    }
+
+    fn has_served(pair: &mut Pair, worker: WorkerId) {
+        let load = Load { finished: 1, ..Load::NONE };
+        pair.step(Input::Load { worker, load });
+    }
+
+    fn is_killed(pair: &mut Pair, worker: WorkerId) {
+        for _ in 0..VIOLATIONS_MAX {
+            pair.step(Input::Violation(worker));
+        }
+    }
+
+    /// Both seats get workers that stay.
+    fn is_completed(pair: &mut Pair) {
+        let first = only(pair);
+        ready(pair, first);
+        pair.later(ROLLOUT_TRIAL);
+        let second = only(pair);
+        ready(pair, second);
+        assert!(pair.told(Event::RolloutDone(Generation(2))));
+        assert_eq!(serving(pair), [first, second]);
     }
 
     fn serving(pair: &Pair) -> Vec<WorkerId> {
@@ -371,6 +454,116 @@ mod tests {
             pair.later(Span::from_ms(100));
         }
         assert_eq!((done, given_up), (false, true));
+    }
+
+    #[test]
+    fn one_that_cannot_be_killed_on_its_trial_is_followed_by_another() {
+        let (mut pair, first) = tried();
+        is_killed(&mut pair, first);
+        pair.later(KILL_TIMEOUT);
+        assert_eq!(serving(&pair), pair.workers, "the old one is back in service");
+        is_completed(&mut pair);
+    }
+
+    #[test]
+    fn one_that_dies_in_the_turn_in_which_its_trial_ends_is_followed_by_another() {
+        let (mut pair, first) = tried();
+        has_served(&mut pair, first);
+        pair.now = pair.now.after(ROLLOUT_TRIAL);
+        pair.dies(first);
+        assert_eq!(serving(&pair), pair.workers, "the old one is back in service");
+        is_completed(&mut pair);
+    }
+
+    #[test]
+    fn one_that_has_done_its_work_and_leaves_has_passed_its_trial() {
+        let (mut pair, first) = tried();
+        has_served(&mut pair, first);
+        pair.step(Input::Exited { worker: first, exit: Exit::Clean });
+        assert_eq!(serving(&pair), pair.workers, "the old one serves until another can");
+        let second = only(&mut pair);
+        ready(&mut pair, second);
+        assert!(pair.others.contains(&Action::Drain(pair.workers[0])));
+        let third = only(&mut pair);
+        ready(&mut pair, third);
+        assert!(pair.told(Event::RolloutDone(Generation(2))));
+        assert_eq!(serving(&pair), [second, third]);
+    }
+
+    #[test]
+    fn one_that_has_done_its_work_and_asks_to_leave_has_passed_its_trial() {
+        let (mut pair, first) = tried();
+        has_served(&mut pair, first);
+        pair.step(Input::AsksToLeave(first));
+        assert!(pair.others.contains(&Action::Drain(pair.workers[0])));
+        let second = only(&mut pair);
+        ready(&mut pair, second);
+        assert!(pair.others.contains(&Action::Drain(first)));
+        let third = only(&mut pair);
+        ready(&mut pair, third);
+        assert!(pair.told(Event::RolloutDone(Generation(2))));
+        assert_eq!(serving(&pair), [second, third]);
+    }
+
+    #[test]
+    fn one_that_leaves_and_has_done_nothing_has_failed() {
+        let mut pair = begun();
+        for _ in 0..ROLLOUT_FAILURES_MAX {
+            let worker = only(&mut pair);
+            ready(&mut pair, worker);
+            pair.step(Input::AsksToLeave(worker));
+            assert_eq!(serving(&pair), pair.workers);
+            pair.step(Input::Exited { worker, exit: Exit::Clean });
+            pair.later(Span::from_ms(400));
+        }
+        assert_eq!((pair.engine.rollout, pair.started()), (None, Vec::new()));
+    }
+
+    #[test]
+    fn who_is_on_its_way_out_takes_no_seat_back() {
+        let (mut pair, first) = tried();
+        let old = pair.workers[0];
+        is_killed(&mut pair, old);
+        pair.dies(first);
+        let filler = only(&mut pair);
+        assert_eq!(serving(&pair), [filler, pair.workers[1]]);
+    }
+
+    #[test]
+    fn who_is_stopped_takes_no_seat_back_and_goes() {
+        let (mut pair, first) = tried();
+        pair.step(Input::Stopped(pair.workers[0]));
+        pair.dies(first);
+        assert!(pair.others.contains(&Action::Drain(pair.workers[0])));
+        let filler = only(&mut pair);
+        assert_eq!(serving(&pair), [filler, pair.workers[1]]);
+    }
+
+    #[test]
+    fn a_healthy_one_keeps_its_seat_from_who_is_on_its_way_out() {
+        let (mut pair, first) = tried();
+        let mut filler = pair.workers[1];
+        pair.dies(filler);
+        for _ in 1..ROLLOUT_FAILURES_MAX {
+            filler = only(&mut pair);
+            pair.dies(filler);
+            pair.later(Span::from_ms(200));
+        }
+        let old = pair.workers[0];
+        is_killed(&mut pair, old);
+        filler = only(&mut pair);
+        pair.dies(filler);
+        assert!(pair.told(Event::RolloutAborted(Generation(2))));
+        assert_eq!(pair.engine.seats[0].holder, Some(first));
+    }
+
+    #[test]
+    fn another_release_that_was_asked_for_meanwhile_is_tried_when_the_first_is_done() {
+        let mut pair = begun();
+        pair.step(Input::Command(Command::Rollout));
+        is_completed(&mut pair);
+        let [(_, generation)] = pair.started()[..] else { panic!("it begins") };
+        assert_eq!(generation, Generation(3));
     }
 
     #[test]

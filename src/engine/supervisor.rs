@@ -214,7 +214,7 @@ impl Engine {
                 let given_back = self.ledger.parked();
                 if self.waiting() + given_back + self.ledger.offered() == 0 {
                     self.phase = Phase::Stopping { until, stage: Stage::Draining };
-                    self.cue_all(now, Cue::Drain, out);
+                    self.send_all(now, Cue::Drain, out);
                 }
             }
             // A worker died while it finished, and what it had not begun needs another.
@@ -272,27 +272,19 @@ impl Engine {
         Some(effect)
     }
 
-    pub(super) fn cue_all(&mut self, now: Mono, cue: Cue, out: &mut Actions) {
+    /// All that live are told to go, in one way or the other.
+    pub(super) fn send_all(&mut self, now: Mono, cue: Cue, out: &mut Actions) {
         for berth in 0..self.workers.len() {
-            let id = self.name(berth);
-            match cue {
-                Cue::Drain | Cue::Terminate => {
-                    if let Some(worker) = self.worker_mut(id)
-                        && worker.is_alive()
-                    {
-                        worker.cause.get_or_insert(Cause::Told);
-                    }
-                }
-                Cue::Spawn
-                | Cue::Executed
-                | Cue::Hello
-                | Cue::Kill
-                | Cue::Overdue
-                | Cue::Exited
-                | Cue::Buried => {}
-            }
-            self.cue(now, id, cue, out);
+            self.send_off(now, self.name(berth), cue, out);
         }
+    }
+
+    /// One that lives is told to go, and goes for that reason unless there was another.
+    fn send_off(&mut self, now: Mono, id: WorkerId, cue: Cue, out: &mut Actions) {
+        if let Some(worker) = self.worker_mut(id).filter(|worker| worker.is_alive()) {
+            worker.cause.get_or_insert(Cause::Told);
+        }
+        self.cue(now, id, cue, out);
     }
 
     fn overdue(&mut self, now: Mono, berth: usize, state: State, out: &mut Actions) {
@@ -338,11 +330,9 @@ impl Engine {
         self.tell_strength(out);
     }
 
+    /// One finishes what it has, and leaves.
     pub(super) fn dismiss(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
-        if let Some(worker) = self.worker_mut(id) {
-            worker.cause.get_or_insert(Cause::Told);
-        }
-        self.cue(now, id, Cue::Drain, out);
+        self.send_off(now, id, Cue::Drain, out);
     }
 
     /// All that a dead worker had claimed ends with it; never replayed, since it may have had
@@ -370,13 +360,17 @@ impl Engine {
         let place = &mut self.seats[seat.index()];
         let was_successor = place.successor == Some(id);
         let was_holder = place.holder == Some(id);
-        place.reserve.take_if(|reserve| *reserve == id);
+        place.standby.take_if(|standby| *standby == id);
         if was_successor {
             place.successor = None;
             self.let_leave(now, seat, out);
         }
         if was_holder {
             self.vacate(now, worker, cause, out);
+        }
+        // Only now: who stood by for it has its seat again, and serves until another can.
+        if cause == Cause::Left {
+            self.has_done_its_work(now, worker, out);
         }
         // A successor for which there is no process keeps its rollout waiting as well.
         if is_the_programs(cause) || was_successor && cause == Cause::NoProcess {
@@ -396,11 +390,11 @@ impl Engine {
 
     /// A seat's holder is gone, or as good as that.
     pub(super) fn vacate(&mut self, now: Mono, worker: &Worker, cause: Cause, out: &mut Actions) {
-        let place = &mut self.seats[worker.seat.index()];
-        place.holder = place.reserve.take();
         self.field.bar(worker.seat);
-        if let Some(reserve) = self.seats[worker.seat.index()].holder {
-            return self.refresh(reserve);
+        let standby = self.take_standby(now, worker.seat, out);
+        self.seats[worker.seat.index()].holder = standby;
+        if let Some(standby) = standby {
+            return self.refresh(standby);
         }
         if self.refills() && self.seats[worker.seat.index()].wanted {
             match cause {
@@ -522,8 +516,8 @@ impl Engine {
         }
         self.seats[index].wanted = false;
         self.seats[index].not_before = None;
-        let Seat { holder, successor, reserve, .. } = &mut self.seats[index];
-        let all = [holder.take(), successor.take(), reserve.take()];
+        let Seat { holder, successor, standby, .. } = &mut self.seats[index];
+        let all = [holder.take(), successor.take(), standby.take()];
         self.field.bar(Self::seat_id(index));
         for id in all.into_iter().flatten() {
             self.dismiss(now, id, out);

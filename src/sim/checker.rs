@@ -594,6 +594,9 @@ impl World {
         if have != want {
             self.fail(format!("{have} of {want} workers are ready, long after the last fault"));
         }
+        if let Some(release) = self.ledger.rollout {
+            self.fail(format!("release {} is rolled out for ever", release.0));
+        }
         let serving = self.processes.iter().filter(|process| {
             process.ended.is_none()
                 && process.seen.serves(self.now)

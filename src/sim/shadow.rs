@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::units::{Mono, SeatId, Span, Ticket, WorkerId};
+use crate::units::{Generation, Mono, SeatId, Span, Ticket, WorkerId};
 
 /// What has passed the ports.
 #[derive(Debug, Default)]
@@ -16,6 +16,10 @@ pub(super) struct Ledger {
     /// Each seat's last delay, and how many processes there had been by then.
     pub(super) backoffs: BTreeMap<SeatId, (Span, usize)>,
     pub(super) ready: BTreeMap<SeatId, Mono>,
+    /// What each worker is of, as it was told when it was started.
+    pub(super) generations: BTreeMap<WorkerId, Generation>,
+    /// A release that is being rolled out.
+    pub(super) rollout: Option<Generation>,
     pub(super) reclaiming: BTreeMap<WorkerId, Mono>,
     pub(super) ever_ready: bool,
     /// One was waited for in vain.

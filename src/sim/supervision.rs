@@ -5,7 +5,7 @@ use super::worker::{Process, ProcessId};
 use super::world::World;
 use crate::engine::event::{Cause, Event};
 use crate::limits::{BACKOFF_FORGET, START_DEATHS_MAX};
-use crate::units::{Mono, SeatId, Span, WorkerId};
+use crate::units::{Generation, Mono, SeatId, Span, WorkerId};
 
 /// So many processes of one seat that do nothing, in so much time, are no series of tries any more:
 /// each of a few rollouts has three, and the seat's own brake allows for five.
@@ -44,8 +44,19 @@ impl World {
             Event::Gone { cause: Cause::NotReady | Cause::NotExecuted, .. } => ledger.waited = true,
             Event::Gone { worker, cause: Cause::Left, .. } => self.judge_leave(worker),
             // A new release has done nothing wrong yet.
-            Event::RolloutStarted(_) => ledger.backoffs.clear(),
-            Event::Starting { seat, .. } => self.judge_start(seat),
+            Event::RolloutStarted(generation) => {
+                ledger.backoffs.clear();
+                ledger.rollout = Some(generation);
+            }
+            Event::RolloutDone(generation) => {
+                ledger.rollout = None;
+                self.judge_release(generation);
+            }
+            Event::RolloutAborted(_) => ledger.rollout = None,
+            Event::Starting { worker, seat, generation } => {
+                ledger.generations.insert(worker, generation);
+                self.judge_start(seat);
+            }
             Event::Gone { .. }
             | Event::Unspoken { .. }
             | Event::Draining { .. }
@@ -58,8 +69,6 @@ impl World {
             | Event::OffersResumed
             | Event::WatchesFail
             | Event::WatchesResumed
-            | Event::RolloutDone(_)
-            | Event::RolloutAborted(_)
             | Event::NotGrown(_)
             | Event::NoLogFiles
             | Event::NoUpgrade
@@ -78,6 +87,17 @@ impl World {
         let count = self.processes.iter().rev().take(64).filter(useless).count();
         if STORM <= count {
             self.fail(format!("{count} processes of seat {seat} were of no use in {STORM_OVER}"));
+        }
+    }
+
+    /// A release is said to be everywhere.
+    fn judge_release(&mut self, release: Generation) {
+        let generations = &self.ledger.generations;
+        let old = |id: WorkerId| generations.get(&id).is_some_and(|it| *it < release);
+        let serves = |each: &&Process| each.ended.is_none() && each.seen.serves(self.now);
+        let mut serving = self.processes.iter().filter(serves);
+        if let Some(Process { id, .. }) = serving.find(|each| old(each.id)) {
+            self.fail(format!("{id} serves, and is older than release {}", release.0));
         }
     }
 
