@@ -48,7 +48,7 @@ const MET: [&str; 32] = [
 ];
 
 /// Every failure that a seed found is kept, with what it showed.
-const FOUND: [(u64, &str); 19] = [
+const FOUND: [(u64, &str); 20] = [
     (2, "an idle listener holding all accepts that there is room for, while another starves"),
     (14, "a copy of a lent connection staying in the master when the claim beats the answer"),
     (19, "a continued worker missing from the pool's strength"),
@@ -60,6 +60,7 @@ const FOUND: [(u64, &str); 19] = [
     (241, "a worker that receives and never claims being kept for ever"),
     (254, "a seat's back-off left standing after a successor took it: the master span"),
     (278, "a connection refused after its recall had ended: it died with a worker without it"),
+    (309, "copies of what no worker could be sent staying in the master, and not being counted"),
     (476, "a reload called done while the predecessor of one that left on its trial serves on"),
     (899, "the client of a dead worker waiting for an end that a copy taken back holds up"),
     (1_303, "an honest worker called a liar when a refusal and its death come together"),
@@ -136,7 +137,8 @@ fn the_checker_finds_planted_bugs() {
         (Sabotage::SwallowReadable, "is not served"),
         (Sabotage::SwallowDeath, "nobody said that it ended"),
         (Sabotage::LoseClosed, "are believed with workers"),
-        (Sabotage::LeakClose, "is open at the end"),
+        (Sabotage::LeakClose, "of connections and reckons with"),
+        (Sabotage::LeakSource, "is open at the end"),
         (Sabotage::RepeatWord, "is honest, and called a liar"),
         (Sabotage::LoseErrand, "descriptors, and room for"),
         (Sabotage::LetSleep, "sleeps over an offer"),

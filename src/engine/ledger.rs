@@ -271,6 +271,13 @@ impl Ledger {
         self.entries[ticket.index()].astray = true;
     }
 
+    /// Whether a copy of the connection may lie where an offer was taken back, and keep the socket
+    /// open for as long as its reader likes. Still told when the connection has ended.
+    pub fn is_astray(&self, ticket: Ticket) -> bool {
+        let entry = self.entries.get(ticket.index());
+        entry.is_some_and(|entry| entry.generation == ticket.generation && entry.astray)
+    }
+
     /// Of those that are delivered, those of which somebody else has a copy.
     pub const fn strays(&self) -> u32 {
         self.strays
@@ -437,6 +444,10 @@ impl Ledger {
             listed += members;
         }
         assert_eq!(live, listed, "a ticket stands in no list, or in two");
+        let astray = (0..)
+            .zip(&self.entries)
+            .filter(|(slot, entry)| entry.place.is_some_and(|place| self.is_stray(*slot, place)));
+        assert_eq!(self.strays as usize, astray.count(), "stray copies have lost count");
         for list in self.held {
             let arrival = |ticket: Ticket| self.entries[ticket.index()].arrival;
             assert!(self.walk(list).map(arrival).is_sorted(), "the hold queue is out of order");
@@ -543,6 +554,7 @@ mod tests {
     use super::*;
 
     const W: WorkerId = WorkerId { berth: 1, epoch: 0 };
+    const DELIVERED: Place = Place::Delivered { to: W, grip: Grip::Claimed, credit: Credit::Holds };
 
     fn ticket(slot: u32) -> Ticket {
         Ticket { slot, generation: 7 }
@@ -597,6 +609,22 @@ mod tests {
     }
 
     #[test]
+    fn what_went_astray_is_so_to_its_end_and_beyond_and_its_slots_next_tenant_is_not() {
+        let mut ledger = Ledger::default();
+        ledger.enter(ticket(2), Place::Held);
+        assert!(!ledger.is_astray(ticket(2)) && !ledger.is_astray(ticket(9)));
+        ledger.went_astray(ticket(2));
+        ledger.move_to(ticket(2), DELIVERED);
+        assert_eq!((ledger.is_astray(ticket(2)), ledger.strays()), (true, 1));
+        ledger.strike(ticket(2));
+        assert_eq!((ledger.is_astray(ticket(2)), ledger.strays()), (true, 0));
+        let next = Ticket { slot: 2, generation: 8 };
+        ledger.enter(next, DELIVERED);
+        assert!(!ledger.is_astray(ticket(2)) && !ledger.is_astray(next));
+        assert_eq!(ledger.strays(), 0);
+    }
+
+    #[test]
     fn random_moves_keep_every_list_whole() {
         let mut rng = Rng::new(11);
         let mut ledger = Ledger::default();
@@ -608,13 +636,16 @@ mod tests {
                 1 => Place::Expiring,
                 2 => Place::Held,
                 3 => Place::Offered { to: W, at: Mono::ZERO, recall: Recall::Asked(Reason::Stuck) },
-                _ => Place::Delivered { to: W, grip: Grip::Claimed, credit: Credit::Holds },
+                _ => DELIVERED,
             };
             let slot = u32::try_from(rng.below(40)).unwrap();
             match (live.contains(&slot), rng.chance(1, 3)) {
                 (false, _) => {
                     ledger.enter(ticket(slot), place);
                     live.push(slot);
+                }
+                (true, false) if rng.chance(1, 4) && !ledger.is_claimed(ticket(slot)) => {
+                    ledger.went_astray(ticket(slot));
                 }
                 (true, false) => ledger.move_to(ticket(slot), place),
                 (true, true) => {

@@ -304,6 +304,14 @@ impl Engine {
         hold_room.min(room).min(self.copies_max().saturating_sub(self.copies()))
     }
 
+    /// Connections that the master has a descriptor of, at most: also of what a worker has claimed,
+    /// where that comes back, or where another worker has a stray copy.
+    pub fn copies(&self) -> u32 {
+        let delivered = self.ledger.delivered();
+        let kept = if self.lends() { delivered } else { self.ledger.strays() };
+        self.live() - delivered + kept
+    }
+
     /// Whether a worker's word may change what the master does next: whether a worker must wake
     /// the master for it.
     pub fn awaits_words(&self) -> bool {
@@ -519,14 +527,6 @@ impl Engine {
     fn live(&self) -> u32 {
         let ledger = &self.ledger;
         self.waiting() + ledger.parked() + ledger.offered() + ledger.delivered()
-    }
-
-    /// Connections that the master has a descriptor of, at most: also of what a worker has claimed,
-    /// where that comes back, or where another worker has a stray copy.
-    fn copies(&self) -> u32 {
-        let delivered = self.ledger.delivered();
-        let kept = if self.lends() { delivered } else { self.ledger.strays() };
-        self.live() - delivered + kept
     }
 
     /// Connections that it may have a descriptor of.

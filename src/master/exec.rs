@@ -114,17 +114,14 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
         self.ensuing.push(match settled {
             Settled::Claimed => Input::TooLate(ticket),
-            Settled::Back | Settled::Forged => {
-                self.tickets.went_astray(ticket);
-                back
-            }
+            Settled::Back | Settled::Forged => back,
         });
     }
 
     /// Our copy goes, unless another one lies about: then the client would wait for an end for as
     /// long as that one is open, should its worker die, and ours is kept to say it.
     pub(super) fn release(&mut self, ticket: Ticket) {
-        if self.tickets.is_astray(ticket) {
+        if self.engine.ledger().is_astray(ticket) {
             return;
         }
         if let Some(fd) = self.tickets.take(ticket) {
@@ -140,7 +137,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     pub(super) fn retire(&mut self, ticket: Ticket) {
-        let astray = self.tickets.is_astray(ticket);
+        let astray = self.engine.ledger().is_astray(ticket);
         let copied = self.forget(ticket);
         if let Some(fd) = self.tickets.retire(ticket) {
             if astray || copied {

@@ -182,8 +182,8 @@ pub(super) fn name_lost(error: &ControlError) {
     tracing::error!("the control socket or its lock was removed, and cannot be made anew: {error}");
 }
 
-/// The end of a worker that was replaced before.
-pub(super) fn stray_ended(seat: SeatId, pid: u32, ending: &str) {
+/// The end of a worker that was left behind.
+pub(super) fn left_behind_ended(seat: SeatId, pid: u32, ending: &str) {
     tracing::info!(worker = seat.0, pid, "a worker that was given up has ended: {ending}");
 }
 

@@ -17,9 +17,6 @@ pub(super) struct Tickets<F> {
 struct Slot<F> {
     generation: u32,
     keeping: Keeping<F>,
-    /// An offer of it was taken back: a copy lies on where it had been sent, and keeps the socket
-    /// open for as long as its reader likes.
-    astray: bool,
 }
 
 /// Where a ticket's descriptor is.
@@ -56,7 +53,7 @@ impl<F> Tickets<F> {
                 if TICKETS_MAX <= next {
                     return Err(fd);
                 }
-                self.slots.push(Slot { generation: 0, keeping: Keeping::Free, astray: false });
+                self.slots.push(Slot { generation: 0, keeping: Keeping::Free });
                 next
             }
         };
@@ -64,7 +61,6 @@ impl<F> Tickets<F> {
         // No ticket has generation 0: that is nobody's.
         entry.generation = entry.generation.wrapping_add(1).max(1);
         entry.keeping = Keeping::Here(fd);
-        entry.astray = false;
         Ok(Ticket { slot, generation: entry.generation })
     }
 
@@ -150,18 +146,6 @@ impl<F> Tickets<F> {
             Keeping::Watched(token) | Keeping::ShutDown(token) => Some(token),
             Keeping::Free | Keeping::Here(_) | Keeping::Sending { .. } | Keeping::Away => None,
         }
-    }
-
-    /// A copy of the descriptor lies where nobody claims it.
-    pub(super) fn went_astray(&mut self, ticket: Ticket) {
-        if let Some(slot) = self.slot(ticket) {
-            slot.astray = true;
-        }
-    }
-
-    /// Whether a copy of the descriptor lies where nobody claims it.
-    pub(super) fn is_astray(&mut self, ticket: Ticket) -> bool {
-        self.slot(ticket).is_some_and(|slot| slot.astray)
     }
 
     /// Ends a ticket; its descriptor, if it is here, is the caller's to close.

@@ -57,7 +57,8 @@ pub(super) struct World {
     /// What those that are gone have left open for others to write to.
     late_voices: Vec<Voice>,
     /// Workers whose end is not known and is not waited for: their processes' numbers and seats.
-    strays: Vec<(u32, SeatId)>,
+    /// Each is our child until we are told of its end, and the kernel allows only so many.
+    left_behind: Vec<(u32, SeatId)>,
     last_exits: Vec<Option<String>>,
     last_reload: Option<LastReload>,
     /// The newest generation of which it was told that its program says nothing.
@@ -102,7 +103,7 @@ impl World {
         page.drain_ns.store(recipe.drain.as_ns(), Relaxed);
         let sink = LogSink::stderr().ok();
         let (staff, late_voices) = (Vec::new(), Vec::new());
-        let (strays, last_exits) = (Vec::new(), Vec::new());
+        let (left_behind, last_exits) = (Vec::new(), Vec::new());
         let (hashers, now) = (RandomState::new(), Mono::ZERO);
         Ok(Self {
             recipe,
@@ -112,7 +113,7 @@ impl World {
             no_input,
             staff,
             late_voices,
-            strays,
+            left_behind,
             last_exits,
             last_reload: None,
             unspoken: None,
@@ -189,7 +190,7 @@ impl World {
     fn child_changed(&mut self, News { pid, change }: News) -> Child {
         let member = self.staff.iter_mut().flatten().find(|member| member.pid == pid);
         let Some(member) = member else {
-            self.stray_changed(pid, change);
+            self.left_behind_changed(pid, change);
             return Child::Stranger;
         };
         let change = match change {
@@ -204,13 +205,13 @@ impl World {
         Child::Worker(member.worker, change)
     }
 
-    /// A worker that nobody waits for any more has ended at last.
-    fn stray_changed(&mut self, pid: u32, change: children::Change) {
+    /// A worker that was left behind has ended at last.
+    fn left_behind_changed(&mut self, pid: u32, change: children::Change) {
         if let children::Change::Ended(ending) = change
-            && let Some(at) = self.strays.iter().position(|(stray, _)| *stray == pid)
+            && let Some(at) = self.left_behind.iter().position(|(known, _)| *known == pid)
         {
-            let (_, seat) = self.strays.swap_remove(at);
-            telemetry::stray_ended(seat, pid, &member::how(ending));
+            let (_, seat) = self.left_behind.swap_remove(at);
+            telemetry::left_behind_ended(seat, pid, &member::how(ending));
         }
     }
 }
@@ -289,7 +290,7 @@ impl Host for World {
             self.past.add(member.seat, settle(&mut member, &self.page));
             self.late_voices.push(member.voice);
             if member.ending.is_none() {
-                self.strays.push((member.pid, member.seat));
+                self.left_behind.push((member.pid, member.seat));
             }
         }
         self.decide_on_spinning();

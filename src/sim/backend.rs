@@ -12,6 +12,7 @@ use super::world::{Holder, Object, Shared, SimFd, World};
 use crate::io::slots::Slots;
 use crate::io::{Backend, Completion, Kind, Op, Outcome, Parcel, Ready, Role, Source, Tag, Token};
 use crate::units::{Errno, Mono, Span};
+use crate::wire::parcel::tickets;
 
 /// Waits in a row without any result and without time to speak of: whoever does that spins.
 const IDLE_WAITS_MAX: u32 = 200;
@@ -79,6 +80,11 @@ impl Backend for SimBackend {
         for token in ended {
             self.withdraw(token);
         }
+        if self.plants(Sabotage::LeakSource) {
+            let another = self.world.borrow_mut().open(fd.object);
+            fd.into_copy();
+            return another;
+        }
         fd
     }
 
@@ -140,6 +146,7 @@ impl Backend for SimBackend {
 
     fn wait(&mut self, timeout: Option<Span>, out: &mut Vec<Completion<SimFd>>) -> io::Result<()> {
         self.begin_queued();
+        self.world.borrow_mut().check_descriptors(|| self.untold());
         let end = timeout.map(|span| self.world.borrow().now.after(span));
         loop {
             self.world.borrow_mut().live();
@@ -469,6 +476,23 @@ impl SimBackend {
             || pending == self.ripe.len() && self.ripe.values().all(is_quiet)
     }
 
+    /// Descriptors of connections that come with what the master has not been told yet: it cannot
+    /// have closed them.
+    fn untold(&self) -> usize {
+        let count = |completion: &Completion<SimFd>| match &completion.outcome {
+            Outcome::Accepted(Ok(_)) => 1,
+            Outcome::HandedOff(parcel, _) => parcel.fds.len(),
+            // It is watched, and counts.
+            Outcome::Readable(..)
+            | Outcome::Accepted(Err(_))
+            | Outcome::Rang(_)
+            | Outcome::Received(..)
+            | Outcome::Sent(..)
+            | Outcome::Closed => 0,
+        };
+        self.ripe.values().map(count).sum()
+    }
+
     /// Delivers what is ripe; true if there was anything.
     fn deliver(&mut self, out: &mut Vec<Completion<SimFd>>) -> bool {
         let now = self.world.borrow().now;
@@ -523,6 +547,7 @@ impl World {
 
     /// The kernel puts copies of a parcel's descriptors into a channel.
     fn post_letter(&mut self, process: ProcessId, parcel: &Parcel<SimFd>) {
+        self.ledger.sent(tickets(&parcel.words[1..]));
         let copies = parcel.fds.iter().map(|fd| self.copy(fd.object, Holder::Channel(process)));
         let copies = copies.collect();
         let letter = Letter { words: parcel.words.clone(), copies };

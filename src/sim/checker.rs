@@ -412,6 +412,7 @@ impl World {
         self.check_hold(engine);
         self.check_unclaimed();
         self.check_copies();
+        self.ledger.reckoned = Some(engine.copies());
         self.watch_classes(engine);
         self.check_ends();
         self.check_sleepers();
@@ -574,7 +575,7 @@ impl World {
             return;
         }
         let overdue = self.ledger.entries.iter().find_map(|(ticket, entry)| {
-            let claimed_at = entry.claimed_at.filter(|_| !entry.returned)?.max(self.jumped_at);
+            let claimed_at = entry.claimed_at.filter(|_| !entry.astray)?.max(self.jumped_at);
             let connection = entry.connection?;
             let late = COPY_MAX < self.now.since(claimed_at);
             let kept = late
@@ -584,6 +585,20 @@ impl World {
         if let Some((ticket, connection)) = overdue {
             self.fail(format!(
                 "the master keeps a copy of {connection} ({ticket}), claimed long ago"
+            ));
+        }
+    }
+
+    /// The master has no more descriptors of connections than it reckons with when it accepts, but
+    /// for those that come with what it has not been told yet. What it closes is closed.
+    pub(super) fn check_descriptors(&mut self, untold: impl FnOnce() -> usize) {
+        let Some(reckoned) = self.ledger.reckoned.take() else { return };
+        self.settle();
+        let (have, untold) = (self.in_master, untold());
+        if reckoned as usize + untold < have {
+            self.fail(format!(
+                "the master has {have} descriptors of connections and reckons with {reckoned}, and \
+                 {untold} are untold"
             ));
         }
     }

@@ -37,6 +37,8 @@ pub enum Sabotage {
     LoseClosed,
     /// A descriptor that is to be closed stays open.
     LeakClose,
+    /// A descriptor that is released stays open besides.
+    LeakSource,
     /// A worker's word is read twice.
     RepeatWord,
     /// An errand is lost on its way to a worker.

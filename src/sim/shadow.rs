@@ -32,6 +32,9 @@ pub(super) struct Ledger {
     /// Connections that wait in the master: those of its last turn, and those that have come in or
     /// back since.
     pub(super) waiting: u32,
+    /// Descriptors of connections that the engine reckoned with at the end of the last turn, until
+    /// those are counted that the master has.
+    pub(super) reckoned: Option<u32>,
     /// Long requests waited after the last turn.
     pub(super) holds_long: bool,
     pub(super) stop_at: Option<Mono>,
@@ -52,6 +55,10 @@ pub(super) struct Entry {
     /// When it took its credit up again.
     pub(super) resumed_at: Option<Mono>,
     pub(super) returned: bool,
+    /// A copy of it has gone to a worker.
+    pub(super) sent: bool,
+    /// It came back after that: a copy lies where nobody claims it.
+    pub(super) astray: bool,
 }
 
 /// What the master knows of a process.
@@ -139,11 +146,20 @@ impl Ledger {
         self.tickets_of(worker).filter_map(|ticket| self.entries.get(&ticket))
     }
 
+    /// Copies of these go to a worker.
+    pub(super) fn sent(&mut self, tickets: impl Iterator<Item = Ticket>) {
+        for ticket in tickets {
+            if let Some(entry) = self.entries.get_mut(&ticket) {
+                entry.sent = true;
+            }
+        }
+    }
+
     pub(super) fn back(&mut self, ticket: Ticket) {
         if let Some(entry) = self.entries.get_mut(&ticket)
             && entry.claimed_at.is_none()
         {
-            entry.returned = true;
+            (entry.returned, entry.astray) = (true, entry.astray || entry.sent);
             self.set_with(ticket, None);
             self.waiting += 1;
         }

@@ -150,6 +150,32 @@ fn handing_over_waits_for_memory_and_loses_none() {
     });
 }
 
+/// A connection that no worker could be sent is, once a worker has claimed it, that worker's alone.
+#[test]
+fn what_could_not_be_handed_over_leaves_no_descriptor_behind() {
+    shortage::with(Plan::on("epoll").with("--policy rr"), |house, shortage| {
+        let before = process::descriptors(house.pid());
+        shortage.begin(libc::SYS_sendmsg);
+        let ask = || {
+            let mut client = Client::connect(house.address()).unwrap();
+            client.send(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").unwrap();
+            client
+        };
+        let mut waiting: Vec<Client> = (0..20).map(|_| ask()).collect();
+        house.wait_for_status("all wait", |status| status.hold.held + status.hold.offered == 20);
+        let failed = shortage.failed();
+        eventually("all are refused", || (failed + 10 < shortage.failed()).then_some(()));
+        shortage.end();
+        for client in &mut waiting {
+            assert_eq!(client.reply().unwrap().status, 200);
+        }
+        assert_eq!(house.status().totals.closed, 0, "they stay with their workers");
+        eventually("the master has none of them", || {
+            (process::descriptors(house.pid()) <= before).then_some(())
+        });
+    });
+}
+
 /// Where connections cannot be handed over, they wait in the hold queue and before it.
 fn holds_back_until(house: &House, let_go: impl FnOnce()) {
     let ask = || Client::asking(house.address(), "/").unwrap();
