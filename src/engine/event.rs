@@ -105,7 +105,14 @@ pub enum Event {
     /// Every seat has its new worker.
     RolloutDone(Generation),
     /// New workers did not become ready, or died soon after: the old ones stay.
-    RolloutAborted(Generation),
+    RolloutAborted {
+        /// What the new workers belonged to.
+        generation: Generation,
+        /// The one that was too many.
+        worker: WorkerId,
+        /// Where.
+        seat: SeatId,
+    },
     /// One worker more was wanted, and there is none.
     NotGrown(Shortage),
     /// Log files were to be opened anew, and there are none.
@@ -129,6 +136,7 @@ impl Event {
             | Self::Unspoken { worker, .. }
             | Self::Draining { worker, .. }
             | Self::Gone { worker, .. }
+            | Self::RolloutAborted { worker, .. }
             | Self::Stalled { worker, .. }
             | Self::Lied { worker, .. } => Some(worker),
             Self::Restarting { .. }
@@ -142,7 +150,6 @@ impl Event {
             | Self::WatchesResumed
             | Self::RolloutStarted(_)
             | Self::RolloutDone(_)
-            | Self::RolloutAborted(_)
             | Self::NotGrown(_)
             | Self::NoLogFiles
             | Self::NoUpgrade

@@ -22,7 +22,7 @@ impl Engine {
         } else {
             self.dismiss(now, id, out);
             self.leave_seat(now, id, &worker, Cause::Told, out);
-            self.judge_release(now, &worker, out);
+            self.judge_release(now, id, &worker, out);
         }
         self.tell_strength(out);
     }

@@ -168,4 +168,12 @@ impl Pair {
     pub(super) fn told(&self, event: Event) -> bool {
         self.others.contains(&Action::Emit(event))
     }
+
+    /// Whether this rollout was given up.
+    pub(super) fn gave_up(&self, rollout: Generation) -> bool {
+        self.others.iter().any(|action| {
+            matches!(action, Action::Emit(Event::RolloutAborted { generation, .. })
+                if *generation == rollout)
+        })
+    }
 }

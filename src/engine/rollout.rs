@@ -147,17 +147,29 @@ impl Engine {
     }
 
     /// A worker is gone, or goes without having been told by us. If it belongs to the rollout and
-    /// has hardly lived, that says something of its release.
-    pub(super) fn judge_release(&mut self, now: Mono, worker: &Worker, out: &mut Actions) {
+    /// has hardly lived, or none has passed the trial yet, that says something of its release.
+    pub(super) fn judge_release(
+        &mut self,
+        now: Mono,
+        id: WorkerId,
+        worker: &Worker,
+        out: &mut Actions,
+    ) {
         if self.rollout.is_some_and(|rollout| rollout.generation == worker.generation)
-            && died_early(now, worker)
+            && (self.is_on_trial() || died_early(now, worker))
         {
             self.seats[worker.seat.index()].reached = self.generation;
-            self.rollout_failed_once(now, out);
+            self.rollout_failed_once(now, id, worker.seat, out);
         }
     }
 
-    fn rollout_failed_once(&mut self, now: Mono, out: &mut Actions) {
+    fn rollout_failed_once(
+        &mut self,
+        now: Mono,
+        worker: WorkerId,
+        seat: SeatId,
+        out: &mut Actions,
+    ) {
         let Some(rollout) = &mut self.rollout else { return };
         rollout.failures += 1;
         if rollout.failures < ROLLOUT_FAILURES_MAX {
@@ -175,7 +187,7 @@ impl Engine {
             }
         }
         self.refresh_all();
-        self.end_rollout(now, Event::RolloutAborted(generation), out);
+        self.end_rollout(now, Event::RolloutAborted { generation, worker, seat }, out);
     }
 
     /// Whoever stands by takes the seat back, and with that the seat has got no further than to
@@ -376,7 +388,7 @@ mod tests {
             pair.dies(worker);
             assert_eq!(serving(&pair), pair.workers, "the old one is back in service");
             assert_eq!(pair.engine.strength(), (2, 2));
-            let given_up = pair.told(Event::RolloutAborted(Generation(2)));
+            let given_up = pair.gave_up(Generation(2));
             assert_eq!(given_up, failure == ROLLOUT_FAILURES_MAX);
             assert_eq!(pair.started(), [], "not without a pause");
             pair.later(Span::from_ms(400));
@@ -402,7 +414,7 @@ mod tests {
         }
         pair.later(Span::from_s(3));
         pair.dies(first);
-        assert!(pair.told(Event::RolloutAborted(Generation(2))));
+        assert!(pair.gave_up(Generation(2)));
         assert!(serving(&pair).contains(&pair.workers[1]), "where the old one is, it stays");
     }
 
@@ -447,7 +459,7 @@ mod tests {
         pair.step(Input::Command(Command::Rollout));
         for _ in 0..50 {
             done |= pair.told(Event::RolloutDone(Generation(2)));
-            given_up |= pair.told(Event::RolloutAborted(Generation(2)));
+            given_up |= pair.gave_up(Generation(2));
             for (worker, _) in pair.started() {
                 pair.dies(worker);
             }
@@ -472,6 +484,7 @@ mod tests {
         pair.now = pair.now.after(ROLLOUT_TRIAL);
         pair.dies(first);
         assert_eq!(serving(&pair), pair.workers, "the old one is back in service");
+        pair.later(BACKOFF_MIN.times(2));
         is_completed(&mut pair);
     }
 
@@ -553,7 +566,7 @@ mod tests {
         is_killed(&mut pair, old);
         filler = only(&mut pair);
         pair.dies(filler);
-        assert!(pair.told(Event::RolloutAborted(Generation(2))));
+        assert!(pair.gave_up(Generation(2)));
         assert_eq!(pair.engine.seats[0].holder, Some(first));
     }
 

@@ -374,7 +374,7 @@ impl Engine {
         }
         // A successor for which there is no process keeps its rollout waiting as well.
         if is_the_programs(cause) || was_successor && cause == Cause::NoProcess {
-            self.judge_release(now, worker, out);
+            self.judge_release(now, id, worker, out);
         }
         if let Phase::Opening { deaths, .. } = &mut self.phase
             && is_the_programs(cause)

@@ -1,7 +1,7 @@
 //! What became of the last reload, for whoever asks when the log has been forgotten.
 
 use crate::engine::event::Cause;
-use crate::units::{Generation, Mono, SeatId};
+use crate::units::{Generation, Mono, SeatId, WorkerId};
 use crate::wire::control::Reload;
 use crate::wire::words::ReloadOutcome;
 
@@ -12,20 +12,29 @@ pub(super) struct LastReload {
     outcome: ReloadOutcome,
     /// Since when it is so.
     at: Mono,
-    /// How the last worker ended of those that have since it began.
-    last_end: Option<String>,
+    /// Who was the last to end since it began, and how.
+    last_end: Option<(WorkerId, String)>,
+    /// Why it was given up.
+    why: Option<String>,
 }
 
 impl LastReload {
     pub(super) const fn begun(generation: Generation, now: Mono) -> Self {
-        Self { generation, outcome: ReloadOutcome::Running, at: now, last_end: None }
+        Self { generation, outcome: ReloadOutcome::Running, at: now, last_end: None, why: None }
     }
 
     /// A worker is gone, which ended so.
-    pub(super) fn lost(&mut self, seat: SeatId, cause: Cause, ending: &str) {
-        if self.outcome == ReloadOutcome::Running {
-            self.last_end = Some(end_of(seat, cause, ending));
-        }
+    pub(super) fn lost(&mut self, worker: WorkerId, seat: SeatId, cause: Cause, ending: &str) {
+        self.last_end = Some((worker, end_of(seat, cause, ending)));
+    }
+
+    /// It is given up for what has become of this worker: its end, if that is known already.
+    pub(super) fn given_up(&mut self, worker: WorkerId, seat: SeatId, now: Mono) {
+        let end = self.last_end.take_if(|(who, _)| *who == worker).map(|(_, end)| end);
+        self.why = end.or_else(|| {
+            Some(format!("worker {}: asked to leave and had answered nothing", seat.0))
+        });
+        self.ended(ReloadOutcome::GivenUp, now);
     }
 
     /// It has come to an end, if it had not before.
@@ -37,16 +46,11 @@ impl LastReload {
 
     /// As it is told.
     pub(super) fn told(&self, now: Mono) -> Reload {
-        let why = match self.outcome {
-            // It was given up for the very last one.
-            ReloadOutcome::GivenUp => self.last_end.clone(),
-            ReloadOutcome::Running | ReloadOutcome::Done | ReloadOutcome::CutShort => None,
-        };
         Reload {
             generation: self.generation.0,
             outcome: String::from(self.outcome.word()),
             ago_s: now.since(self.at).as_us() / 1_000_000,
-            why,
+            why: self.why.clone(),
         }
     }
 }
@@ -84,30 +88,36 @@ mod tests {
 
     #[test]
     fn each_end_of_a_reload_is_told_with_its_reason() {
-        let dies = |last: &mut LastReload| last.lost(SeatId(1), Cause::NotReady, "SIGTERM");
-        let why = Some(String::from("worker 1: was not ready in time: SIGTERM"));
-        for (outcome, why) in [
-            (ReloadOutcome::Running, None),
-            (ReloadOutcome::Done, None),
-            (ReloadOutcome::GivenUp, why),
-            (ReloadOutcome::CutShort, None),
-        ] {
+        let [one, another] = [0, 1].map(|berth| WorkerId { berth, epoch: 1 });
+        let given_up = |last: &mut LastReload, worker| last.given_up(worker, SeatId(1), BEGUN);
+        let dies = |last: &mut LastReload| last.lost(one, SeatId(1), Cause::NotReady, "SIGTERM");
+        for outcome in [ReloadOutcome::Running, ReloadOutcome::Done, ReloadOutcome::CutShort] {
             let reload = told(|last| {
                 dies(last);
                 last.ended(outcome, BEGUN);
             });
             let outcome = String::from(outcome.word());
-            assert_eq!(reload, Reload { generation: 2, outcome, ago_s: 3, why });
+            assert_eq!(reload, Reload { generation: 2, outcome, ago_s: 3, why: None });
+        }
+        for (worker, why) in [
+            (one, "worker 1: was not ready in time: SIGTERM"),
+            (another, "worker 1: asked to leave and had answered nothing"),
+        ] {
+            let reload = told(|last| {
+                dies(last);
+                given_up(last, worker);
+            });
+            assert_eq!((reload.outcome.as_str(), reload.why.as_deref()), ("given up", Some(why)));
         }
     }
 
     #[test]
     fn what_happens_after_its_end_changes_nothing() {
         let reload = told(|last| {
-            last.ended(ReloadOutcome::GivenUp, BEGUN.after(Span::from_s(2)));
-            last.lost(SeatId(0), Cause::Died, "SIGSEGV");
+            last.ended(ReloadOutcome::Done, BEGUN.after(Span::from_s(2)));
+            last.lost(WorkerId { berth: 0, epoch: 1 }, SeatId(0), Cause::Died, "SIGSEGV");
             last.ended(ReloadOutcome::CutShort, BEGUN);
         });
-        assert_eq!((reload.outcome.as_str(), reload.ago_s, reload.why), ("given up", 1, None));
+        assert_eq!((reload.outcome.as_str(), reload.ago_s, reload.why), ("done", 1, None));
     }
 }

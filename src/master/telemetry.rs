@@ -260,7 +260,7 @@ pub(super) fn event(event: Event, pid: Option<u32>, ending: Option<&str>) {
         Event::RolloutDone(generation) => {
             tracing::info!(generation = generation.0, "reload done");
         }
-        Event::RolloutAborted(generation) => tracing::error!(
+        Event::RolloutAborted { generation, .. } => tracing::error!(
             generation = generation.0,
             "reload given up: new workers do not become ready, or die soon after; \
              the old ones stay"

@@ -52,7 +52,7 @@ impl World {
                 ledger.rollout = None;
                 self.judge_release(generation);
             }
-            Event::RolloutAborted(_) => ledger.rollout = None,
+            Event::RolloutAborted { .. } => ledger.rollout = None,
             Event::Starting { worker, seat, generation } => {
                 ledger.generations.insert(worker, generation);
                 self.judge_start(seat);

@@ -27,7 +27,11 @@ impl World {
                 self.last_reload = Some(LastReload::begun(generation, now));
             }
             Event::RolloutDone(_) => self.reload_ended(ReloadOutcome::Done, now),
-            Event::RolloutAborted(_) => self.reload_ended(ReloadOutcome::GivenUp, now),
+            Event::RolloutAborted { worker, seat, .. } => {
+                if let Some(reload) = &mut self.last_reload {
+                    reload.given_up(worker, seat, now);
+                }
+            }
             Event::Stopping => self.reload_ended(ReloadOutcome::CutShort, now),
             Event::ProcessesLacking => return Some(self.no_process.clone()),
             Event::Starting { .. }
@@ -58,7 +62,7 @@ impl World {
         // It may never have had a process.
         let ending = self.last_exit(seat).map(str::to_owned);
         if let (Some(reload), Some(ending)) = (&mut self.last_reload, &ending) {
-            reload.lost(seat, cause, ending);
+            reload.lost(worker, seat, cause, ending);
         }
         if matches!(cause, Cause::Died | Cause::NotReady | Cause::Detached) {
             self.tell_unspoken(worker, Manner::Ended);
