@@ -41,7 +41,8 @@ extern "C" fn job_control(
         && let Ok(signal) = Signal::try_from(signal)
     {
         let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-        // What this process was about to do is begun again, and stops it then.
+        // What this process was about to do is begun again, and stops it then. When it goes on, the
+        // signal stays at its default: nobody can tell the stop from one that somebody sent.
         // SAFETY: the kernel's own disposition runs nothing of ours.
         let _ = unsafe { sigaction(signal, &default) };
     }
