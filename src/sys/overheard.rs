@@ -47,3 +47,11 @@ extern "C" fn job_control(
         let _ = unsafe { sigaction(signal, &default) };
     }
 }
+
+/// Sends this thread a signal that is overheard.
+#[cfg(test)]
+pub(crate) fn disturbance() -> impl Fn() + Send {
+    use nix::sys::pthread::{pthread_kill, pthread_self};
+    let thread = pthread_self();
+    move || pthread_kill(thread, Signal::SIGUSR1).unwrap()
+}

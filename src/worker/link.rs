@@ -151,13 +151,12 @@ pub enum LinkError {
     #[error("dispatchd lays its pages out otherwise: build it and this program from one version")]
     Layout,
     /// The limit of open files is too low.
-    #[error(
-        "{open_files} open files are too few for a worker: raise `ulimit -n` \
-         above {WORKER_SPARE_DESCRIPTORS}"
-    )]
+    #[error("{open_files} open files are too few for a worker: raise `ulimit -n` above {spare}")]
     OpenFiles {
         /// The limit.
         open_files: u64,
+        /// Those that are not for connections.
+        spare: u64,
     },
     /// The channel failed.
     #[error("cannot receive connections: {}", io_error(*.0))]
@@ -267,7 +266,7 @@ impl Link {
         let spare = u64::from(WORKER_SPARE_DESCRIPTORS) + listeners;
         let room = open_files.saturating_sub(spare);
         if room == 0 {
-            return Err(LinkError::OpenFiles { open_files });
+            return Err(LinkError::OpenFiles { open_files, spare });
         }
         let head = &self.own.head;
         head.concurrency.store(concurrency.clamp(1, CONCURRENCY_MAX), Relaxed);

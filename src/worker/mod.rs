@@ -232,9 +232,6 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::time::Duration;
 
-    use nix::sys::pthread::{pthread_kill, pthread_self};
-    use nix::sys::signal::Signal;
-
     use super::fake_master::FakeMaster;
     use super::*;
     use crate::limits::TOKEN_RING;
@@ -362,11 +359,11 @@ mod tests {
         master.offer(ticket, &copy);
         let mut connection = worker.next_connection().unwrap().unwrap();
         connection.set_timeouts(Duration::from_secs(60)).unwrap();
-        let reader = pthread_self();
+        let disturb = overheard::disturbance();
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 for _ in 0..20 {
-                    pthread_kill(reader, Signal::SIGUSR1).unwrap();
+                    disturb();
                     clock::sleep(Span::from_ms(2));
                 }
                 asks.write_all(b"x").unwrap();
