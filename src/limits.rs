@@ -145,7 +145,7 @@ pub const OFFER_PAUSE: Span = Span::from_ms(10);
 
 /// Time to become ready, unless `--start-timeout` says otherwise.
 pub const START_TIMEOUT: Span = Span::from_s(30);
-/// Time for a program, once it runs, before it is told that it has not said hello.
+/// Time for a program, once it runs, before the log says that it has not said hello.
 pub const HELLO_EXPECTED: Span = Span::from_s(3);
 /// Time to finish what is running, unless `--drain-timeout` says otherwise.
 pub const DRAIN_TIMEOUT: Span = Span::from_s(30);
@@ -188,6 +188,14 @@ pub const STDERR_TAIL: usize = 2 * 1024;
 pub const LATE_OUTPUTS_SPARE: usize = 4;
 /// Such an output is closed after this.
 pub const LATE_OUTPUT_MAX: Span = Span::from_s(3_600);
+/// Processes whose listeners are looked for: a worker's, and those that it has started.
+pub const LISTENING_PROCESSES_MAX: usize = 16;
+/// Descriptors that are looked at of each.
+pub const LISTENING_DESCRIPTORS_MAX: usize = 256;
+/// Bytes that are read of each table of sockets. Those that listen stand at its beginning.
+pub const LISTENING_TABLE_MAX: u64 = 64 * 1024;
+/// Bytes that are asked for at once: the kernel looks no further than these need.
+pub const LISTENING_READ: usize = 4 * 1024;
 /// Bytes of one request on the control socket.
 pub const CONTROL_REQUEST_MAX: usize = 4 * 1024;
 /// Bytes of an answer on the control socket: far more than of the largest pool.
@@ -196,6 +204,15 @@ pub const CONTROL_ANSWER_MAX: usize = 64 * 1024 * 1024;
 pub const CONTROL_CLIENTS_MAX: usize = 16;
 /// How often the master looks whether its files in the file system are still there.
 pub const NAMES_EVERY: Span = Span::from_s(10);
+/// Time for others to be done with their sockets in the same directory.
+pub const SOCKET_LOCK_PATIENCE: Span = Span::from_s(2);
+/// Pause before it is tried again.
+pub const SOCKET_LOCK_PAUSE: Span = Span::from_ms(5);
+/// Time for a socket to go whose process was killed: the kernel closes the ring of one some time
+/// after the process, and with it its sockets.
+pub const SOCKET_CLOSE_PATIENCE: Span = Span::from_ms(300);
+/// Pause before it is looked again whether it has gone.
+pub const SOCKET_CLOSE_PAUSE: Span = Span::from_ms(10);
 /// Connections of control clients that may wait for one of those places.
 pub const CONTROL_BACKLOG: u32 = 128;
 /// Time for a control client to say what it wants, and to take anything of its answer.
@@ -279,6 +296,8 @@ pub const HTTP_WRITE_TIMEOUT: Span = Span::from_s(30);
 pub const HTTP_LINGER: Span = Span::from_s(1);
 /// Time for the next request of an idle connection while its worker drains.
 pub const HTTP_DRAIN_IDLE: Span = Span::from_s(5);
+/// Accepts between two rotations of the wake-up order.
+pub const ROTATE_EVERY: u32 = 16;
 /// Offers that a worker takes up at once while its requests are quick.
 pub const CLAIMS_PER_TURN: usize = 16;
 /// Quick requests in a row after which they count as such: of those that were taken up together

@@ -34,7 +34,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("limits", &["units"]),
     ("engine", &["units", "limits"]),
     ("wire", &["units", "limits"]),
-    ("sys", &["units"]),
+    ("sys", &["units", "limits"]),
     ("shm", &["units", "limits", "sys"]),
     ("io", &["units", "limits", "sys"]),
     ("config", &["units", "limits", "engine"]),

@@ -267,6 +267,11 @@ fn socket_access(given: &RunArgs, flags: Flags<'_>) -> Result<SocketAccess, Conf
 fn owner(text: &str) -> Result<(Option<u32>, Option<u32>), Wrong> {
     let wrong = || Wrong::new("USER, USER:GROUP or :GROUP, by name or number");
     let number = |name: &str| name.parse().ok().filter(|_| !name.starts_with('+'));
+    // To chown it means that the owner stays as it is.
+    let somebody = |name: &str, number: u32| {
+        let nobody = || wrong().or(format!("{name} is nobody's number"));
+        Some(number).filter(|number| *number != u32::MAX).ok_or_else(nobody)
+    };
     let (user, group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (text, None),
@@ -275,6 +280,7 @@ fn owner(text: &str) -> Result<(Option<u32>, Option<u32>), Wrong> {
         number(name)
             .or_else(|| by_name(name))
             .ok_or_else(|| wrong().or(format!("there is no {kind} '{name}' here")))
+            .and_then(|number| somebody(name, number))
     };
     match (user, group) {
         (_, Some("")) | ("", None) => Err(wrong()),
@@ -410,7 +416,7 @@ mod tests {
     }
 
     /// Flag, value, what follows "--flag 'value' is not valid; allowed: ".
-    const WRONG: [(&str, &str, &str); 25] = [
+    const WRONG: [(&str, &str, &str); 26] = [
         (
             "listen",
             "8000",
@@ -418,8 +424,14 @@ mod tests {
              unix:PATH, each with ,readable or ,connect after it; write 127.0.0.1:8000, or :8000 \
              for every IPv4 address",
         ),
-        ("socket-mode", "888", "permission bits in octal, 0 to 0777, such as 0660"),
-        ("socket-mode", "1777", "permission bits in octal, 0 to 0777, such as 0660"),
+        ("socket-mode", "888", "permission bits in octal, up to 0777, such as 0660"),
+        (
+            "socket-mode",
+            "0460",
+            "permission bits in octal, up to 0777, such as 0660; 0200 has to be among them: \
+             dispatchd asks by it whether somebody listens",
+        ),
+        ("socket-mode", "1777", "permission bits in octal, up to 0777, such as 0660"),
         ("workers", "0", "auto, or a number from 1 to 256"),
         ("workers", "-1", "auto, or a number from 1 to 256"),
         (
@@ -510,9 +522,9 @@ mod tests {
         for (owner, user, group) in
             [("root", Some(0), None), ("7:root", Some(7), Some(0)), (":12", None, Some(12))]
         {
-            let line = format!("--listen unix:/s --socket-owner {owner} --socket-mode 7");
+            let line = format!("--listen unix:/s --socket-owner {owner} --socket-mode 607");
             let access = read(&line).unwrap().config.socket_access;
-            assert_eq!(access, SocketAccess { mode: Some(0o7), user, group }, "{owner}");
+            assert_eq!(access, SocketAccess { mode: Some(0o607), user, group }, "{owner}");
         }
         let allowed = "allowed: USER, USER:GROUP or :GROUP, by name or number";
         for (owner, advice) in [
@@ -521,6 +533,8 @@ mod tests {
             (":", ""),
             ("root:", ""),
             ("+1", "; there is no user '+1' here"),
+            ("4294967295", "; 4294967295 is nobody's number"),
+            ("1:4294967295", "; 4294967295 is nobody's number"),
         ] {
             let said = refusal(&format!("--listen unix:/s --socket-owner {owner}"));
             let expected = format!("--socket-owner '{owner}' is not valid; {allowed}{advice}");

@@ -17,9 +17,11 @@ use crate::config::words::joined;
 use crate::io::probe;
 use crate::limits::{HOLD_DEFAULT, MASTER_SPARE_DESCRIPTORS};
 use crate::master::check_path;
+use crate::shm::layout::MasterPage;
 use crate::sys::cpus;
 use crate::sys::rlimit::{self, Limit, Resource};
 use crate::sys::sandbox::{self, Call};
+use crate::sys::signal;
 use crate::sys::socket::NAME_TOO_LONG;
 use crate::units::{Cpu, Errno};
 
@@ -102,6 +104,8 @@ pub struct Facts {
 impl Facts {
     /// Looks at this machine.
     pub fn read() -> Self {
+        // A file that would be too large is an answer then.
+        signal::ignore_full_file().unwrap_or_default();
         let limit = |resource| rlimit::read(resource).ok();
         Self {
             kernel: read_one("kernel/osrelease"),
@@ -120,7 +124,7 @@ impl Facts {
             has_proc: Path::new("/proc/self/fd").exists(),
             runtime_dir: runtime_dir(),
             refused: sandbox::refused(),
-            shared_memory: sandbox::shared_memory(),
+            shared_memory: sandbox::shared_memory(size_of::<MasterPage>()),
         }
     }
 }

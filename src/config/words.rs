@@ -148,8 +148,14 @@ pub fn hold(given: &str) -> Result<u32, Wrong> {
 pub fn mode(given: &str) -> Result<u32, Wrong> {
     let octal = given.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
     let bits = if octal { u32::from_str_radix(given, 8).ok() } else { None };
-    bits.filter(|bits| *bits <= 0o777)
-        .ok_or_else(|| Wrong::new("permission bits in octal, 0 to 0777, such as 0660"))
+    let wrong = || Wrong::new("permission bits in octal, up to 0777, such as 0660");
+    let bits = bits.filter(|bits| *bits <= 0o777).ok_or_else(wrong)?;
+    if bits & 0o200 == 0 {
+        return Err(
+            wrong().or("0200 has to be among them: dispatchd asks by it whether somebody listens")
+        );
+    }
+    Ok(bits)
 }
 
 /// Permission bits as `--socket-mode` takes them.

@@ -13,6 +13,7 @@ use crate::io::uring::Uring;
 use crate::io::{Backend, Completion, Op, Outcome, Parcel, Ready, Role, Tag};
 use crate::sys::clock::monotonic;
 use crate::sys::eventfd;
+use crate::sys::fd::errno_from_io;
 use crate::sys::scm::{Incoming, Patience, recv_parcel};
 use crate::sys::socket::{Endpoint, ListenOptions, listen, seqpacket_pair};
 use crate::units::{Errno, Span, Ticket};
@@ -193,7 +194,7 @@ fn accept(backend: &mut impl Backend<Fd = OwnedFd>) -> Result<(UnixStream, Owned
     let early = step(backend, Span::ZERO)?;
     let client = SocketAddr::from_abstract_name(name)
         .and_then(|address| UnixStream::connect_addr(&address))
-        .map_err(|error| Failure::Preparation("a connection", errno_of(&error)))?;
+        .map_err(|error| Failure::Preparation("a connection", errno_from_io(&error)))?;
     let late = step(backend, STEP_MAX)?;
     drop(backend.release(listener));
     match (early, late) {
@@ -261,10 +262,6 @@ fn step(
     let mut out: Vec<Completion<OwnedFd>> = Vec::new();
     backend.wait(Some(timeout), &mut out).map_err(Failure::Wait)?;
     Ok(out.pop().map(|completion| completion.outcome))
-}
-
-fn errno_of(error: &io::Error) -> Errno {
-    Errno(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::io::slots::Key;
 use crate::io::{Backend, Op, Role, Source, Tag, Token};
 use crate::limits::{ACCEPT_PAUSE, CLAIMS_PER_TURN, REQUESTS_PER_TURN, TURN_MAX};
 use crate::sys::scm::Patience;
-use crate::sys::{fd, sigterm, socket};
+use crate::sys::{fd, socket};
 use crate::units::{Errno, Mono};
 use crate::wire::link::Sharing;
 use crate::worker::{Delivery, Link};
@@ -115,10 +115,10 @@ impl Intake {
     }
 
     /// Accepts no more from the listeners; what the channel holds is still ours.
-    pub(super) fn drain(&mut self, backend: &mut impl Backend<Fd = OwnedFd>) {
+    pub(super) fn drain(&mut self, backend: &mut impl Backend<Fd = OwnedFd>, link: &Link) {
         self.has_mail = true;
         self.reopens_at = None;
-        sigterm::let_listeners_go();
+        link.let_listeners_go();
         self.closing = self.doors.iter().map(|door| backend.release(door.listener)).collect();
     }
 
@@ -163,7 +163,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
             door.accept = None;
         }
         match result {
-            Ok(socket) => self.welcome(socket),
+            Ok(socket) => self.add_accepted(socket),
             Err(Errno(libc::ECANCELED)) => {}
             Err(_) => match self.mode {
                 // Descriptors or memory have run out; whatever else it is, it must not spin.
@@ -171,24 +171,24 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
                 Mode::Drain => {}
             },
         }
-        self.close_doors();
+        self.close_listeners();
     }
 
     /// Once no accept is in flight any more, a worker that leaves lets its listeners go: who does
     /// not accept keeps nobody waiting. What waits at one is taken first, since this may be the
     /// only worker that was woken for it.
-    pub(super) fn close_doors(&mut self) {
+    pub(super) fn close_listeners(&mut self) {
         if self.intake.is_accepting() {
             return;
         }
         for listener in mem::take(&mut self.intake.closing) {
             if let Ok(socket) = socket::accept(listener.as_fd()) {
-                self.welcome(socket);
+                self.add_accepted(socket);
             }
         }
     }
 
-    fn welcome(&mut self, socket: OwnedFd) {
+    fn add_accepted(&mut self, socket: OwnedFd) {
         self.link.opened();
         let key = self.open(socket, Standing::Own);
         self.intake.newcomers.push(key);

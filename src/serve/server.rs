@@ -96,7 +96,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         mut link: Link,
         strength: Strength,
     ) -> Result<Self, ServeError> {
-        let identity = worker::Identity::of(link.note());
+        let identity = worker::Identity::of(&link);
         let intake = Intake::new(&mut backend, &mut link)?;
         Ok(Self {
             backend,
@@ -221,8 +221,8 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
     /// Leaves when all is answered: takes what the channel still holds, and nothing new.
     pub(super) fn drain(&mut self, now: Mono) {
         self.mode = Mode::Drain;
-        self.intake.drain(&mut self.backend);
-        self.close_doors();
+        self.intake.drain(&mut self.backend, &self.link);
+        self.close_listeners();
         if self.link.gives_back(true) {
             // Others serve them: nobody has to leave with us.
             while let Some(key) = self.timers.take_idle() {

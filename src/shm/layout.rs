@@ -13,7 +13,8 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"dispatch");
 /// Words that a worker's note is put into.
 pub const NOTE_WORDS: usize = 4;
 
-/// Sizes and positions, hashed: two builds that disagree on any of them do not talk.
+/// The sizes, and the positions that have changed from one version to another, hashed: two builds
+/// that disagree on any of these do not talk.
 pub const LAYOUT: u64 = layout_hash();
 
 /// What the master writes.
@@ -57,8 +58,8 @@ pub struct WorkerPage {
     pub speech: CachePadded<Speech>,
     /// The tokens, by number modulo the ring's size.
     pub tokens: [[AtomicU64; 2]; TOKEN_RING],
-    /// Whose each offered connection is, by the slot of its ticket: the one part that the master
-    /// writes too. What no offer ever touched takes no memory.
+    /// Whose each offered connection is, by the slot of its ticket: the one part that both sides
+    /// write. What no offer ever touched takes no memory.
     pub claims: [AtomicU64; TICKETS_MAX as usize],
 }
 

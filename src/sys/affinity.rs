@@ -36,15 +36,14 @@ pub fn pin_current(cpu: Cpu) -> Result<(), PinError> {
     if is_there { Ok(()) } else { Err(refused(Errno(libc::EAGAIN))) }
 }
 
-/// The CPU that the calling thread runs on at this moment; none where the kernel does not say.
-pub fn current_cpu() -> Option<Cpu> {
-    let number = nix::sched::sched_getcpu().ok()?;
-    u16::try_from(number).ok().map(Cpu)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn current_cpu() -> Option<Cpu> {
+        let number = nix::sched::sched_getcpu().ok()?;
+        u16::try_from(number).ok().map(Cpu)
+    }
 
     #[test]
     fn a_pinned_thread_runs_where_it_was_told_to() {

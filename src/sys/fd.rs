@@ -8,6 +8,7 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::sys::stat::Mode;
 use nix::unistd::pipe2;
 
+use super::inherited;
 use crate::units::Errno;
 
 /// Takes ownership of a descriptor that the kernel has just given to this process and that nobody
@@ -32,13 +33,8 @@ pub(crate) fn adopt(raw: i32) -> OwnedFd {
 /// # Errors
 /// EBADF when nothing is open under the number.
 pub(crate) fn adopt_inherited(raw: i32) -> Result<OwnedFd, Errno> {
-    if raw < 0 {
+    if !inherited::is_open(raw) {
         return Err(Errno(libc::EBADF));
-    }
-    // SAFETY: F_GETFD takes no further argument and touches no memory; a closed number is EBADF.
-    let flags = unsafe { libc::fcntl(raw, libc::F_GETFD) };
-    if flags < 0 {
-        return Err(last_errno());
     }
     let fd = adopt(raw);
     set_cloexec(&fd)?;
@@ -53,6 +49,11 @@ pub fn last_errno() -> Errno {
 /// The same error number in our own type.
 pub fn errno_of(error: nix::errno::Errno) -> Errno {
     Errno(error as i32)
+}
+
+/// The number of an error of the standard library's own calls.
+pub fn errno_from_io(error: &std::io::Error) -> Errno {
+    Errno(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
 /// The same error number as the standard library's error, for its text.

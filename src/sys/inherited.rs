@@ -8,25 +8,35 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::sys::stat::fstat;
 
 use super::eventfd;
-use super::fd::{errno_of, last_errno};
+use super::fd::errno_of;
 use crate::units::Errno;
 
-/// What is open under a number, to be looked at and nothing else: it may be anybody's.
+/// Looks at what is open under these numbers, and does nothing else with it: it may be anybody's.
 ///
 /// # Errors
-/// EBADF when nothing is.
-pub(crate) fn look_at<'a>(number: i32) -> Result<BorrowedFd<'a>, Errno> {
-    if number < 0 {
-        return Err(Errno(libc::EBADF));
-    }
-    // SAFETY: F_GETFD takes no further argument and touches no memory; a closed number is EBADF.
-    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
-    if flags < 0 {
-        return Err(last_errno());
-    }
-    // SAFETY: the number is not -1, and open as of this moment. Should its owner close it while it
-    // is looked at, the calls that look fail or see something else, and no memory depends on it.
-    Ok(unsafe { BorrowedFd::borrow_raw(number) })
+/// The first number under which nothing is open.
+pub(crate) fn look_at<T>(
+    numbers: impl Iterator<Item = i32>,
+    look: impl FnOnce(&[BorrowedFd<'_>]) -> T,
+) -> Result<T, i32> {
+    let open: Vec<i32> = numbers
+        .map(|number| if is_open(number) { Ok(number) } else { Err(number) })
+        .collect::<Result<_, _>>()?;
+    let borrow = |number: &i32| {
+        // SAFETY: the number is not -1, and was open a moment ago. Should its owner close it while
+        // it is looked at, the calls that look fail or see something else, and no memory depends on
+        // it.
+        unsafe { BorrowedFd::borrow_raw(*number) }
+    };
+    let found: Vec<BorrowedFd<'_>> = open.iter().map(borrow).collect();
+    Ok(look(&found))
+}
+
+/// Whether anything is open under this number.
+pub(crate) fn is_open(number: i32) -> bool {
+    // SAFETY: F_GETFD takes no further argument and touches no memory; of a number under which
+    // nothing is open, or that is none, it says so.
+    0 <= unsafe { libc::fcntl(number, libc::F_GETFD) }
 }
 
 /// Tells what is open from all else of its kind, as long as anybody has it open, in every process;
@@ -53,10 +63,14 @@ mod tests {
 
     #[test]
     fn what_is_not_open_is_not_looked_at() {
-        assert_eq!(look_at(-1).unwrap_err(), Errno(libc::EBADF));
-        assert_eq!(look_at(i32::MAX).unwrap_err(), Errno(libc::EBADF));
         let bell = eventfd::create().unwrap();
-        assert_eq!(look_at(bell.as_raw_fd()).unwrap().as_raw_fd(), bell.as_raw_fd());
+        let number = bell.as_raw_fd();
+        let seen = |numbers: &[i32]| {
+            look_at(numbers.iter().copied(), |all| all.iter().map(AsRawFd::as_raw_fd).collect())
+        };
+        assert_eq!(seen(&[number, number]), Ok(vec![number, number]));
+        assert_eq!(seen(&[number, -1, i32::MAX]), Err(-1));
+        assert_eq!(seen(&[number, i32::MAX]), Err(i32::MAX));
     }
 
     #[test]

@@ -5,21 +5,19 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 
-/// Processes that are looked at: one, and those that it has started.
-const PROCESSES_MAX: usize = 16;
-/// Descriptors that are looked at of each.
-const DESCRIPTORS_MAX: usize = 256;
-/// Bytes that are read of each table of sockets. Those that listen stand at its beginning.
-const TABLE_MAX: u64 = 64 * 1024;
-/// Bytes that are asked for at once: the kernel looks no further than these need.
-const READ: usize = 4 * 1024;
+use crate::limits::{
+    LISTENING_DESCRIPTORS_MAX, LISTENING_PROCESSES_MAX, LISTENING_READ, LISTENING_TABLE_MAX,
+};
 
 /// The ports, in order, as far as they can be seen.
 pub fn ports(pid: u32) -> Vec<u16> {
     let sockets: BTreeSet<u64> = family(pid).into_iter().flat_map(sockets_of).collect();
     let tables = ["tcp", "tcp6"].into_iter().filter_map(|table| {
         let table = File::open(format!("/proc/{pid}/net/{table}")).ok()?;
-        Some(ports_in(BufReader::with_capacity(READ, table.take(TABLE_MAX)), &sockets))
+        Some(ports_in(
+            BufReader::with_capacity(LISTENING_READ, table.take(LISTENING_TABLE_MAX)),
+            &sockets,
+        ))
     });
     tables.flatten().collect::<BTreeSet<u16>>().into_iter().collect()
 }
@@ -28,21 +26,23 @@ pub fn ports(pid: u32) -> Vec<u16> {
 fn family(pid: u32) -> Vec<u32> {
     let mut family = vec![pid];
     let mut next = 0;
-    while next < family.len() && family.len() < PROCESSES_MAX {
+    while next < family.len() && family.len() < LISTENING_PROCESSES_MAX {
         let pid = family[next];
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
         let children = children.unwrap_or_default();
         family.extend(children.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
         next += 1;
     }
-    family.truncate(PROCESSES_MAX);
+    family.truncate(LISTENING_PROCESSES_MAX);
     family
 }
 
 /// The numbers of its open sockets.
 fn sockets_of(pid: u32) -> Vec<u64> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    let links = entries.take(DESCRIPTORS_MAX).filter_map(|entry| fs::read_link(entry.path()).ok());
+    let links = entries
+        .take(LISTENING_DESCRIPTORS_MAX)
+        .filter_map(|entry| fs::read_link(entry.path()).ok());
     links
         .filter_map(|link| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok())
         .collect()

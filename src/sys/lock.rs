@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 
+use super::fd::{errno_from_io, errno_of};
 use crate::units::Errno;
 
 /// A lock that is held until this is dropped.
@@ -31,7 +32,6 @@ impl Lock {
 /// # Errors
 /// What open and flock say.
 pub fn take(path: &Path) -> Result<Option<Lock>, Errno> {
-    let errno = |error: &std::io::Error| Errno(error.raw_os_error().unwrap_or(libc::EIO));
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -40,11 +40,11 @@ pub fn take(path: &Path) -> Result<Option<Lock>, Errno> {
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
         .open(path)
-        .map_err(|error| errno(&error))?;
+        .map_err(|error| errno_from_io(&error))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(file) => Ok(Some(Lock { path: path.to_owned(), file })),
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, other)) => Err(Errno(other as i32)),
+        Err((_, other)) => Err(errno_of(other)),
     }
 }
 

@@ -41,8 +41,17 @@ extern "C" fn job_control(
         && let Ok(signal) = Signal::try_from(signal)
     {
         let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-        // What this process was about to do is begun again, and stops it then.
+        // What this process was about to do is begun again, and stops it then. When it goes on, the
+        // signal stays at its default: nobody can tell the stop from one that somebody sent.
         // SAFETY: the kernel's own disposition runs nothing of ours.
         let _ = unsafe { sigaction(signal, &default) };
     }
+}
+
+/// Sends this thread a signal that is overheard.
+#[cfg(test)]
+pub(crate) fn disturbance() -> impl Fn() + Send {
+    use nix::sys::pthread::{pthread_kill, pthread_self};
+    let thread = pthread_self();
+    move || pthread_kill(thread, Signal::SIGUSR1).unwrap()
 }

@@ -38,17 +38,17 @@ pub struct Raised {
     pub after: Limit,
 }
 
-/// Why a limit could not be read or set.
+/// Why a limit could not be read.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
-pub enum RlimitError {
-    /// `getrlimit` failed.
-    #[error("read the limit on {resource}: {}", io_error(*.errno))]
-    Read {
-        /// The limit asked for.
-        resource: Resource,
-        /// The kernel's reason.
-        errno: Errno,
-    },
+#[error(
+    "cannot read the limit on {resource}: {}: allow prlimit64 in the sandbox",
+    io_error(*.errno)
+)]
+pub struct RlimitError {
+    /// The limit asked for.
+    pub resource: Resource,
+    /// The kernel's reason.
+    pub errno: Errno,
 }
 
 /// Raises the soft limit on open files to the hard one, as far as that is allowed (a sandbox may
@@ -73,8 +73,8 @@ pub fn set_open_files(limit: Limit) -> Result<(), Errno> {
     resource::setrlimit(resource::Resource::RLIMIT_NOFILE, limit.soft, limit.hard).map_err(errno_of)
 }
 
-/// Does something without a right to locked memory, which root has above all limits, too, but for
-/// CAP_IPC_LOCK.
+/// Runs `work` under a limit of 0 on locked memory, which binds whoever lacks CAP_IPC_LOCK, root
+/// included.
 pub fn without_locked_memory<T>(work: impl FnOnce() -> T) -> T {
     let set = |soft, hard| resource::setrlimit(resource::Resource::RLIMIT_MEMLOCK, soft, hard);
     let before = read(Resource::LockedMemory);
@@ -99,7 +99,7 @@ pub fn read(resource: Resource) -> Result<Limit, RlimitError> {
     };
     resource::getrlimit(kernels)
         .map(|(soft, hard)| Limit { soft, hard })
-        .map_err(|errno| RlimitError::Read { resource, errno: Errno(errno as i32) })
+        .map_err(|errno| RlimitError { resource, errno: errno_of(errno) })
 }
 
 impl Limit {

@@ -80,12 +80,13 @@ pub fn refused() -> Vec<Call> {
     CALLS.into_iter().filter(|call| call.is_refused()).collect()
 }
 
-/// Whether memory can be shared, without which nothing works.
+/// Whether so many bytes of memory can be shared, without which nothing works. Under a limit on the
+/// sizes of files SIGXFSZ has to be ignored.
 ///
 /// # Errors
-/// What memfd_create, or sealing, says.
-pub fn shared_memory() -> Result<(), Errno> {
-    memfd::create(c"dispatchd-doctor", 4_096)
+/// What memfd_create, ftruncate or sealing says.
+pub fn shared_memory(bytes: usize) -> Result<(), Errno> {
+    memfd::create(c"dispatchd-doctor", bytes)
         .and_then(|memory| memfd::seal(&memory, Sealing::Writes))
 }
 
@@ -94,9 +95,14 @@ pub fn shared_memory() -> Result<(), Errno> {
 /// # Errors
 /// EACCES, EROFS.
 pub fn can_be_made(path: &Path) -> Result<(), Errno> {
-    let there =
-        path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or_else(|| Path::new("/"));
-    access(there, AccessFlags::W_OK | AccessFlags::X_OK).map_err(errno_of)
+    access(what_exists(path), AccessFlags::W_OK | AccessFlags::X_OK).map_err(errno_of)
+}
+
+fn what_exists(path: &Path) -> &Path {
+    // Before a relative path comes the directory that this process is in.
+    let here = |path: &'_ Path| path.as_os_str().is_empty();
+    let ancestors = path.ancestors().map(|path| if here(path) { Path::new(".") } else { path });
+    ancestors.into_iter().find(|ancestor| ancestor.exists()).unwrap_or_else(|| Path::new("/"))
 }
 
 #[cfg(test)]
@@ -106,8 +112,15 @@ mod tests {
     #[test]
     fn calls_in_vain_do_nothing_and_are_known_here() {
         assert_eq!(refused(), []);
-        assert_eq!(shared_memory(), Ok(()));
+        assert_eq!(shared_memory(4_096), Ok(()));
         assert_eq!(can_be_made(&std::env::temp_dir().join("no/such")), Ok(()));
         assert!(can_be_made(Path::new("/proc/self/status/no")).is_err());
+    }
+
+    #[test]
+    fn a_relative_path_is_made_in_the_directory_of_the_process() {
+        for (path, exists) in [("no/such", "."), ("src/no", "src"), ("/no/such", "/"), ("", ".")] {
+            assert_eq!(what_exists(Path::new(path)), Path::new(exists), "{path:?}");
+        }
     }
 }

@@ -81,7 +81,7 @@ pub fn listen() -> Result<OwnedFd, Errno> {
         }
     }
     ignore_pipe()?;
-    set_handler(Number::SIGXFSZ, SigHandler::SigIgn)?;
+    ignore_full_file()?;
     hold();
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     SignalFd::with_flags(&heard(), flags).map(Into::into).map_err(errno_of)
@@ -105,12 +105,16 @@ fn heard() -> SigSet {
 }
 
 fn is_ignored(number: Number) -> bool {
+    disposition(number) == Some(libc::SIG_IGN)
+}
+
+fn disposition(number: Number) -> Option<libc::sighandler_t> {
     // SAFETY: all fields are numbers or flags, for which zero is a value.
     let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
     let number = number as libc::c_int;
     // SAFETY: nothing is changed, and the place for the answer is ours alone.
     let result = unsafe { libc::sigaction(number, std::ptr::null(), &raw mut now) };
-    result == 0 && now.sa_sigaction == libc::SIG_IGN
+    (result == 0).then_some(now.sa_sigaction)
 }
 
 fn set_handler(number: Number, handler: SigHandler) -> Result<(), Errno> {
@@ -131,13 +135,11 @@ fn set_handler(number: Number, handler: SigHandler) -> Result<(), Errno> {
 /// # Safety
 /// The handler makes only calls that are safe in a signal's context.
 pub(super) unsafe fn handle_by_default(number: Number, action: &SigAction) -> Result<(), Errno> {
-    // SAFETY: the caller vouches for the handler.
-    let before = unsafe { sigaction(number, action) }.map_err(errno_of)?;
-    if !matches!(before.handler(), SigHandler::SigDfl) {
-        // SAFETY: what stood there before is put back.
-        unsafe { sigaction(number, &before) }.map_err(errno_of)?;
+    if disposition(number) != Some(libc::SIG_DFL) {
+        return Ok(());
     }
-    Ok(())
+    // SAFETY: the caller vouches for the handler.
+    unsafe { sigaction(number, action) }.map(drop).map_err(errno_of)
 }
 
 /// A write to a closed pipe answers EPIPE.
@@ -146,6 +148,14 @@ pub(super) unsafe fn handle_by_default(number: Number, action: &SigAction) -> Re
 /// None that a valid signal number could cause.
 pub fn ignore_pipe() -> Result<(), Errno> {
     set_handler(Number::SIGPIPE, SigHandler::SigIgn)
+}
+
+/// A write beyond the limit on the sizes of files answers EFBIG.
+///
+/// # Errors
+/// None that a valid signal number could cause.
+pub fn ignore_full_file() -> Result<(), Errno> {
+    set_handler(Number::SIGXFSZ, SigHandler::SigIgn)
 }
 
 /// The next signal that has come and means something, if any.

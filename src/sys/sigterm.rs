@@ -7,19 +7,20 @@
 //! successor may want their ports, and what is left of the process ends by a timer. Only when the
 //! master has ordered it is SIGTERM an end at once.
 //!
-//! Whether the master is gone is seen by a child of its own alone. A worker behind a shell loses
-//! its parent when the shell dies; its channel's end then tells it to leave, and what it shares
-//! with workers that may still have a master stays as it is.
+//! A child of the master's own sees by its parent that the master is gone. A worker behind a shell
+//! loses its parent when the shell dies: it goes by its channel, which ends when the master is gone
+//! or has given up this worker alone. It lets go of its listeners, too, and ends by the timer; but
+//! what it shares with workers that may still have a master stays as it is.
 
 #![expect(
     unsafe_code,
     reason = "a signal's handler, and system calls that nix has no safe form of"
 )]
 
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
-use std::sync::atomic::{AtomicI32, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{Pid, getpid, getppid};
@@ -36,6 +37,8 @@ pub struct Setup {
     pub asks_to_leave: &'static AtomicU32,
     /// What wakes the master for it.
     pub bell: OwnedFd,
+    /// What the master has the other end of.
+    pub channel: Watched,
     /// Where the master writes its order.
     pub order: &'static AtomicU32,
     /// The order that makes SIGTERM an end at once.
@@ -53,18 +56,29 @@ struct Plan {
     worker: Pid,
     /// Whether the master is this process's parent, or was.
     is_child: bool,
-    listeners: Vec<Copy>,
+    listeners: Vec<ListenerCopy>,
     /// Sends SIGKILL when it runs out; none where the kernel has none for us.
     timer: Option<Timer>,
 }
 
+/// A channel that somebody else owns, until it is forgotten. A copy would keep it open after its
+/// owner, and the master would not see that it was closed.
+#[derive(Debug)]
+pub struct Watched(AtomicI32);
+
 /// A copy of a listener, which ends with whoever takes its number first.
 #[derive(Debug)]
-struct Copy(AtomicI32);
+struct ListenerCopy(AtomicI32);
 
 /// A timer of this process. It is never deleted.
 #[derive(Debug)]
-struct Timer(usize);
+struct Timer {
+    id: usize,
+    is_set: AtomicBool,
+}
+
+/// The number of what is open no more.
+const NONE: i32 = -1;
 
 static PLAN: OnceLock<Plan> = OnceLock::new();
 
@@ -77,7 +91,7 @@ pub fn handle<'a>(
     setup: Setup,
     listeners: impl Iterator<Item = BorrowedFd<'a>>,
 ) -> Result<(), Errno> {
-    let copy = |listener| duplicate(listener).map(Copy::of);
+    let copy = |listener| duplicate(listener).map(ListenerCopy::of);
     let listeners = listeners.map(copy).collect::<Result<_, _>>()?;
     // Who is the parent now is asked before the handler stands: if it dies before that, SIGTERM
     // finds none.
@@ -105,16 +119,24 @@ pub fn let_listeners_go() {
     plan.listeners.iter().for_each(|listener| drop(listener.take()));
 }
 
+/// This channel is about to be closed.
+pub fn forget(channel: &OwnedFd) {
+    let Some(plan) = PLAN.get() else { return };
+    let number = channel.as_raw_fd();
+    // It may be another one than the watched.
+    let _other = plan.setup.channel.0.compare_exchange(number, NONE, AcqRel, Relaxed);
+}
+
 /// The handler. It reads what never changes, stores to atomics, and makes system calls that POSIX
 /// or Linux allow here: no lock, no allocation. It leaves errno as it was.
 extern "C" fn terminated(_signal: libc::c_int) {
-    let errno = nix::errno::Errno::last();
+    let errno = nix::errno::Errno::last_raw();
     if let Some(plan) = PLAN.get() {
         let ordered = plan.setup.order.load(Relaxed) == plan.setup.end_at_once;
         if ordered || getpid() != plan.worker {
             // It comes again when this handler returns, and finds none.
             end_by_it();
-        } else if plan.has_lost_its_master() {
+        } else if plan.has_lost_its_master() || plan.setup.channel.has_ended() {
             plan.go_on_alone();
         } else {
             plan.setup.asks_to_leave.store(1, Relaxed);
@@ -122,7 +144,7 @@ extern "C" fn terminated(_signal: libc::c_int) {
             eventfd::ring(&plan.setup.bell.as_fd()).unwrap_or_default();
         }
     }
-    errno.set();
+    nix::errno::Errno::set_raw(errno);
 }
 
 fn end_by_it() {
@@ -140,7 +162,7 @@ impl Plan {
 
     fn go_on_alone(&self) {
         let all_have_lost_it = self.has_lost_its_master();
-        for listener in self.listeners.iter().filter_map(Copy::take) {
+        for listener in self.listeners.iter().filter_map(ListenerCopy::take) {
             if all_have_lost_it {
                 // It ends for every process that has it.
                 socket::shutdown(listener.as_fd()).unwrap_or_default();
@@ -152,17 +174,38 @@ impl Plan {
     }
 }
 
-impl Copy {
-    const NONE: i32 = -1;
+impl Watched {
+    /// A channel that its owner keeps open until it has said [`forget`].
+    pub fn new(channel: BorrowedFd<'_>) -> Self {
+        Self(AtomicI32::new(channel.as_raw_fd()))
+    }
 
+    /// Whether nobody has its other end.
+    fn has_ended(&self) -> bool {
+        // One that is forgotten is passed over.
+        let mut watch = libc::pollfd { fd: self.0.load(Relaxed), events: 0, revents: 0 };
+        // SAFETY: there is one of them, which is ours alone and outlives the call. Should its
+        // number be another's by now, that one is left as it is.
+        let count = unsafe { libc::poll(&raw mut watch, 1, 0) };
+        count == 1 && watch.revents & libc::POLLHUP != 0
+    }
+}
+
+impl ListenerCopy {
     fn of(listener: OwnedFd) -> Self {
         Self(AtomicI32::new(listener.into_raw_fd()))
     }
 
     fn take(&self) -> Option<OwnedFd> {
-        let number = self.0.swap(Self::NONE, AcqRel);
+        let number = self.0.swap(NONE, AcqRel);
         // It was an owned descriptor's, and the swap gives it to one alone.
-        (number != Self::NONE).then(|| adopt(number))
+        (number != NONE).then(|| adopt(number))
+    }
+}
+
+impl Drop for ListenerCopy {
+    fn drop(&mut self) {
+        drop(self.take());
     }
 }
 
@@ -176,16 +219,21 @@ impl Timer {
         let (clock, place) = (libc::CLOCK_MONOTONIC, &raw mut timer);
         // SAFETY: both structures are valid for the call, and the place is ours alone.
         let result = unsafe { libc::timer_create(clock, &raw mut event, place) };
-        (result == 0).then(|| Self(timer.expose_provenance()))
+        (result == 0)
+            .then(|| Self { id: timer.expose_provenance(), is_set: AtomicBool::new(false) })
     }
 
+    /// Sets it, once: who hears again that it is alone has no more time.
     fn set(&self, span: Span) {
+        if self.is_set.swap(true, AcqRel) {
+            return;
+        }
         // SAFETY: all fields are numbers, and no interval makes it fire once.
         let mut once: libc::itimerspec = unsafe { std::mem::zeroed() };
         once.it_value.tv_sec = i64::try_from(span.as_ns() / 1_000_000_000).unwrap_or(i64::MAX);
         // Nothing at all would stop it.
         once.it_value.tv_nsec = i64::try_from(span.as_ns() % 1_000_000_000).unwrap_or(0).max(1);
-        let timer = std::ptr::with_exposed_provenance_mut(self.0);
+        let timer = std::ptr::with_exposed_provenance_mut(self.id);
         // SAFETY: the timer was created by `create` and lives as long as the process. That is also
         // why it cannot fail.
         unsafe { libc::timer_settime(timer, 0, &raw const once, std::ptr::null_mut()) };

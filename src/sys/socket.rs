@@ -16,10 +16,11 @@ use nix::sys::socket::sockopt::{PeerCredentials, ReceiveTimeout, SendTimeout};
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, getsockopt, setsockopt,
 };
+use nix::sys::stat::{Mode, fchmod, umask};
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::Pid;
 
-use crate::sys::fd::{adopt, duplicate, errno_of, last_errno};
+use crate::sys::fd::{adopt, duplicate, errno_from_io, errno_of, last_errno};
 use crate::units::{Errno, Span};
 
 pub use self::connect::{connect, set_abrupt_close};
@@ -76,28 +77,38 @@ pub fn listen(endpoint: &Endpoint, options: ListenOptions) -> Result<OwnedFd, Er
     let fd = match endpoint {
         Endpoint::Tcp(address) => bound(address, options)?,
         Endpoint::Unix(_) if options.reuse_port => return Err(Errno(libc::EOPNOTSUPP)),
-        Endpoint::Unix(path) => return listen_unix(path, options.backlog, 0o777),
+        Endpoint::Unix(path) => bind_unix(path, None)?,
     };
     begin_listening(&fd, options.backlog)?;
     Ok(fd)
 }
 
-/// A unix socket that listens at a path, or at `@name` for an abstract one, non-blocking. Its file
-/// has these permission bits at most, and none of those that the umask takes away.
+/// A unix socket that has a path, or `@name` for an abstract one, and does not listen yet,
+/// non-blocking. Its file has these permission bits, as far as an access list of its directory
+/// leaves them, and by default those of any new file. Meanwhile the process has another umask,
+/// which other threads would feel.
 ///
 /// # Errors
-/// EADDRINUSE when anything has the name, ENAMETOOLONG, and what else bind and listen say.
-pub fn listen_unix(path: &Path, backlog: u32, mode: u32) -> Result<OwnedFd, Errno> {
+/// EADDRINUSE when anything has the name, ENAMETOOLONG, and what else bind says.
+pub fn bind_unix(path: &Path, mode: Option<u32>) -> Result<OwnedFd, Errno> {
     let fd = stream_socket(AddressFamily::Unix)?;
     let address = match path.as_os_str().as_bytes().strip_prefix(b"@") {
         Some(name) => UnixAddr::new_abstract(name),
         None => UnixAddr::new(path),
     };
-    // The kernel makes the file with the bits of the socket itself.
-    let mode = nix::sys::stat::Mode::from_bits_truncate(mode);
-    nix::sys::stat::fchmod(&fd, mode).map_err(errno_of)?;
-    nix::sys::socket::bind(fd.as_raw_fd(), &address.map_err(errno_of)?).map_err(errno_of)?;
-    begin_listening(&fd, backlog)?;
+    let address = address.map_err(errno_of)?;
+    let bind = || nix::sys::socket::bind(fd.as_raw_fd(), &address).map_err(errno_of);
+    match mode {
+        None => bind()?,
+        Some(mode) => {
+            // The kernel makes the file with the bits of the socket itself, less the umask.
+            fchmod(&fd, Mode::from_bits_truncate(mode)).map_err(errno_of)?;
+            let before = umask(Mode::empty());
+            let bound = bind();
+            umask(before);
+            bound?;
+        }
+    }
     Ok(fd)
 }
 
@@ -147,7 +158,11 @@ fn bound(address: &SocketAddr, options: ListenOptions) -> Result<OwnedFd, Errno>
     }
 }
 
-fn begin_listening(fd: &OwnedFd, backlog: u32) -> Result<(), Errno> {
+/// Has a socket that is bound listen.
+///
+/// # Errors
+/// EADDRINUSE, EOPNOTSUPP.
+pub fn begin_listening(fd: &OwnedFd, backlog: u32) -> Result<(), Errno> {
     let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
     let backlog = Backlog::new(backlog).unwrap_or(Backlog::MAXCONN);
     nix::sys::socket::listen(fd, backlog).map_err(errno_of)
@@ -522,10 +537,6 @@ fn option(fd: BorrowedFd<'_>, level: i32, name: i32) -> Result<i32, Errno> {
         libc::getsockopt(fd.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut length)
     };
     if code < 0 { Err(last_errno()) } else { Ok(value) }
-}
-
-fn errno_from_io(error: &std::io::Error) -> Errno {
-    Errno(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "an int has four bytes")]

@@ -1,20 +1,23 @@
 //! Files of unix sockets: who may take a path, who may connect to it, and who removes it. The
 //! kernel leaves the file behind when its socket is gone, and refuses the path from then on.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
-use nix::unistd::{Gid, Uid};
+use nix::fcntl::{AtFlags, Flock, FlockArg};
+use nix::unistd::{Gid, Uid, fchownat};
 use thiserror::Error;
 
 use super::clock;
-use super::fd::io_error;
+use super::fd::{errno_from_io, errno_of, io_error};
 use super::process;
 use super::socket;
+use crate::limits::{
+    SOCKET_CLOSE_PATIENCE, SOCKET_CLOSE_PAUSE, SOCKET_LOCK_PATIENCE, SOCKET_LOCK_PAUSE,
+};
 use crate::units::{Errno, Span};
 
 /// The file of a socket that listens; removed with this value, if it is still the same file.
@@ -55,25 +58,33 @@ enum Obstacle {
          path"
     )]
     Foreign { user: u32 },
+    #[error(
+        "a socket of user {user} is there, which this process may not connect to, so that it \
+         cannot tell whether somebody listens: remove it, or choose another path"
+    )]
+    Closed { user: u32 },
     #[error("{kind} is there: remove it, or choose another path")]
     NoSocket { kind: &'static str },
+    #[error(
+        "somebody has put another file in its place: choose a directory that only you and root \
+         can write to"
+    )]
+    Replaced,
     #[error("another process keeps the directory locked: stop it, or choose another directory")]
     Locked,
     #[error("{}: a socket file needs a directory that can be written", io_error(*.0))]
     Directory(Errno),
     #[error("cannot give it to {owner}: {}: that takes CAP_CHOWN", io_error(*.errno))]
     Owner { owner: String, errno: Errno },
+    #[error(
+        "cannot give it the mode {mode:04o}, which the access list of its directory cuts: {}: \
+         mount /proc, or choose another directory",
+        io_error(*.errno)
+    )]
+    Mode { mode: u32, errno: Errno },
     #[error("{}", io_error(*.0))]
     Kernel(Errno),
 }
-
-/// Time for others to be done with their sockets in the same directory.
-const LOCK_PATIENCE: Span = Span::from_s(2);
-const LOCK_PAUSE: Span = Span::from_ms(5);
-/// Time for a socket to go whose process was killed: the kernel closes the ring of one some time
-/// after the process, and with it its sockets.
-const CLOSE_PATIENCE: Span = Span::from_ms(300);
-const CLOSE_PAUSE: Span = Span::from_ms(10);
 
 /// A socket that listens at `path`. The file of one of ours at which nobody listens is replaced;
 /// whatever else is there stays.
@@ -86,10 +97,12 @@ pub fn listen(
     backlog: u32,
     access: Access,
 ) -> Result<(OwnedFd, SocketFile), SocketFileError> {
-    let deadline = clock::monotonic().after(CLOSE_PATIENCE);
+    let deadline = clock::monotonic().after(SOCKET_CLOSE_PATIENCE);
     loop {
-        match try_to_listen(path, backlog, access, LOCK_PATIENCE) {
-            Err(Obstacle::InUse) if clock::monotonic() < deadline => clock::sleep(CLOSE_PAUSE),
+        match try_to_listen(path, backlog, access, SOCKET_LOCK_PATIENCE) {
+            Err(Obstacle::InUse) if clock::monotonic() < deadline => {
+                clock::sleep(SOCKET_CLOSE_PAUSE);
+            }
             tried => return tried.map_err(|why| SocketFileError { path: path.to_owned(), why }),
         }
     }
@@ -117,12 +130,13 @@ fn try_to_listen(
     // Of two that find the same old file one would remove the other's new one.
     let _lock = lock_directory(path, patience)?;
     make_room(path, access)?;
-    // Nobody may connect before it is said who may.
-    let at_first = access.mode.map_or(0o777, |mode| mode & 0o600);
-    let socket = socket::listen_unix(path, backlog, at_first).map_err(Obstacle::of_bind)?;
-    let found = fs::symlink_metadata(path).map_err(|error| Obstacle::of(&error))?;
+    let socket = socket::bind_unix(path, access.mode);
+    let socket = socket.map_err(Obstacle::of_bind)?;
+    let (held, found) = hold(path)?;
     let file = SocketFile { path: path.to_owned(), identity: identity(&found) };
-    access.give(path)?;
+    access.give(&held, &found)?;
+    // Nobody can connect before it is said who may.
+    socket::begin_listening(&socket, backlog).map_err(Obstacle::Kernel)?;
     Ok((socket, file))
 }
 
@@ -151,26 +165,51 @@ impl Access {
     /// For its owner alone.
     pub const PRIVATE: Self = Self { mode: Some(0o600), user: None, group: None };
 
-    fn give(self, path: &Path) -> Result<(), Obstacle> {
-        if self.user.is_some() || self.group.is_some() {
+    /// Acts on the file that is held, whatever its name leads to by now: whoever owns the directory
+    /// may have put a link there, to a file that is root's.
+    fn give(self, held: &File, found: &Metadata) -> Result<(), Obstacle> {
+        let owned = self.user.is_some() || self.group.is_some();
+        let mode = self.mode.filter(|mode| found.mode() & 0o777 != *mode);
+        if (owned || mode.is_some()) && !is_one_socket(found) {
+            return Err(Obstacle::Replaced);
+        }
+        if owned {
             let (user, group) = (self.user.map(Uid::from_raw), self.group.map(Gid::from_raw));
-            nix::unistd::chown(path, user, group).map_err(|errno| {
+            fchownat(held, "", user, group, AtFlags::AT_EMPTY_PATH).map_err(|errno| {
                 let number = |id: Option<u32>| id.map_or_else(String::new, |id| id.to_string());
                 let owner = format!("{}:{}", number(self.user), number(self.group));
-                Obstacle::Owner { owner, errno: Errno(errno as i32) }
+                Obstacle::Owner { owner, errno: errno_of(errno) }
             })?;
         }
-        if let Some(mode) = self.mode {
-            let permissions = fs::Permissions::from_mode(mode);
-            fs::set_permissions(path, permissions).map_err(|error| Obstacle::of(&error))?;
-        }
-        Ok(())
+        // The access list of its directory took some away.
+        mode.map_or(Ok(()), |mode| set_mode(held, mode))
     }
+}
+
+/// The file of this name itself, to be acted upon, though nothing can be read from it.
+fn hold(path: &Path) -> Result<(File, Metadata), Obstacle> {
+    let flags = libc::O_PATH | libc::O_NOFOLLOW;
+    let held = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let held = held.map_err(|error| Obstacle::of(&error))?;
+    let found = held.metadata().map_err(|error| Obstacle::of(&error))?;
+    Ok((held, found))
+}
+
+/// Whether it is a socket, under no second name elsewhere.
+fn is_one_socket(found: &Metadata) -> bool {
+    found.file_type().is_socket() && found.nlink() <= 1
+}
+
+/// Before Linux 6.6 the only call that takes such a descriptor is one by its name in /proc.
+fn set_mode(held: &File, mode: u32) -> Result<(), Obstacle> {
+    let name = format!("/proc/self/fd/{}", held.as_raw_fd());
+    fs::set_permissions(name, Permissions::from_mode(mode))
+        .map_err(|error| Obstacle::Mode { mode, errno: errno_from_io(&error) })
 }
 
 impl Obstacle {
     fn of(error: &io::Error) -> Self {
-        Self::Kernel(Errno(error.raw_os_error().unwrap_or(libc::EIO)))
+        Self::Kernel(errno_from_io(error))
     }
 
     const fn of_bind(errno: Errno) -> Self {
@@ -186,9 +225,10 @@ impl Obstacle {
 /// unlocked: few could write to it.
 fn lock_directory(path: &Path, patience: Span) -> Result<Option<Flock<File>>, Obstacle> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let Ok(mut directory) = File::open(parent.unwrap_or_else(|| Path::new("."))) else {
-        return Ok(None);
-    };
+    let parent = parent.unwrap_or_else(|| Path::new("."));
+    // A pipe would be waited for.
+    let directory = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(parent);
+    let Ok(mut directory) = directory else { return Ok(None) };
     let deadline = clock::monotonic().after(patience);
     loop {
         match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
@@ -202,7 +242,7 @@ fn lock_directory(path: &Path, patience: Span) -> Result<Option<Flock<File>>, Ob
         if deadline <= clock::monotonic() {
             return Err(Obstacle::Locked);
         }
-        clock::sleep(LOCK_PAUSE);
+        clock::sleep(SOCKET_LOCK_PAUSE);
     }
 }
 
@@ -218,7 +258,8 @@ fn make_room(path: &Path, access: Access) -> Result<(), Obstacle> {
     }
     match socket::has_owner(path) {
         Ok(false) => remove(path, &found, access),
-        Ok(true) | Err(Errno(libc::EACCES)) => Err(Obstacle::InUse),
+        Ok(true) => Err(Obstacle::InUse),
+        Err(Errno(libc::EACCES)) => Err(Obstacle::Closed { user: found.uid() }),
         Err(Errno(libc::ENOENT)) => Ok(()),
         Err(errno) => Err(Obstacle::Kernel(errno)),
     }
@@ -232,10 +273,7 @@ fn remove(path: &Path, found: &Metadata, access: Access) -> Result<(), Obstacle>
     match fs::remove_file(path) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(match Obstacle::of(&error) {
-            Obstacle::Kernel(errno) => Obstacle::of_bind(errno),
-            other => other,
-        }),
+        Err(error) => Err(Obstacle::of_bind(errno_from_io(&error))),
     }
 }
 
@@ -346,6 +384,45 @@ mod tests {
             let client = UnixStream::connect(&path).unwrap();
             assert!(socket::accept(tries[0].0.as_fd()).is_ok(), "{client:?}");
         }
+    }
+
+    #[test]
+    fn a_directory_that_is_a_pipe_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(refusal(&pipe.join("socket")).starts_with("Not a directory"));
+    }
+
+    #[test]
+    fn a_link_that_somebody_puts_in_its_place_leads_to_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let (path, victim, link) = (at("socket"), at("victim"), at("link"));
+        fs::write(&victim, "root's").unwrap();
+        let metadata = || fs::symlink_metadata(&victim).unwrap();
+        let before = (metadata().mode(), metadata().uid());
+        let (access, ended) = (
+            Access { mode: Some(0o666), user: Some(12_345), group: None },
+            std::sync::atomic::AtomicBool::new(false),
+        );
+        let is_over = || ended.load(std::sync::atomic::Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over() {
+                    symlink(&victim, &link).unwrap();
+                    while fs::symlink_metadata(&path).is_err() && !is_over() {}
+                    fs::rename(&link, &path).unwrap();
+                    while fs::symlink_metadata(&path).is_ok() && !is_over() {}
+                }
+            });
+            for _ in 0..500 {
+                let _made_or_not = listen(&path, 8, access);
+                let _there_or_not = fs::remove_file(&path);
+            }
+            ended.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert_eq!((metadata().mode(), metadata().uid()), before);
     }
 
     #[test]

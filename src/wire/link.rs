@@ -219,6 +219,7 @@ mod tests {
             Note { cpu: None, ..NOTE },
             Note { cpu: Some(Cpu(0)), ..NOTE },
             Note { listeners: 3, ..NOTE },
+            Note { inherited: 2, ..NOTE },
             Note { sharing: Sharing::Shared, ..NOTE },
         ];
         while let Some(note) = notes.pop() {

@@ -42,7 +42,7 @@ pub enum Say {
         /// when a `Done` has told.
         service_us: u32,
     },
-    /// Its client owes bytes; nothing runs.
+    /// Nothing runs: its client owes bytes, or does not take those of the answer.
     Waiting(Ticket),
     /// The bytes came; its request runs.
     Resumed(Ticket),

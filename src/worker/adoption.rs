@@ -1,13 +1,13 @@
 //! How a program becomes a worker. It finds a note in its environment, and what the note names
 //! under numbers that anything could be open under, whoever wrote it. So everything is first looked
 //! at and left as it is; then the worker's page proves that this was given to this very worker and
-//! that nobody has taken it; and only then does it all get an owner. What fails closes nothing and
-//! changes nothing.
+//! that nobody has taken it; and only then does it all get an owner. What fails before it is taken
+//! closes nothing and changes nothing.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::link::{Link, LinkError};
 use crate::shm::handshake::{self, Mismatch};
@@ -17,8 +17,10 @@ use crate::sys::spawn::FIRST_FD;
 use crate::sys::{environment, eventfd, fd, inherited, overheard, socket};
 use crate::wire::link::{Note, VARIABLE, position};
 
-/// Whether this process has its link, or is about to.
-static TAKEN: AtomicBool = AtomicBool::new(false);
+/// The process that has the link, or is about to: this one, or one that it was forked from.
+static TAKEN_BY: AtomicU32 = AtomicU32::new(NOBODY);
+
+const NOBODY: u32 = 0;
 
 impl Link {
     /// Takes up the link that dispatchd left in the environment, once in a process.
@@ -31,18 +33,21 @@ impl Link {
     /// # Errors
     /// When it is not there, is not this process's own, is taken, or is of another version.
     pub fn from_env() -> Result<Self, LinkError> {
-        if TAKEN.swap(true, AcqRel) {
-            return Err(LinkError::Taken { by: process::id() });
+        if let Err(by) = TAKEN_BY.compare_exchange(NOBODY, process::id(), AcqRel, Acquire) {
+            return Err(LinkError::Taken { by });
         }
         let link = read_note().and_then(take_up);
         match &link {
             // Where it must stay it is of no use to anybody.
             Ok(_) => _ = environment::forget(VARIABLE),
-            Err(_) => TAKEN.store(false, Release),
+            Err(_) => TAKEN_BY.store(NOBODY, Release),
         }
         link
     }
 }
+
+/// A worker's own page and its master's.
+type Pages = (Mapped<WorkerPage, Writable>, Mapped<MasterPage, ReadOnly>);
 
 fn read_note() -> Result<Note, LinkError> {
     #[expect(clippy::disallowed_methods, reason = "this is where the worker reads it, once")]
@@ -52,17 +57,8 @@ fn read_note() -> Result<Note, LinkError> {
 
 fn take_up(note: Note) -> Result<Link, LinkError> {
     let count = position::LISTENERS + note.listeners;
-    let found: Vec<BorrowedFd<'_>> = (0..count).map(look_at).collect::<Result<_, _>>()?;
-    check_kinds(&found)?;
-    let own = Mapped::<WorkerPage, Writable>::open(found[position::OWN])
-        .map_err(|error| not_a_page(error, position::OWN))?;
-    let master = Mapped::<MasterPage, ReadOnly>::open(found[position::MASTER])
-        .map_err(|error| not_a_page(error, position::MASTER))?;
-    if master.head.magic.load(Relaxed) != MAGIC || master.head.layout.load(Relaxed) != LAYOUT {
-        return Err(LinkError::Layout);
-    }
-    let marks: Vec<u64> = found.iter().map(|fd| inherited::mark_of(fd).unwrap_or(0)).collect();
-    handshake::check(&own, note.words(), &marks).map_err(refusal)?;
+    let looked = inherited::look_at((0..count).map(number_of), |found| check(&note, found));
+    let (own, master) = looked.map_err(|number| LinkError::Descriptor { number })??;
     handshake::take(&own, process::id()).map_err(refusal)?;
     // Whatever it does before its hello, this program knows what it is.
     own.head.magic.store(MAGIC, Relaxed);
@@ -76,6 +72,21 @@ fn take_up(note: Note) -> Result<Link, LinkError> {
     Ok(link)
 }
 
+/// That this was given to this very worker, by a master of this version. Returns its pages.
+fn check(note: &Note, found: &[BorrowedFd<'_>]) -> Result<Pages, LinkError> {
+    check_kinds(found)?;
+    let own = Mapped::<WorkerPage, Writable>::open(found[position::OWN])
+        .map_err(|error| not_a_page(error, position::OWN))?;
+    let master = Mapped::<MasterPage, ReadOnly>::open(found[position::MASTER])
+        .map_err(|error| not_a_page(error, position::MASTER))?;
+    if master.head.magic.load(Relaxed) != MAGIC || master.head.layout.load(Relaxed) != LAYOUT {
+        return Err(LinkError::Layout);
+    }
+    let marks: Vec<u64> = found.iter().map(|fd| inherited::mark_of(fd).unwrap_or(0)).collect();
+    handshake::check(&own, note.words(), &marks).map_err(refusal)?;
+    Ok((own, master))
+}
+
 /// Each is of the kind that its place is for.
 fn check_kinds(found: &[BorrowedFd<'_>]) -> Result<(), LinkError> {
     let strange = found.iter().enumerate().find(|(position, fd)| match *position {
@@ -86,11 +97,6 @@ fn check_kinds(found: &[BorrowedFd<'_>]) -> Result<(), LinkError> {
         _ => !socket::is_listening(fd).unwrap_or(false),
     });
     strange.map_or(Ok(()), |(position, _)| Err(is_strange(position)))
-}
-
-fn look_at<'a>(position: usize) -> Result<BorrowedFd<'a>, LinkError> {
-    let number = number_of(position);
-    inherited::look_at(number).map_err(|_| LinkError::Descriptor { number })
 }
 
 /// To be called once for each position, by whoever has taken it.

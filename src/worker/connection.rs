@@ -244,7 +244,10 @@ impl Drop for Connection<'_> {
 
 impl Read for Connection<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(end) = self.deadline else { return self.stream()?.read(buffer) };
+        let Some(end) = self.deadline else {
+            let mut stream = self.stream()?;
+            return uninterrupted(|| stream.read(buffer));
+        };
         let read = until(end, self.stream()?, Way::In, |fd| socket::recv_into(fd, &mut *buffer));
         match read {
             // This process may have been stopped since it looked last.
@@ -262,7 +265,7 @@ impl Write for Connection<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut stream = self.stream()?;
         match self.deadline {
-            None => stream.write(bytes),
+            None => uninterrupted(|| stream.write(bytes)),
             Some(end) => until(end, stream, Way::Out, |fd| socket::send(fd, bytes)),
         }
     }
@@ -275,6 +278,17 @@ impl Write for Connection<'_> {
 impl AsFd for Connection<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_ref().expect("whoever has the connection has not given it back").as_fd()
+    }
+}
+
+/// Begins anew what a signal's handler has interrupted: after [`Connection::set_timeouts`] the
+/// kernel does not, whatever the handler asks for.
+fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
     }
 }
 

@@ -122,6 +122,11 @@ impl FakeMaster {
         (board.started.load(Relaxed), board.finished.load(Relaxed), connections)
     }
 
+    /// Connections that the worker has said it can hold.
+    pub(crate) fn connections_max(&self) -> u32 {
+        self.theirs.head.connections_max.load(Relaxed)
+    }
+
     fn send(&self, kind: Kind, tickets: &[Ticket], fds: &[impl AsFd]) {
         let mut words = vec![Header { pool: PoolId(0), kind }.encode()];
         words.extend(tickets.iter().map(|ticket| ticket.to_word()));

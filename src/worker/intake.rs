@@ -7,11 +7,13 @@ use super::WorkerError;
 use super::connection::Origin;
 use super::kept::{Kept, Shelf, Stay};
 use super::link::{Claimed, Delivery, Link};
-use crate::limits::{ACCEPT_PAUSE, PARKED_AFTER, REQUESTS_PER_TURN, TURN_MAX, UNSAID_PAUSE};
+use crate::limits::{
+    ACCEPT_PAUSE, PARKED_AFTER, REQUESTS_PER_TURN, ROTATE_EVERY, TURN_MAX, UNSAID_PAUSE,
+};
 use crate::shm::layout::Order;
 use crate::sys::epoll::{EpollFlags, Events, Set};
 use crate::sys::scm::Patience;
-use crate::sys::{clock, fd, sigterm, socket};
+use crate::sys::{clock, fd, socket};
 use crate::units::{Errno, ListenerId, Mono, Span};
 use crate::wire::link::Sharing;
 
@@ -68,29 +70,24 @@ struct Listeners {
     sharing: Sharing,
     next: usize,
     accepted: u32,
-    doors: Doors,
+    accepting: Accepting,
     /// What was waiting when they were let go.
     last: Vec<(OwnedFd, ListenerId)>,
 }
 
 /// Whether connections are accepted at the moment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Doors {
+enum Accepting {
     /// They are, and the listeners are in the set.
-    Open,
+    Now,
     /// Descriptors or memory have run out. The listeners are out of the set: what waits there would
-    /// end each wait at once.
-    Shut {
-        /// When it is tried again.
-        until: Mono,
-    },
+    /// end each wait at once. When it is tried again.
+    PausedUntil(Mono),
 }
 
 const CHANNEL: u64 = u64::MAX;
 const LISTENER: u64 = u64::MAX - 1;
 
-/// Accepts between two rotations of the wake-up order.
-const ROTATE_EVERY: u32 = 16;
 const INPUT: EpollFlags = EpollFlags::EPOLLIN;
 /// What tells that the client has said its last, or left.
 const ENDS: EpollFlags =
@@ -107,8 +104,8 @@ impl Waits {
 impl Intake {
     pub(super) fn new(link: &mut Link) -> Result<Self, Errno> {
         let (sockets, sharing) = (link.take_listeners(), link.note().sharing);
-        let (doors, last) = (Doors::Open, Vec::new());
-        let listeners = Listeners { sockets, sharing, next: 0, accepted: 0, doors, last };
+        let (accepting, last) = (Accepting::Now, Vec::new());
+        let listeners = Listeners { sockets, sharing, next: 0, accepted: 0, accepting, last };
         let mut waits = None;
         if !listeners.sockets.is_empty() {
             let Waits { set, .. } = waits.insert(Waits::new(link)?);
@@ -223,7 +220,7 @@ impl Intake {
     /// This worker is to leave: what can be another's is, what is idle ends, what has asked is
     /// served first, and what is pinned stays until it ends by itself.
     fn clear_out(&mut self, link: &mut Link) {
-        sigterm::let_listeners_go();
+        link.let_listeners_go();
         let leaves = link.gives_back(true);
         while let Some(kept) = self.shelf.take_oldest_loose() {
             self.forget(&kept);
@@ -353,24 +350,24 @@ impl Listeners {
 
     /// Whether connections are accepted, once they can be again.
     fn are_open(&mut self, set: &Set) -> bool {
-        match self.doors {
-            Doors::Open => {}
-            Doors::Shut { until } if clock::monotonic() < until => {}
-            Doors::Shut { .. } => self.open(set),
+        match self.accepting {
+            Accepting::Now => {}
+            Accepting::PausedUntil(until) if clock::monotonic() < until => {}
+            Accepting::PausedUntil(_) => self.open(set),
         }
-        self.doors == Doors::Open
+        self.accepting == Accepting::Now
     }
 
     /// When accepting is to be tried again, if it pauses.
     const fn reopen_at(&self) -> Option<Mono> {
-        match self.doors {
-            Doors::Open => None,
-            Doors::Shut { until } => Some(until),
+        match self.accepting {
+            Accepting::Now => None,
+            Accepting::PausedUntil(until) => Some(until),
         }
     }
 
     fn open(&mut self, set: &Set) {
-        self.doors = Doors::Open;
+        self.accepting = Accepting::Now;
         if self.sockets.iter().any(|listener| self.add(set, listener).is_err()) {
             // The kernel watches no more for this user, or has no memory.
             self.shut(set);
@@ -379,7 +376,7 @@ impl Listeners {
 
     fn shut(&mut self, set: &Set) {
         self.remove_all(set);
-        self.doors = Doors::Shut { until: clock::monotonic().after(ACCEPT_PAUSE) };
+        self.accepting = Accepting::PausedUntil(clock::monotonic().after(ACCEPT_PAUSE));
     }
 
     fn remove_all(&self, set: &Set) {
@@ -393,7 +390,7 @@ impl Listeners {
     /// was woken for it.
     fn withdraw(&mut self, set: &Set) {
         self.remove_all(set);
-        self.doors = Doors::Open;
+        self.accepting = Accepting::Now;
         for (index, listener) in (0..).zip(std::mem::take(&mut self.sockets)) {
             if let Ok(socket) = socket::accept(listener.as_fd()) {
                 self.last.push((socket, ListenerId(index)));
@@ -429,7 +426,7 @@ mod tests {
     fn pausing(link: &mut Link, span: Span) -> Intake {
         let mut intake = Intake::new(link).unwrap();
         intake.listeners.shut(&intake.waits.as_ref().unwrap().set);
-        intake.listeners.doors = Doors::Shut { until: clock::monotonic().after(span) };
+        intake.listeners.accepting = Accepting::PausedUntil(clock::monotonic().after(span));
         intake
     }
 

@@ -25,9 +25,9 @@ use crate::sys::eventfd;
 use crate::sys::fd::{self, io_error};
 use crate::sys::rlimit::{self, Resource};
 use crate::sys::scm::{self, Incoming, Patience};
-use crate::sys::sigterm;
+use crate::sys::sigterm::{self, Watched};
 use crate::sys::socket;
-use crate::units::{Errno, GiveBack, ListenerId, Mono, Span, Ticket};
+use crate::units::{Cpu, Errno, GiveBack, ListenerId, Mono, Span, Ticket};
 use crate::wire::errand::{BadErrand, Errand};
 use crate::wire::link::{BadNote, Note, VARIABLE};
 use crate::wire::parcel::{self, BadParcel, Header, Kind};
@@ -62,6 +62,8 @@ pub struct Link {
     pausing: Option<Mono>,
     /// It has slept since it last claimed anything.
     slept: bool,
+    /// The master has ended its side: nobody takes anything back.
+    gone: bool,
 }
 
 /// A connection that is ours. Others have copies of it: `shutdown` before `close`, or the client
@@ -149,13 +151,12 @@ pub enum LinkError {
     #[error("dispatchd lays its pages out otherwise: build it and this program from one version")]
     Layout,
     /// The limit of open files is too low.
-    #[error(
-        "{open_files} open files are too few for a worker: raise `ulimit -n` \
-         above {WORKER_SPARE_DESCRIPTORS}"
-    )]
+    #[error("{open_files} open files are too few for a worker: raise `ulimit -n` above {spare}")]
     OpenFiles {
         /// The limit.
         open_files: u64,
+        /// Those that are not for connections.
+        spare: u64,
     },
     /// The channel failed.
     #[error("cannot receive connections: {}", io_error(*.0))]
@@ -191,6 +192,7 @@ impl Link {
         let setup = sigterm::Setup {
             asks_to_leave: &own.speech.asks_to_leave,
             bell: fd::duplicate(&self.bell).map_err(LinkError::SigTerm)?,
+            channel: Watched::new(self.channel()),
             order: &berth.order,
             end_at_once: Order::Terminate as u32,
             master: socket::maker(&self.channel).map_err(LinkError::SigTerm)?,
@@ -228,6 +230,7 @@ impl Link {
             spin: Spin::UNTRIED,
             pausing: None,
             slept: false,
+            gone: false,
         }
     }
 
@@ -248,7 +251,7 @@ impl Link {
     /// call `select`, which knows 1,024, are better off without. To be called before
     /// [`Link::hello`].
     pub fn raise_nofile(&self) {
-        // As it is, it says how many there may be.
+        // If it cannot be raised, the limit as it is bounds the connections.
         rlimit::raise_open_files().map(drop).unwrap_or_default();
     }
 
@@ -258,9 +261,12 @@ impl Link {
     /// When the limit of open files leaves no room for a connection.
     pub fn hello(&mut self, concurrency: u32) -> Result<(), LinkError> {
         let open_files = rlimit::read(Resource::OpenFiles).map_or(1024, |limit| limit.soft);
-        let room = open_files.saturating_sub(u64::from(WORKER_SPARE_DESCRIPTORS));
+        // Those listeners that it accepts from are there twice: see [`Link::let_listeners_go`].
+        let listeners = 2 * u64::try_from(self.note.listeners).unwrap_or(0);
+        let spare = u64::from(WORKER_SPARE_DESCRIPTORS) + listeners;
+        let room = open_files.saturating_sub(spare);
         if room == 0 {
-            return Err(LinkError::OpenFiles { open_files });
+            return Err(LinkError::OpenFiles { open_files, spare });
         }
         let head = &self.own.head;
         head.concurrency.store(concurrency.clamp(1, CONCURRENCY_MAX), Relaxed);
@@ -326,6 +332,9 @@ impl Link {
     /// Whether a connection that has been answered goes back to the master now, which
     /// [`Link::keep_copy`] and [`Say::Idle`] do. `leaving` is whether this worker is to end.
     pub fn gives_back(&self, leaving: bool) -> bool {
+        if self.gone {
+            return false;
+        }
         match GiveBack::from_word(self.master.give_back.load(Relaxed)) {
             GiveBack::Never => false,
             GiveBack::WhenLeaving => leaving,
@@ -469,7 +478,10 @@ impl Link {
         let message = match scm::recv_parcel(self.channel.as_fd(), patience) {
             Ok(Incoming::Parcel(message)) => message,
             Ok(Incoming::Empty) => return Ok(Letter::Nothing),
-            Ok(Incoming::EndOfStream) | Err(Errno(libc::ECONNRESET)) => return Ok(Letter::Gone),
+            Ok(Incoming::EndOfStream) | Err(Errno(libc::ECONNRESET)) => {
+                self.gone = true;
+                return Ok(Letter::Gone);
+            }
             Err(errno) => return Err(LinkError::Receive(errno)),
         };
         if message.truncated {
@@ -534,15 +546,30 @@ impl Link {
         &self.note
     }
 
+    /// The CPU that [`Link::pin`] has bound this process to, which is not always the one that its
+    /// note names.
+    pub fn cpu(&self) -> Option<Cpu> {
+        let number = self.own.board.cpu.load(Relaxed).checked_sub(1)?;
+        u16::try_from(number).ok().map(Cpu)
+    }
+
     /// The channel, to wait for; it is read with [`Link::receive`].
     pub fn channel(&self) -> BorrowedFd<'_> {
         self.channel.as_fd()
     }
 
     /// The listeners that this worker accepts from, once. They are to be closed when the order is
-    /// to drain, after one last accept from each: who accepts no more keeps nobody waiting.
+    /// to drain, after one last accept from each, and [`Link::let_listeners_go`] is to be called:
+    /// who accepts no more keeps nobody waiting.
     pub fn take_listeners(&mut self) -> Vec<OwnedFd> {
         std::mem::take(&mut self.listeners)
+    }
+
+    /// Says that this process accepts no more: closes the copies of its listeners that were kept
+    /// for SIGTERM, which ends them where there is no master to do so. As long as there are any,
+    /// whoever connects waits at a listener that nobody accepts from.
+    pub fn let_listeners_go(&self) {
+        sigterm::let_listeners_go();
     }
 
     /// A connection has been opened or claimed.
@@ -632,6 +659,13 @@ impl Link {
     fn card_time(&self, ticket: Ticket) -> Mono {
         let card = self.master.cards.get(ticket.index());
         Mono::from_ns(card.map_or(0, |card| card.offered_at_ns.load(Relaxed)))
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // Its number may soon be another's.
+        sigterm::forget(&self.channel);
     }
 }
 

@@ -52,7 +52,6 @@ pub use self::link::{Claimed, Delivery, Link, LinkError};
 pub use crate::shm::layout::Order;
 use crate::sys::fd::io_error;
 use crate::units::{Cpu, Errno, Generation, SeatId};
-use crate::wire::link::Note;
 
 /// A worker that serves one connection at a time, blocking.
 #[derive(Debug)]
@@ -164,7 +163,7 @@ impl Worker {
 
     /// Who this worker is.
     pub fn identity(&self) -> Identity {
-        Identity::of(self.link.note())
+        Identity::of(&self.link)
     }
 }
 
@@ -206,19 +205,20 @@ pub struct Identity {
     pub seat: SeatId,
     /// Its process.
     pub pid: u32,
-    /// The CPU it is bound to.
+    /// The CPU that it is bound to, if any.
     pub cpu: Option<Cpu>,
     /// Its rollout.
     pub generation: Generation,
 }
 
 impl Identity {
-    /// Who this process is by its note.
-    pub fn of(note: &Note) -> Self {
+    /// Who this process is by its link.
+    pub fn of(link: &Link) -> Self {
+        let note = link.note();
         Self {
             seat: note.seat,
             pid: std::process::id(),
-            cpu: note.cpu,
+            cpu: link.cpu(),
             generation: note.generation,
         }
     }
@@ -227,7 +227,7 @@ impl Identity {
 #[cfg(test)]
 mod tests {
     use std::io::{ErrorKind, Read as _, Write as _};
-    use std::net::Shutdown;
+    use std::net::{Shutdown, TcpListener};
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
     use std::time::Duration;
@@ -235,7 +235,7 @@ mod tests {
     use super::fake_master::FakeMaster;
     use super::*;
     use crate::limits::TOKEN_RING;
-    use crate::sys::clock;
+    use crate::sys::{clock, overheard};
     use crate::units::{GiveBack, Span, Ticket};
     use crate::wire::link::Sharing;
     use crate::wire::token::Say;
@@ -349,6 +349,27 @@ mod tests {
         let mut connection = worker.next_connection().unwrap().unwrap();
         connection.write_all(b"more").unwrap();
         asks.read_exact(&mut [0; 8]).unwrap();
+    }
+
+    #[test]
+    fn a_signal_that_is_handled_ends_no_read() {
+        overheard::overhear();
+        let (master, mut worker) = worker();
+        let ((mut asks, copy), ticket) = (client(), Ticket { slot: 1, generation: 1 });
+        master.offer(ticket, &copy);
+        let mut connection = worker.next_connection().unwrap().unwrap();
+        connection.set_timeouts(Duration::from_secs(60)).unwrap();
+        let disturb = overheard::disturbance();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for _ in 0..20 {
+                    disturb();
+                    clock::sleep(Span::from_ms(2));
+                }
+                asks.write_all(b"x").unwrap();
+            });
+            assert_eq!(connection.read(&mut [0]).unwrap(), 1);
+        });
     }
 
     #[test]
@@ -582,6 +603,18 @@ mod tests {
         };
         assert_eq!((pinned, pinned, pinned.slot), (resumed, closed, 0));
         assert_eq!(other.slot, 1);
+    }
+
+    #[test]
+    fn listeners_and_their_copies_take_room_from_connections() {
+        let listener = || TcpListener::bind("127.0.0.1:0").unwrap().into();
+        let [without, with] = [Vec::new(), vec![listener(), listener()]].map(|listeners| {
+            let (master, mut link) = FakeMaster::new(Sharing::Shared, listeners);
+            link.raise_nofile();
+            link.hello(1).unwrap();
+            master.connections_max()
+        });
+        assert_eq!(without - with, 4);
     }
 
     #[test]

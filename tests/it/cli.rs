@@ -189,6 +189,16 @@ fn doctor_tells_people_and_programs_the_same() {
 }
 
 #[test]
+fn doctor_notices_that_files_are_too_small_for_what_is_shared() {
+    let script = "ulimit -f 64; exec \"$0\" doctor";
+    let ended = Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_dispatchd")]).output();
+    let ended = ended.unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("File too large"), "{said}");
+}
+
+#[test]
 fn status_of_nobody_is_exit_code_3() {
     let dir = tempfile::tempdir().unwrap();
     let runtime = dir.path().to_str().unwrap();

@@ -19,6 +19,7 @@ on_both! {
     a_worker_behind_a_shell_is_ended_with_it
     one_that_hears_no_sigterm_is_killed_behind_its_shell
     one_that_has_lost_its_shell_leaves_the_others_their_port
+    one_that_hangs_without_a_master_ends_by_sigterm
     a_helper_of_a_worker_that_is_killed_is_killed
     a_helper_survives_a_reload_and_a_crash
     what_a_helper_says_after_a_reload_is_logged
@@ -114,6 +115,21 @@ fn one_that_has_lost_its_shell_leaves_the_others_their_port(backend: &str) {
         let tally = crowd::rounds(house.address(), 2, 5, "/");
         assert_eq!(tally.errors, [""; 0], "{policy}: {}", house.log());
     }
+}
+
+fn one_that_hangs_without_a_master_ends_by_sigterm(backend: &str) {
+    let mut house = behind_a_shell(backend, "");
+    let worker = Process::child_of(house.worker(0).pid);
+    house.signal(Signal::SIGKILL);
+    assert_eq!(house.exit_code(), None);
+    // The kernel closes a ring, and what it holds, some time after its process.
+    eventually("it ends", || {
+        let is_alive = worker.is_alive();
+        if is_alive {
+            process::signal(worker.pid, Signal::SIGTERM);
+        }
+        (!is_alive).then_some(())
+    });
 }
 
 fn a_helper_of_a_worker_that_is_killed_is_killed(backend: &str) {

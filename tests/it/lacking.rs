@@ -16,6 +16,7 @@ use crate::role::{self, ROLE, forbidding, within_the_limit_on_locked_memory};
 
 on_both! {
     what_cannot_be_pinned_serves_unbound
+    a_program_is_found_where_newer_calls_are_forbidden
     a_cpu_that_is_gone_is_replaced_by_another
     workers_are_scheduled_as_dispatchd_was
     under_deadline_workers_are_ordinary
@@ -64,7 +65,15 @@ fn what_cannot_be_pinned_serves_unbound(backend: &str) {
     let house = Plan::on(backend).through(wrapper).start();
     assert_eq!(house.times_logged("workers cannot be bound to their CPUs"), 1, "{}", house.log());
     assert!(house.status().workers.iter().all(|worker| worker.cpu.is_none()));
+    let whoami = Client::get_once(house.address(), "/whoami").unwrap().text();
+    assert!(whoami.contains("\"cpu\":null"), "{whoami}");
     lives_a_life(house);
+}
+
+fn a_program_is_found_where_newer_calls_are_forbidden(backend: &str) {
+    let wrapper = forbidding(&[libc::SYS_faccessat2], Errno::EPERM);
+    let house = Plan::on(backend).through(wrapper).program([example("http_worker")]).start();
+    assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
 }
 
 fn a_cpu_that_is_gone_is_replaced_by_another(backend: &str) {

@@ -23,6 +23,7 @@ on_both! {
     an_sdk_worker_answers_without_a_master
     without_a_master_ports_are_free_at_once
     without_a_master_a_worker_ends_by_the_drain_timeout
+    who_hears_of_it_again_has_no_more_time
     quit_ends_workers_at_once
     workers_that_end_after_so_many_requests_are_replaced_at_once
     workers_that_ask_to_be_started_anew_go_when_another_is_there
@@ -200,6 +201,17 @@ fn without_a_master_a_worker_ends_by_the_drain_timeout(backend: &str) {
         kill_master(&mut house);
         within(Span::from_s(15), "it has ended", || house.survivors().is_empty().then_some(()));
     }
+}
+
+fn who_hears_of_it_again_has_no_more_time(backend: &str) {
+    let mut house = one(backend).with("--drain-timeout 1s").start();
+    let _client = asking(&house, "/wait?ms=60000");
+    kill_master(&mut house);
+    within(Span::from_s(15), "it has ended", || {
+        let workers = house.survivors();
+        workers.iter().for_each(|worker| process::signal(*worker, Signal::SIGTERM));
+        workers.is_empty().then_some(())
+    });
 }
 
 fn quit_ends_workers_at_once(backend: &str) {

@@ -30,6 +30,7 @@ on_both! {
     what_is_not_ours_is_not_replaced
     a_socket_file_has_the_access_that_it_was_given
     no_umask_is_in_the_way
+    a_socket_that_may_not_be_asked_is_not_said_to_be_in_use
 }
 
 fn of_four_starts_under_one_name_one_runs(backend: &str) {
@@ -223,6 +224,18 @@ fn a_socket_file_has_the_access_that_it_was_given(backend: &str) {
     // What is left of it is ours to replace.
     let house = listening_on(backend, &path).with(flags).start();
     assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+}
+
+fn a_socket_that_may_not_be_asked_is_not_said_to_be_in_use(backend: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.sock");
+    drop(UnixListener::bind(&path).unwrap());
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+    // Root is above permissions, unless it may not be.
+    let wrapper = ["setpriv", "--bounding-set", "-dac_override"];
+    let ended = listening_on(backend, &path).through(wrapper).run();
+    let expected = "a socket of user 0 is there, which this process may not connect to";
+    assert!(ended.complaint(1).contains(expected), "{}", ended.log);
 }
 
 fn no_umask_is_in_the_way(backend: &str) {

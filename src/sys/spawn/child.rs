@@ -103,7 +103,7 @@ impl Plan {
 
     fn become_program(&mut self) -> Result<Infallible, Trouble> {
         self.close_others();
-        let failed = |errno| Trouble { step: Step::Descriptors, errno: Errno(errno as i32) };
+        let failed = |errno| Trouble { step: Step::Descriptors, errno: errno_of(errno) };
         self.place().map_err(failed)?;
         let group = nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0));
         self.wish(Step::Group, group.map_err(errno_of));
@@ -119,7 +119,7 @@ impl Plan {
             end();
         }
         forget_signals();
-        let errno = Errno(self.exec() as i32);
+        let errno = errno_of(self.exec());
         Err(Trouble { step: Step::Exec, errno })
     }
 
