@@ -41,6 +41,11 @@ pub const NAME_MAX: usize = 64;
 pub const UNIX_PATH_MAX: usize = 107;
 /// Greatest `--backlog`; the kernel cuts it to `net.core.somaxconn` anyway.
 pub const BACKLOG_MAX: u32 = 65_535;
+/// Tries to listen on an address that is in use, and the pause between them: who was killed has it
+/// for a moment longer.
+pub const LISTEN_TRIES: u32 = 10;
+/// See [`LISTEN_TRIES`].
+pub const LISTEN_PAUSE: Span = Span::from_ms(30);
 /// Longest `--start-timeout` and `--drain-timeout`.
 pub const TIMEOUT_MAX: Span = Span::from_s(86_400);
 /// Greatest concurrency that a worker may announce.
@@ -78,6 +83,8 @@ pub const RECALL_AFTER_FIXED: Span = Span::from_ms(500);
 pub const RECALL_DOUBLINGS_MAX: u32 = 6;
 /// What waits behind a running request goes to an idle worker after the gap, and not before this.
 pub const REBALANCE_AFTER_MIN: Span = Span::from_us(50);
+/// Once the pool stops, a client that has said nothing for so long is let go.
+pub const SILENT_AFTER_STOP: Span = Span::from_ms(500);
 /// A client that has sent nothing for so long is closed when others find no room.
 pub const SILENT_AFTER_FULL: Span = Span::from_s(1);
 /// Reads of what a client has sent that is refused; what they leave turns the end into a reset.
@@ -166,7 +173,7 @@ pub const BACKOFF_MAX: Span = Span::from_s(10);
 /// At most so many deaths in a row count for a worker that died over a request: a delay of 400 ms.
 pub const DEATHS_OVER_REQUESTS_MAX: u32 = 4;
 /// Longest delay before it is tried again to start a process where the kernel gave none.
-pub const REFUSED_PAUSE_MAX: Span = Span::from_s(1);
+pub const NO_PROCESS_PAUSE_MAX: Span = Span::from_s(1);
 /// A worker that stayed ready for so long has its delays forgotten.
 pub const BACKOFF_FORGET: Span = Span::from_s(10);
 /// How long the first worker of a rollout has to stay up before other seats are touched, and every
@@ -181,6 +188,12 @@ pub const ROLLOUT_FAILURES_MAX: u32 = 3;
 pub const LOG_BUFFER: usize = 256 * 1024;
 /// Time for a slow reader to take the rest of the log at the end of a master that failed.
 pub const LAST_LINE_PATIENCE: Span = Span::from_s(1);
+/// Pause before a log that could not be written is tried again.
+pub const LOG_RETRY: Span = Span::from_ms(100);
+/// The same where its reader is gone, or its disk is full, which takes somebody to change it.
+pub const LOG_PAUSE: Span = Span::from_s(10);
+/// Lines of a dead worker's output that are told.
+pub const LAST_LINES_MAX: usize = 3;
 /// Last bytes of a worker's stderr, kept to say why it died.
 pub const STDERR_TAIL: usize = 2 * 1024;
 /// Outputs of workers that are gone, and that somebody may still write to, are read to their end:
@@ -215,6 +228,9 @@ pub const SOCKET_CLOSE_PATIENCE: Span = Span::from_ms(300);
 pub const SOCKET_CLOSE_PAUSE: Span = Span::from_ms(10);
 /// Connections of control clients that may wait for one of those places.
 pub const CONTROL_BACKLOG: u32 = 128;
+/// Pause before a client tries again to connect to a control socket whose queue is full: its master
+/// is stopped, or has too much to do.
+pub const CONTROL_RETRY: Span = Span::from_ms(20);
 /// Time for a control client to say what it wants, and to take anything of its answer.
 pub const CONTROL_TIMEOUT: Span = Span::from_s(5);
 /// Time for it to say what it wants while all places are taken. Well within what others wait for an

@@ -48,7 +48,7 @@ const MET: [&str; 32] = [
 ];
 
 /// Every failure that a seed found is kept, with what it showed.
-const FOUND: [(u64, &str); 20] = [
+const FOUND: [(u64, &str); 22] = [
     (2, "an idle listener holding all accepts that there is room for, while another starves"),
     (14, "a copy of a lent connection staying in the master when the claim beats the answer"),
     (19, "a continued worker missing from the pool's strength"),
@@ -72,6 +72,8 @@ const FOUND: [(u64, &str); 20] = [
         "a worker being replaced for its silence a moment after it was done with somebody else",
     ),
     (7_246, "the fake kernel keeping what a dead worker's ring had no room for"),
+    (11_446, "the judge of restarts not counting the work of one that had started before the last"),
+    (18_315, "a worker without a seat, where those of two releases had followed it"),
 ];
 
 #[test]

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use crate::cli::config::Effective;
 use crate::config::{Config, Program, SocketAccess, policy, words};
-use crate::master::plain;
+use crate::master::escape;
 use crate::units::Span;
 
 /// The effective configuration and the plan, as text or as one JSON object; ends with a newline.
 pub fn render(effective: &Effective, json: bool) -> String {
     match json {
-        true => plain::json(&format!("{:#}\n", to_json(effective))),
+        true => escape::json(&format!("{:#}\n", to_json(effective))),
         false => to_text(effective),
     }
 }
@@ -37,7 +37,7 @@ fn to_text(effective: &Effective) -> String {
 }
 
 fn line(text: &mut String, key: &str, value: &str) {
-    writeln!(text, "{key:<14} {}", plain::text(value)).expect("writing to a string cannot fail");
+    writeln!(text, "{key:<14} {}", escape::text(value)).expect("writing to a string cannot fail");
 }
 
 fn rows(config: &Config) -> Vec<(&'static str, String)> {

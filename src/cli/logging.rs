@@ -8,7 +8,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use super::term;
 use crate::config::{Log, LogFormat, LogLevel};
-use crate::master::plain;
+use crate::master::escape;
 use crate::master::telemetry::{self, LogWriter};
 
 /// Sets the process up to log. To be called once.
@@ -45,6 +45,6 @@ pub(super) fn last_word(format: LogFormat, text: &str) {
 fn json_line(text: &str) -> String {
     let mut timestamp = String::new();
     SystemTime.format_time(&mut Writer::new(&mut timestamp)).unwrap_or_default();
-    let message = plain::text(text);
+    let message = escape::text(text);
     format!("{}\n", json!({ "timestamp": timestamp, "level": "ERROR", "message": message }))
 }

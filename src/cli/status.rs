@@ -17,7 +17,7 @@ use super::config::{self, StatusPlan};
 use super::exit::Exit;
 use super::runtime_dir::socket_path;
 use super::{print_or_fail, term};
-use crate::master::{ask, check_path, plain};
+use crate::master::{ask, check_path, escape};
 use crate::wire::control::{Reply, Status};
 
 /// Shows the status of the master under this name.
@@ -47,7 +47,7 @@ fn read(line: &str) -> serde_json::Result<Reply> {
 
 fn make_plain(value: &mut Value) {
     match value {
-        Value::String(text) => *text = plain::text(text),
+        Value::String(text) => *text = escape::text(text),
         Value::Array(list) => list.iter_mut().for_each(make_plain),
         Value::Object(fields) => fields.values_mut().for_each(make_plain),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
@@ -78,7 +78,7 @@ fn shown(plan: &StatusPlan, columns: usize) -> Result<String, Failure> {
     check_path(&path).map_err(|error| Failure::failed(term::told(&error)))?;
     let line = ask_twice(&path).map_err(|error| no_answer(&error, &path, &plan.name))?;
     if plan.json {
-        return Ok(plain::json(&line));
+        return Ok(escape::json(&line));
     }
     match read(&line) {
         Ok(Reply::Status(status)) => Ok(render(&status, columns)),

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use crate::cli::exit::Exit;
-use crate::master::plain;
+use crate::master::escape;
 use crate::sys::terminal::{self, Size};
 
 /// Writes text to the standard output; a reader who is gone is no error.
@@ -85,7 +85,7 @@ pub fn complain(text: &str) {
 
 /// The line in which something is complained of.
 pub fn complaint(text: &str) -> String {
-    format!("dispatchd: {}\n", plain::text(text.trim_end()))
+    format!("dispatchd: {}\n", escape::text(text.trim_end()))
 }
 
 /// An error with all that lies behind it: no text says what its source says.
@@ -107,7 +107,7 @@ pub fn refuse(said: &clap::Error) -> Exit {
 
 fn print_said(said: &clap::Error) -> io::Result<()> {
     let text = without_colours(&said.render().ansi().to_string());
-    let shown: String = text.lines().map(|line| plain::text(line) + "\n").collect();
+    let shown: String = text.lines().map(|line| escape::text(line) + "\n").collect();
     if shown.trim_end() == text.trim_end() {
         // Clap chooses the stream and, by asking whether it is a terminal, the colours.
         return said.print();

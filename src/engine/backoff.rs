@@ -5,7 +5,7 @@
 
 use super::rng::Rng;
 use crate::limits::{
-    BACKOFF_FORGET, BACKOFF_MAX, BACKOFF_MIN, DEATHS_OVER_REQUESTS_MAX, REFUSED_PAUSE_MAX,
+    BACKOFF_FORGET, BACKOFF_MAX, BACKOFF_MIN, DEATHS_OVER_REQUESTS_MAX, NO_PROCESS_PAUSE_MAX,
 };
 use crate::units::{Mono, Span};
 
@@ -14,7 +14,7 @@ use crate::units::{Mono, Span};
 pub struct Backoff {
     deaths: u32,
     /// Processes that could not be had since there was one.
-    refusals: u32,
+    no_processes: u32,
 }
 
 /// What a worker had done before it died.
@@ -41,7 +41,7 @@ impl Record {
 
 impl Backoff {
     /// No death yet.
-    pub const DEATHLESS: Self = Self { deaths: 0, refusals: 0 };
+    pub const DEATHLESS: Self = Self { deaths: 0, no_processes: 0 };
 
     /// Counts a death of a worker that was ready since `ready_since` (`None`: never), and says how
     /// long to wait. A worker that had stayed up is replaced at once.
@@ -56,7 +56,7 @@ impl Backoff {
         self.deaths = if stayed { 0 } else { self.deaths.min(record.deaths_max()) };
         let delay = self.delay();
         self.deaths = self.deaths.saturating_add(1);
-        self.refusals = 0;
+        self.no_processes = 0;
         jittered(delay, rng)
     }
 
@@ -67,9 +67,9 @@ impl Backoff {
 
     /// Counts a process that could not be had, and says how long to wait. It is no death: the
     /// program has done nothing wrong, and to ask costs little.
-    pub fn after_refusal(&mut self, rng: &mut Rng) -> Span {
-        let delay = doubled(self.refusals).min(REFUSED_PAUSE_MAX);
-        self.refusals = self.refusals.saturating_add(1);
+    pub fn after_no_process(&mut self, rng: &mut Rng) -> Span {
+        let delay = doubled(self.no_processes).min(NO_PROCESS_PAUSE_MAX);
+        self.no_processes = self.no_processes.saturating_add(1);
         jittered(delay, rng)
     }
 

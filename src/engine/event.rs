@@ -180,7 +180,7 @@ pub enum Cause {
     /// It died by itself, or left before it had done anything.
     Died,
     /// Its program was not executed in time.
-    NotExecuted,
+    ExecTimedOut,
     /// It was not ready in time.
     NotReady,
     /// It did not finish in time.
@@ -194,7 +194,7 @@ pub enum Cause {
     /// It lied.
     Lied,
     /// Its program could not be executed.
-    NotStarted,
+    ExecFailed,
     /// There was no process to be had for it.
     NoProcess,
 }

@@ -26,8 +26,8 @@ use super::input::Work;
 use super::ledger::Place;
 use super::phase::Phase;
 use crate::limits::{
-    PARKED_AFTER, SILENT_AFTER_FULL, SPREAD_ABOVE, SPREAD_BELOW, SPREAD_EVERY, SPREAD_EVERY_IDLE,
-    SPREAD_LOAD_OVER,
+    PARKED_AFTER, SILENT_AFTER_FULL, SILENT_AFTER_STOP, SPREAD_ABOVE, SPREAD_BELOW, SPREAD_EVERY,
+    SPREAD_EVERY_IDLE, SPREAD_LOAD_OVER,
 };
 use crate::units::{GiveBack, Mono, Span, Ticket, WorkerId};
 
@@ -192,7 +192,7 @@ impl Engine {
     /// How long a connection may be parked.
     fn parked_after(&self) -> Span {
         if !self.phase.accepts() {
-            Phase::SILENT_AFTER_STOP
+            SILENT_AFTER_STOP
         } else if self.is_scarce() {
             SILENT_AFTER_FULL
         } else {
@@ -424,7 +424,7 @@ mod tests {
         assert_eq!(pair.engine.give_back(), GiveBack::Never);
         pair.step(Input::ListenersClosed);
         assert!(pair.others.iter().all(|other| !matches!(other, Action::Drain(_))));
-        pair.later(Phase::SILENT_AFTER_STOP);
+        pair.later(SILENT_AFTER_STOP);
         assert!(pair.others.contains(&Action::Expire(ticket)));
         pair.step(Input::HungUp(ticket));
         assert!(pair.others.iter().any(|other| matches!(other, Action::Drain(_))));

@@ -5,6 +5,7 @@
 //! One thing happens, one step is taken: [`Engine::step`] turns an [`Input`] into [`Actions`].
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod abandoned;
 pub mod action;
 pub mod backoff;
 pub mod classes;
@@ -12,17 +13,16 @@ pub mod depth;
 mod dispatch;
 pub mod event;
 pub mod giveback;
-mod gone;
 pub mod input;
 mod leaving;
 pub mod ledger;
+mod no_process;
 mod overload;
 #[cfg(test)]
 mod pair;
 mod phase;
 pub mod policy;
 mod rebalance;
-mod refused;
 pub mod rng;
 mod rollout;
 mod supervisor;
@@ -46,7 +46,9 @@ use self::rng::Rng;
 use self::rollout::Rollout;
 use self::want::Want;
 use self::worker::{Attention, Patience, State as WorkerState, Worker};
-use crate::limits::{ACCEPT_BATCH, SILENT_AFTER, SILENT_AFTER_FULL, TICKETS_MAX};
+use crate::limits::{
+    ACCEPT_BATCH, SILENT_AFTER, SILENT_AFTER_FULL, SILENT_AFTER_STOP, TICKETS_MAX,
+};
 use crate::units::{Generation, Mono, SeatId, Span, Ticket, WorkerId};
 
 /// What the user decided, as far as the engine is concerned.
@@ -496,6 +498,12 @@ impl Engine {
                 assert!(reached <= worker.generation, "seat {index} has not got to {reached:?}");
             }
         }
+        for (berth, worker) in self.workers.iter().enumerate() {
+            let Seat { holder, standby, .. } = self.seats[worker.seat.index()];
+            let has_place = [holder, standby].contains(&Some(self.name(berth)));
+            let serves = worker.state == WorkerState::Ready && worker.detached_until.is_none();
+            assert!(!serves || has_place, "{} serves without a place", self.name(berth));
+        }
     }
 
     /// arrived = watched + parked + expiring + held + offered + delivered
@@ -557,7 +565,7 @@ impl Engine {
     /// How long a client may say nothing.
     fn silent_after(&self) -> Span {
         match (self.phase.accepts(), self.is_crowded() || self.is_scarce()) {
-            (false, _) => Phase::SILENT_AFTER_STOP,
+            (false, _) => SILENT_AFTER_STOP,
             (true, true) => SILENT_AFTER_FULL,
             (true, false) => SILENT_AFTER,
         }

@@ -5,7 +5,7 @@ use super::action::{Action, Actions, Outcome};
 use super::event::Event;
 use super::ledger::Place;
 use super::worker::{Cue, State};
-use crate::units::{Mono, Span};
+use crate::units::Mono;
 
 /// Where the whole pool is in its life.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,9 +44,6 @@ pub(super) enum Stage {
 }
 
 impl Phase {
-    /// Once the pool stops, a client that has said nothing for so long is let go.
-    pub(super) const SILENT_AFTER_STOP: Span = Span::from_ms(500);
-
     /// Whether connections are accepted.
     pub(super) const fn accepts(self) -> bool {
         match self {

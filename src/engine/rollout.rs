@@ -131,7 +131,7 @@ impl Engine {
     }
 
     /// A worker is ready, and takes a seat that another held until now. That one stands by while
-    /// its successor is on trial, unless it wants to leave anyway.
+    /// its successor is on trial (one of an older release is not), unless it wants to leave anyway.
     pub(super) fn take_over(
         &mut self,
         now: Mono,
@@ -139,8 +139,12 @@ impl Engine {
         seat: SeatId,
         out: &mut Actions,
     ) {
-        if self.is_on_trial() && self.worker(predecessor).is_some_and(is_fit) {
-            self.seats[seat.index()].standby = Some(predecessor);
+        let holder = self.seats[seat.index()].holder.and_then(|id| self.worker(id));
+        let is_tried = self.is_on_trial()
+            && holder.is_some_and(|holder| holder.generation == self.generation_of_new());
+        if is_tried && self.worker(predecessor).is_some_and(is_fit) {
+            let before = self.seats[seat.index()].standby.replace(predecessor);
+            debug_assert_eq!(before, None, "one trial at a time");
         } else {
             self.dismiss(now, predecessor, out);
         }
@@ -283,12 +287,12 @@ fn died_early(now: Mono, worker: &Worker) -> bool {
 pub(super) const fn is_the_programs(cause: Cause) -> bool {
     match cause {
         Cause::Died
-        | Cause::NotExecuted
+        | Cause::ExecTimedOut
         | Cause::NotReady
         | Cause::Stalled
         | Cause::Detached
         | Cause::Lied
-        | Cause::NotStarted => true,
+        | Cause::ExecFailed => true,
         Cause::Told | Cause::Left | Cause::DrainTimeout | Cause::Unkillable | Cause::NoProcess => {
             false
         }

@@ -115,7 +115,7 @@ impl Engine {
     /// Its end follows, or its deadline.
     pub(super) fn exec_failed(&mut self, id: WorkerId) {
         if let Some(worker) = self.worker_mut(id) {
-            worker.cause = Some(Cause::NotStarted);
+            worker.cause = Some(Cause::ExecFailed);
         }
     }
 
@@ -289,7 +289,7 @@ impl Engine {
 
     fn overdue(&mut self, now: Mono, berth: usize, state: State, out: &mut Actions) {
         let cause = match state {
-            State::Launching { .. } => Some(Cause::NotExecuted),
+            State::Launching { .. } => Some(Cause::ExecTimedOut),
             State::Starting { .. } => Some(Cause::NotReady),
             State::Draining { .. } => Some(Cause::DrainTimeout),
             State::Killing { .. } => Some(Cause::Unkillable),
@@ -380,7 +380,7 @@ impl Engine {
             && is_the_programs(cause)
         {
             *deaths += 1;
-            let waited = [Cause::NotReady, Cause::NotExecuted].contains(&cause);
+            let waited = [Cause::NotReady, Cause::ExecTimedOut].contains(&cause);
             if *deaths >= START_DEATHS_MAX || waited {
                 self.end(now, Outcome::NeverReady, out);
             }
@@ -405,14 +405,14 @@ impl Engine {
                 }
                 Cause::Told
                 | Cause::Died
-                | Cause::NotExecuted
+                | Cause::ExecTimedOut
                 | Cause::NotReady
                 | Cause::DrainTimeout
                 | Cause::Stalled
                 | Cause::Detached
                 | Cause::Unkillable
                 | Cause::Lied
-                | Cause::NotStarted => {
+                | Cause::ExecFailed => {
                     let backoff = &mut self.seats[worker.seat.index()].backoff;
                     let (since, record) = (worker.ready_since, worker.record());
                     let after = backoff.after_death(now, since, record, &mut self.rng);

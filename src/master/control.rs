@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::host::ControlStep;
-use crate::limits::{CONTROL_ANSWER_MAX, CONTROL_REQUEST_MAX, CONTROL_TIMEOUT, UNIX_PATH_MAX};
+use crate::limits::{
+    CONTROL_ANSWER_MAX, CONTROL_REQUEST_MAX, CONTROL_RETRY, CONTROL_TIMEOUT, UNIX_PATH_MAX,
+};
 use crate::sys::clock;
 use crate::sys::fd::io_error;
 use crate::sys::process;
@@ -190,14 +192,11 @@ fn cut(bytes: usize) -> io::Error {
 
 /// Bytes of an answer that are asked for at once.
 const READ: usize = 64 * 1024;
-/// A master that is stopped accepts nobody, and its queue is soon full: then a connect is refused
-/// for now, and to be tried again.
-const QUEUE_PAUSE: Span = Span::from_ms(20);
 
 fn connect(path: &Path, deadline: Mono) -> io::Result<OwnedFd> {
     loop {
         match socket::connect(&Endpoint::Unix(path.to_owned())) {
-            Err(Errno(libc::EAGAIN)) => clock::sleep(left_until(deadline)?.min(QUEUE_PAUSE)),
+            Err(Errno(libc::EAGAIN)) => clock::sleep(left_until(deadline)?.min(CONTROL_RETRY)),
             connected => return connected.map_err(io_error),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::accounts::Account;
 use super::host::Hire;
-use super::voice::Voice;
+use super::output::Output;
 use crate::engine::event::Cause;
 use crate::shm::layout::{MAGIC, WorkerPage};
 use crate::shm::map::{Mapped, Writable};
@@ -23,7 +23,7 @@ pub(super) struct Member {
     pub(super) seat: SeatId,
     pub(super) generation: Generation,
     pub(super) process: OwnedFd,
-    pub(super) voice: Voice,
+    pub(super) output: Output,
     pub(super) page: Mapped<WorkerPage, Writable>,
     /// What it has done, as last read.
     account: Account,
@@ -46,7 +46,7 @@ impl Member {
             seat,
             generation,
             process,
-            voice: Voice::new(worker, seat, output),
+            output: Output::new(worker, seat, output),
             page,
             account: Account::default(),
             report: Some(report),
@@ -108,7 +108,7 @@ impl Member {
             }
             (Some(ending), _) => how(ending),
         };
-        match self.voice.last_words() {
+        match self.output.last_lines() {
             words if words.is_empty() => ending,
             words => format!("{ending}; last output: {words}"),
         }

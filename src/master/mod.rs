@@ -6,21 +6,22 @@
 //! once per turn, and nothing runs inside a completion.
 
 mod accounts;
-mod asking;
 mod budget;
 mod control;
+mod control_clients;
 mod copies;
 mod crew;
 mod errands;
+pub mod escape;
 mod exec;
 pub mod host;
 mod intake;
-mod late;
+mod late_output;
 mod listeners;
 mod member;
 mod names;
 pub mod open;
-pub mod plain;
+mod output;
 mod recipe;
 mod refusal;
 mod reload;
@@ -29,18 +30,17 @@ mod status;
 mod tags;
 pub mod telemetry;
 mod tickets;
-mod voice;
 mod watches;
 mod world;
 
 use std::io;
 
-use self::asking::ControlClients;
 pub use self::control::{ControlError, ask, check_path, socket_path};
+use self::control_clients::ControlClients;
 use self::crew::Crew;
 use self::host::Host;
 use self::intake::Sorted;
-use self::late::LateOutputs;
+use self::late_output::LateOutputs;
 use self::listeners::Listeners;
 pub use self::listeners::{Opened, Origin};
 use self::tags::Purpose;

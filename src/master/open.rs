@@ -8,16 +8,12 @@ use super::{Opened, Origin, telemetry};
 use crate::config::{Config, DispatchOn, ListenAddr, SocketAccess};
 use crate::engine::input::Begins;
 use crate::engine::policy::Policy;
-use crate::limits::{BACKLOG_DEFAULT, SEATS_MAX};
+use crate::limits::{BACKLOG_DEFAULT, LISTEN_PAUSE, LISTEN_TRIES, SEATS_MAX};
 use crate::sys::fd::{self, io_error};
 use crate::sys::socket::{self, Endpoint, ListenOptions};
 use crate::sys::socket_file::{self, Access, SocketFile, SocketFileError};
 use crate::sys::{clock, spawn};
-use crate::units::{Errno, ListenerId, SeatId, Span};
-
-/// Tries to listen on an address that is in use, and the pause between them.
-const LISTEN_TRIES: u32 = 10;
-const LISTEN_PAUSE: Span = Span::from_ms(30);
+use crate::units::{Errno, ListenerId, SeatId};
 
 /// What a master listens on.
 #[derive(Debug)]

@@ -58,7 +58,7 @@ impl LastReload {
 fn end_of(seat: SeatId, cause: Cause, ending: &str) -> String {
     let how = match cause {
         Cause::NotReady => "was not ready in time: ",
-        Cause::NotExecuted => "its program was not executed in time: ",
+        Cause::ExecTimedOut => "its program was not executed in time: ",
         Cause::NoProcess => "no process could be had for it: ",
         Cause::Told
         | Cause::Left
@@ -68,7 +68,7 @@ fn end_of(seat: SeatId, cause: Cause, ending: &str) -> String {
         | Cause::Detached
         | Cause::Unkillable
         | Cause::Lied
-        | Cause::NotStarted => "",
+        | Cause::ExecFailed => "",
     };
     format!("worker {}: {how}{ending}", seat.0)
 }

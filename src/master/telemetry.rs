@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::control::ControlError;
-use super::plain;
+use super::escape;
 use crate::engine::event::{Cause, Event, Shortage};
 use crate::limits::{LAST_LINE_PATIENCE, LOG_BUFFER, SEATS_MAX};
 use crate::sys::fd::io_error;
@@ -86,7 +86,7 @@ pub(super) fn lines_dropped() -> u64 {
 
 /// One line about the start.
 pub(super) fn banner(line: &str) {
-    tracing::info!("{}", plain::text(line));
+    tracing::info!("{}", escape::text(line));
 }
 
 /// Another process listens at one of our addresses.
@@ -99,7 +99,7 @@ pub(super) fn shared(endpoint: &Endpoint) {
 
 /// One line that a worker wrote.
 pub(super) fn worker_line(seat: SeatId, line: &[u8]) {
-    tracing::info!(worker = seat.0, "{}", plain::bytes(line));
+    tracing::info!(worker = seat.0, "{}", escape::bytes(line));
 }
 
 /// A worker that could not be started.
@@ -173,12 +173,12 @@ pub(super) fn name_made_anew(path: &Path) {
 }
 
 fn shown(path: &Path) -> String {
-    plain::bytes(path.as_os_str().as_bytes())
+    escape::bytes(path.as_os_str().as_bytes())
 }
 
 /// Nobody can ask this master anything any more.
 pub(super) fn name_lost(error: &ControlError) {
-    let error = plain::text(&error.to_string());
+    let error = escape::text(&error.to_string());
     tracing::error!("the control socket or its lock was removed, and cannot be made anew: {error}");
 }
 
@@ -311,7 +311,7 @@ fn gone(seat: SeatId, pid: Option<u32>, cause: Cause, ending: &str, recovered: u
         Cause::Died => {
             tracing::error!(worker = seat, pid, recovered, lost, "worker died: {ending}");
         }
-        Cause::NotExecuted => tracing::error!(
+        Cause::ExecTimedOut => tracing::error!(
             worker = seat,
             pid,
             "worker's program was not executed in time (a virus scanner, or a file system that \
@@ -353,7 +353,7 @@ fn gone(seat: SeatId, pid: Option<u32>, cause: Cause, ending: &str, recovered: u
             "worker replaced, it broke the protocol: {ending}"
         ),
         // These were told when they happened.
-        Cause::NotStarted | Cause::NoProcess => {}
+        Cause::ExecFailed | Cause::NoProcess => {}
     }
 }
 

@@ -13,15 +13,15 @@ use super::control::Clients;
 use super::host::{CardNote, Change, Child, ControlStep, Hire, Hired, Host, Launch, SpawnFailed};
 use super::member::{self, Member};
 use super::names::{NameInUse, Renewal};
+use super::output::Output;
 use super::recipe::Recipe;
 use super::reload::LastReload;
 use super::telemetry::Drained;
-use super::voice::Voice;
 use super::{refusal, telemetry};
 use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::input::{Exit, Load, Terms};
-use crate::limits::{BERTHS_MAX, ROUTE_PEEK, SPIN_MAX, TICKETS_MAX};
+use crate::limits::{BERTHS_MAX, LOG_PAUSE, LOG_RETRY, ROUTE_PEEK, SPIN_MAX, TICKETS_MAX};
 use crate::shm::claim::{self, Settled};
 use crate::shm::layout::{Doze, LAYOUT, MAGIC, MasterPage, Order};
 use crate::shm::map::{MapError, Mapped, Writable};
@@ -39,11 +39,6 @@ use crate::units::{
 };
 use crate::wire::route;
 
-/// Time after which a log that could not be written is tried again.
-const LOG_RETRY: Span = Span::from_ms(100);
-/// The same where its reader is gone, or its disk is full, which takes somebody to change it.
-const LOG_PAUSE: Span = Span::from_s(10);
-
 /// The world.
 #[derive(Debug)]
 pub(super) struct World {
@@ -55,7 +50,7 @@ pub(super) struct World {
     no_input: OwnedFd,
     staff: Vec<Option<Member>>,
     /// What those that are gone have left open for others to write to.
-    late_voices: Vec<Voice>,
+    late_outputs: Vec<Output>,
     /// Workers whose end is not known and is not waited for: their processes' numbers and seats.
     /// Each is our child until we are told of its end, and the kernel allows only so many.
     left_behind: Vec<(u32, SeatId)>,
@@ -102,7 +97,7 @@ impl World {
         page.head.layout.store(LAYOUT, Relaxed);
         page.drain_ns.store(recipe.drain.as_ns(), Relaxed);
         let sink = LogSink::stderr().ok();
-        let (staff, late_voices) = (Vec::new(), Vec::new());
+        let (staff, late_outputs) = (Vec::new(), Vec::new());
         let (left_behind, last_exits) = (Vec::new(), Vec::new());
         let (hashers, now) = (RandomState::new(), Mono::ZERO);
         Ok(Self {
@@ -112,7 +107,7 @@ impl World {
             signals,
             no_input,
             staff,
-            late_voices,
+            late_outputs,
             left_behind,
             last_exits,
             last_reload: None,
@@ -272,14 +267,14 @@ impl Host for World {
     }
 
     fn read_output(&mut self, worker: WorkerId) -> bool {
-        let of_staff = self.staff.iter_mut().flatten().map(|member| &mut member.voice);
-        let mut voices = of_staff.chain(&mut self.late_voices);
-        voices.find(|voice| voice.worker == worker).is_some_and(Voice::read)
+        let of_staff = self.staff.iter_mut().flatten().map(|member| &mut member.output);
+        let mut outputs = of_staff.chain(&mut self.late_outputs);
+        outputs.find(|output| output.worker == worker).is_some_and(Output::read)
     }
 
     fn forget_output(&mut self, worker: WorkerId) {
-        if let Some(at) = self.late_voices.iter().position(|voice| voice.worker == worker) {
-            self.late_voices.remove(at).end();
+        if let Some(at) = self.late_outputs.iter().position(|output| output.worker == worker) {
+            self.late_outputs.remove(at).end();
         }
     }
 
@@ -288,7 +283,7 @@ impl Host for World {
         let place = self.staff.get_mut(worker.index());
         if let Some(mut member) = place.and_then(|place| place.take_if(ours)) {
             self.past.add(member.seat, settle(&mut member, &self.page));
-            self.late_voices.push(member.voice);
+            self.late_outputs.push(member.output);
             if member.ending.is_none() {
                 self.left_behind.push((member.pid, member.seat));
             }

@@ -41,7 +41,9 @@ impl World {
                 }
             }
             Event::Gone { worker, cause: Cause::Stalled, .. } => self.judge_stall(worker),
-            Event::Gone { cause: Cause::NotReady | Cause::NotExecuted, .. } => ledger.waited = true,
+            Event::Gone { cause: Cause::NotReady | Cause::ExecTimedOut, .. } => {
+                ledger.waited = true;
+            }
             Event::Gone { worker, cause: Cause::Left, .. } => self.judge_leave(worker),
             // A new release has done nothing wrong yet.
             Event::RolloutStarted(generation) => {
@@ -106,7 +108,9 @@ impl World {
     fn judge_restart(&mut self, seat: SeatId, after: Span) {
         let stayed = self.ledger.ready.remove(&seat);
         let stayed = stayed.is_some_and(|at| BACKOFF_FORGET <= self.now.since(at));
-        let until = self.processes.len();
+        // Whoever lives on counts for the next time, such as one that was to follow.
+        let lives = |each: &Process| each.seat == seat.index() && each.ended.is_none();
+        let until = self.processes.iter().position(lives).unwrap_or(self.processes.len());
         let (before, from) = self.ledger.backoffs.insert(seat, (after, until)).unwrap_or_default();
         let mut latest = self.processes[from..].iter().filter(|each| each.seat == seat.index());
         let forgotten = stayed || latest.any(|process| process.has_begun);

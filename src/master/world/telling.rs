@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::super::recipe::Program;
 use super::super::reload::LastReload;
-use super::super::{plain, telemetry};
+use super::super::{escape, telemetry};
 use super::World;
 use crate::engine::event::{Cause, Event};
 use crate::sys::fd::io_error;
@@ -80,7 +80,7 @@ impl World {
     fn program_name(&self) -> Cow<'_, str> {
         match &self.recipe.program {
             Program::BuiltIn(_) => Cow::Borrowed("the built-in worker"),
-            Program::Foreign { name, .. } => Cow::Owned(plain::bytes(name.as_bytes())),
+            Program::Foreign { name, .. } => Cow::Owned(escape::bytes(name.as_bytes())),
         }
     }
 

@@ -4,28 +4,25 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
-use super::{plain, telemetry};
-use crate::limits::STDERR_TAIL;
+use super::{escape, telemetry};
+use crate::limits::{LAST_LINES_MAX, STDERR_TAIL};
 use crate::sys::fd;
 use crate::units::{Errno, SeatId, WorkerId};
 
-/// Lines of a dead worker's output that are told of.
-const LAST_LINES: usize = 3;
-
 /// The output of one worker.
 #[derive(Debug)]
-pub(super) struct Voice {
+pub(super) struct Output {
     pub(super) worker: WorkerId,
     seat: SeatId,
-    output: OwnedFd,
+    pipe: OwnedFd,
     tail: VecDeque<u8>,
     /// The beginning of a line of which the end has not come.
     line: Vec<u8>,
 }
 
-impl Voice {
-    pub(super) const fn new(worker: WorkerId, seat: SeatId, output: OwnedFd) -> Self {
-        Self { worker, seat, output, tail: VecDeque::new(), line: Vec::new() }
+impl Output {
+    pub(super) const fn new(worker: WorkerId, seat: SeatId, pipe: OwnedFd) -> Self {
+        Self { worker, seat, pipe, tail: VecDeque::new(), line: Vec::new() }
     }
 
     /// Takes in what there is; false at the end.
@@ -33,7 +30,7 @@ impl Voice {
         let mut buffer = [0; 4096];
         // Bounded, so that one that writes without end does not hold up the rest.
         for _ in 0..16 {
-            match fd::read(&self.output, &mut buffer) {
+            match fd::read(&self.pipe, &mut buffer) {
                 Ok(0) => {
                     self.end();
                     return false;
@@ -50,14 +47,14 @@ impl Voice {
     }
 
     /// Its last lines, in one.
-    pub(super) fn last_words(&self) -> String {
+    pub(super) fn last_lines(&self) -> String {
         let is_cut = STDERR_TAIL <= self.tail.len();
         let rest = |byte: &&u8| is_cut && is_within_character(**byte);
         let tail: Vec<u8> = self.tail.iter().skip_while(rest).copied().collect();
         let lines = tail.strip_suffix(b"\n").unwrap_or(&tail).rsplit(|byte| *byte == b'\n');
-        let lines: Vec<&[u8]> = lines.take(LAST_LINES).map(end_of_line_off).collect();
+        let lines: Vec<&[u8]> = lines.take(LAST_LINES_MAX).map(end_of_line_off).collect();
         let lines = lines.into_iter().rev().filter(|line| !line.is_empty());
-        lines.map(plain::bytes).collect::<Vec<_>>().join(" | ")
+        lines.map(escape::bytes).collect::<Vec<_>>().join(" | ")
     }
 
     fn wrote(&mut self, bytes: &[u8]) {
@@ -130,12 +127,12 @@ mod tests {
     }
 
     #[test]
-    fn last_words_begin_with_a_character() {
-        let mut voice =
-            Voice::new(WorkerId { berth: 0, epoch: 1 }, SeatId(0), fd::no_input().unwrap());
-        voice.wrote(&[b"a", "\u{e4}".repeat(STDERR_TAIL).as_bytes()].concat());
-        voice.wrote(b"!");
-        assert_eq!(voice.last_words().trim_matches('\u{e4}'), "!");
-        assert_eq!(voice.last_words().len(), STDERR_TAIL - 1);
+    fn last_lines_begin_with_a_character() {
+        let mut output =
+            Output::new(WorkerId { berth: 0, epoch: 1 }, SeatId(0), fd::no_input().unwrap());
+        output.wrote(&[b"a", "\u{e4}".repeat(STDERR_TAIL).as_bytes()].concat());
+        output.wrote(b"!");
+        assert_eq!(output.last_lines().trim_matches('\u{e4}'), "!");
+        assert_eq!(output.last_lines().len(), STDERR_TAIL - 1);
     }
 }

@@ -24,7 +24,7 @@ impl Engine {
     /// An empty seat is to be filled when it is worth a try.
     pub(super) fn wait_for_process(&mut self, now: Mono, seat: SeatId) {
         let place = &mut self.seats[seat.index()];
-        let after = place.backoff.after_refusal(&mut self.rng);
+        let after = place.backoff.after_no_process(&mut self.rng);
         place.not_before = Some(now.after(after));
     }
 
@@ -70,7 +70,7 @@ mod tests {
     use super::super::input::{Input, Terms};
     use super::super::pair::Pair;
     use super::*;
-    use crate::limits::{BACKOFF_MIN, REFUSED_PAUSE_MAX, START_DEATHS_MAX};
+    use crate::limits::{BACKOFF_MIN, NO_PROCESS_PAUSE_MAX, START_DEATHS_MAX};
     use crate::units::Span;
 
     const TERMS: Terms = Terms { concurrency: 1, connections_max: 9 };
@@ -105,7 +105,7 @@ mod tests {
         assert!(pair.engine.worker(first).is_some_and(|worker| worker.state.stays()));
         pair.step(Input::Hello { worker: first, terms: TERMS });
         assert_eq!(pair.engine.strength(), (1, 2));
-        pair.later(REFUSED_PAUSE_MAX.times(2));
+        pair.later(NO_PROCESS_PAUSE_MAX.times(2));
         let [(last, _)] = pair.started()[..] else { panic!("it is tried again") };
         pair.step(Input::Executed(last));
         assert_eq!(count(&pair, Event::ProcessesSuffice), 1);
