@@ -251,7 +251,7 @@ fn wrong_lines_are_refused_in_one() {
         ("http://name.invalid".into(), 1, ["cannot find the host", "name.invalid", ""]),
         (format!("{url} --rate 0"), 2, ["--rate '0'", "above 0", ""]),
         (format!("{url} --mix 99%:/a,2%:/b"), 2, ["--mix", "101 %", ""]),
-        (format!("{url} --mix 99:/a"), 2, ["--mix", "no share", ""]),
+        (format!("{url} --mix 99:/a"), 2, ["--mix", "not a share", ""]),
         (
             format!("{url} --output {}", at(&file)),
             1,
