@@ -51,8 +51,9 @@ class Asker:
 
     def is_closed(self):
         """Whether the end has come here."""
+        self.socket.setblocking(False)
         try:
-            return not self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            return not self.socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return False
         except OSError:
