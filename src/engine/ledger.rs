@@ -149,6 +149,11 @@ impl Entry {
         previous: NIL,
         next: NIL,
     };
+
+    /// Whether somebody has a copy beside the worker to which it is delivered, if it is.
+    fn is_stray(&self, place: Place) -> bool {
+        matches!(place, Place::Delivered { .. }) && self.astray
+    }
 }
 
 impl List {
@@ -444,9 +449,8 @@ impl Ledger {
             listed += members;
         }
         assert_eq!(live, listed, "a ticket stands in no list, or in two");
-        let astray = (0..)
-            .zip(&self.entries)
-            .filter(|(slot, entry)| entry.place.is_some_and(|place| self.is_stray(*slot, place)));
+        let astray =
+            self.entries.iter().filter(|entry| entry.place.is_some_and(|it| entry.is_stray(it)));
         assert_eq!(self.strays as usize, astray.count(), "stray copies have lost count");
         for list in self.held {
             let arrival = |ticket: Ticket| self.entries[ticket.index()].arrival;
@@ -499,6 +503,7 @@ impl Ledger {
         let entry = &mut self.entries[slot as usize];
         entry.place = Some(place);
         (entry.previous, entry.next) = (previous, before);
+        self.strays += u32::from(entry.is_stray(place));
         match previous {
             NIL => self.list(slot, place).head = slot,
             previous => self.entries[previous as usize].next = slot,
@@ -508,12 +513,14 @@ impl Ledger {
             before => self.entries[before as usize].previous = slot,
         }
         self.list(slot, place).len += 1;
-        self.strays += u32::from(self.is_stray(slot, place));
     }
 
     fn unlink(&mut self, ticket: Ticket) {
         let place = self.place(ticket).expect("only live tickets are moved");
-        let Entry { previous, next, .. } = self.entries[ticket.index()];
+        let entry = &mut self.entries[ticket.index()];
+        entry.place = None;
+        self.strays -= u32::from(entry.is_stray(place));
+        let Entry { previous, next, .. } = *entry;
         let slot = ticket.slot;
         match previous {
             NIL => self.list(slot, place).head = next,
@@ -524,12 +531,6 @@ impl Ledger {
             next => self.entries[next as usize].previous = previous,
         }
         self.list(slot, place).len -= 1;
-        self.strays -= u32::from(self.is_stray(slot, place));
-        self.entries[ticket.index()].place = None;
-    }
-
-    fn is_stray(&self, slot: u32, place: Place) -> bool {
-        matches!(place, Place::Delivered { .. }) && self.entries[slot as usize].astray
     }
 
     /// The first of its class's hold queue that arrived later, or none. The tail is asked first:

@@ -157,13 +157,14 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     /// # Errors
     /// When the ring or the epoll set is unusable.
     pub fn turn(&mut self, at_most: Option<Span>) -> io::Result<()> {
-        let timeout = self.fall_asleep(at_most);
+        let deadline = self.deadline();
+        let timeout = self.fall_asleep(deadline, at_most);
         self.backend.wait(timeout, &mut self.completions)?;
         self.host.doze(Doze::Awake);
         self.now = self.host.now();
-        if self.deadline().is_some_and(|deadline| deadline <= self.now) {
+        if deadline.is_some_and(|deadline| deadline <= self.now) {
             // Nothing runs out before what came by now is taken in, though this process may have
-            // been stopped since it looked last (decision 003).
+            // been stopped since it looked last (decision 024).
             self.backend.wait(Some(Span::ZERO), &mut self.completions)?;
         }
         self.take_in();
@@ -206,17 +207,18 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     /// Says that the master is about to sleep and for how long it will: not at all when a worker
     /// said something that matters just before.
-    fn fall_asleep(&mut self, at_most: Option<Span>) -> Option<Span> {
+    fn fall_asleep(&mut self, deadline: Option<Mono>, at_most: Option<Span>) -> Option<Span> {
         let awaits = self.engine.awaits_words();
         self.host.doze(if awaits { Doze::Waiting } else { Doze::Content });
         // What is given back is urgent, whether it was awaited or not.
         if (awaits || self.engine.lends()) && self.host.has_tokens() {
             return Some(Span::ZERO);
         }
-        let until_deadline = self.deadline().map(|deadline| deadline.since(self.now));
+        let until_deadline = deadline.map(|deadline| deadline.since(self.now));
         [until_deadline, at_most, self.flush_again].into_iter().flatten().min()
     }
 
+    /// When something runs out, if nothing happens.
     fn deadline(&self) -> Option<Mono> {
         let deadlines = [
             self.engine.deadline(),
