@@ -1,4 +1,4 @@
-//! Which processes should run: filling seats, scaling, and the end.
+//! Which processes should run: filling seats, replacing who is gone, and scaling.
 
 use super::action::{Action, Actions, Outcome};
 use super::event::{Cause, Event, Shortage};

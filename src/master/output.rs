@@ -31,16 +31,12 @@ impl Output {
         // Bounded, so that one that writes without end does not hold up the rest.
         for _ in 0..16 {
             match fd::read(&self.pipe, &mut buffer) {
-                Ok(0) => {
+                Err(Errno(libc::EAGAIN)) => break,
+                Ok(0) | Err(_) => {
                     self.end();
                     return false;
                 }
                 Ok(count) => self.wrote(&buffer[..count]),
-                Err(Errno(libc::EAGAIN)) => break,
-                Err(_) => {
-                    self.end();
-                    return false;
-                }
             }
         }
         true

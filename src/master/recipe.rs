@@ -1,4 +1,4 @@
-//! What workers are made of: everything about them that does not change while the master runs.
+//! How workers are started: their program, what it is given, and which sockets it gets copies of.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -30,9 +30,9 @@ pub(super) struct Recipe {
     pub(super) scheduling: Option<Scheduling>,
     /// The limit on open files that dispatchd was started with.
     pub(super) open_files: Limit,
-    /// Listeners that workers accept from: one list for all, or one per seat. So many of the first
-    /// ones dispatchd was given itself.
+    /// So many of the first listeners dispatchd was given itself.
     pub(super) inherited: usize,
+    /// Listeners that workers accept from: one list for all, or one per seat.
     pub(super) listeners: Vec<Vec<OwnedFd>>,
     /// Under `reuseport`, what each seat has a socket for.
     pub(super) own: Vec<OwnListener>,

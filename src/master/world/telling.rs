@@ -140,7 +140,7 @@ impl World {
     }
 }
 
-/// When a program is told of that says nothing.
+/// When it is told that a program says nothing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Manner {
     /// While it runs.

@@ -93,9 +93,8 @@ fn what_is_half_read_or_still_leaving_does_not_go_back(backend: impl Backend<Fd 
     assert!(matches!(says[..], [Say::Idle { .. }]), "{says:?}");
 }
 
-fn what_is_given_back_belongs_to_another_until_it_is_claimed_again(
-    backend: impl Backend<Fd = OwnedFd>,
-) {
+/// A connection that has been answered and given back, and what the master has of it.
+fn given_back<B: Backend<Fd = OwnedFd>>(backend: B) -> (Rig<B>, UnixStream, OwnedFd, Ticket) {
     let mut rig = Rig::new(backend);
     rig.master().wants_back(GiveBack::Always);
     let (mut client, kept, ticket) = lent(&mut rig);
@@ -103,6 +102,13 @@ fn what_is_given_back_belongs_to_another_until_it_is_claimed_again(
     rig.read_until(&mut client, b")\n");
     rig.settle();
     rig.heard();
+    (rig, client, kept, ticket)
+}
+
+fn what_is_given_back_belongs_to_another_until_it_is_claimed_again(
+    backend: impl Backend<Fd = OwnedFd>,
+) {
+    let (mut rig, mut client, kept, ticket) = given_back(backend);
     // An errand that is late is no claim.
     rig.master().errand(Errand::Offer(ticket));
     client.write_all(b"for another").unwrap();
@@ -114,13 +120,7 @@ fn what_is_given_back_belongs_to_another_until_it_is_claimed_again(
 }
 
 fn a_forgotten_connection_is_closed_here_and_nowhere_else(backend: impl Backend<Fd = OwnedFd>) {
-    let mut rig = Rig::new(backend);
-    rig.master().wants_back(GiveBack::Always);
-    let (mut client, kept, ticket) = lent(&mut rig);
-    client.write_all(GET).unwrap();
-    rig.read_until(&mut client, b")\n");
-    rig.settle();
-    rig.heard();
+    let (mut rig, mut client, kept, ticket) = given_back(backend);
     rig.master().errand(Errand::Forget(ticket));
     rig.settle();
     client.write_all(GET).unwrap();
