@@ -336,11 +336,11 @@ impl Engine {
     /// Brings the field up to date with one worker.
     pub(super) fn refresh(&mut self, id: WorkerId) {
         let Some(worker) = self.worker(id) else { return };
-        let seat = worker.seat;
-        if self.seats[seat.index()].holder != Some(id) {
+        if !self.holds_its_seat(id, worker) {
             return;
         }
-        if self.may_be_offered(id, worker) {
+        let seat = worker.seat;
+        if self.has_room(id, worker) {
             let in_flight = match worker.in_flight() {
                 0 => self.cost_of_waking,
                 in_flight => in_flight,
@@ -355,8 +355,15 @@ impl Engine {
 
     /// Whether a worker can take one more.
     pub(super) fn may_be_offered(&self, id: WorkerId, worker: &Worker) -> bool {
+        self.holds_its_seat(id, worker) && self.has_room(id, worker)
+    }
+
+    fn holds_its_seat(&self, id: WorkerId, worker: &Worker) -> bool {
+        self.seats[worker.seat.index()].holder == Some(id)
+    }
+
+    fn has_room(&self, id: WorkerId, worker: &Worker) -> bool {
         worker.state == State::Ready
-            && self.seats[worker.seat.index()].holder == Some(id)
             && worker.attention == Attention::Prompt
             && !worker.stopped
             && worker.detached_until.is_none()

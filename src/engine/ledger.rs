@@ -99,18 +99,24 @@ pub enum Credit {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Ledger {
     entries: Vec<Entry>,
+    lists: Lists,
+    arrivals: u64,
+    /// Requests up to this one have been let in.
+    settled: u64,
+    /// Of those that are delivered, those that were ever taken back from somebody.
+    strays: u32,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Lists {
     watched: List,
     parked: List,
     expiring: List,
     /// By class.
     held: [List; 2],
     offered: List,
+    /// By berth.
     delivered: Vec<List>,
-    arrivals: u64,
-    /// Requests up to this one have been let in.
-    settled: u64,
-    /// Of those that are delivered, those that were ever taken back from somebody.
-    strays: u32,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -156,24 +162,44 @@ impl Entry {
     }
 }
 
+impl Lists {
+    const EMPTY: Self = Self {
+        watched: List::EMPTY,
+        parked: List::EMPTY,
+        expiring: List::EMPTY,
+        held: [List::EMPTY; 2],
+        offered: List::EMPTY,
+        delivered: Vec::new(),
+    };
+
+    /// The list in which all stand that are in this place, and of this class.
+    fn of(&mut self, place: Place, class: Class) -> &mut List {
+        match place {
+            Place::Watched { .. } => &mut self.watched,
+            Place::Parked { .. } => &mut self.parked,
+            Place::Expiring => &mut self.expiring,
+            Place::Held => &mut self.held[class as usize],
+            Place::Offered { .. } => &mut self.offered,
+            Place::Delivered { to, .. } => self.of_worker(to),
+        }
+    }
+
+    fn of_worker(&mut self, worker: WorkerId) -> &mut List {
+        if self.delivered.len() <= worker.index() {
+            assert!(worker.index() < BERTHS_MAX, "berth {worker} beyond the table");
+            self.delivered.resize(worker.index() + 1, List::EMPTY);
+        }
+        &mut self.delivered[worker.index()]
+    }
+}
+
 impl List {
     const EMPTY: Self = Self { head: NIL, tail: NIL, len: 0 };
 }
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self {
-            entries: Vec::new(),
-            watched: List::EMPTY,
-            parked: List::EMPTY,
-            expiring: List::EMPTY,
-            held: [List::EMPTY; 2],
-            offered: List::EMPTY,
-            delivered: Vec::new(),
-            arrivals: 0,
-            settled: 0,
-            strays: 0,
-        }
+        Self { entries: Vec::new(), lists: Lists::EMPTY, arrivals: 0, settled: 0, strays: 0 }
     }
 }
 
@@ -252,11 +278,13 @@ impl Ledger {
     /// When the ticket is not live.
     pub fn set(&mut self, ticket: Ticket, place: Place) {
         let current = self.place(ticket).expect("only live tickets are changed");
+        let entry = &mut self.entries[ticket.index()];
+        let class = entry.demand.class;
         debug_assert!(
-            core::ptr::eq(self.list(ticket.slot, current), self.list(ticket.slot, place)),
+            core::ptr::eq(self.lists.of(current, class), self.lists.of(place, class)),
             "{current:?} is in another list than {place:?}"
         );
-        self.entries[ticket.index()].place = Some(place);
+        entry.place = Some(place);
     }
 
     /// Strikes a ticket out.
@@ -335,63 +363,63 @@ impl Ledger {
 
     /// Connections watched for their first byte.
     pub fn watched(&self) -> u32 {
-        self.watched.len
+        self.lists.watched.len
     }
 
     /// Connections that wait for their next request.
     pub fn parked(&self) -> u32 {
-        self.parked.len
+        self.lists.parked.len
     }
 
     /// Connections that are being shut down.
     pub fn expiring(&self) -> u32 {
-        self.expiring.len
+        self.lists.expiring.len
     }
 
     /// Connections that wait for a worker.
     pub fn held(&self) -> u32 {
-        self.held.iter().map(|list| list.len).sum()
+        self.lists.held.iter().map(|list| list.len).sum()
     }
 
     /// Those of them whose requests are of this class.
     pub const fn held_of(&self, class: Class) -> u32 {
-        self.held[class as usize].len
+        self.lists.held[class as usize].len
     }
 
     /// Connections on their way to a worker.
     pub fn offered(&self) -> u32 {
-        self.offered.len
+        self.lists.offered.len
     }
 
     /// Connections that workers have.
     pub fn delivered(&self) -> u32 {
-        self.delivered.iter().map(|list| list.len).sum()
+        self.lists.delivered.iter().map(|list| list.len).sum()
     }
 
     /// Connections that this worker has.
     pub fn delivered_to(&self, worker: WorkerId) -> u32 {
-        self.delivered.get(worker.index()).map_or(0, |list| list.len)
+        self.lists.delivered.get(worker.index()).map_or(0, |list| list.len)
     }
 
     /// The connection that has been watched longest.
     pub fn oldest_watched(&self) -> Option<Ticket> {
-        self.ticket(self.watched.head)
+        self.ticket(self.lists.watched.head)
     }
 
     /// The connection that has been parked longest.
     pub fn oldest_parked(&self) -> Option<Ticket> {
-        self.ticket(self.parked.head)
+        self.ticket(self.lists.parked.head)
     }
 
     /// The connection at the head of a class's hold queue.
     pub fn oldest_held(&self, class: Class) -> Option<Ticket> {
-        self.ticket(self.held[class as usize].head)
+        self.ticket(self.lists.held[class as usize].head)
     }
 
     /// The latest request in the hold queue, if it has come since it was last settled who stays.
     pub fn latest_unsettled(&self) -> Option<Ticket> {
         let arrival = |ticket: &Ticket| self.entries[ticket.index()].arrival;
-        let tails = self.held.iter().filter_map(|list| self.ticket(list.tail));
+        let tails = self.lists.held.iter().filter_map(|list| self.ticket(list.tail));
         tails.max_by_key(arrival).filter(|ticket| self.settled < arrival(ticket))
     }
 
@@ -402,17 +430,17 @@ impl Ledger {
 
     /// Some connection that waits for a worker.
     pub fn any_held(&self) -> Option<Ticket> {
-        self.held.iter().find_map(|list| self.ticket(list.head))
+        self.lists.held.iter().find_map(|list| self.ticket(list.head))
     }
 
     /// The offer that has been unclaimed longest.
     pub fn oldest_offered(&self) -> Option<Ticket> {
-        self.ticket(self.offered.head)
+        self.ticket(self.lists.offered.head)
     }
 
     /// All that is offered to this worker, oldest first.
     pub fn offers_of(&self, worker: WorkerId) -> Vec<Ticket> {
-        self.walk(self.offered)
+        self.walk(self.lists.offered)
             .filter(|ticket| match self.place(*ticket) {
                 Some(Place::Offered { to, .. }) => to == worker,
                 Some(
@@ -429,7 +457,10 @@ impl Ledger {
 
     /// All that this worker has, oldest first.
     pub fn deliveries_of(&self, worker: WorkerId) -> Vec<Ticket> {
-        self.delivered.get(worker.index()).map_or_else(Vec::new, |list| self.walk(*list).collect())
+        self.lists
+            .delivered
+            .get(worker.index())
+            .map_or_else(Vec::new, |list| self.walk(*list).collect())
     }
 
     /// Every list is whole, and every live ticket stands in the list of its place.
@@ -439,10 +470,10 @@ impl Ledger {
     pub fn check(&self) {
         let live = self.entries.iter().filter(|entry| entry.place.is_some()).count();
         let mut listed = 0;
-        for list in [self.watched, self.parked, self.expiring, self.offered]
+        for list in [self.lists.watched, self.lists.parked, self.lists.expiring, self.lists.offered]
             .iter()
-            .chain(&self.held)
-            .chain(&self.delivered)
+            .chain(&self.lists.held)
+            .chain(&self.lists.delivered)
         {
             let members = self.walk(*list).count();
             assert_eq!(members, list.len as usize, "a list has lost count");
@@ -452,7 +483,7 @@ impl Ledger {
         let astray =
             self.entries.iter().filter(|entry| entry.place.is_some_and(|it| entry.is_stray(it)));
         assert_eq!(self.strays as usize, astray.count(), "stray copies have lost count");
-        for list in self.held {
+        for list in self.lists.held {
             let arrival = |ticket: Ticket| self.entries[ticket.index()].arrival;
             assert!(self.walk(list).map(arrival).is_sorted(), "the hold queue is out of order");
         }
@@ -469,26 +500,6 @@ impl Ledger {
         entry.place.map(|_| Ticket { slot, generation: entry.generation })
     }
 
-    fn list(&mut self, slot: u32, place: Place) -> &mut List {
-        match place {
-            Place::Watched { .. } => &mut self.watched,
-            Place::Parked { .. } => &mut self.parked,
-            Place::Expiring => &mut self.expiring,
-            Place::Held => {
-                let class = self.entries[slot as usize].demand.class;
-                &mut self.held[class as usize]
-            }
-            Place::Offered { .. } => &mut self.offered,
-            Place::Delivered { to, .. } => {
-                assert!(to.index() < BERTHS_MAX, "berth {to} beyond the table");
-                if self.delivered.len() <= to.index() {
-                    self.delivered.resize(to.index() + 1, List::EMPTY);
-                }
-                &mut self.delivered[to.index()]
-            }
-        }
-    }
-
     fn link(&mut self, slot: u32, place: Place) {
         let before = match place {
             Place::Held => self.first_later(&self.entries[slot as usize]),
@@ -498,21 +509,20 @@ impl Ledger {
             | Place::Offered { .. }
             | Place::Delivered { .. } => NIL,
         };
-        let tail = self.list(slot, place).tail;
-        let previous = if before == NIL { tail } else { self.entries[before as usize].previous };
+        let list = self.lists.of(place, self.entries[slot as usize].demand.class);
+        let previous = match before {
+            NIL => core::mem::replace(&mut list.tail, slot),
+            before => core::mem::replace(&mut self.entries[before as usize].previous, slot),
+        };
+        match previous {
+            NIL => list.head = slot,
+            previous => self.entries[previous as usize].next = slot,
+        }
+        list.len += 1;
         let entry = &mut self.entries[slot as usize];
         entry.place = Some(place);
         (entry.previous, entry.next) = (previous, before);
         self.strays += u32::from(entry.is_stray(place));
-        match previous {
-            NIL => self.list(slot, place).head = slot,
-            previous => self.entries[previous as usize].next = slot,
-        }
-        match before {
-            NIL => self.list(slot, place).tail = slot,
-            before => self.entries[before as usize].previous = slot,
-        }
-        self.list(slot, place).len += 1;
     }
 
     fn unlink(&mut self, ticket: Ticket) {
@@ -521,23 +531,23 @@ impl Ledger {
         entry.place = None;
         self.strays -= u32::from(entry.is_stray(place));
         let Entry { previous, next, .. } = *entry;
-        let slot = ticket.slot;
+        let list = self.lists.of(place, entry.demand.class);
+        list.len -= 1;
         match previous {
-            NIL => self.list(slot, place).head = next,
+            NIL => list.head = next,
             previous => self.entries[previous as usize].next = next,
         }
         match next {
-            NIL => self.list(slot, place).tail = previous,
+            NIL => list.tail = previous,
             next => self.entries[next as usize].previous = previous,
         }
-        self.list(slot, place).len -= 1;
     }
 
     /// The first of its class's hold queue that arrived later, or none. The tail is asked first:
     /// nearly every connection goes there, and what comes back goes to the front, which is near
     /// too.
     fn first_later(&self, entry: &Entry) -> u32 {
-        let list = self.held[entry.demand.class as usize];
+        let list = self.lists.held[entry.demand.class as usize];
         match list.tail {
             NIL => NIL,
             tail if self.entries[tail as usize].arrival < entry.arrival => NIL,

@@ -296,7 +296,7 @@ impl Epoll {
         let Some(held) = self.sources.tenant_mut(stream.key()) else {
             return self.fail(token, Errno(libc::ECANCELED));
         };
-        match token.kind {
+        match token.kind() {
             Kind::Send => {
                 held.outward.push_back(token);
                 if held.writable {

@@ -26,6 +26,7 @@ pub mod uring;
 
 use std::fmt;
 use std::io;
+use std::num::NonZeroU64;
 
 use crate::limits::PARCEL_MAX;
 pub use crate::sys::socket::Ready;
@@ -105,18 +106,13 @@ pub struct Source {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Tag(pub u64);
 
-/// One operation in flight. Packs into io_uring's 64-bit `user_data`; the generation tells a late
-/// completion from the slot's next tenant, and the kind tells that an orphan's result is a
-/// descriptor to close.
+/// One operation in flight: io_uring's 64-bit `user_data`. From above, 8 bits are the kind, which
+/// tells that an orphan's result is a descriptor to close; 24 the generation, which tells a late
+/// completion from the slot's next tenant; 32 the slot in the table of operations. It stays packed:
+/// as a struct of its parts it was copied by loads that overlap the stores just before them, which
+/// took 2.5 % of the master's time.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Token {
-    /// Which kind of operation it is.
-    pub kind: Kind,
-    /// Which tenant of the slot is meant; 24 bits.
-    pub generation: u32,
-    /// Position in the table of operations.
-    pub slot: u32,
-}
+pub struct Token(NonZeroU64);
 
 /// The kind of an operation, as its token carries it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

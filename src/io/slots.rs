@@ -1,11 +1,15 @@
 //! A table whose places are used again, with a generation that tells a late word about the last
 //! tenant from one about the present: the kernel may answer after we have moved on.
 
+use std::num::NonZeroU64;
+
 use crate::io::{Kind, Source, Token};
 
 /// Generations are counted in so many bits, because a token shares its word with slot and kind.
 const GENERATION_BITS: u32 = 24;
 const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
+/// Where the kind stands in a token's word.
+const KIND_AT: u32 = 32 + GENERATION_BITS;
 
 /// A table of tenants; all operations take constant time. It grows and never shrinks.
 #[derive(Debug)]
@@ -103,7 +107,8 @@ impl<T> Default for Slots<T> {
 impl Key {
     /// The token of the operation of this kind in this place.
     pub const fn token(self, kind: Kind) -> Token {
-        Token { kind, generation: self.generation, slot: self.slot }
+        let word = (kind as u64) << KIND_AT | self.to_word();
+        Token(NonZeroU64::new(word).expect("no kind is 0"))
     }
 
     /// The source in this place.
@@ -132,29 +137,37 @@ impl Source {
 
 impl Token {
     /// Where the backend keeps this operation.
-    pub(crate) const fn key(self) -> Key {
-        Key { slot: self.slot, generation: self.generation }
+    pub const fn key(self) -> Key {
+        Key::from_word(self.to_word())
+    }
+
+    /// Which kind of operation it is.
+    pub const fn kind(self) -> Kind {
+        kind_of(self.to_word()).expect("a token has a kind")
     }
 
     /// The token as one word, never 0.
     pub(crate) const fn to_word(self) -> u64 {
-        (self.kind as u64) << (32 + GENERATION_BITS) | self.key().to_word()
+        self.0.get()
     }
 
     /// The token that [`Token::to_word`] made; `None` for a word that it cannot have made.
-    pub(crate) const fn from_word(word: u64) -> Option<Self> {
-        let kind = match word >> (32 + GENERATION_BITS) {
-            1 => Kind::Accept,
-            2 => Kind::Readable,
-            3 => Kind::Ring,
-            4 => Kind::Handoff,
-            5 => Kind::Recv,
-            6 => Kind::Send,
-            7 => Kind::Close,
-            _ => return None,
-        };
-        Some(Key::from_word(word).token(kind))
+    pub(crate) fn from_word(word: u64) -> Option<Self> {
+        kind_of(word).and_then(|_| NonZeroU64::new(word)).map(Self)
     }
+}
+
+const fn kind_of(word: u64) -> Option<Kind> {
+    Some(match word >> KIND_AT {
+        1 => Kind::Accept,
+        2 => Kind::Readable,
+        3 => Kind::Ring,
+        4 => Kind::Handoff,
+        5 => Kind::Recv,
+        6 => Kind::Send,
+        7 => Kind::Close,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -134,7 +134,7 @@ impl Backend for Uring {
 
     fn cancel(&mut self, token: Token) {
         let Some(operation) = self.operations.tenant_mut(token.key()) else { return };
-        match token.kind {
+        match token.kind() {
             Kind::Accept | Kind::Readable | Kind::Ring | Kind::Recv | Kind::Send => {
                 operation.cancelled = true;
                 self.push_cancel(token);
@@ -396,7 +396,7 @@ impl Uring {
     fn digest(&mut self, entry: Reaped) {
         let Some(token) = Token::from_word(entry.word) else { return };
         let Some(operation) = self.operations.tenant_mut(token.key()) else {
-            if token.kind == Kind::Accept && 0 <= entry.result {
+            if token.kind() == Kind::Accept && 0 <= entry.result {
                 drop(adopt(entry.result));
             }
             return;

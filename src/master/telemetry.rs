@@ -54,17 +54,14 @@ pub(super) enum Drained {
 
 /// Writes what the sink takes now.
 pub(super) fn drain_to(sink: &LogSink) -> Drained {
-    let drain = || BUFFER.with_borrow_mut(|buffer| buffer.drain_to(sink));
+    let drain = || BUFFER.with_borrow_mut(|buffer| (buffer.drain_to(sink), buffer.untold));
     match drain() {
-        Drained::Wholly => {}
-        short @ (Drained::AsFarAsItGoes | Drained::Broken) => return short,
-    }
-    match BUFFER.with_borrow_mut(|buffer| std::mem::take(&mut buffer.untold)) {
-        0 => Drained::Wholly,
-        count => {
+        (Drained::Wholly, count) if 0 < count => {
+            BUFFER.with_borrow_mut(|buffer| buffer.untold = 0);
             tracing::error!("{count} log lines dropped, nobody read them");
-            drain()
+            drain().0
         }
+        (drained, _) => drained,
     }
 }
 

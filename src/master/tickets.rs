@@ -19,11 +19,8 @@ struct Slot<F> {
     keeping: Keeping<F>,
 }
 
-/// Where a ticket's descriptor is. The enum's tag has four bytes, as the parts of a token have:
-/// behind a tag of one byte tokens are copied by loads that overlap the stores just before them,
-/// which took 2.5 % of the master's time.
+/// Where a ticket's descriptor is.
 #[derive(Debug)]
-#[repr(u32)]
 enum Keeping<F> {
     /// The ticket has ended.
     Free,

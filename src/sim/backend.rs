@@ -111,14 +111,14 @@ impl Backend for SimBackend {
             Work::Accept(post) => Object::Post(*post),
             Work::Readable(fd) => fd.object,
             Work::Ring(bell) => Object::Bell(*bell),
-            Work::Over if token.kind == Kind::Accept => {
+            Work::Over if token.kind() == Kind::Accept => {
                 // It has landed, or soon will have.
                 self.world.borrow_mut().landed += 1;
                 return;
             }
             Work::Queued(_) | Work::Over => return,
         };
-        if token.kind == Kind::Accept && self.world.borrow_mut().rng.chance(1, 2) {
+        if token.kind() == Kind::Accept && self.world.borrow_mut().rng.chance(1, 2) {
             return self.doom(token);
         }
         if let Some(tokens) = self.waiting.get_mut(&object) {

@@ -112,7 +112,7 @@ pub(crate) fn a_late_word_about_an_old_token_does_nothing<K: Kernel>(make: Make<
     let (fd, _) = rig.readable(old);
     rig.kernel.read(&fd);
     let new = rig.submit(Op::Readable { fd });
-    assert_eq!((new.slot, new.kind), (old.slot, old.kind), "places are used again");
+    assert_eq!((new.key().slot, new.kind()), (old.key().slot, old.kind()), "places are used again");
     rig.backend.cancel(old);
     rig.backend.expire(old);
     rig.silent();
