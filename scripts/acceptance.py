@@ -39,12 +39,13 @@ def verdict(ok, text):
 class House:
     """One dispatchd, ended with the block."""
 
-    def __init__(self, *flags, stderr=None, env=None):
+    def __init__(self, *flags, stderr=None, env=None, binary=BINARY):
+        self.binary = binary
         self.home = tempfile.mkdtemp(prefix="dispatchd-acceptance-")
         self.env = dict(os.environ, XDG_RUNTIME_DIR=self.home, **(env or {}))
         self.port = free_port()
         self.log = open(os.path.join(self.home, "log"), "w+b")
-        command = [BINARY, "--listen", f"127.0.0.1:{self.port}", *flags]
+        command = [binary, "--listen", f"127.0.0.1:{self.port}", *flags]
         self.process = subprocess.Popen(command, env=self.env, stderr=stderr or self.log)
 
     def __enter__(self):
@@ -67,7 +68,8 @@ class House:
         shutil.rmtree(self.home, ignore_errors=True)
 
     def status(self):
-        asked = subprocess.run([BINARY, "status", "--json"], env=self.env, capture_output=True)
+        asked = subprocess.run([self.binary, "status", "--json"], env=self.env,
+                               capture_output=True)
         return json.loads(asked.stdout) if asked.returncode == 0 else None
 
     def ready(self):

@@ -11,12 +11,15 @@ the connections, so that one is forgotten for nearly each that comes), and on tw
 worker waits: one connection, one worker with a CPU of its own, `--spin off` and `auto`. Each figure is
 compared with the first of its case in the same round; a run during which more than 3 % of the CPUs'
 time went to others is made again. With `--against`, the last of each case is compared with the same of
-another dispatchd instead: what a change costs.
+another dispatchd instead, to tell what a change costs. What is compared is the CPU time per request.
+Where all is on one CPU both run at once, each with a wrk of its own, and what disturbs one disturbs the
+other. A row is worse when the lower end of its 95 % interval is above 1.02; exits 1 if one is.
 
 Needs `cargo build --release` and wrk (Debian: apt-get install wrk). Traffic stays on loopback.
 """
 
 import argparse
+import contextlib
 import os
 import statistics
 import subprocess
@@ -25,7 +28,7 @@ import tempfile
 
 import acceptance
 from acceptance import BINARY, House, told
-from results import Foreign, Summary
+from results import Foreign, Summary, interval, is_worse, spread
 
 FOREIGN_ALLOWED = 3.0
 TRIES = 4
@@ -66,88 +69,124 @@ CASES = [
 ]
 
 
-def run_once(case, kind, given, script, binary=BINARY):
-    """Requests per second; how often workers and master were woken per request; errors; and the
-    CPU time that each request took of master and workers, in microseconds."""
-    acceptance.BINARY = binary
+def start(case, kind, given, binary=BINARY):
+    """A dispatchd for this case."""
+    flags = {"--workers": str(case.workers), "--pin": "none", "--backend": given.backend,
+             "--log-level": "error", **dict(zip(case.flags[::2], case.flags[1::2]))}
     program = [binary if word == BINARY else word for word in case.program]
-    flags = ["--workers", str(case.workers), "--pin", "none", "--backend", given.backend,
-             "--log-level", "error"]
-    for flag, value in zip(case.flags[::2], case.flags[1::2]):
-        if flag in flags:
-            at = flags.index(flag)
-            del flags[at:at + 2]
-        flags += [flag, value]
+    words = [word for flag in flags.items() for word in flag]
+    return House(*words, *kind, *program, binary=binary)
+
+
+def load(case, house, given, script):
+    """A wrk that asks it for `/`."""
+    command = ["wrk", "-t1", f"-c{case.connections}", f"-d{given.seconds}s", house.url()]
+    return subprocess.Popen(command + ["-s", script] * bool(case.lua), stdout=subprocess.PIPE,
+                            text=True)
+
+
+@contextlib.contextmanager
+def on_cpus(count):
+    """All that is started meanwhile has so many CPUs together."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, set(sorted(before)[:case.cpus]))
+    os.sched_setaffinity(0, set(sorted(before)[:count]))
     try:
-        with House(*flags, *kind, *program) as house:
-            command = ["wrk", "-t1", f"-c{case.connections}", f"-d{given.seconds}s", house.url()]
-            if case.lua:
-                command += ["-s", script]
-            _, errors, rate = told(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-            workers = house.status()["workers"]
-            used = sum(cpu_time(pid) for pid in
-                       [house.process.pid, *(worker["pid"] for worker in workers)])
+        yield
     finally:
         os.sched_setaffinity(0, before)
-    answered = max(sum(worker["requests"] for worker in workers), 1)
-    woken = [sum(worker[what] for worker in workers) / answered for what in ("wakes", "rings")]
-    return rate, woken, errors, used / answered * 1e6
 
 
-def cpu_time(pid):
-    """Seconds that a process has run."""
-    with open(f"/proc/{pid}/stat") as line:
-        fields = line.read().rpartition(")")[2].split()
-    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
-
-
-def run(case, kind, given, script, binary=BINARY):
-    """As `run_once`, in a moment of quiet if there is one."""
-    errors = 0
+def in_quiet(once):
+    """What `once` says, and how many percent of the CPUs went to others: in a moment of quiet if
+    there is one."""
     for _ in range(TRIES):
         foreign = Foreign()
-        rate, woken, failed, used = run_once(case, kind, given, script, binary)
-        errors += failed
+        said = once()
         percent = foreign.percent()
         if percent <= FOREIGN_ALLOWED:
             break
-    return rate, woken, errors, percent, used
+    return said, percent
+
+
+def run(case, kind, given, script):
+    """Requests per second; how often workers and master were woken per request; and errors."""
+    with on_cpus(case.cpus), start(case, kind, given) as house:
+        _, errors, rate = told(load(case, house, given, script))
+        workers = house.status()["workers"]
+    answered = max(sum(worker["requests"] for worker in workers), 1)
+    woken = [sum(worker[what] for worker in workers) / answered for what in ("wakes", "rings")]
+    return rate, woken, errors
+
+
+def run_both(case, kind, given, script, binaries):
+    """Of each binary, the microseconds that a request took of the master and of the workers; and the
+    errors of all. On one CPU both run at once. On two, where which process shares a CPU with which
+    is luck, they run in turn."""
+    if case.cpus == 1:
+        return run_at_once(case, kind, given, script, binaries)
+    runs = [run_at_once(case, kind, given, script, [binary]) for binary in binaries]
+    return sum((costs for costs, _ in runs), []), sum(errors for _, errors in runs)
+
+
+def run_at_once(case, kind, given, script, binaries):
+    """The same, of all together."""
+    with on_cpus(case.cpus), contextlib.ExitStack() as stack:
+        houses = [stack.enter_context(start(case, kind, given, binary)) for binary in binaries]
+        before = [account(house) for house in houses]
+        said = [told(process) for process in [load(case, house, given, script) for house in houses]]
+        after = [account(house) for house in houses]
+    costs = []
+    for (master, workers, answered), was in zip(after, before):
+        answered = max(answered - was[2], 1)
+        costs.append(((master - was[0]) / answered / 1000, (workers - was[1]) / answered / 1000))
+    return costs, sum(errors for _, errors, _ in said)
+
+
+def account(house):
+    """Nanoseconds that the master has run, and the workers; and what they have answered."""
+    workers = house.status()["workers"]
+    return (time_run(house.process.pid), sum(time_run(worker["pid"]) for worker in workers),
+            sum(worker["requests"] for worker in workers))
+
+
+def time_run(pid):
+    """Nanoseconds that a process of one thread has run."""
+    with open(f"/proc/{pid}/schedstat") as line:
+        return int(line.read().split()[0])
 
 
 def compare(case, given, script, summary):
-    """As `measure`, of the last kind alone, under the other binary and this one."""
-    kind, pairs = case.kinds[-1], []
+    """Prints what a request costs here over what it costs the other binary, for the last kind;
+    returns how many requests failed, the worst disturbance, and whether it is more."""
+    kind, pairs, errors, disturbed = case.kinds[-1], [], 0, 0.0
     binaries = [given.against, BINARY]
     for number in range(given.rounds):
-        order = (0, 1) if number % 2 == 0 else (1, 0)
-        runs = {at: run(case, kind, given, script, binaries[at]) for at in order}
-        pairs.append((runs[0], runs[1]))
-    summary.say(f"{case.name}, {' '.join(kind)}: of before, requests/s {share(pairs, 0)}, "
-                f"CPU time per request {share(pairs, 4)}; master woken per request "
-                f"{statistics.median(pair[1][1][1] for pair in pairs):.3f}")
-    every = [each for pair in pairs for each in pair]
-    return sum(each[2] for each in every), max(each[3] for each in every)
-
-
-def share(pairs, what):
-    """What comes after over what was before: the median and the extremes, and the mean with the
-    half of its 95 % interval."""
-    shares = [after[what] / before[what] for before, after in pairs]
-    half = 2 * statistics.stdev(shares) / len(shares) ** 0.5
-    return (f"{statistics.median(shares):.3f} ({min(shares):.3f}-{max(shares):.3f}, mean "
-            f"{statistics.fmean(shares):.3f} +- {half:.3f})")
+        step = 1 if number % 2 == 0 else -1
+        (costs, failed), percent = in_quiet(
+            lambda: run_both(case, kind, given, script, binaries[::step]))
+        pairs.append(costs[::step])
+        errors, disturbed = errors + failed, max(disturbed, percent)
+    parts = {"all": sum, "master": lambda cost: cost[0], "workers": lambda cost: cost[1]}
+    shares = {part: [of(after) / of(before) for before, after in pairs]
+              for part, of in parts.items()}
+    row = f"{case.name}, {' '.join(kind)}"
+    master, workers = (interval(shares[part]) for part in ("master", "workers"))
+    summary.say(f"{row:56} {spread(shares['all'])}   master {master[0]:.3f} +- {master[1]:.3f}, "
+                f"workers {workers[0]:.3f} +- {workers[1]:.3f}"
+                + "   WORSE" * is_worse(shares["all"]))
+    return errors, disturbed, is_worse(shares["all"])
 
 
 def measure(case, given, script, summary):
-    """Prints a line for each kind; returns how many requests failed, and the worst disturbance."""
+    """Prints a line for each kind; returns how many requests failed, the worst disturbance, and
+    that nothing is worse: there is nothing to compare with."""
     rounds = [[] for _ in case.kinds]
     for number in range(given.rounds):
         # Every other round backwards: what changes with time changes for all alike.
         order = range(len(case.kinds))
         for at in order if number % 2 == 0 else reversed(order):
-            rounds[at].append(run(case, case.kinds[at], given, script))
+            said, percent = in_quiet(lambda: run(case, case.kinds[at], given, script))
+            rounds[at].append((*said, percent))
     first = case.kinds[0][1]
     for (_, kind), runs in zip(case.kinds, rounds):
         shares = [each[0] / base[0] for each, base in zip(runs, rounds[0])]
@@ -161,7 +200,7 @@ def measure(case, given, script, summary):
     disturbed = sum(FOREIGN_ALLOWED < each[3] for each in every)
     if disturbed:
         summary.say(f"  {disturbed} of these {len(every)} runs were disturbed at each try")
-    return sum(each[2] for each in every), max(each[3] for each in every)
+    return sum(each[2] for each in every), max(each[3] for each in every), False
 
 
 def main():
@@ -182,20 +221,26 @@ def main():
     if len(os.sched_getaffinity(0)) < most:
         parser.error(f"{most} CPUs are needed")
     summary = Summary()
-    summary.say(f"{given.backend}: median (least-most) of {given.rounds} interleaved rounds of "
-                f"{given.seconds} s, wrk -t1 on /" + f", against {given.against}" * bool(given.against))
-    failed, disturbed = 0, 0.0
+    if given.against:
+        summary.say(f"{given.backend}: CPU time per request of master and workers, this over "
+                    f"{given.against}: mean +- half of the 95 % interval, median (least-most) of "
+                    f"{given.rounds} pairs of {given.seconds} s, wrk -t1 on /")
+    else:
+        summary.say(f"{given.backend}: median (least-most) of {given.rounds} interleaved rounds of "
+                    f"{given.seconds} s, wrk -t1 on /")
+    failed, disturbed, worse = 0, 0.0, 0
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(FIFTY)
         script.flush()
         for case in cases:
             how = compare if given.against else measure
-            errors, percent = how(case, given, script.name, summary)
-            failed, disturbed = failed + errors, max(disturbed, percent)
-    summary.say(f"{failed} requests failed; at most {disturbed:.1f} % of the CPUs went to others")
+            errors, percent, is_more = how(case, given, script.name, summary)
+            failed, disturbed, worse = failed + errors, max(disturbed, percent), worse + is_more
+    summary.say(f"{failed} requests failed; at most {disturbed:.1f} % of the CPUs went to others"
+                + f"; {worse} of {len(cases)} rows are worse" * bool(given.against))
     if given.save:
         summary.keep(f"dispatch-{given.backend}", "scripts/dispatch.py", foreign_percent=disturbed)
-    sys.exit(1 if failed else 0)
+    sys.exit(1 if failed or worse else 0)
 
 
 if __name__ == "__main__":

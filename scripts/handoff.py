@@ -12,16 +12,12 @@ did. Needs a quiet machine.
 
 import argparse
 import re
-import statistics
 import subprocess
 import sys
 
-from results import Foreign, Summary
+from results import Foreign, Summary, is_worse, spread
 
-LIMIT = 1.02
 ROW = re.compile(r"^(\S.*?) +\d+\.\d{3} \([\d.]+-[\d.]+\).*? (\d{4,7}) +(\d+\.\d\d) +\d+\.\d\d +\d")
-# Student's t for a 95 % interval, by degrees of freedom.
-T_95 = {14: 2.145, 15: 2.131, 16: 2.120, 17: 2.110, 18: 2.101, 19: 2.093, 20: 2.086}
 
 
 def run(program):
@@ -37,12 +33,6 @@ def run(program):
         if row and mode:
             costs[mode, row[1]] = float(row[3])
     return costs
-
-
-def interval(shares):
-    mean = statistics.fmean(shares)
-    t = T_95.get(len(shares) - 1, 2.1)
-    return mean, t * statistics.stdev(shares) / len(shares) ** 0.5
 
 
 def main():
@@ -65,12 +55,8 @@ def main():
                 f"median (least-most) of {given.pairs} interleaved pairs")
     for row in pairs[0][0]:
         shares = [after[row] / before[row] for before, after in pairs]
-        mean, half = interval(shares)
-        is_worse = LIMIT < mean - half
-        failed += is_worse
-        summary.say(f"{row[0]:22} {row[1]:28} {mean:.3f} +- {half:.3f}   "
-                    f"{statistics.median(shares):.3f} ({min(shares):.3f}-{max(shares):.3f})"
-                    + "   WORSE" * is_worse)
+        failed += is_worse(shares)
+        summary.say(f"{row[0]:22} {row[1]:28} {spread(shares)}" + "   WORSE" * is_worse(shares))
     summary.say(f"{failed} of {len(pairs[0][0])} rows are worse; "
                 f"{foreign.percent():.1f} % of the CPUs went to others")
     if given.save:

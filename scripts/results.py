@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import resource
+import statistics
 import subprocess
 import sys
 
@@ -59,6 +60,32 @@ def write_json(folder, name, content):
     with open(os.path.join(folder, name), "w") as file:
         json.dump(content, file, indent=1)
         file.write("\n")
+
+
+# What comes after may cost so much of what was before, as far as that is known.
+WORSE_ABOVE = 1.02
+# Student's t for a 95 % interval, by degrees of freedom.
+T_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262,
+        10: 2.228, 11: 2.201, 12: 2.179, 13: 2.160, 14: 2.145, 15: 2.131, 16: 2.120, 17: 2.110,
+        18: 2.101, 19: 2.093, 20: 2.086}
+
+
+def interval(shares):
+    """Their mean, and the half of its 95 % interval."""
+    t = T_95.get(len(shares) - 1, T_95[20])
+    return statistics.fmean(shares), t * statistics.stdev(shares) / len(shares) ** 0.5
+
+
+def is_worse(shares):
+    """Whether shares of what was before say that it is worse: the lower end of their interval."""
+    mean, half = interval(shares)
+    return WORSE_ABOVE < mean - half
+
+
+def spread(shares):
+    mean, half = interval(shares)
+    return (f"{mean:.3f} +- {half:.3f}   {statistics.median(shares):.3f} "
+            f"({min(shares):.3f}-{max(shares):.3f})")
 
 
 class Summary:

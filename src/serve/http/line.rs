@@ -107,7 +107,7 @@ pub(super) fn is_authority(value: &[u8]) -> bool {
         [b'[', address @ .., b']'] => {
             str::from_utf8(address).is_ok_and(|address| address.parse::<Ipv6Addr>().is_ok())
         }
-        name => name.iter().all(|&byte| is_name_byte(byte)),
+        name => name.iter().all(|&byte| NAME_BYTES[usize::from(byte)]),
     };
     let is_port = match port {
         [] => true,
@@ -116,6 +116,19 @@ pub(super) fn is_authority(value: &[u8]) -> bool {
     };
     is_host && is_port
 }
+
+/// Each byte's [`is_name_byte`]: every request has a host, of which every byte is looked at.
+const NAME_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    loop {
+        table[byte as usize] = is_name_byte(byte);
+        if byte == u8::MAX {
+            break table;
+        }
+        byte += 1;
+    }
+};
 
 /// Bytes of a registered name (RFC 3986), but for the comma: that would be two `Host` in one.
 const fn is_name_byte(byte: u8) -> bool {
