@@ -9,8 +9,9 @@ with a worker) ask once, keep silent for the 75 s after which they are let go, a
 moment, earlier or later by no more than MS milliseconds, spread evenly. Who finds its connection closed
 before that would open another one, and loses nothing. Every client of HTTP that keeps connections has
 this race with its server, and neither side alone can end it: what is lost are the requests that are on
-their way while the server decides. Needs `cargo build --release`, a quiet machine
-and a limit of open files above 4 N. Traffic stays on loopback.
+their way while the server decides. No process is pinned: this script does not sleep just before it
+asks, and a worker pinned to its CPU would decide only afterwards, without a race. Needs `cargo build
+--release`, a quiet machine and a limit of open files above 4 N. Traffic stays on loopback.
 """
 
 import argparse
@@ -125,7 +126,7 @@ def main():
         for kind in kinds:
             backend, dispatch = kind
             houses[kind] = House("--workers", "2", "--backend", backend, "--dispatch", dispatch,
-                                 "--log-level", "error").__enter__()
+                                 "--pin", "none", "--log-level", "error").__enter__()
         closed, lost, hanging = race(opened(houses, given))
     finally:
         for house in houses.values():
