@@ -46,6 +46,7 @@ on_both! {
     no_character_of_a_long_line_is_cut
     at_rest_nothing_spins
     workers_are_added_only_as_far_as_descriptors_reach
+    a_start_that_fails_half_way_leaves_nothing_behind
     blocking_workers_that_accept_for_themselves_pause_without_descriptors
     built_in_workers_that_accept_for_themselves_pause_without_descriptors
 }
@@ -74,6 +75,41 @@ fn workers_are_added_only_as_far_as_descriptors_reach(backend: &str) {
         }
         assert_eq!(house.times_logged("accepting paused"), 0, "{}", house.log());
         assert_eq!(house.times_logged("cannot start a process"), 0, "{}", house.log());
+    }
+}
+
+/// Wherever it fails: there are descriptors for the first call, for the first two, and so on.
+fn a_start_that_fails_half_way_leaves_nothing_behind(backend: &str) {
+    for policy in ["jbsq", "reuseport"] {
+        let house = Plan::on(backend).with(&format!("--policy {policy} --workers 1")).start();
+        // The start has asked for the status. By its next turn the master has let go of that.
+        house.signal(Signal::SIGUSR1);
+        house.wait_for_log("SIGUSR1");
+        let belongings = || (process::open_files(house.pid()), process::children(house.pid()));
+        let (before, all) = (belongings(), process::limits(house.pid(), "Max open files").unwrap());
+        let mut failed = 0;
+        loop {
+            let room = process::free_descriptor(house.pid(), failed);
+            process::limit_open_files(house.pid(), &room.to_string());
+            house.signal(Signal::SIGTTIN);
+            let fails = eventually("a second worker is started, or not", || {
+                let fails = failed < house.times_logged("workers are missing");
+                (fails || house.times_logged("worker ready") == 2).then_some(fails)
+            });
+            if !fails {
+                break;
+            }
+            failed += 1;
+            house.signal(Signal::SIGTTOU);
+            eventually("it is given up", || {
+                let times = house.times_logged("every worker has a process again");
+                (times == failed).then_some(())
+            });
+            process::limit_open_files(house.pid(), &all.0);
+            eventually("nothing is left of it", || (belongings() == before).then_some(()));
+        }
+        // The channel alone has two ends, which come into being together.
+        assert!(7 < failed, "{failed} places to fail at");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Processes seen from outside, as an operator sees them: by number, through /proc and signals.
 
 use std::fs;
+use std::process::Command;
 
 use dispatchd::sys::clock::monotonic;
 use dispatchd::units::Span;
@@ -57,6 +58,25 @@ pub(crate) fn open_files(pid: u32) -> Vec<String> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
     let target = |entry: std::io::Result<fs::DirEntry>| fs::read_link(entry.ok()?.path()).ok();
     entries.filter_map(target).map(|path| path.to_string_lossy().into_owned()).collect()
+}
+
+/// The number of the descriptor that a process gets after so many others, if it opens one after the
+/// other now.
+pub(crate) fn free_descriptor(pid: u32, others: usize) -> usize {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let number = |entry: std::io::Result<fs::DirEntry>| {
+        entry.unwrap().file_name().to_string_lossy().parse().unwrap()
+    };
+    let open: Vec<usize> = entries.map(number).collect();
+    (0..).filter(|number| !open.contains(number)).nth(others).unwrap()
+}
+
+/// Sets the soft limit on the descriptors of a process.
+pub(crate) fn limit_open_files(pid: u32, limit: &str) {
+    let set = Command::new("prlimit")
+        .args(["--pid", &pid.to_string(), &format!("--nofile={limit}:")])
+        .status();
+    assert!(set.unwrap().success(), "prlimit sets {limit}");
 }
 
 /// The nice value of a process.
