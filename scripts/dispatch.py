@@ -25,10 +25,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections import namedtuple
 
 import acceptance
 from acceptance import BINARY, House, told
-from results import Foreign, Summary, interval, is_worse, spread
+from results import Foreign, Summary, digest, interval, is_worse, spread
 
 FOREIGN_ALLOWED = 3.0
 TRIES = 4
@@ -97,15 +98,17 @@ def on_cpus(count):
 
 
 def in_quiet(once):
-    """What `once` says, and how many percent of the CPUs went to others: in a moment of quiet if
-    there is one."""
+    """What `once` says, of which the last are errors, and how many percent of the CPUs went to
+    others: in a moment of quiet if there is one. Errors are those of every try."""
+    errors = 0
     for _ in range(TRIES):
         foreign = Foreign()
-        said = once()
+        *said, failed = once()
+        errors += failed
         percent = foreign.percent()
         if percent <= FOREIGN_ALLOWED:
             break
-    return said, percent
+    return *said, errors, percent
 
 
 def run(case, kind, given, script):
@@ -136,17 +139,24 @@ def run_at_once(case, kind, given, script, binaries):
         said = [told(process) for process in [load(case, house, given, script) for house in houses]]
         after = [account(house) for house in houses]
     costs = []
-    for (master, workers, answered), was in zip(after, before):
-        answered = max(answered - was[2], 1)
-        costs.append(((master - was[0]) / answered / 1000, (workers - was[1]) / answered / 1000))
+    for now, then in zip(after, before):
+        if now.pids != then.pids:
+            raise SystemExit(f"FAIL  {case.name}: a worker was replaced meanwhile")
+        answered = now.answered - then.answered
+        costs.append(((now.master - then.master) / answered / 1000,
+                      (now.workers - then.workers) / answered / 1000))
     return costs, sum(errors for _, errors, _ in said)
 
 
+# Nanoseconds that the master has run, and the workers; what they have answered; and who they are.
+Account = namedtuple("Account", "master workers answered pids")
+
+
 def account(house):
-    """Nanoseconds that the master has run, and the workers; and what they have answered."""
     workers = house.status()["workers"]
-    return (time_run(house.process.pid), sum(time_run(worker["pid"]) for worker in workers),
-            sum(worker["requests"] for worker in workers))
+    pids = [worker["pid"] for worker in workers]
+    return Account(time_run(house.process.pid), sum(time_run(pid) for pid in pids),
+                   sum(worker["requests"] for worker in workers), pids)
 
 
 def time_run(pid):
@@ -162,7 +172,7 @@ def compare(case, given, script, summary):
     binaries = [given.against, BINARY]
     for number in range(given.rounds):
         step = 1 if number % 2 == 0 else -1
-        (costs, failed), percent = in_quiet(
+        costs, failed, percent = in_quiet(
             lambda: run_both(case, kind, given, script, binaries[::step]))
         pairs.append(costs[::step])
         errors, disturbed = errors + failed, max(disturbed, percent)
@@ -185,8 +195,7 @@ def measure(case, given, script, summary):
         # Every other round backwards: what changes with time changes for all alike.
         order = range(len(case.kinds))
         for at in order if number % 2 == 0 else reversed(order):
-            said, percent = in_quiet(lambda: run(case, case.kinds[at], given, script))
-            rounds[at].append((*said, percent))
+            rounds[at].append(in_quiet(lambda: run(case, case.kinds[at], given, script)))
     first = case.kinds[0][1]
     for (_, kind), runs in zip(case.kinds, rounds):
         shares = [each[0] / base[0] for each, base in zip(runs, rounds[0])]
@@ -239,8 +248,10 @@ def main():
     summary.say(f"{failed} requests failed; at most {disturbed:.1f} % of the CPUs went to others"
                 + f"; {worse} of {len(cases)} rows are worse" * bool(given.against))
     if given.save:
-        summary.keep(f"dispatch-{given.backend}", "scripts/dispatch.py", foreign_percent=disturbed)
-    sys.exit(1 if failed or worse else 0)
+        kind = f"dispatch-{given.backend}" + "-pairs" * bool(given.against)
+        against = {"against_sha256": digest(given.against)} if given.against else {}
+        summary.keep(kind, "scripts/dispatch.py", foreign_percent=disturbed, **against)
+    sys.exit(1 if failed or worse or acceptance.FAILED else 0)
 
 
 if __name__ == "__main__":

@@ -82,9 +82,11 @@ fn workers_are_added_only_as_far_as_descriptors_reach(backend: &str) {
 fn a_start_that_fails_half_way_leaves_nothing_behind(backend: &str) {
     for policy in ["jbsq", "reuseport"] {
         let house = Plan::on(backend).with(&format!("--policy {policy} --workers 1")).start();
-        // The start has asked for the status. By its next turn the master has let go of that.
-        house.signal(Signal::SIGUSR1);
-        house.wait_for_log("SIGUSR1");
+        // The start has asked for the status. A turn or two later the master has let go of that.
+        for times in 1..=2 {
+            house.signal(Signal::SIGUSR1);
+            eventually("a turn is over", || (house.times_logged("SIGUSR1") == times).then_some(()));
+        }
         let belongings = || (process::open_files(house.pid()), process::children(house.pid()));
         let (before, all) = (belongings(), process::limits(house.pid(), "Max open files").unwrap());
         let mut failed = 0;
@@ -107,6 +109,7 @@ fn a_start_that_fails_half_way_leaves_nothing_behind(backend: &str) {
             });
             process::limit_open_files(house.pid(), &all.0);
             eventually("nothing is left of it", || (belongings() == before).then_some(()));
+            assert_eq!(house.times_logged("worker ready"), 1, "the second try went no further");
         }
         // The channel alone has two ends, which come into being together.
         assert!(7 < failed, "{failed} places to fail at");

@@ -118,7 +118,7 @@ pub(super) fn is_authority(value: &[u8]) -> bool {
 }
 
 /// Each byte's [`is_name_byte`]: every request has a host, of which every byte is looked at.
-const NAME_BYTES: [bool; 256] = {
+static NAME_BYTES: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0_u8;
     loop {
