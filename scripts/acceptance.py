@@ -220,6 +220,8 @@ def stop_rounds(policy, backend, busy, gap_ms, rounds):
     late, worst, sent, claimed = 0, 0.0, 0, 0
     with House("--workers", "2", "--policy", policy, "--backend", backend) as house:
         for number in range(rounds):
+            # The one of the round before goes on, and its master hears of that, a moment later.
+            wait_for(lambda: len(house.ready()) == 2)
             victim = house.ready()[number % 2]["pid"]
             held = occupy(house, victim) if busy else []
             before = house.status()
