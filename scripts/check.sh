@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The one gate: what CI runs (.ci/run) is what you run. It needs a Rust toolchain, a C linker, and for
-# the tests root, two CPUs, util-linux (unshare, chrt, prlimit) and iproute2 (ip). It stops at the first step
-# that fails. The tests come last, so that their closing lines end the output. Arguments are handed
+# the tests root, two CPUs, util-linux (unshare, chrt, prlimit) and iproute2 (ip). It stops at the first
+# step that fails. The tests come last, so that their closing lines end the output. Arguments are handed
 # to `cargo test`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

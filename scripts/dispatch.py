@@ -167,7 +167,7 @@ def time_run(pid):
 
 def compare(case, given, script, summary):
     """Prints what a request costs here over what it costs the other binary, for the last kind;
-    returns how many requests failed, the worst disturbance, and whether it is more."""
+    returns how many requests failed, the worst disturbance, and whether it is worse."""
     kind, pairs, errors, disturbed = case.kinds[-1], [], 0, 0.0
     binaries = [given.against, BINARY]
     for number in range(given.rounds):
@@ -243,8 +243,8 @@ def main():
         script.flush()
         for case in cases:
             how = compare if given.against else measure
-            errors, percent, is_more = how(case, given, script.name, summary)
-            failed, disturbed, worse = failed + errors, max(disturbed, percent), worse + is_more
+            errors, percent, costs_more = how(case, given, script.name, summary)
+            failed, disturbed, worse = failed + errors, max(disturbed, percent), worse + costs_more
     summary.say(f"{failed} requests failed; at most {disturbed:.1f} % of the CPUs went to others"
                 + f"; {worse} of {len(cases)} rows are worse" * bool(given.against))
     if given.save:

@@ -62,7 +62,7 @@ def write_json(folder, name, content):
         file.write("\n")
 
 
-# What comes after may cost so much of what was before, as far as that is known.
+# A change is worse when what it costs is surely above this share of the cost before it.
 WORSE_ABOVE = 1.02
 # Student's t for a 95 % interval, by degrees of freedom.
 T_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262,
@@ -77,12 +77,14 @@ def interval(shares):
 
 
 def is_worse(shares):
-    """Whether shares of what was before say that it is worse: the lower end of their interval."""
+    """Whether these shares of the cost before say that a change is worse: the lower end of their
+    interval is too high."""
     mean, half = interval(shares)
     return WORSE_ABOVE < mean - half
 
 
 def spread(shares):
+    """Mean and interval, median, least and most, as they are printed."""
     mean, half = interval(shares)
     return (f"{mean:.3f} +- {half:.3f}   {statistics.median(shares):.3f} "
             f"({min(shares):.3f}-{max(shares):.3f})")
