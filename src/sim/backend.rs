@@ -7,6 +7,7 @@ use std::ops::Bound;
 
 use super::faults::{Sabotage, errno, exhaustion, strikes, watch_failure};
 use super::trace::Who;
+use super::verb::Verb;
 use super::worker::{Letter, ProcessId};
 use super::world::{Holder, Object, Shared, SimFd, World};
 use crate::io::slots::Slots;
@@ -301,7 +302,7 @@ impl SimBackend {
         }
         let errno = watch_failure(&mut world.rng);
         let (at, number) = (world.now, u64::try_from(errno.0).unwrap_or(0));
-        world.trace.did(at, Who::Kernel, "fails to watch", number);
+        world.trace.did(at, Who::Kernel, Verb::FailsToWatch, number);
         Some(errno)
     }
 
@@ -352,7 +353,7 @@ impl SimBackend {
                 let mut world = self.world.borrow_mut();
                 let at = world.now;
                 world.landed += 1;
-                world.trace.did(at, Who::Kernel, "accepts after the cancel", post as u64);
+                world.trace.did(at, Who::Kernel, Verb::AcceptsAfterTheCancel, post as u64);
             }
             self.finish(token, Outcome::Accepted(result));
         }
@@ -365,13 +366,13 @@ impl SimBackend {
             let errno = exhaustion(&mut world.rng);
             let at = world.now;
             let number = u64::try_from(errno.0).unwrap_or(0);
-            world.trace.did(at, Who::Kernel, "fails to accept", number);
+            world.trace.did(at, Who::Kernel, Verb::FailsToAccept, number);
             return Err(errno);
         }
         match world.accept(post) {
             Some(connection) => {
                 let at = world.now;
-                world.trace.did(at, Who::Kernel, "accepts", connection as u64);
+                world.trace.did(at, Who::Kernel, Verb::Accepts, connection as u64);
                 Ok(world.open(Object::Connection(connection)))
             }
             None => Err(errno::ECANCELED),
@@ -521,7 +522,7 @@ impl SimBackend {
         if let Some(errno) = world.refusal(process, parcel) {
             let number = u64::try_from(errno.0).unwrap_or(0);
             let at = world.now;
-            world.trace.did(at, Who::Kernel, "refuses a parcel", number);
+            world.trace.did(at, Who::Kernel, Verb::RefusesAParcel, number);
             return Err(errno);
         }
         world.post_letter(process, parcel);

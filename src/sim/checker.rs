@@ -7,6 +7,7 @@ use super::faults::{Faults, errno};
 use super::service::Job;
 use super::shadow::Entry;
 use super::trace::Who;
+use super::verb::Verb;
 use super::worker::{Claim, Process, ProcessId};
 use super::workload::{Client, LENGTH_MAX};
 use super::world::{Connection, Holder, Object, SimFd, World};
@@ -96,7 +97,7 @@ impl World {
             if *self.connections[connection].ticket.get_or_insert(ticket) != ticket {
                 self.fail(format!("connection {connection} has two tickets, {ticket} is one"));
             }
-            self.trace.did(self.now, Who::Worker(worker), "is sent", connection as u64);
+            self.trace.did(self.now, Who::Worker(worker), Verb::IsSent, connection as u64);
         }
     }
 
@@ -216,7 +217,7 @@ impl World {
         if !self.processes[process].dying {
             self.fail(format!("worker {id} is buried alive"));
         }
-        self.trace.did(self.now, Who::Worker(id), "is left behind", 0);
+        self.trace.did(self.now, Who::Worker(id), Verb::IsLeftBehind, 0);
         let lends = self.scenario.lends();
         for connection in self.connections.iter_mut().filter(|_| !lends) {
             connection.tainted |= connection.owner == Some(process);
@@ -265,7 +266,7 @@ impl World {
         self.move_copy(copy, Holder::Process(process));
         let index = self.connection_of(copy);
         let id = self.processes[process].id;
-        self.trace.did(self.now, Who::Worker(id), "receives", index as u64);
+        self.trace.did(self.now, Who::Worker(id), Verb::Receives, index as u64);
     }
 
     /// A process is about to read what has come on a connection. Returns how many requests.
@@ -293,26 +294,26 @@ impl World {
     /// The last copy of a connection is closed.
     pub(super) fn judge_end(&mut self, index: usize, by: Holder) {
         if !self.judges_master {
-            return self.end(index, "is closed");
+            return self.end(index, Verb::IsClosed);
         }
         let connection = &self.connections[index];
         let excused = connection.hung_up || connection.tainted;
         let rightly = match by {
             Holder::Process(process) if connection.owner == Some(process) => {
                 match self.processes[process].ended {
-                    None => Ok("is closed by its worker"),
-                    Some(_) => Ok("dies with its worker"),
+                    None => Ok(Verb::IsClosedByItsWorker),
+                    Some(_) => Ok(Verb::DiesWithItsWorker),
                 }
             }
             // What was taken back lies on where it had been sent.
-            Holder::Process(_) => self.may_close(index).ok_or("was lost at a worker"),
-            Holder::Channel(_) => self.may_close(index).ok_or("was lost in a channel"),
-            Holder::Master => self.may_close(index).ok_or("was dropped by the master"),
-            Holder::Nobody => Err("was closed by nobody"),
+            Holder::Process(_) => self.may_close(index).ok_or(Verb::WasLostAtAWorker),
+            Holder::Channel(_) => self.may_close(index).ok_or(Verb::WasLostInAChannel),
+            Holder::Master => self.may_close(index).ok_or(Verb::WasDroppedByTheMaster),
+            Holder::Nobody => Err(Verb::WasClosedByNobody),
         };
         match rightly {
             Ok(how) => self.end(index, how),
-            Err(_) if excused => self.end(index, "ends, and nobody minds"),
+            Err(_) if excused => self.end(index, Verb::Ends),
             Err(how) => {
                 self.end(index, how);
                 self.fail(format!("connection {index} {how}"));
@@ -321,16 +322,16 @@ impl World {
     }
 
     /// Why the master may close a connection.
-    fn may_close(&self, index: usize) -> Option<&'static str> {
+    fn may_close(&self, index: usize) -> Option<Verb> {
         let connection = &self.connections[index];
         if connection.owner.is_some() {
-            Some("has had its service")
+            Some(Verb::HasHadItsService)
         } else if connection.let_go {
-            Some("is let go: it said nothing")
+            Some(Verb::IsLetGoInSilence)
         } else if self.is_ending() {
-            Some("is closed at the end")
+            Some(Verb::IsClosedAtTheEnd)
         } else if connection.refused {
-            Some("is rejected: too many wait")
+            Some(Verb::IsRejected)
         } else {
             None
         }
@@ -348,7 +349,7 @@ impl World {
             self.fail(format!("connection {index} is refused, of {}", self.askers()));
         }
         self.connections[index].refused = true;
-        self.trace.did(self.now, Who::Master, "refuses", index as u64);
+        self.trace.did(self.now, Who::Master, Verb::Refuses, index as u64);
     }
 
     /// Connections that ask for a worker, wherever they are.
@@ -388,7 +389,7 @@ impl World {
         if connection.told || !long {
             self.fail(format!("connection {index} is let go after {silence}"));
         }
-        self.trace.did(self.now, Who::Master, "lets go of", index as u64);
+        self.trace.did(self.now, Who::Master, Verb::LetsGoOf, index as u64);
     }
 
     /// The master closes a listener for good.
@@ -399,7 +400,7 @@ impl World {
             self.fail(format!("connections {left:?} are left in a backlog"));
         }
         for index in left {
-            self.end(index, "is left in the backlog");
+            self.end(index, Verb::IsLeftInTheBacklog);
         }
     }
 }
@@ -444,7 +445,7 @@ impl World {
         let held = engine.ledger().held_of(Class::Long);
         let before = std::mem::replace(&mut self.ledger.holds_long, 0 < held);
         if 0 < held && !before {
-            self.trace.did(self.now, Who::Master, "holds a long request", held.into());
+            self.trace.did(self.now, Who::Master, Verb::HoldsALongRequest, held.into());
         }
     }
 

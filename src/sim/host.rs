@@ -2,6 +2,7 @@
 
 use super::faults::{Lie, Sabotage, strikes};
 use super::trace::Who;
+use super::verb::Verb;
 use super::worker::Claim;
 use super::workload::route_of;
 use super::world::{Object, Shared, SimFd};
@@ -106,7 +107,7 @@ impl Host for SimHost {
         let Object::Post(post) = listener.object else { return None };
         let connection = world.accept(post)?;
         let now = world.now;
-        world.trace.did(now, Who::Master, "sweeps up", connection as u64);
+        world.trace.did(now, Who::Master, Verb::SweepsUp, connection as u64);
         Some(world.open(Object::Connection(connection)))
     }
 
@@ -224,7 +225,7 @@ impl Host for SimHost {
     fn woke(&mut self, worker: WorkerId) {
         let mut world = self.world.borrow_mut();
         let now = world.now;
-        world.trace.did(now, Who::Worker(worker), "is woken", 0);
+        world.trace.did(now, Who::Worker(worker), Verb::IsWoken, 0);
     }
 
     fn offer(&mut self, worker: WorkerId, ticket: Ticket) {
@@ -266,7 +267,7 @@ impl Host for SimHost {
         let mut world = self.world.borrow_mut();
         let (now, gone) = (world.now, world.connections[index].hung_up);
         if gone {
-            world.trace.did(now, Who::Master, "finds a reset on", index as u64);
+            world.trace.did(now, Who::Master, Verb::FindsAResetOn, index as u64);
         }
         gone
     }

@@ -2,6 +2,7 @@
 //! kernel spends on looking for it, or not at all.
 
 use super::faults::{Crash, between};
+use super::verb::Verb;
 use super::worker::ProcessId;
 use super::world::{Happening, Object, World};
 use crate::master::host::Launch;
@@ -30,7 +31,7 @@ impl World {
 
     pub(super) fn executes(&mut self, process: ProcessId, boot: Span) {
         if self.can_execute(process) {
-            self.did(process, "executes its program late", 0);
+            self.did(process, Verb::ExecutesItsProgramLate, 0);
             self.processes[process].launch = Launch::Over;
             self.stir(Object::Launch(process));
             self.plan_boot(process, boot);
@@ -39,7 +40,7 @@ impl World {
 
     pub(super) fn fails_to_execute(&mut self, process: ProcessId) {
         if self.can_execute(process) {
-            self.did(process, "has no program", 0);
+            self.did(process, Verb::HasNoProgram, 0);
             self.processes[process].launch = Launch::Failed;
             self.stir(Object::Launch(process));
             let soon = between(&mut self.rng, Span::ZERO, Span::from_ms(2));

@@ -7,6 +7,7 @@
 
 mod backend;
 mod checker;
+mod digest;
 mod faults;
 mod host;
 mod launch;
@@ -15,6 +16,7 @@ mod shadow;
 pub mod stage;
 mod supervision;
 mod trace;
+mod verb;
 mod worker;
 mod workload;
 mod world;

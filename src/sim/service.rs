@@ -2,6 +2,7 @@
 //! it back, closes it.
 
 use super::faults::{Crash, Sabotage, between, strikes};
+use super::verb::Verb;
 use super::worker::ProcessId;
 use super::workload::Stay;
 use super::world::{Happening, World};
@@ -143,7 +144,7 @@ impl World {
         ticket: Ticket,
         service_us: u32,
     ) {
-        self.did(process, "gives back", job.connection as u64);
+        self.did(process, Verb::GivesBack, job.connection as u64);
         let this = &mut self.processes[process];
         this.load.connections -= 1;
         this.copies.insert(ticket, job.copy);
@@ -167,7 +168,7 @@ impl World {
         load.finished += u64::from(requests);
         load.busy = load.busy.plus(took);
         load.squares += took.squared_us2() / u64::from(requests.max(1));
-        self.did(process, "answers", connection as u64);
+        self.did(process, Verb::Answers, connection as u64);
         self.judge_answer(process, connection, requests);
     }
 
@@ -238,7 +239,7 @@ impl World {
     }
 
     pub(super) fn closes(&mut self, process: ProcessId, job: Job) {
-        self.did(process, "closes", job.connection as u64);
+        self.did(process, Verb::Closes, job.connection as u64);
         let this = &mut self.processes[process];
         this.load.connections -= 1;
         self.says_of(process, job.ticket, Say::Closed);

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
+use super::digest::{Digest, number_of};
+use super::verb::Verb;
 use crate::engine::event::Event;
 use crate::units::{Mono, WorkerId};
 
 /// Lines that a failure shows.
 const LAST: usize = 40;
-const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
-const FNV_FACTOR: u64 = 0x0100_0000_01b3;
 
 /// The diary of one run.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(super) struct Trace {
     keeps_all: bool,
     notes: VecDeque<Note>,
     counts: BTreeMap<&'static str, u64>,
-    hash: u64,
+    digest: Digest,
 }
 
 /// Who did it.
@@ -39,37 +39,36 @@ struct Note {
 
 #[derive(Clone, Copy, Debug)]
 enum What {
-    Did { who: Who, verb: &'static str, number: u64 },
+    Did { who: Who, verb: Verb, number: u64 },
     Told(Event),
 }
 
 impl Trace {
     pub(super) const fn new(keeps_all: bool) -> Self {
-        Self { keeps_all, notes: VecDeque::new(), counts: BTreeMap::new(), hash: FNV_START }
+        Self { keeps_all, notes: VecDeque::new(), counts: BTreeMap::new(), digest: Digest::new() }
     }
 
     /// `number` is a connection, a ticket or an error number, as the verb says.
-    pub(super) fn did(&mut self, at: Mono, who: Who, verb: &'static str, number: u64) {
-        *self.counts.entry(verb).or_default() += 1;
-        let worker = match who {
+    pub(super) fn did(&mut self, at: Mono, who: Who, verb: Verb, number: u64) {
+        *self.counts.entry(verb.text()).or_default() += 1;
+        let doer = match who {
             Who::Client => 1,
             Who::Kernel => 2,
             Who::Master => 3,
             Who::Operator => 4,
-            Who::Worker(id) => u64::from(id.epoch) << 32 | u64::from(id.berth) << 8 | 5,
+            Who::Worker(id) => number_of(id) << 8 | 5,
         };
-        self.mix(at, verb.as_bytes());
-        self.mix(Mono::from_ns(worker), &number.to_le_bytes());
+        self.digest.take_deed(at, doer, verb, number);
         self.keep(Note { at, what: What::Did { who, verb, number } });
     }
 
     pub(super) fn told(&mut self, at: Mono, event: Event) {
-        self.mix(at, format!("{event:?}").as_bytes());
+        self.digest.take_event(at, event);
         self.keep(Note { at, what: What::Told(event) });
     }
 
     pub(super) const fn hash(&self) -> u64 {
-        self.hash
+        self.digest.value()
     }
 
     pub(super) fn counts(&self) -> BTreeMap<&'static str, u64> {
@@ -85,12 +84,6 @@ impl Trace {
             self.notes.pop_front();
         }
         self.notes.push_back(note);
-    }
-
-    fn mix(&mut self, at: Mono, bytes: &[u8]) {
-        for byte in at.as_ns().to_le_bytes().iter().chain(bytes) {
-            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(FNV_FACTOR);
-        }
     }
 }
 

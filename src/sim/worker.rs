@@ -7,6 +7,7 @@ use super::faults::{CRASHES, Crash, LIES, Lie, Sabotage, between, pick, strikes}
 use super::service::{Job, Stage};
 use super::shadow::Seen;
 use super::trace::Who;
+use super::verb::Verb;
 use super::workload::{Concurrency, length_of};
 use super::world::{Happening, Holder, Object, World};
 use crate::engine::input::{Exit, Load, Terms};
@@ -113,7 +114,7 @@ impl World {
     /// Starts a process, or fails to.
     pub(super) fn start(&mut self, hire: Hire) -> Option<ProcessId> {
         if self.strikes(self.scenario.faults.spawn_fails) {
-            self.trace.did(self.now, Who::Worker(hire.worker), "cannot be started at seat", 0);
+            self.trace.did(self.now, Who::Worker(hire.worker), Verb::CannotBeStartedAtSeat, 0);
             return None;
         }
         let mut nature = self.draw_nature();
@@ -127,7 +128,7 @@ impl World {
         let process = self.processes.len();
         let bell = self.hangs_bell();
         self.processes.push(Process::new(hire, bell, nature, self.now));
-        self.did(process, "starts at seat", u64::from(hire.seat.0));
+        self.did(process, Verb::StartsAtSeat, u64::from(hire.seat.0));
         let boot = self.launches(process);
         if self.ails(self.scenario.faults.stop) {
             let when = between(&mut self.rng, boot, Span::from_ms(1_500));
@@ -179,7 +180,7 @@ impl World {
         }
     }
 
-    pub(super) fn did(&mut self, process: ProcessId, verb: &'static str, number: u64) {
+    pub(super) fn did(&mut self, process: ProcessId, verb: Verb, number: u64) {
         let id = self.processes[process].id;
         self.trace.did(self.now, Who::Worker(id), verb, number);
     }
@@ -198,7 +199,7 @@ impl World {
             return;
         }
         self.processes[process].up = true;
-        self.did(process, "says hello", 0);
+        self.did(process, Verb::SaysHello, 0);
         if self.processes[process].nature.lie == Some(Lie::ImpossibleTerms) {
             let bad =
                 Terms { concurrency: pick(&mut self.rng, &[0, u32::MAX]), connections_max: 9 };
@@ -293,13 +294,13 @@ impl World {
         let open = this.claims.get(&ticket) == Some(&Claim::Open)
             || self.sabotage == Some(Sabotage::ClaimRecalled);
         let Some(copy) = (if open { this.copies.remove(&ticket) } else { None }) else {
-            self.did(process, "misses slot", u64::from(ticket.slot));
+            self.did(process, Verb::MissesSlot, u64::from(ticket.slot));
             self.says(process, Say::Missed(ticket));
             return true;
         };
         let connection = self.connection_of(copy);
         self.processes[process].claims.insert(ticket, Claim::Claimed);
-        self.did(process, "claims", connection as u64);
+        self.did(process, Verb::Claims, connection as u64);
         let requests = self.begins(process, connection);
         if self.processes[process].nature.crash == Some(Crash::Unsaid) {
             self.close(copy);
@@ -392,7 +393,7 @@ impl World {
         };
         let Some(post) = (0..self.posts.len()).find(waits) else { return false };
         let Some(connection) = self.accept(post) else { return false };
-        self.did(process, "accepts", connection as u64);
+        self.did(process, Verb::Accepts, connection as u64);
         let copy = self.copy(Object::Connection(connection), Holder::Process(process));
         let requests = self.begins(process, connection);
         self.works_on(process, Job::new(connection, copy, None, self.now, requests));
@@ -447,7 +448,7 @@ impl World {
     /// It writes so much into its bell that nobody can ring it any more.
     pub(super) fn fills_bell(&mut self, process: ProcessId) {
         if self.runs(process) && self.now < self.scenario.calm_from {
-            self.did(process, "fills its bell", 0);
+            self.did(process, Verb::FillsItsBell, 0);
             self.fills(self.processes[process].bell);
         }
     }
@@ -497,7 +498,7 @@ impl World {
             Lie::ForgesClaims => self.processes[process].claims.clear(),
             Lie::NeverClaims | Lie::ImpossibleTerms | Lie::OtherLayout | Lie::Overrun => {}
         }
-        self.did(process, "lies", lie as u64);
+        self.did(process, Verb::Lies, lie as u64);
     }
 
     /// Says something about a connection that is none of its business.
@@ -528,7 +529,7 @@ impl World {
     pub(super) fn writes(&mut self, process: ProcessId) {
         if self.processes[process].ended.is_none() {
             self.processes[process].wrote = true;
-            self.did(process, "writes", 0);
+            self.did(process, Verb::Writes, 0);
             self.stir(Object::Output(process));
         }
     }
@@ -537,7 +538,7 @@ impl World {
         if !self.runs(process) || self.scenario.calm_from <= self.now {
             return;
         }
-        self.did(process, "is stopped", 0);
+        self.did(process, Verb::IsStopped, 0);
         self.processes[process].stopped_since = Some(self.now);
         // One that hangs in the kernel does as little, and nobody is told.
         if self.rng.chance(2, 3) {
@@ -554,7 +555,7 @@ impl World {
             return;
         }
         let (up, term) = (this.up, std::mem::take(&mut this.term_pending));
-        self.did(process, "is continued", 0);
+        self.did(process, Verb::IsContinued, 0);
         self.tells_of(process, Change::Continued);
         if term && self.processes[process].nature.obeys_term {
             return self.dies(process, false);
@@ -577,7 +578,7 @@ impl World {
         if !launched || !self.runs(process) || self.scenario.calm_from <= self.now {
             return;
         }
-        self.did(process, "closes its channel", 0);
+        self.did(process, Verb::ClosesItsChannel, 0);
         self.processes[process].detached = true;
         self.lose_unread(process);
         self.stir(Object::Channel(process));
@@ -591,10 +592,10 @@ impl World {
         }
         let this = &self.processes[process];
         if process % 2 == 1 && this.jobs.is_empty() && 0 < this.load.finished {
-            self.did(process, "lets itself be started anew", 0);
+            self.did(process, Verb::LetsItselfBeStartedAnew, 0);
             return self.dies(process, true);
         }
-        self.did(process, "asks to leave", 0);
+        self.did(process, Verb::AsksToLeave, 0);
         self.processes[process].asks_to_leave = true;
         self.rings(self.processes[process].bell);
     }
@@ -609,7 +610,7 @@ impl World {
 
     /// The tracer of a process that has ended lets go of it; now and then nobody is told.
     pub(super) fn becomes_reapable(&mut self, process: ProcessId) {
-        self.did(process, "is let go of by its tracer", 0);
+        self.did(process, Verb::IsLetGoOfByItsTracer, 0);
         if self.rng.chance(2, 3) {
             self.tells_parent();
         }
@@ -636,7 +637,7 @@ impl World {
     }
 
     pub(super) fn signals(&mut self, process: ProcessId, signal: Signal) {
-        self.did(process, "gets signal", signal as u64);
+        self.did(process, Verb::GetsSignal, signal as u64);
         let soon = between(&mut self.rng, Span::from_us(10), Span::from_ms(2));
         let calm = self.scenario.calm_from <= self.now;
         let this = &mut self.processes[process];
@@ -655,7 +656,7 @@ impl World {
             }
             Signal::Kill => {
                 this.dying = true;
-                self.did(process, "does not die", 0);
+                self.did(process, Verb::DoesNotDie, 0);
                 let long = between(&mut self.rng, Span::from_s(1), Span::from_s(20));
                 self.plan_in(long, Happening::Dies(process, false));
             }
@@ -673,7 +674,7 @@ impl World {
         if self.processes[process].ended.is_some() {
             return;
         }
-        self.did(process, if clean { "leaves" } else { "dies" }, 0);
+        self.did(process, if clean { Verb::Leaves } else { Verb::Dies }, 0);
         self.processes[process].ended = Some(clean);
         // What found its ring full was never said.
         self.processes[process].tokens.truncate(TOKEN_RING);
@@ -700,7 +701,7 @@ impl World {
         }
         if self.ails(self.scenario.faults.reaped_late) {
             let pause = between(&mut self.rng, Span::ZERO, Span::from_ms(500));
-            self.did(process, "is held by a tracer for us", pause.as_us());
+            self.did(process, Verb::IsHeldByATracerForUs, pause.as_us());
             self.processes[process].reapable_from = Some(self.now.after(pause));
             self.plan_in(pause, Happening::BecomesReapable(process));
         } else {

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use super::faults::{Sabotage, between, strikes};
 use super::shadow::Ledger;
 use super::trace::{Trace, Who};
+use super::verb::Verb;
 use super::worker::{Process, ProcessId};
 use super::workload::Scenario;
 use crate::engine::rng::Rng;
@@ -128,7 +129,7 @@ pub(super) struct Connection {
     pub(super) owner: Option<ProcessId>,
     /// A liar had to do with it: it may be lost.
     pub(super) tainted: bool,
-    pub(super) ended: Option<&'static str>,
+    pub(super) ended: Option<Verb>,
 }
 
 /// An eventfd that nobody reads.
@@ -283,12 +284,12 @@ impl World {
             Happening::Executes(process, boot) => self.executes(process, boot),
             Happening::FailsToExecute(process) => self.fails_to_execute(process),
             Happening::Orders(notice) => {
-                self.trace.did(self.now, Who::Operator, "orders", notice as u64);
+                self.trace.did(self.now, Who::Operator, Verb::Orders, notice as u64);
                 self.notices.push_back(notice);
                 self.stir(Object::Signals);
             }
             Happening::Jumps(leap) => {
-                self.trace.did(self.now, Who::Kernel, "leaps ahead by us", leap.as_us());
+                self.trace.did(self.now, Who::Kernel, Verb::LeapsAheadByUs, leap.as_us());
                 self.now = self.now.after(leap);
                 self.jumped_at = self.now;
             }
@@ -364,9 +365,9 @@ impl World {
 
     fn connects(&mut self, index: usize) {
         let post = self.connections[index].post;
-        self.trace.did(self.now, Who::Client, "connects", index as u64);
+        self.trace.did(self.now, Who::Client, Verb::Connects, index as u64);
         if !self.posts[post].open {
-            return self.end(index, "refused: nobody listens any more");
+            return self.end(index, Verb::FindsNobodyListening);
         }
         self.posts[post].backlog.push_back(index);
         self.stir(Object::Post(post));
@@ -379,7 +380,7 @@ impl World {
         if !over && !connection.hung_up {
             connection.asked += 1;
             connection.asked_at = self.now;
-            self.trace.did(self.now, Who::Client, "sends", index as u64);
+            self.trace.did(self.now, Who::Client, Verb::Sends, index as u64);
             self.stir(Object::Connection(index));
         }
     }
@@ -398,13 +399,13 @@ impl World {
         let connection = &mut self.connections[index];
         if connection.ended.is_none() {
             connection.hung_up = true;
-            self.trace.did(self.now, Who::Client, "hangs up", index as u64);
+            self.trace.did(self.now, Who::Client, Verb::HangsUp, index as u64);
             self.stir(Object::Connection(index));
         }
     }
 
     fn calms_down(&mut self) {
-        self.trace.did(self.now, Who::Kernel, "calms down", 0);
+        self.trace.did(self.now, Who::Kernel, Verb::CalmsDown, 0);
         for process in 0..self.processes.len() {
             self.continues(process);
             self.empties_bell(process);
@@ -541,7 +542,7 @@ impl World {
     }
 
     /// A connection has ended, and rightly so.
-    pub(super) fn end(&mut self, index: usize, how: &'static str) {
+    pub(super) fn end(&mut self, index: usize, how: Verb) {
         self.trace.did(self.now, Who::Kernel, how, index as u64);
         self.connections[index].ended = Some(how);
     }
