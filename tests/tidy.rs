@@ -1,4 +1,4 @@
-//! The rules of the house that no compiler knows, checked on the text of the source: which layer
+//! The rules of the house that no compiler knows, checked on the syntax of the source: which layer
 //! may use which, where unsafe code may stand, how long a file or a function may grow, and that
 //! no file lies about unused. All breaches of a run are reported together, each with its cure.
 //! `tidy/plants.rs` plants a breach of every rule, since a guard that never bit proves nothing.
@@ -8,13 +8,15 @@ use std::path::Path;
 /// The parts lie in `tests/tidy/`; a block leads there, since a root's own folder is `tests/`.
 mod tidy {
     pub(crate) mod breach;
+    pub(crate) mod danger;
     pub(crate) mod errors;
     pub(crate) mod house;
     pub(crate) mod manifest;
     pub(crate) mod names;
+    pub(crate) mod paths;
     mod plants;
     pub(crate) mod source;
-    pub(crate) mod text;
+    pub(crate) mod tokens;
 }
 
 use tidy::house::House;

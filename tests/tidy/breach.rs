@@ -5,6 +5,7 @@ use std::fmt;
 
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Rule {
+    Grammar,
     Layer,
     Guest,
     Dependency,
@@ -29,6 +30,7 @@ pub(crate) enum Rule {
 impl Rule {
     const fn cure(self) -> &'static str {
         match self {
+            Self::Grammar => "write what compiles; for syntax newer than syn, raise syn first",
             Self::Layer => {
                 "move the code to a layer that may, or pass what it needs as an argument"
             }

@@ -2,44 +2,56 @@
 //! chain, so that a text which repeats its source says everything twice, and one which leaves it
 //! out says enough.
 
-/// Texts of errors that repeat their sources, by the lines in which they begin. `lines` are those
-/// of the file, `code` the same without comments and literals.
-pub(crate) fn repeated_sources(lines: &[&str], code: &[String]) -> Vec<usize> {
-    let begins: Vec<usize> =
-        (0..code.len()).filter(|at| code[*at].trim_start().starts_with("#[error(")).collect();
-    let repeats = |begin: &usize| {
-        let is_last = |at: &usize| code[*at].trim_end().ends_with(")]");
-        let end = (*begin..code.len()).find(is_last).unwrap_or(*begin);
-        let text = lines[*begin..=end].join("\n");
-        source_of(&code[end + 1..]).is_some_and(|source| names(&text, &source))
-    };
-    begins.into_iter().filter(repeats).map(|at| at + 1).collect()
+use syn::visit::{self, Visit};
+use syn::{Attribute, Field, Fields, File};
+
+/// Texts of errors that repeat their sources, by the lines in which they begin.
+pub(crate) fn repeated_sources(file: &File, text: &str) -> Vec<usize> {
+    let mut reader = Reader { text, found: Vec::new() };
+    reader.visit_file(file);
+    reader.found
 }
 
-/// What the text calls the source of the item that these lines begin with, if it has one.
-fn source_of(code: &[String]) -> Option<String> {
-    let item = code.iter().map(|line| line.trim());
-    let mut item = item.take_while(|line| !line.starts_with("#[error(") && *line != "}");
-    while let Some(line) = item.next() {
-        let behind_mark = ["#[source]", "#[from]"].iter().find_map(|mark| line.split_once(mark));
-        match behind_mark {
-            Some((before, _)) if before.contains('(') => {
-                let number = before.matches(',').count();
-                return Some(number.to_string());
-            }
-            Some((_, "")) => return item.next().and_then(field),
-            Some((_, rest)) => return field(rest),
-            None if field(line).as_deref() == Some("source") => return field(line),
-            None => {}
+struct Reader<'a> {
+    text: &'a str,
+    found: Vec<usize>,
+}
+
+impl Visit<'_> for Reader<'_> {
+    fn visit_variant(&mut self, variant: &syn::Variant) {
+        self.check(&variant.attrs, &variant.fields);
+        visit::visit_variant(self, variant);
+    }
+
+    fn visit_item_struct(&mut self, item: &syn::ItemStruct) {
+        self.check(&item.attrs, &item.fields);
+        visit::visit_item_struct(self, item);
+    }
+}
+
+impl Reader<'_> {
+    fn check(&mut self, attributes: &[Attribute], fields: &Fields) {
+        let Some(said) = attributes.iter().find(|one| one.path().is_ident("error")) else { return };
+        let brackets = said.bracket_token.span;
+        let text =
+            &self.text[brackets.open().byte_range().start..brackets.close().byte_range().end];
+        if source_of(fields).is_some_and(|source| names(text, &source)) {
+            self.found.push(said.pound_token.span.start().line);
         }
     }
-    None
 }
 
-/// The name of the field that a line declares.
-fn field(line: &str) -> Option<String> {
-    let name = line.trim().trim_start_matches("pub ").split_once(": ")?.0;
-    name.chars().all(|sign| sign.is_alphanumeric() || sign == '_').then(|| name.to_owned())
+/// What the text calls the source of an error with these fields, if it has one.
+fn source_of(fields: &Fields) -> Option<String> {
+    let marked = |field: &Field| {
+        let is_mark =
+            |one: &Attribute| ["source", "from"].iter().any(|mark| one.path().is_ident(mark));
+        field.attrs.iter().any(is_mark)
+    };
+    let called_so = |field: &Field| field.ident.as_ref().is_some_and(|name| name == "source");
+    let at = fields.iter().position(marked).or_else(|| fields.iter().position(called_so))?;
+    let name = fields.iter().nth(at)?.ident.as_ref();
+    Some(name.map_or_else(|| at.to_string(), ToString::to_string))
 }
 
 /// Whether the text of an error names this field.

@@ -34,6 +34,21 @@ const PLANTS: &[Plant] = &[
     ("src/master/mod.rs", "extern crate clap;", &[Rule::Guest]),
     ("src/master/mod.rs", "#[tracing::instrument] fn f() {}", &[Rule::Guest]),
     ("src/io/epoll.rs", "use io_uring::{opcode, types::Fd};", &[Rule::Guest; 2]),
+    ("src/master/mod.rs", "use {clap};", &[Rule::Guest]),
+    // What the parser cannot read, and what it leaves as tokens.
+    ("src/units.rs", "fn f() -> { 1 }", &[Rule::Grammar]),
+    ("src/units.rs", "fn f() { 1", &[Rule::Grammar]),
+    ("src/engine/mod.rs", "fn f() { assert!(crate::io::ready()) }", &[Rule::Layer]),
+    ("src/engine/mod.rs", "#[cfg_attr(a, b(crate::io::C))] fn f() {}", &[Rule::Layer]),
+    ("src/engine/mod.rs", "macro_rules! m { () => { $crate::io::f() } }", &[Rule::Layer]),
+    ("src/engine/mod.rs", "m! { use crate::{units, io::{uring, Op}}; }", &[Rule::Layer; 2]),
+    ("src/master/mod.rs", "macro_rules! m { () => { tracing::info!(1) } }", &[Rule::Guest]),
+    ("src/master/mod.rs", "macro_rules! m { () => { unsafe { g() } } }", &[Rule::UnsafeHome]),
+    ("src/master/mod.rs", "fn f() { assert!(g(unsafe { h() })) }", &[Rule::UnsafeHome]),
+    ("src/master/mod.rs", "fn f() { assert!(g.as_raw_fd() > 2) }", &[Rule::RawDescriptor]),
+    ("src/shm/map.rs", "#![expect(unsafe_code)]\nm! { unsafe { g() } }", &[Rule::Safety]),
+    ("src/units.rs", "m! { #[allow(dead_code)] fn f() {} }", &[Rule::Attribute]),
+    ("src/units.rs", "m! { // TODO: later\n }", &[Rule::Todo]),
     // Unsafe code and raw descriptors.
     ("src/master/mod.rs", "// SAFETY: no.\nfn f() { unsafe { g() } }", &[Rule::UnsafeHome]),
     ("tests/cli.rs", "unsafe impl Send for X {}", &[Rule::UnsafeHome]),
@@ -41,8 +56,8 @@ const PLANTS: &[Plant] = &[
     ("src/shm/map.rs", "#![expect(unsafe_code)]\nfn f() { unsafe { g() } }", &[Rule::Safety]),
     (
         "src/shm/map.rs",
-        "#![expect(unsafe_code)]\n// SAFETY: only for this one.\nlet a = unsafe { g() };\n\
-         let b = unsafe { g() };",
+        "#![expect(unsafe_code)]\nfn f() {\n// SAFETY: only for this one.\n\
+         let a = unsafe { g() };\nlet b = unsafe { g() };\n}",
         &[Rule::Safety],
     ),
     ("src/shm/map.rs", "#![expect(unsafe_code)]\nunsafe fn f() {}", &[Rule::Safety]),
@@ -62,11 +77,16 @@ const PLANTS: &[Plant] = &[
     ("src/units.rs", "#[path = \"other.rs\"] mod other;", &[Rule::Attribute]),
     ("src/units.rs", "const E: char = '\u{e9}';", &[Rule::Ascii]),
     // Texts of errors.
-    ("src/sys/a.rs", "#[error(\"no: {source}\")]\nA {\n    source: E,\n}", &[Rule::ErrorText]),
-    ("src/sys/a.rs", "#[error(\"no {0:?}\")]\nA(#[from] E),", &[Rule::ErrorText]),
     (
         "src/sys/a.rs",
-        "#[error(\n    \"no {}\", f(.why)\n)]\nA {\n    a: B,\n    #[source]\n    why: E,\n}",
+        "#[error(\"no: {source}\")]\nstruct A {\n    source: E,\n}",
+        &[Rule::ErrorText],
+    ),
+    ("src/sys/a.rs", "enum X {\n#[error(\"no {0:?}\")]\nA(#[from] E),\n}", &[Rule::ErrorText]),
+    (
+        "src/sys/a.rs",
+        "enum X {\n#[error(\n    \"no {}\", f(.why)\n)]\nA {\n    a: B,\n    #[source]\n    \
+         why: E,\n},\n}",
         &[Rule::ErrorText],
     ),
 ];
@@ -88,20 +108,21 @@ const INNOCENT: &[Plant] = &[
     ("src/units.rs", "const A: &str = r#\"unsafe \" { use crate::io;\"#;", &[]),
     ("src/units.rs", "const A: [u8; 2] = [b'{', b'\\'']; const B: char = '\"'; // unsafe", &[]),
     ("src/units.rs", "fn f<'a>(x: &'a u8) -> &'a u8 { x } /* /* unsafe */ unsafe */", &[]),
+    ("src/units.rs", "m! { /// unsafe { crate::io::f() }\n a \"unsafe\" /* std::fs */ }", &[]),
     ("src/units.rs", "// TODO(issue 12): the other half. unsafe", &[]),
     ("src/units.rs", "#[expect(dead_code, reason = \"allow\")] fn ignore() {}", &[]),
     (
         "src/sys/a.rs",
-        "#[error(\"no {why} {a}\")]\nA {\n    a: B,\n    why: E,\n    source: E,\n}\n\
-         #[error(\"no {0}\")]\nA(B),\n#[error(\"no\")]\nC(#[source] E),",
+        "enum X {\n#[error(\"no {why} {a}\")]\nA {\n    a: B,\n    why: E,\n    source: E,\n},\n\
+         #[error(\"no {0}\")]\nA(B),\n#[error(\"no\")]\nC(#[source] E),\n}",
         &[],
     ),
     (
         "src/shm/map.rs",
         "#![expect(unsafe_code, reason = \"x\")]\n/// # Safety\n/// The caller must.\n\
          pub unsafe fn f() {}\ntype F = unsafe extern \"C\" fn(u8);\n\
-         // SAFETY: the statement below spans lines,\n// and so does this.\nlet a =\n    \
-         unsafe { g() };",
+         fn g() {\n// SAFETY: the statement below spans lines,\n// and so does this.\nlet a =\n    \
+         unsafe { g() };\n}",
         &[],
     ),
 ];
@@ -131,6 +152,9 @@ fn length_is_counted_in_functions_files_and_lines() {
     };
     assert_eq!(found_in(&function(65)), []);
     assert_eq!(found_in(&function(66)), [Rule::FunctionLength]);
+    let in_macro = |statements| function(statements).replacen("fn f", "m! { fn f", 1) + "}\n";
+    assert_eq!(found_in(&in_macro(65)), []);
+    assert_eq!(found_in(&in_macro(66)), [Rule::FunctionLength]);
     assert_eq!(found_in(&format!("//! Why.\n{}", "\n".repeat(799))), []);
     assert_eq!(found_in(&format!("//! Why.\n{}", "\n".repeat(800))), [Rule::FileLength]);
     assert_eq!(found_in(&format!("//! Why{}\n", ".".repeat(93))), []);

@@ -2,14 +2,17 @@
 //! its breaches, and [`Source::breaches`] lists them all.
 
 use std::collections::BTreeSet;
+use std::slice;
+
+use proc_macro2::TokenStream;
 
 use crate::tidy::breach::{Breach, Rule};
+use crate::tidy::danger;
 use crate::tidy::errors::repeated_sources;
-use crate::tidy::names::{module_of, references};
-use crate::tidy::text::{Token, is_name, separate, tokens_of, word};
+use crate::tidy::names::{Declaration, Kind, Names, module_of};
+use crate::tidy::tokens::{Token, is_name, separate, tokens_of, word};
 use crate::{
-    BANNED_ATTRIBUTES, COLUMNS_MAX, FILE_LINES_MAX, FUNCTION_LINES_MAX, GUESTS, LAYERS,
-    PAGE_READERS, PURE, RAW_DESCRIPTOR_HOMES, RAW_DESCRIPTOR_NAMES, UNSAFE_HOMES,
+    BANNED_ATTRIBUTES, COLUMNS_MAX, FILE_LINES_MAX, FUNCTION_LINES_MAX, GUESTS, LAYERS, PURE,
 };
 
 /// A Rust file, taken apart as far as the rules need.
@@ -17,24 +20,31 @@ pub(crate) struct Source {
     /// From the root of the repository.
     pub(crate) path: String,
     text: String,
-    /// The lines with nothing but code in them: comments and literals are blank.
-    code: Vec<String>,
+    /// The lines with nothing but code in them: comments are blank.
+    pub(crate) code: Vec<String>,
     /// The lines with nothing but comments in them.
-    comments: Vec<String>,
+    pub(crate) comments: Vec<String>,
     /// The words and signs of the code.
-    tokens: Vec<Token>,
+    pub(crate) tokens: Vec<Token>,
+    pub(crate) names: Names,
+    file: syn::Result<syn::File>,
 }
 
 impl Source {
     pub(crate) fn new(path: &str, text: &str) -> Self {
-        let (code, comments) = separate(text);
+        let stream = text.parse::<TokenStream>();
+        let tokens = stream.as_ref().map(|all| tokens_of(all.clone())).unwrap_or_default();
+        let (code, comments) = separate(text, &tokens);
+        let file = stream.map_err(syn::Error::from).and_then(syn::parse2::<syn::File>);
         let lines = |text: String| text.lines().map(str::to_owned).collect::<Vec<_>>();
         Self {
             path: path.to_owned(),
             text: text.to_owned(),
-            tokens: tokens_of(&code),
             code: lines(code),
             comments: lines(comments),
+            tokens,
+            names: file.as_ref().map(Names::of).unwrap_or_default(),
+            file,
         }
     }
 
@@ -45,11 +55,12 @@ impl Source {
 
     pub(crate) fn breaches(&self) -> Vec<Breach> {
         let rules = [
+            Self::check_grammar,
             Self::check_layers,
             Self::check_guests,
-            Self::check_unsafe,
-            Self::check_raw_descriptors,
-            Self::check_page_loads,
+            danger::check_unsafe,
+            danger::check_raw_descriptors,
+            danger::check_page_loads,
             Self::check_file,
             Self::check_lines,
             Self::check_functions,
@@ -64,6 +75,15 @@ impl Source {
         Breach { path: self.path.clone(), line, rule, what }
     }
 
+    /// Of what is not read, the rules that follow know nothing.
+    fn check_grammar(&self) -> Vec<Breach> {
+        let breach = |error: &syn::Error| {
+            let what = format!("no Rust that syn knows: {error}");
+            self.breach(error.span().start().line, Rule::Grammar, what)
+        };
+        self.file.as_ref().err().map(breach).into_iter().collect()
+    }
+
     fn check_layers(&self) -> Vec<Breach> {
         let module = module_of(&self.path);
         let layer = match self.path.as_str() {
@@ -76,12 +96,12 @@ impl Source {
         let Some((_, allowed)) = LAYERS.iter().find(|(name, _)| *name == layer) else {
             return vec![self.breach(1, Rule::Layer, format!("`{layer}` has no row in LAYERS"))];
         };
-        let strangers = references(&self.tokens).into_iter().filter_map(|reference| {
+        let strangers = self.names.references.iter().filter_map(|reference| {
             let target = reference.layer(&module)?;
             let fits = target == layer || allowed.contains(&target.as_str());
             (!fits).then(|| {
                 let what = format!("`{layer}` may not use `{target}`");
-                self.breach(reference.line, Rule::Layer, what)
+                self.breach(reference.spot.line, Rule::Layer, what)
             })
         });
         strangers.collect()
@@ -92,91 +112,15 @@ impl Source {
             return Vec::new();
         }
         let pure = begins_with_any(&self.path, PURE);
-        let strangers = references(&self.tokens).into_iter().filter_map(|reference| {
+        let strangers = self.names.references.iter().filter_map(|reference| {
             let guest = GUESTS.iter().find(|guest| reference.is_to(guest.name))?;
             let fits = !pure && begins_with_any(&self.path, guest.homes);
             (!fits).then(|| {
                 let what = format!("`{}` has no home here: {}", guest.name, guest.why);
-                self.breach(reference.line, Rule::Guest, what)
+                self.breach(reference.spot.line, Rule::Guest, what)
             })
         });
         strangers.collect()
-    }
-
-    fn check_unsafe(&self) -> Vec<Breach> {
-        let places: Vec<usize> =
-            (0..self.tokens.len()).filter(|&at| self.tokens[at].text == "unsafe").collect();
-        let Some(&first) = places.first() else { return Vec::new() };
-        if !begins_with_any(&self.path, UNSAFE_HOMES) {
-            let outside = |&at: &usize| {
-                let what = "unsafe code outside src/sys, src/shm and src/io/uring.rs";
-                self.breach(self.tokens[at].line, Rule::UnsafeHome, what.into())
-            };
-            return places.iter().map(outside).collect();
-        }
-        let mut found = Vec::new();
-        let head = ["!", "[", "expect", "(", "unsafe_code"];
-        if !self.tokens.windows(head.len()).any(|words| words.iter().map(Token::as_str).eq(head)) {
-            let what = "unsafe code without the line that expects it";
-            found.push(self.breach(self.tokens[first].line, Rule::UnsafeHead, what.into()));
-        }
-        found.extend(places.into_iter().filter_map(|at| self.check_safety(at)));
-        found
-    }
-
-    /// The `unsafe` at `at` needs a comment above its statement or item that argues for it.
-    fn check_safety(&self, at: usize) -> Option<Breach> {
-        let start = if word(&self.tokens, at + 1) == "extern" { at + 2 } else { at + 1 };
-        let needed = match word(&self.tokens, start) {
-            "fn" if is_name(word(&self.tokens, start + 1)) => "# Safety",
-            "trait" => "# Safety",
-            "{" | "impl" => "SAFETY:",
-            _ => return None,
-        };
-        let line = self.tokens[at].line;
-        let argued = self.comment_above(line).any(|comment| comment.contains(needed));
-        (!argued).then(|| self.breach(line, Rule::Safety, format!("unsafe without `{needed}`")))
-    }
-
-    /// The comments on `line` and on the lines above it, as far as its statement or item reaches.
-    fn comment_above(&self, line: usize) -> impl Iterator<Item = &str> {
-        let end_of_another = |code: &str| code.trim_end().ends_with([';', '{', '}']);
-        let above = (0..line).rev().take_while(move |&index| {
-            let (code, comment) = (&self.code[index], &self.comments[index]);
-            let blank = code.trim().is_empty() && comment.trim().is_empty();
-            index + 1 == line || !blank && !end_of_another(code)
-        });
-        above.map(|index| self.comments[index].as_str())
-    }
-
-    fn check_raw_descriptors(&self) -> Vec<Breach> {
-        if begins_with_any(&self.path, RAW_DESCRIPTOR_HOMES) {
-            return Vec::new();
-        }
-        let raw = self.tokens.iter().filter(|t| RAW_DESCRIPTOR_NAMES.contains(&t.as_str()));
-        let breach = |token: &Token| {
-            let what = format!("`{}` outside src/sys and src/io", token.text);
-            self.breach(token.line, Rule::RawDescriptor, what)
-        };
-        raw.map(breach).collect()
-    }
-
-    /// What a page that may only be read is read with must be nothing but a load, which the
-    /// language promises of relaxed ones alone.
-    fn check_page_loads(&self) -> Vec<Breach> {
-        if !begins_with_any(&self.path, PAGE_READERS) {
-            return Vec::new();
-        }
-        let ordered = |at: &usize| {
-            let order = self.tokens[at + 1..].iter().map(Token::as_str);
-            let order = order.take_while(|word| *word != ")").last();
-            self.tokens[*at].text == "load" && matches!(order, Some("Acquire" | "SeqCst"))
-        };
-        let breach = |at: usize| {
-            let what = "an ordered load of what may be mapped without the right to write";
-            self.breach(self.tokens[at].line, Rule::PageLoad, what.into())
-        };
-        (0..self.tokens.len()).filter(ordered).map(breach).collect()
     }
 
     fn check_file(&self) -> Vec<Breach> {
@@ -251,10 +195,10 @@ impl Source {
     }
 
     fn check_errors(&self) -> Vec<Breach> {
-        let lines: Vec<&str> = self.text.lines().collect();
+        let Ok(file) = &self.file else { return Vec::new() };
         let what = "the text of an error names its source, which is printed behind it";
         let breach = |line| self.breach(line, Rule::ErrorText, what.to_owned());
-        repeated_sources(&lines, &self.code).into_iter().map(breach).collect()
+        repeated_sources(file, &self.text).into_iter().map(breach).collect()
     }
 
     /// The files that this one's `mod` declarations may mean.
@@ -266,14 +210,11 @@ impl Source {
             _ => self.path.trim_end_matches(".rs"),
         };
         let mut paths = Vec::new();
-        for at in 0..self.tokens.len() {
-            if self.tokens[at].text == "mod" && word(&self.tokens, at + 2) == ";" {
-                let mut steps = vec![home.to_owned()];
-                steps.extend(self.tokens[at].within.iter().cloned());
-                steps.push(word(&self.tokens, at + 1).to_owned());
-                let path = steps.join("/");
-                paths.extend([format!("{path}.rs"), format!("{path}/mod.rs")]);
-            }
+        let files = self.names.declarations.iter().filter(|item| item.kind == Kind::File);
+        for Declaration { name, spot, .. } in files {
+            let path =
+                [&[home.to_owned()], &*spot.within, slice::from_ref(name)].concat().join("/");
+            paths.extend([format!("{path}.rs"), format!("{path}/mod.rs")]);
         }
         paths
     }
