@@ -1,13 +1,15 @@
 //! The rules of the house that no compiler knows, checked on the syntax of the source: which layer
-//! may use which, where unsafe code may stand, how long a file or a function may grow, and that
-//! no file lies about unused. All breaches of a run are reported together, each with its cure.
-//! `tidy/plants.rs` plants a breach of every rule, since a guard that never bit proves nothing.
+//! may use which, that files do not use each other in circles, where unsafe code may stand, how
+//! long a file or a function may grow, and that no file lies about unused. All breaches of a run
+//! are reported together, each with its cure. `tidy/plants.rs` plants a breach of every rule, since
+//! a guard that never bit proves nothing.
 
 use std::path::Path;
 
 /// The parts lie in `tests/tidy/`; a block leads there, since a root's own folder is `tests/`.
 mod tidy {
     pub(crate) mod breach;
+    pub(crate) mod circles;
     pub(crate) mod danger;
     pub(crate) mod errors;
     pub(crate) mod house;
@@ -15,6 +17,7 @@ mod tidy {
     pub(crate) mod names;
     pub(crate) mod paths;
     mod plants;
+    pub(crate) mod scopes;
     pub(crate) mod source;
     pub(crate) mod tokens;
 }
@@ -182,3 +185,19 @@ pub(crate) const COLUMNS_MAX: usize = 100;
 /// `allow` hides, where `expect` speaks up once its reason is gone; a test that is ignored or
 /// content with any panic tests nothing; `path` makes the tree of modules differ from the folders.
 pub(crate) const BANNED_ATTRIBUTES: &[&str] = &["allow", "ignore", "should_panic", "path"];
+
+/// Circles that are still to be broken, each by all of its files. Once it is smaller or gone, its
+/// entry here is a breach, so that the list can only shrink.
+pub(crate) const CIRCLES_LEFT: &[&[&str]] = &[
+    &["src/bench/load/answer.rs", "src/bench/load/chunks.rs"],
+    &["src/bench/table/spread.rs", "src/bench/table/text.rs"],
+    &["src/cli/args.rs", "src/cli/bench/args.rs"],
+    &["src/config/error.rs", "src/config/listen.rs", "src/config/words.rs"],
+    &["src/engine/classes.rs", "src/engine/ledger.rs"],
+    &["src/master/host.rs", "src/master/listeners.rs"],
+    &["src/serve/http/fault.rs", "src/serve/http/routes.rs"],
+    &["src/serve/intake.rs", "src/serve/server.rs"],
+    &["src/sim/service.rs", "src/sim/worker.rs", "src/sim/world.rs"],
+    &["src/sys/eventfd.rs", "src/sys/fd.rs", "src/sys/inherited.rs"],
+    &["src/worker/connection.rs", "src/worker/intake.rs", "src/worker/kept.rs"],
+];

@@ -23,6 +23,7 @@ pub(crate) enum Rule {
     Attribute,
     ErrorText,
     Orphan,
+    Circle,
     Title,
     Sample,
 }
@@ -60,6 +61,9 @@ impl Rule {
                 "leave the source out of the text: whoever prints an error prints the chain"
             }
             Self::Orphan => "declare it (`mod` in its parent, or Cargo.toml), or delete it",
+            Self::Circle => {
+                "move what both need to a file below them, or hand it over as an argument"
+            }
             Self::Title => "give the page one `# ` title, and `## ` to its sections",
             Self::Sample => "copy a whole file of examples/, which is built and tested",
         }

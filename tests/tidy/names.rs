@@ -12,72 +12,6 @@ use syn::{Attribute, ImplItem, Item, ItemUse, Meta, Token as Sign, UseName, UseR
 use crate::tidy::paths::{Path, paths_of};
 use crate::tidy::tokens::{Token, is_name, tokens_of};
 
-/// The modules that lead to a file of `src`, from the crate's root: none for the root itself.
-pub(crate) fn module_of(path: &str) -> Vec<String> {
-    let Some(inside) = path.strip_prefix("src/") else { return Vec::new() };
-    let inside = inside.trim_end_matches(".rs");
-    let names = inside.split('/').filter(|name| !matches!(*name, "lib" | "main" | "mod"));
-    names.map(str::to_owned).collect()
-}
-
-/// Where in its file a name stands.
-#[derive(Clone, Default)]
-pub(crate) struct Spot {
-    /// From 1.
-    pub(crate) line: usize,
-    /// The modules of the same file around it.
-    pub(crate) within: Rc<[String]>,
-    /// Only tests are built with it.
-    pub(crate) tested: bool,
-}
-
-/// A name with its path as the code has it; `a::{b, c::d}` is two of them.
-pub(crate) struct Reference {
-    pub(crate) names: Vec<String>,
-    pub(crate) spot: Spot,
-    /// It stands behind `use` or `extern crate`.
-    pub(crate) imported: bool,
-}
-
-impl Reference {
-    /// The layer that it reaches through the crate's root, seen from a file in `module`.
-    pub(crate) fn layer(&self, module: &[String]) -> Option<String> {
-        let names: Vec<&str> =
-            self.names.iter().map(String::as_str).skip_while(|name| *name == "self").collect();
-        let ups = names.iter().take_while(|name| **name == "super").count();
-        match names.first().copied() {
-            Some("crate" | "dispatchd") if names.len() > 1 => Some(names[1].to_owned()),
-            Some("crate") if self.imported => Some("crate".to_owned()),
-            Some("super") if ups >= module.len() + self.spot.within.len() => {
-                Some(names.get(ups).copied().unwrap_or("crate").to_owned())
-            }
-            _ => None,
-        }
-    }
-
-    pub(crate) fn is_to(&self, guest: &str) -> bool {
-        self.names[0] == guest && (self.imported || self.names.len() > 1)
-    }
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Kind {
-    /// A struct, an enum, a union, a trait or an alias.
-    Type,
-    /// A module that is a file of its own.
-    File,
-    /// A module that stands in the file itself.
-    Block,
-    Other,
-}
-
-/// An item with a name.
-pub(crate) struct Declaration {
-    pub(crate) name: String,
-    pub(crate) kind: Kind,
-    pub(crate) spot: Spot,
-}
-
 /// All that a file says by names.
 #[derive(Default)]
 pub(crate) struct Names {
@@ -100,7 +34,7 @@ impl Names {
 
     fn refer(&mut self, names: Vec<String>, line: usize, imported: bool) {
         let spot = self.at(line);
-        self.references.push(Reference { names, spot, imported });
+        self.references.push(Reference { names, spot, imported, alias: None });
     }
 
     fn declare(&mut self, name: &Ident, kind: Kind) {
@@ -109,7 +43,7 @@ impl Names {
     }
 
     fn import(&mut self, tree: &UseTree, mut names: Vec<String>) {
-        let name = match tree {
+        let (name, alias, span) = match tree {
             UseTree::Path(path) => {
                 names.push(path.ident.to_string());
                 return self.import(&path.tree, names);
@@ -117,13 +51,20 @@ impl Names {
             UseTree::Group(group) => {
                 return group.items.iter().for_each(|tree| self.import(tree, names.clone()));
             }
-            UseTree::Glob(glob) => ("*".to_owned(), glob.star_token.span),
-            UseTree::Rename(UseRename { ident, .. }) | UseTree::Name(UseName { ident }) => {
-                (ident.to_string(), ident.span())
+            UseTree::Glob(glob) => ("*".to_owned(), None, glob.star_token.span),
+            UseTree::Rename(UseRename { ident, rename, .. }) => {
+                (ident.to_string(), Some(rename.to_string()), ident.span())
+            }
+            UseTree::Name(UseName { ident }) if ident == "self" => {
+                (ident.to_string(), names.last().cloned(), ident.span())
+            }
+            UseTree::Name(UseName { ident }) => {
+                (ident.to_string(), Some(ident.to_string()), ident.span())
             }
         };
-        names.push(name.0);
-        self.refer(names, name.1.start().line, true);
+        names.push(name);
+        let spot = self.at(span.start().line);
+        self.references.push(Reference { names, spot, imported: true, alias });
     }
 
     /// Goes on inside of something that only tests may be built with.
@@ -194,6 +135,66 @@ impl<'ast> Visit<'ast> for Names {
     }
 }
 
+/// Where in its file a name stands.
+#[derive(Clone, Default)]
+pub(crate) struct Spot {
+    /// From 1.
+    pub(crate) line: usize,
+    /// The modules of the same file around it.
+    pub(crate) within: Rc<[String]>,
+    /// Only tests are built with it.
+    pub(crate) tested: bool,
+}
+
+/// A name with its path as the code has it; `a::{b, c::d}` is two of them.
+pub(crate) struct Reference {
+    pub(crate) names: Vec<String>,
+    pub(crate) spot: Spot,
+    /// It stands behind `use` or `extern crate`.
+    pub(crate) imported: bool,
+    /// What the file calls it from there on.
+    pub(crate) alias: Option<String>,
+}
+
+impl Reference {
+    /// The layer that it reaches through the crate's root, seen from a file in `module`.
+    pub(crate) fn layer(&self, module: &[String]) -> Option<String> {
+        let names: Vec<&str> =
+            self.names.iter().map(String::as_str).skip_while(|name| *name == "self").collect();
+        let ups = names.iter().take_while(|name| **name == "super").count();
+        match names.first().copied() {
+            Some("crate" | "dispatchd") if names.len() > 1 => Some(names[1].to_owned()),
+            Some("crate") if self.imported => Some("crate".to_owned()),
+            Some("super") if ups >= module.len() + self.spot.within.len() => {
+                Some(names.get(ups).copied().unwrap_or("crate").to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_to(&self, guest: &str) -> bool {
+        self.names[0] == guest && (self.imported || self.names.len() > 1)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    /// A struct, an enum, a union, a trait or an alias.
+    Type,
+    /// A module that is a file of its own.
+    File,
+    /// A module that stands in the file itself.
+    Block,
+    Other,
+}
+
+/// An item with a name.
+pub(crate) struct Declaration {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) spot: Spot,
+}
+
 /// Whether an attribute leaves its item to the tests.
 fn is_for_tests(attribute: &Attribute) -> bool {
     attribute.path().is_ident("cfg") && attribute.parse_args().is_ok_and(|when| needs_test(&when))
@@ -251,4 +252,12 @@ fn declared(item: &Item) -> Option<(&Ident, Kind)> {
 
 fn declares_type(pair: &[Token]) -> bool {
     matches!(pair[0].as_str(), "struct" | "enum" | "union" | "trait") && is_name(&pair[1].text)
+}
+
+/// The modules that lead to a file of `src`, from the crate's root: none for the root itself.
+pub(crate) fn module_of(path: &str) -> Vec<String> {
+    let Some(inside) = path.strip_prefix("src/") else { return Vec::new() };
+    let inside = inside.trim_end_matches(".rs");
+    let names = inside.split('/').filter(|name| !matches!(*name, "lib" | "main" | "mod"));
+    names.map(str::to_owned).collect()
 }

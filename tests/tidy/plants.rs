@@ -2,6 +2,8 @@
 //! no other; and what only looks like a breach must pass. Without this a scanner that lost its
 //! way would call every house tidy.
 
+mod circles;
+
 use crate::tidy::breach::{Breach, Rule};
 use crate::tidy::house::House;
 use crate::tidy::manifest::check_dependencies;

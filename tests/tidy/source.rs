@@ -48,6 +48,10 @@ impl Source {
         }
     }
 
+    pub(crate) fn is_readable(&self) -> bool {
+        self.file.is_ok()
+    }
+
     /// Whether the file consists of these lines.
     pub(crate) fn reads(&self, lines: &[&str]) -> bool {
         self.text.lines().eq(lines.iter().copied())
