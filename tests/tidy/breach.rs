@@ -24,6 +24,7 @@ pub(crate) enum Rule {
     ErrorText,
     Orphan,
     Circle,
+    Namesake,
     Title,
     Sample,
 }
@@ -64,6 +65,7 @@ impl Rule {
             Self::Circle => {
                 "move what both need to a file below them, or hand it over as an argument"
             }
+            Self::Namesake => "give the younger one, or the narrower one, a name of its own",
             Self::Title => "give the page one `# ` title, and `## ` to its sections",
             Self::Sample => "copy a whole file of examples/, which is built and tested",
         }

@@ -3,6 +3,7 @@
 //! way would call every house tidy.
 
 mod circles;
+mod namesakes;
 
 use crate::tidy::breach::{Breach, Rule};
 use crate::tidy::house::House;
