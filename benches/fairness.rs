@@ -14,10 +14,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use dispatchd::bench::fairness::{self, Progress, Stalls, Study};
-use dispatchd::bench::grid::{Axes, Sharing};
-use dispatchd::bench::result::{Cell, Environment, FORMAT, Kind, Medium, Results};
-use dispatchd::bench::table::{Row, Spread, Table, digits, plain, render_text};
+use dispatchd::bench::fairness::{self, FairnessStudy, Stalls, StudyProgress};
+use dispatchd::bench::grid::{Axes, ConnectionSharing};
+use dispatchd::bench::result::{Cell, Environment, FORMAT, MeasurementKind, Medium, Results};
+use dispatchd::bench::table::{RoundSpread, Row, Table, digits, plain, render_text};
 
 /// Slowdown of short requests under three policies, against the bound
 #[derive(Debug, Parser)]
@@ -92,7 +92,7 @@ fn measure(args: &Args) -> Result<String> {
 
 /// Policies that bind at once, on a credit, and not at all, on as many workers as there are cores
 /// here, and on twice as many.
-fn study(args: &Args, folder: PathBuf) -> Result<Study> {
+fn study(args: &Args, folder: PathBuf) -> Result<FairnessStudy> {
     // `cargo test` runs benches too, without `--bench`, and only asks whether they run.
     let is_trial = args.quick || !args.bench;
     let axes = Axes {
@@ -101,11 +101,11 @@ fn study(args: &Args, folder: PathBuf) -> Result<Study> {
         medium: Medium::Sleep,
         unit_ms: 1.0,
         loads: vec![0.8],
-        sharings: vec![Sharing::Close],
+        sharings: vec![ConnectionSharing::Close],
         speeds: Vec::new(),
         policies: ["rr", "jbsq", "shared"].map(str::to_owned).to_vec(),
     };
-    Ok(Study {
+    Ok(FairnessStudy {
         program: env!("CARGO_BIN_EXE_dispatchd").into(),
         groups: axes.groups()?,
         rounds: if is_trial { 1 } else { args.rounds },
@@ -116,15 +116,15 @@ fn study(args: &Args, folder: PathBuf) -> Result<Study> {
     })
 }
 
-fn tell(progress: Progress<'_>) {
-    let Progress { done, total, doing, rejected } = progress;
+fn tell(progress: StudyProgress<'_>) {
+    let StudyProgress { done, total, doing, rejected } = progress;
     match rejected {
         None => eprintln!("fairness: {done} of {total} done, now {doing}"),
         Some(why) => eprintln!("fairness: once more, since that does not count: {}", plain(why)),
     }
 }
 
-fn report(study: &Study, cells: Vec<Cell>) -> String {
+fn report(study: &FairnessStudy, cells: Vec<Cell>) -> String {
     let title = format!(
         "Fairness, measured: interleaved rounds: {}, requests per trace: {}, the first tenth a \
          warm-up",
@@ -133,7 +133,7 @@ fn report(study: &Study, cells: Vec<Cell>) -> String {
     let command: Vec<String> = std::env::args().collect();
     let results = Results {
         format: FORMAT.to_owned(),
-        kind: Kind::Fairness,
+        kind: MeasurementKind::Fairness,
         title,
         environment: Environment::of_this_machine(command.join(" ")),
         cells,
@@ -176,7 +176,7 @@ fn machine(environment: &Environment) -> String {
 
 /// The o in the bound of a row, and what else its reader should know of its rounds.
 fn cell_line(row: &Row) -> String {
-    let median = |spread: Option<Spread>| {
+    let median = |spread: Option<RoundSpread>| {
         spread.map_or_else(|| "-".to_owned(), |spread| digits(spread.median))
     };
     format!(

@@ -69,9 +69,9 @@ enum Role {
     /// A worker that serves one connection at a time
     #[command(hide = true)]
     Worker,
-    /// A worker that takes whole parcels of connections
+    /// A worker that takes whole batches of connections
     #[command(hide = true)]
-    ParcelWorker,
+    BatchWorker,
     /// A server that accepts for itself
     #[command(hide = true)]
     Accept,
@@ -85,7 +85,7 @@ fn main() -> ExitCode {
     let done = match args.role {
         None => compare(&args),
         Some(Role::Worker) => roles::serve_one_by_one(),
-        Some(Role::ParcelWorker) => roles::serve_parcels(),
+        Some(Role::BatchWorker) => roles::serve_batches(),
         Some(Role::Accept) => roles::accept(),
         Some(Role::Client { to, connections, window }) => {
             client::run(to, Load { connections, window })

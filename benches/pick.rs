@@ -10,12 +10,12 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use dispatchd::engine::action::{Action, Actions};
 use dispatchd::engine::giveback::Dispatch;
-use dispatchd::engine::input::{Begins, Input, Terms, Word};
-use dispatchd::engine::policy::{Depth, Field, Policy, Select};
+use dispatchd::engine::input::{FirstSpeaker, Input, Message, Terms};
+use dispatchd::engine::policy::{Candidates, Depth, Policy, Select};
 use dispatchd::engine::worker::Patience;
 use dispatchd::engine::{Engine, Overload, Setup};
 use dispatchd::limits::{HOLD_DEFAULT, STALL_TIMEOUT};
-use dispatchd::units::{ListenerId, Mono, SeatId, Span, Ticket, WorkerId};
+use dispatchd::units::{ListenerId, Mono, SlotId, Span, Ticket, WorkerId};
 
 criterion_group! {
     name = benches;
@@ -26,7 +26,7 @@ criterion_group! {
 }
 criterion_main!(benches);
 
-/// A pick together with the news that follows every pick, its seat's new load: a selector may do
+/// A pick together with the news that follows every pick, its slot's new load: a selector may do
 /// its work at either, and a field that nothing ever changes would hide it.
 fn pick(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("pick");
@@ -42,12 +42,12 @@ fn pick(criterion: &mut Criterion) {
             let mut turn = 0_u32;
             group.bench_function(BenchmarkId::new(name, format!("{workers} workers")), |bencher| {
                 bencher.iter(|| {
-                    let seat = selector.pick(black_box(&mut field), None);
+                    let slot = selector.pick(black_box(&mut field), None);
                     turn = turn.wrapping_add(37);
-                    if let Some(seat) = seat {
-                        field.admit(seat, turn % 64, 1);
+                    if let Some(slot) = slot {
+                        field.admit(slot, turn % 64, 1);
                     }
-                    seat
+                    slot
                 });
             });
         }
@@ -55,15 +55,15 @@ fn pick(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A field of unequal loads and weights in which every eighth seat is barred, so that no selector
-/// is done at the first seat it looks at.
-fn field(workers: u16) -> Field {
-    let mut field = Field::new(usize::from(workers));
-    for seat in 0..workers {
-        field.set_weight(SeatId(seat), u32::from(seat % 3) + 1);
-        if seat % 8 != 7 {
-            // A multiplier without a common factor spreads the loads over the seats.
-            field.admit(SeatId(seat), 1 + u32::from(seat) * 37 % 64, u32::from(seat) * 11 % 128);
+/// A field of unequal loads and weights in which every eighth slot is barred, so that no selector
+/// is done at the first slot it looks at.
+fn field(workers: u16) -> Candidates {
+    let mut field = Candidates::new(usize::from(workers));
+    for slot in 0..workers {
+        field.set_weight(SlotId(slot), u32::from(slot % 3) + 1);
+        if slot % 8 != 7 {
+            // A multiplier without a common factor spreads the loads over the slots.
+            field.admit(SlotId(slot), 1 + u32::from(slot) * 37 % 64, u32::from(slot) * 11 % 128);
         }
     }
     field
@@ -72,8 +72,8 @@ fn field(workers: u16) -> Field {
 fn connection_life(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("engine, a connection's life");
     for (name, policy, begins) in [
-        ("rr connect", Policy::RoundRobin, Begins::Server),
-        ("jbsq readable", Policy::Jbsq(Depth::Auto), Begins::Client),
+        ("rr connect", Policy::RoundRobin, FirstSpeaker::Server),
+        ("jbsq readable", Policy::Jbsq(Depth::Auto), FirstSpeaker::Client),
     ] {
         for workers in [2, 64] {
             let mut pool = Pool::ready(policy, workers);
@@ -101,14 +101,14 @@ impl Pool {
             dispatch: Dispatch::Auto,
             classes: false,
             copies_max: HOLD_DEFAULT,
-            seat_cost: 0,
+            slot_cost: 0,
             hold_max: HOLD_DEFAULT,
             overload: Overload::Hold,
             patience: Patience { start: Span::from_s(30), drain: Span::from_s(30) },
             stall_timeout: STALL_TIMEOUT,
             seed: 1,
         };
-        let ticket = Ticket { slot: 7, generation: 1 };
+        let ticket = Ticket { index: 7, generation: 1 };
         let mut pool =
             Self { engine: Engine::new(setup), out: Actions::new(), ticket, now_ns: 1_000 };
         pool.engine.start(Mono::from_ns(pool.now_ns), &mut pool.out);
@@ -120,7 +120,7 @@ impl Pool {
                 _ => None,
             })
             .collect();
-        assert_eq!(spawned.len(), workers, "every seat is filled at once");
+        assert_eq!(spawned.len(), workers, "every slot is filled at once");
         for worker in spawned {
             let terms = Terms { concurrency: 1, connections_max: 1_000 };
             pool.step(Input::Hello { worker, terms });
@@ -131,16 +131,17 @@ impl Pool {
 
     /// From the accept to the close, as a blocking worker would report it: a turn of the master's
     /// that ends in an offer, and one that hears of the end. Shared by nobody, they cost the most.
-    fn serve_one(&mut self, begins: Begins) {
+    fn serve_one(&mut self, begins: FirstSpeaker) {
         self.ticket.generation = self.ticket.generation.wrapping_add(1);
         let ticket = self.ticket;
         self.step(Input::Arrived { ticket, listener: ListenerId(0), begins });
-        if begins == Begins::Client {
+        if begins == FirstSpeaker::Client {
             self.step(Input::Readable { ticket, route: None });
         }
         self.step(Input::Tick);
         let worker = self.offered_to().expect("an idle pool takes a connection at once");
-        let words = [Word::Claimed { transit_us: 5 }, Word::Done { service_us: 20 }, Word::Closed];
+        let words =
+            [Message::Claimed { transit_us: 5 }, Message::Done { service_us: 20 }, Message::Closed];
         for word in words {
             self.step(Input::Word { worker, ticket, word });
         }

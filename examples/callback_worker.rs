@@ -8,6 +8,6 @@ use dispatchd::worker::{After, Worker, WorkerError};
 
 fn main() -> Result<(), WorkerError> {
     let mut worker = Worker::from_env()?;
-    let body = format!("hello from callback_worker {}\n", worker.identity().seat);
+    let body = format!("hello from callback_worker {}\n", worker.identity().slot);
     worker.serve(|connection| http::answer(connection, After::Idle, &body))
 }

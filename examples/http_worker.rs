@@ -8,7 +8,7 @@ use dispatchd::worker::{After, Worker, WorkerError};
 
 fn main() -> Result<(), WorkerError> {
     let mut worker = Worker::from_env()?;
-    let body = format!("hello from http_worker {}\n", worker.identity().seat);
+    let body = format!("hello from http_worker {}\n", worker.identity().slot);
     while let Some(mut connection) = worker.next_connection()? {
         if let Err(error) = http::answer(&mut connection, After::Close, &body) {
             // A client that hangs up is no reason to stop.

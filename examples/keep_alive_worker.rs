@@ -9,7 +9,7 @@ use dispatchd::worker::{After, Worker, WorkerError};
 
 fn main() -> Result<(), WorkerError> {
     let mut worker = Worker::from_env()?;
-    let body = format!("hello from keep_alive_worker {}\n", worker.identity().seat);
+    let body = format!("hello from keep_alive_worker {}\n", worker.identity().slot);
     while let Some(mut connection) = worker.next_connection()? {
         // Who waited for the next request of a connection that nobody takes back
         // (`--dispatch connection`) would serve nobody else: such a connection has one answer.

@@ -3,10 +3,10 @@
 
 use crate::units::Span;
 
-/// Seats (wanted workers) of a pool.
-pub const SEATS_MAX: usize = 256;
-/// Worker processes alive at once: a seat has two while a replacement is on its way.
-pub const BERTHS_MAX: usize = 2 * SEATS_MAX;
+/// Slots (wanted workers) of a pool.
+pub const SLOTS_MAX: usize = 256;
+/// Worker processes alive at once: a slot has two while a replacement is on its way.
+pub const WORKERS_MAX: usize = 2 * SLOTS_MAX;
 /// Listeners of a pool, inherited ones included.
 pub const LISTENERS_MAX: usize = 64;
 /// Connections in the ledger (watched, held, offered, open and parked together).
@@ -21,7 +21,7 @@ pub const BACKLOG_DEFAULT: u32 = 4_096;
 /// Accepts in flight per listener: the brake on taking more than can be placed.
 pub const ACCEPT_BATCH: u32 = 64;
 /// Descriptors in one handoff message; the cost is per message, and 16 is where it levels out.
-pub const PARCEL_MAX: usize = 16;
+pub const BATCH_MAX: usize = 16;
 /// Greatest depth of `jbsq:n`. Three and more are worth nothing but where requests are shorter than
 /// the way to a worker (scheduling.md, T4; decision 013).
 pub const JBSQ_DEPTH_MAX: u32 = 64;
@@ -50,7 +50,7 @@ pub const LISTEN_PAUSE: Span = Span::from_ms(30);
 pub const TIMEOUT_MAX: Span = Span::from_s(86_400);
 /// Greatest concurrency that a worker may announce.
 pub const CONCURRENCY_MAX: u32 = 65_536;
-/// Descriptors that a worker is given: its channel, two pages, its bell, and listeners.
+/// Descriptors that a worker is given: its channel, two pages, its doorbell, and listeners.
 pub const WORKER_DESCRIPTORS_MAX: usize = 4 + LISTENERS_MAX;
 /// Descriptors that a worker keeps for itself, below its limit of open files.
 pub const WORKER_SPARE_DESCRIPTORS: u32 = 32;
@@ -64,9 +64,9 @@ pub const TOKEN_RING: usize = 4_096;
 /// takes (decision 015).
 pub const SPIN_MAX: Span = Span::from_us(150);
 /// Tokens in the ring towards a worker. A power of two; what finds it full waits in the master.
-pub const ERRAND_RING: usize = 1_024;
+pub const OFFER_ENTRY_RING: usize = 1_024;
 /// Unread tokens at which a worker wakes even a master that has nothing to place.
-pub const TOKEN_RING_BELL: usize = TOKEN_RING / 2;
+pub const TOKEN_RING_DOORBELL: usize = TOKEN_RING / 2;
 /// Tokens taken from one worker in one turn, so that a flood starves nobody.
 pub const TOKENS_PER_TURN: usize = TOKEN_RING;
 
@@ -176,7 +176,7 @@ pub const DEATHS_OVER_REQUESTS_MAX: u32 = 4;
 pub const NO_PROCESS_PAUSE_MAX: Span = Span::from_s(1);
 /// A worker that stayed ready for so long has its delays forgotten.
 pub const BACKOFF_FORGET: Span = Span::from_s(10);
-/// How long the first worker of a rollout has to stay up before other seats are touched, and every
+/// How long the first worker of a rollout has to stay up before other slots are touched, and every
 /// other before its death is not the rollout's any more, unless it has answered nothing: then it is
 /// for [`BACKOFF_FORGET`].
 pub const ROLLOUT_TRIAL: Span = Span::from_s(1);
@@ -197,7 +197,7 @@ pub const LAST_LINES_MAX: usize = 3;
 /// Last bytes of a worker's stderr, kept to say why it died.
 pub const STDERR_TAIL: usize = 2 * 1024;
 /// Outputs of workers that are gone, and that somebody may still write to, are read to their end:
-/// one for each seat, and so many more. The oldest is closed for one that comes on top.
+/// one for each slot, and so many more. The oldest is closed for one that comes on top.
 pub const LATE_OUTPUTS_SPARE: usize = 4;
 /// Such an output is closed after this.
 pub const LATE_OUTPUT_MAX: Span = Span::from_s(3_600);
@@ -327,12 +327,12 @@ pub const TURN_MAX: Span = Span::from_ms(10);
 pub const UNSAID_PAUSE: Span = Span::from_ms(1);
 
 const _: () = assert!(TOKEN_RING.is_power_of_two());
-const _: () = assert!(ERRAND_RING.is_power_of_two());
-const _: () = assert!(TOKEN_RING_BELL < TOKEN_RING);
+const _: () = assert!(OFFER_ENTRY_RING.is_power_of_two());
+const _: () = assert!(TOKEN_RING_DOORBELL < TOKEN_RING);
 const _: () = assert!(HTTP_METHOD_MAX < HTTP_HEAD_MAX, "a method ends within its head");
-const _: () = assert!(PARCEL_MAX <= 253, "SCM_MAX_FD");
+const _: () = assert!(BATCH_MAX <= 253, "SCM_MAX_FD");
 const _: () = assert!(HOLD_DEFAULT <= HOLD_MAX && HOLD_MAX <= TICKETS_MAX);
-const _: () = assert!(BERTHS_MAX <= u16::MAX as usize);
+const _: () = assert!(WORKERS_MAX <= u16::MAX as usize);
 const _: () = assert!(SPREAD_BELOW.as_ns() < SPREAD_ABOVE.as_ns());
 const _: () = assert!(BACKOFF_MIN.as_ns() < BACKOFF_MAX.as_ns());
 const _: () = assert!(CONTROL_SILENT_AFTER_FULL.as_ns() < CONTROL_TIMEOUT.as_ns());

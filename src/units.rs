@@ -1,5 +1,5 @@
 //! The numbers that the house speaks in. Each has its own type, so that a worker is never taken
-//! for a seat, nor microseconds for nanoseconds; arithmetic on bare integers stays in this file.
+//! for a slot, nor microseconds for nanoseconds; arithmetic on bare integers stays in this file.
 
 use core::fmt;
 
@@ -141,73 +141,73 @@ pub struct PoolId(pub u8);
 
 /// A place for a worker: its number, its CPU and its weight stay while processes come and go.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
-pub struct SeatId(pub u16);
+pub struct SlotId(pub u16);
 
-impl SeatId {
-    /// Position in an array of seats.
+impl SlotId {
+    /// Position in an array of slots.
     pub const fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-impl fmt::Display for SeatId {
+impl fmt::Display for SlotId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
     }
 }
 
-/// One worker process: a berth in the table of processes, and which of its tenants is meant.
+/// One worker process: an index in the table of processes, and which of its occupants is meant.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct WorkerId {
-    /// Position in the table of processes; a seat has two of them, for the time of a replacement.
-    pub berth: u16,
-    /// How many processes this berth has had before; tells a late word from a present one.
+    /// Position in the table of processes; a slot has two of them, for the time of a replacement.
+    pub index: u16,
+    /// How many processes this index has had before; tells a late word from a present one.
     pub epoch: u32,
 }
 
 impl WorkerId {
-    /// Position in an array of berths.
+    /// Position in an array of workers.
     pub const fn index(self) -> usize {
-        self.berth as usize
+        self.index as usize
     }
 }
 
 impl fmt::Display for WorkerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.berth, self.epoch)
+        write!(f, "{}.{}", self.index, self.epoch)
     }
 }
 
-/// The number of a connection: a slot, and which of the slot's tenants is meant.
+/// The number of a connection: an index, and which of its users is meant.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Ticket {
-    /// Position in the ledger, and of the connection's card.
-    pub slot: u32,
-    /// How many connections this slot has had before; a stale ticket does not match.
+    /// Position in the ledger, and of the connection's conn record.
+    pub index: u32,
+    /// How many connections this index has had before; a stale ticket does not match.
     pub generation: u32,
 }
 
 impl Ticket {
     /// The ticket as one word, for a token or a frame.
     pub const fn to_word(self) -> u64 {
-        (self.generation as u64) << 32 | self.slot as u64
+        (self.generation as u64) << 32 | self.index as u64
     }
 
     /// The ticket that [`Ticket::to_word`] made.
     #[expect(clippy::cast_possible_truncation, reason = "the two halves of the word are meant")]
     pub const fn from_word(word: u64) -> Self {
-        Self { slot: word as u32, generation: (word >> 32) as u32 }
+        Self { index: word as u32, generation: (word >> 32) as u32 }
     }
 
-    /// Position in an array of slots.
+    /// Position in an array by index.
     pub const fn index(self) -> usize {
-        self.slot as usize
+        self.index as usize
     }
 }
 
 impl fmt::Display for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.slot, self.generation)
+        write!(f, "{}.{}", self.index, self.generation)
     }
 }
 
@@ -255,6 +255,9 @@ impl fmt::Display for Cpu {
     }
 }
 
+/// An entry of a ring in shared memory; `wire` says what it means.
+pub type RingWords = [u64; 2];
+
 /// An error number of the kernel, as data: which one decides what happens next.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Errno(pub i32);
@@ -266,9 +269,9 @@ mod tests {
     #[test]
     fn a_ticket_survives_its_word() {
         for ticket in [
-            Ticket { slot: 0, generation: 0 },
-            Ticket { slot: u32::MAX, generation: 7 },
-            Ticket { slot: 3, generation: u32::MAX },
+            Ticket { index: 0, generation: 0 },
+            Ticket { index: u32::MAX, generation: 7 },
+            Ticket { index: 3, generation: u32::MAX },
         ] {
             assert_eq!(Ticket::from_word(ticket.to_word()), ticket);
         }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dispatchd::engine::action::{Action, Actions};
 use dispatchd::engine::giveback::Dispatch;
-use dispatchd::engine::input::{Begins, Command, Exit, Input, Refusal, Terms, Word};
+use dispatchd::engine::input::{Command, Exit, FirstSpeaker, Input, Message, OfferRefusal, Terms};
 use dispatchd::engine::ledger::Place;
 use dispatchd::engine::policy::{Depth, Policy};
-use dispatchd::engine::worker::{Cue, Effect, Patience, State};
+use dispatchd::engine::worker::{Cue, Effect, Patience, WorkerState};
 use dispatchd::engine::{Engine, Overload, Setup};
 use dispatchd::limits::KILL_TIMEOUT;
 use dispatchd::units::{ListenerId, Mono, Span, Ticket, WorkerId};
@@ -41,12 +41,12 @@ struct Life {
 
 #[test]
 fn every_life_of_seven_cues_is_a_lawful_one() {
-    let lives = live_on(State::Vacant, Life::default(), Mono::ZERO, 7);
+    let lives = live_on(WorkerState::Vacant, Life::default(), Mono::ZERO, 7);
     assert_eq!(lives, 9_u64.pow(7), "some sequence was left out");
 }
 
 /// Goes through all sequences of so many further cues; how many there were.
-fn live_on(state: State, life: Life, now: Mono, left: u32) -> u64 {
+fn live_on(state: WorkerState, life: Life, now: Mono, left: u32) -> u64 {
     check_state(state, life, now);
     if left == 0 {
         return 1;
@@ -59,19 +59,19 @@ fn live_on(state: State, life: Life, now: Mono, left: u32) -> u64 {
     CUES.into_iter().map(follow).sum()
 }
 
-fn check_state(state: State, life: Life, now: Mono) {
+fn check_state(state: WorkerState, life: Life, now: Mono) {
     let alive = match state {
-        State::Vacant | State::Reclaiming { .. } => false,
-        State::Launching { .. }
-        | State::Starting { .. }
-        | State::Ready
-        | State::Draining { .. }
-        | State::Terminating { .. }
-        | State::Killing { .. } => true,
+        WorkerState::Vacant | WorkerState::Reclaiming { .. } => false,
+        WorkerState::Launching { .. }
+        | WorkerState::Starting { .. }
+        | WorkerState::Ready
+        | WorkerState::Draining { .. }
+        | WorkerState::Terminating { .. }
+        | WorkerState::Killing { .. } => true,
     };
     assert_eq!(alive, life.process, "{state:?} is wrong about its process");
-    assert_eq!(matches!(state, State::Reclaiming { .. }), life.unburied);
-    let killing = matches!(state, State::Killing { .. });
+    assert_eq!(matches!(state, WorkerState::Reclaiming { .. }), life.unburied);
+    let killing = matches!(state, WorkerState::Killing { .. });
     assert_eq!(killing, alive && life.killed, "a kill is for good");
     if state.deadline().is_some() {
         let (next, _) = state.on(Cue::Overdue, now, PATIENCE).expect("a deadline is kept");
@@ -79,23 +79,23 @@ fn check_state(state: State, life: Life, now: Mono) {
     }
     if alive {
         let end = state.on(Cue::Exited, now, PATIENCE);
-        let reclaiming = State::Reclaiming { recovered: 0 };
+        let reclaiming = WorkerState::Reclaiming { recovered: 0 };
         assert_eq!(end, Some((reclaiming, Effect::Recall)), "a death is never missed");
         let kill = state.on(Cue::Kill, now, PATIENCE);
         let until = now.after(KILL_TIMEOUT);
-        let expected = (!life.killed).then_some((State::Killing { until }, Effect::SendKill));
+        let expected = (!life.killed).then_some((WorkerState::Killing { until }, Effect::SendKill));
         assert_eq!(kill, expected);
     }
 }
 
-fn check_cue(state: State, life: Life, cue: Cue, now: Mono) -> (State, Life) {
+fn check_cue(state: WorkerState, life: Life, cue: Cue, now: Mono) -> (WorkerState, Life) {
     let Some((next, effect)) = state.on(cue, now, PATIENCE) else { return (state, life) };
     let same = next.deadline() == state.deadline();
     assert!(same || next.deadline().is_none_or(|until| now < until), "{next:?} is overdue at once");
     let mut then = life;
     match effect {
         Effect::Nothing if cue == Cue::Spawn => {
-            assert!(!life.process && !life.unburied, "a berth has one tenant");
+            assert!(!life.process && !life.unburied, "an index has one occupant");
             then = Life { process: true, ..Life::default() };
         }
         Effect::Nothing if cue == Cue::Executed => {
@@ -131,17 +131,18 @@ fn check_cue(state: State, life: Life, cue: Cue, now: Mono) -> (State, Life) {
     (next, then)
 }
 
-const TICKETS: [Ticket; 2] = [Ticket { slot: 0, generation: 1 }, Ticket { slot: 1, generation: 1 }];
+const TICKETS: [Ticket; 2] =
+    [Ticket { index: 0, generation: 1 }, Ticket { index: 1, generation: 1 }];
 
-const WORDS: [Word; 8] = [
-    Word::Closed,
-    Word::Claimed { transit_us: 5 },
-    Word::Done { service_us: 9 },
-    Word::Waiting,
-    Word::Idle { service_us: 9 },
-    Word::Resumed,
-    Word::Pinned,
-    Word::Missed,
+const WORDS: [Message; 8] = [
+    Message::Closed,
+    Message::Claimed { transit_us: 5 },
+    Message::Done { service_us: 9 },
+    Message::Waiting,
+    Message::Idle { service_us: 9 },
+    Message::Resumed,
+    Message::Pinned,
+    Message::Missed,
 ];
 
 /// The engine, and what the shell's side of the contract allows next.
@@ -183,7 +184,7 @@ fn tell(policy: Policy, concurrency: u32) {
         dispatch: Dispatch::Auto,
         classes: false,
         copies_max: 10,
-        seat_cost: 0,
+        slot_cost: 0,
         hold_max: 2,
         overload: Overload::Hold,
         patience: PATIENCE,
@@ -204,13 +205,13 @@ fn tell(policy: Policy, concurrency: u32) {
     shell.engine.start(shell.now, &mut actions);
     shell.obey(&mut actions);
     let terms = Terms { concurrency, connections_max: 10 };
-    for berth in 0..2 {
-        shell.step(Input::Hello { worker: WorkerId { berth, epoch: 1 }, terms });
+    for index in 0..2 {
+        shell.step(Input::Hello { worker: WorkerId { index, epoch: 1 }, terms });
     }
     shell.step(Input::Arrived {
         ticket: TICKETS[0],
         listener: ListenerId(0),
-        begins: Begins::Server,
+        begins: FirstSpeaker::Server,
     });
     let stories = shell.go_on(4);
     assert!(100_000 < stories, "only {stories} stories were told");
@@ -235,7 +236,7 @@ impl Shell {
         self.note(input);
         let mut actions = Actions::new();
         let rightly = match input {
-            Input::Word { worker, ticket, word: Word::Missed } => {
+            Input::Word { worker, ticket, word: Message::Missed } => {
                 self.missable.remove(&(worker, ticket)).then_some(worker)
             }
             _ => None,
@@ -351,7 +352,7 @@ impl Shell {
                 |(worker, ticket)| Input::Word {
                     worker: *worker,
                     ticket: *ticket,
-                    word: Word::Missed,
+                    word: Message::Missed,
                 },
             ),
         );
@@ -370,7 +371,7 @@ impl Shell {
     fn possible_for(&self, ticket: Ticket, inputs: &mut Vec<Input>) {
         match self.engine.ledger().place(ticket) {
             None if !self.used.contains(&ticket) && !self.engine.is_stopping() => {
-                for begins in [Begins::Client, Begins::Server] {
+                for begins in [FirstSpeaker::Client, FirstSpeaker::Server] {
                     inputs.push(Input::Arrived { ticket, listener: ListenerId(0), begins });
                 }
             }
@@ -379,9 +380,12 @@ impl Shell {
                 inputs.extend([Input::Readable { ticket, route: None }, Input::HungUp(ticket)]);
             }
             Some(Place::Offered { .. }) => {
-                for why in
-                    [Refusal::Full, Refusal::TooManyInFlight, Refusal::Gone, Refusal::Abandoned]
-                {
+                for why in [
+                    OfferRefusal::Full,
+                    OfferRefusal::TooManyInFlight,
+                    OfferRefusal::Gone,
+                    OfferRefusal::Abandoned,
+                ] {
                     inputs.push(Input::Refused { ticket, why });
                 }
                 if self.recalls.contains(&ticket) {

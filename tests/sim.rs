@@ -6,21 +6,21 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use dispatchd::sim::{Options, PARKED, Report, Sabotage, run, run_crowd};
+use dispatchd::sim::{PARKED, Sabotage, SimOptions, SimReport, run, run_crowd};
 
 /// As the command runs it.
-const PLAIN: Options = Options { trace: false, sabotage: None, restores: true };
+const PLAIN: SimOptions = SimOptions { trace: false, sabotage: None, restores: true };
 
 /// What a sweep of worlds must have met, or it proves less than it says.
 const MET: [&str; 32] = [
     "calms down",
     "closes its channel",
-    "cannot be started at seat",
+    "cannot be started at slot",
     "dies with its worker",
     "dies",
     "fails to accept",
     "fails to watch",
-    "fills its bell",
+    "fills its doorbell",
     "gets signal",
     "hangs up",
     "has had its service",
@@ -38,11 +38,11 @@ const MET: [&str; 32] = [
     "lets go of",
     "lies",
     "gives back",
-    "misses slot",
+    "misses index",
     "orders",
-    "refuses a parcel",
+    "refuses a batch",
     "says hello",
-    "starts at seat",
+    "starts at slot",
     "sweeps up",
     "writes",
 ];
@@ -58,7 +58,7 @@ const FOUND: [(u64, &str); 22] = [
     (102, "workers that all come too late for their offers: nobody is ever served"),
     (145, "an idle worker that may not be offered more drawing offers all the same"),
     (241, "a worker that receives and never claims being kept for ever"),
-    (254, "a seat's back-off left standing after a successor took it: the master span"),
+    (254, "a slot's back-off left standing after a successor took it: the master span"),
     (278, "a connection refused after its recall had ended: it died with a worker without it"),
     (309, "copies of what no worker could be sent staying in the master, and not being counted"),
     (476, "a reload called done while the predecessor of one that left on its trial serves on"),
@@ -73,7 +73,7 @@ const FOUND: [(u64, &str); 22] = [
     ),
     (7_246, "the fake kernel keeping what a dead worker's ring had no room for"),
     (11_446, "the judge of restarts not counting the work of one that had started before the last"),
-    (18_315, "a worker without a seat, where those of two releases had followed it"),
+    (18_315, "a worker without a slot, where those of two releases had followed it"),
 ];
 
 /// The hashes of the four quarters. They stay where code is only moved or renamed; who means to
@@ -121,7 +121,7 @@ fn a_seed_is_one_run_for_ever() {
 #[test]
 fn a_restored_engine_goes_on_as_if_nothing_had_been() {
     for seed in 100..116 {
-        let (restored, untouched) = (run(seed, PLAIN), run(seed, Options::default()));
+        let (restored, untouched) = (run(seed, PLAIN), run(seed, SimOptions::default()));
         assert_eq!(restored.hash, untouched.hash, "seed {seed}: the snapshot forgot something");
     }
 }
@@ -129,7 +129,7 @@ fn a_restored_engine_goes_on_as_if_nothing_had_been() {
 #[test]
 fn a_trace_tells_the_whole_run() {
     let short = run(3, PLAIN);
-    let whole = run(3, Options { trace: true, ..PLAIN });
+    let whole = run(3, SimOptions { trace: true, ..PLAIN });
     assert_eq!(short.hash, whole.hash);
     assert!(short.trace.len() <= 40 && 40 < whole.trace.len());
     assert!(whole.trace.ends_with(&short.trace));
@@ -147,14 +147,14 @@ fn the_checker_finds_planted_bugs() {
         (Sabotage::LeakClose, "of connections and reckons with"),
         (Sabotage::LeakSource, "is open at the end"),
         (Sabotage::RepeatWord, "is honest, and called a liar"),
-        (Sabotage::LoseErrand, "descriptors, and room for"),
+        (Sabotage::LoseOfferEntry, "descriptors, and room for"),
         (Sabotage::LetSleep, "sleeps over an offer"),
         (Sabotage::AnswerLate, "answers"),
-        (Sabotage::ShareBell, "rang and was not heard"),
+        (Sabotage::ShareDoorbell, "rang and was not heard"),
     ];
     for (sabotage, finding) in plants {
         let found = |seed: &u64| {
-            let report = run(*seed, Options { sabotage: Some(sabotage), ..PLAIN });
+            let report = run(*seed, SimOptions { sabotage: Some(sabotage), ..PLAIN });
             report.verdict.is_some_and(|verdict| verdict.contains(finding))
         };
         let seed = (0..64).find(found);
@@ -165,7 +165,7 @@ fn the_checker_finds_planted_bugs() {
 #[test]
 fn a_failure_says_how_to_see_it_again() {
     let failed = (0..64)
-        .map(|seed| run(seed, Options { sabotage: Some(Sabotage::LeakClose), ..PLAIN }))
+        .map(|seed| run(seed, SimOptions { sabotage: Some(Sabotage::LeakClose), ..PLAIN }))
         .find(|report| report.verdict.is_some())
         .expect("a leak is found");
     let text = failed.to_string();
@@ -194,7 +194,7 @@ fn some_world_meets_the_rarest() {
 }
 
 fn sweep(seeds: Range<u64>, hash: u64) {
-    let reports: Vec<Report> = seeds.map(|seed| run(seed, PLAIN)).collect();
+    let reports: Vec<SimReport> = seeds.map(|seed| run(seed, PLAIN)).collect();
     for report in &reports {
         assert_eq!(report.verdict, None, "\n{report}");
     }

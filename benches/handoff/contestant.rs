@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context as _, Result, bail, ensure};
 use dispatchd::sys::{clock, pidfd};
 use dispatchd::units::{Cpu, Mono, Span};
-use dispatchd::wire::control::{Reply, Status};
+use dispatchd::wire::control::{ControlReply, Status};
 use tempfile::TempDir;
 
 use super::variant::{Program, Variant};
@@ -106,7 +106,7 @@ impl Drop for Starting {
 fn start(variant: Variant, cpu: Cpu, home: &Path) -> Result<Child> {
     let role = match variant.worker {
         Program::OneByOne => "worker",
-        Program::Parcels => "parcel-worker",
+        Program::Batches => "batch-worker",
     };
     let mut command = dispatchd(home);
     command.args(["--listen", "127.0.0.1:0", "--workers", "1", "--log-level", "warn"]);
@@ -124,8 +124,8 @@ fn ask(home: &Path) -> Result<Option<Status>> {
         return Ok(None);
     }
     match serde_json::from_slice(&answer.stdout).context("its status cannot be read")? {
-        Reply::Status(status) => Ok(Some(*status)),
-        Reply::Error { message } => bail!("it refuses to say how it is: {message}"),
+        ControlReply::Status(status) => Ok(Some(*status)),
+        ControlReply::Error { message } => bail!("it refuses to say how it is: {message}"),
     }
 }
 

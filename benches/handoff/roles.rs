@@ -7,17 +7,17 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::AsFd;
 
 use anyhow::{Context as _, Result};
-use dispatchd::sys::scm::Patience;
+use dispatchd::sys::scm::RecvWait;
 use dispatchd::sys::{clock, socket};
 use dispatchd::units::{Span, Ticket};
-use dispatchd::wire::token::Say;
-use dispatchd::worker::{Delivery, Link, Order, Worker};
+use dispatchd::wire::token::WorkerMessage;
+use dispatchd::worker::{Delivery, LinkEnd, Order, Worker};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 
 use super::client::{REQUEST, RESPONSE};
 
-/// Connections that the parcel worker can have begun at once, so that as many come together.
+/// Connections that the batch worker can have begun at once, so that as many come together.
 const CONCURRENCY: u32 = 64;
 
 /// The SDK's blocking worker, as the documentation shows it.
@@ -30,12 +30,12 @@ pub(crate) fn serve_one_by_one() -> Result<()> {
 }
 
 /// A worker with a loop of its own, which takes what the channel has and serves it in order.
-pub(crate) fn serve_parcels() -> Result<()> {
-    let mut link = Link::from_env()?;
+pub(crate) fn serve_batches() -> Result<()> {
+    let mut link = LinkEnd::from_env()?;
     link.pin();
     link.hello(CONCURRENCY)?;
     loop {
-        match link.receive(Patience::Wait)? {
+        match link.receive(RecvWait::Wait)? {
             Delivery::Offer(ticket) => serve_offer(&mut link, ticket),
             Delivery::Look if link.order() == Order::Drain => return Ok(()),
             Delivery::Look | Delivery::Nothing => {}
@@ -45,7 +45,7 @@ pub(crate) fn serve_parcels() -> Result<()> {
     }
 }
 
-fn serve_offer(link: &mut Link, ticket: Ticket) {
+fn serve_offer(link: &mut LinkEnd, ticket: Ticket) {
     let began_at = clock::monotonic();
     let Some(claimed) = link.claim(ticket, began_at) else { return };
     link.began(began_at);
@@ -58,7 +58,7 @@ fn serve_offer(link: &mut Link, ticket: Ticket) {
     // client is gone already, which is no news.
     socket::shutdown(stream.as_fd()).unwrap_or_default();
     let service_us = micros(now.since(began_at));
-    link.say_all(&[Say::Done { ticket, service_us }, Say::Closed(ticket)]);
+    link.say_all(&[WorkerMessage::Done { ticket, service_us }, WorkerMessage::Closed(ticket)]);
 }
 
 /// The baseline: a plain loop that accepts, blocking, and nothing else. Says where it listens.

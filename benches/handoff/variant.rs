@@ -21,7 +21,7 @@ pub(crate) enum Program {
     /// The SDK's blocking worker: concurrency 1.
     OneByOne,
     /// Concurrency 64: up to sixteen offers travel together, whatever the policy.
-    Parcels,
+    Batches,
 }
 
 /// A load, and how much of it makes a round.
@@ -48,10 +48,10 @@ pub(crate) const VARIANTS: [Variant; 8] = [
     Variant::new("uring", "jbsq", "readable", Program::OneByOne),
     Variant::new("epoll", "rr", "connect", Program::OneByOne),
     Variant::new("epoll", "jbsq", "readable", Program::OneByOne),
-    Variant::new("uring", "rr", "connect", Program::Parcels),
-    Variant::new("uring", "jbsq", "readable", Program::Parcels),
-    Variant::new("epoll", "rr", "connect", Program::Parcels),
-    Variant::new("epoll", "jbsq", "readable", Program::Parcels),
+    Variant::new("uring", "rr", "connect", Program::Batches),
+    Variant::new("uring", "jbsq", "readable", Program::Batches),
+    Variant::new("epoll", "rr", "connect", Program::Batches),
+    Variant::new("epoll", "jbsq", "readable", Program::Batches),
 ];
 
 /// Many in flight, so that wakes and system calls are shared; two, by which io-uring.md section 3.3
@@ -79,7 +79,7 @@ impl Variant {
     pub(crate) fn name(self) -> String {
         let worker = match self.worker {
             Program::OneByOne => "",
-            Program::Parcels => " parcels",
+            Program::Batches => " batches",
         };
         format!("{} {} {}{worker}", self.backend, self.policy, self.dispatch_on)
     }

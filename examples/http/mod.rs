@@ -213,8 +213,8 @@ struct Head {
 
 /// The head at the beginning of these bytes, or none as long as it is not whole.
 fn parse(bytes: &[u8]) -> Result<Option<Head>, Failure> {
-    let mut slots = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let mut parsed = httparse::Request::new(&mut slots);
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let mut parsed = httparse::Request::new(&mut fields);
     let length = match parsed.parse(bytes) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),

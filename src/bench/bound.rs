@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::mix::span_of_ns;
-use super::outcome::{Fate, Outcome, Sample};
+use super::outcome::{Fate, Sample, TraceOutcome};
 use super::trace::Trace;
 use crate::units::Span;
 
@@ -17,7 +17,7 @@ use crate::units::Span;
 ///
 /// # Panics
 /// Without workers.
-pub fn replay(trace: &Trace, speeds: &[f64], overhead: Span) -> Outcome {
+pub fn replay(trace: &Trace, speeds: &[f64], overhead: Span) -> TraceOutcome {
     let mut queue = Queue::new(trace);
     let mut free_at = vec![Span::ZERO; speeds.len()];
     let nothing = Sample { sent: Span::ZERO, done: Span::ZERO, worker: None, fate: Fate::Unsent };
@@ -31,7 +31,7 @@ pub fn replay(trace: &Trace, speeds: &[f64], overhead: Span) -> Outcome {
         samples[index] = Sample { sent: ready, done, worker: Some(number), fate: Fate::Answered };
         queue.answered(index, done);
     }
-    Outcome { samples }
+    TraceOutcome { samples }
 }
 
 /// Requests in the order in which they are there to be served.
@@ -114,14 +114,14 @@ pub(super) fn at_speed(work: Span, speed: f64) -> Span {
 #[cfg(test)]
 mod tests {
     use super::super::mix::{Mix, Service};
-    use super::super::trace::{Arrivals, Connections, Recipe, Request};
+    use super::super::trace::{Arrivals, Connections, TraceRequest, TraceSpec};
     use super::*;
 
     /// `ask` requests per second of a mean service of one millisecond, for `workers` at `load`.
     fn trace(mix: &str, workers: u32, load: f64, requests: u64) -> Trace {
         let mix = Mix::named(mix, Service::Sleep, 1.0).unwrap();
         let rate = load * f64::from(workers) / mix.mean_ms().unwrap() * 1e3;
-        let recipe = Recipe {
+        let spec = TraceSpec {
             seed: 11,
             mix,
             arrivals: Arrivals::Poisson,
@@ -130,7 +130,7 @@ mod tests {
             requests,
             ramp_s: 0.0,
         };
-        Trace::draw(recipe).unwrap()
+        Trace::draw(spec).unwrap()
     }
 
     /// The mean wait over the mean service time.
@@ -187,7 +187,7 @@ mod tests {
 
     fn by_hand(requests: &[(u64, u64, u32)]) -> Trace {
         let mut trace = trace("det", 1, 0.5, 1);
-        let request = |&(at, service, connection)| Request {
+        let request = |&(at, service, connection)| TraceRequest {
             at: Span::from_ms(at),
             service: Span::from_ms(service),
             connection,
@@ -197,7 +197,7 @@ mod tests {
         trace
     }
 
-    fn done_ms(outcome: &Outcome) -> Vec<u64> {
+    fn done_ms(outcome: &TraceOutcome) -> Vec<u64> {
         outcome.samples.iter().map(|sample| sample.done.as_us() / 1_000).collect()
     }
 

@@ -2,7 +2,7 @@
 //! for the bound, and the one figure that tells the scheduler's share from what the load itself
 //! makes inevitable.
 
-use super::outcome::Outcome;
+use super::outcome::TraceOutcome;
 use super::trace::Trace;
 use crate::units::Span;
 
@@ -18,14 +18,14 @@ pub struct Idleness {
 /// Looks at the requests that were answered, with `workers` workers that each execute one at a
 /// time. A request is taken to have begun its service and `overhead` before it ended, and to wait
 /// from when it was there to be sent.
-pub fn idleness(trace: &Trace, outcome: &Outcome, workers: usize, overhead: Span) -> Idleness {
+pub fn idleness(trace: &Trace, outcome: &TraceOutcome, workers: usize, overhead: Span) -> Idleness {
     let waits = waits(trace, outcome, overhead);
-    let mut changes: Vec<(Span, Change)> = Vec::with_capacity(waits.len() * 3);
+    let mut changes: Vec<(Span, IdleChange)> = Vec::with_capacity(waits.len() * 3);
     for wait in &waits {
         // What ends comes before what begins at the same time.
-        changes.push((wait.from, Change::Comes));
-        changes.push((wait.to, Change::Begins));
-        changes.push((wait.done, Change::Ends));
+        changes.push((wait.from, IdleChange::Comes));
+        changes.push((wait.to, IdleChange::Begins));
+        changes.push((wait.done, IdleChange::Ends));
     }
     changes.sort_unstable();
     let idle = IdleTime::new(&changes, workers);
@@ -43,13 +43,13 @@ struct Wait {
 }
 
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Change {
+enum IdleChange {
     Ends,
     Comes,
     Begins,
 }
 
-fn waits(trace: &Trace, outcome: &Outcome, overhead: Span) -> Vec<Wait> {
+fn waits(trace: &Trace, outcome: &TraceOutcome, overhead: Span) -> Vec<Wait> {
     let mut free_at = vec![Span::ZERO; trace.connection_lengths().len()];
     let mut waits = Vec::new();
     for (request, sample) in trace.requests.iter().zip(&outcome.samples) {
@@ -74,7 +74,7 @@ struct IdleTime {
 }
 
 impl IdleTime {
-    fn new(changes: &[(Span, Change)], workers: usize) -> Self {
+    fn new(changes: &[(Span, IdleChange)], workers: usize) -> Self {
         let (mut waiting, mut running) = (0_usize, 0_usize);
         let (mut last, mut idle, mut while_waiting) = (Span::ZERO, Span::ZERO, Span::ZERO);
         let mut at = vec![(last, idle)];
@@ -89,9 +89,9 @@ impl IdleTime {
             last = *now;
             at.push((last, idle));
             match change {
-                Change::Comes => waiting += 1,
-                Change::Begins => (waiting, running) = (waiting - 1, running + 1),
-                Change::Ends => running -= 1,
+                IdleChange::Comes => waiting += 1,
+                IdleChange::Begins => (waiting, running) = (waiting - 1, running + 1),
+                IdleChange::Ends => running -= 1,
             }
         }
         Self { at, while_waiting }
@@ -113,11 +113,11 @@ mod tests {
     use super::super::bound;
     use super::super::mix::{Mix, Service};
     use super::super::outcome::{Fate, Sample};
-    use super::super::trace::{Arrivals, Connections, Recipe, Request};
+    use super::super::trace::{Arrivals, Connections, TraceRequest, TraceSpec};
     use super::*;
 
     fn trace(connections: Connections) -> Trace {
-        let recipe = Recipe {
+        let spec = TraceSpec {
             seed: 2,
             mix: Mix::named("bim10", Service::Sleep, 1.0).unwrap(),
             arrivals: Arrivals::Poisson,
@@ -126,7 +126,7 @@ mod tests {
             requests: 20_000,
             ramp_s: 0.0,
         };
-        Trace::draw(recipe).unwrap()
+        Trace::draw(spec).unwrap()
     }
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn what_waits_while_somebody_is_idle_is_told() {
         let mut trace = trace(Connections::PerRequest);
-        let request = |at, connection| Request {
+        let request = |at, connection| TraceRequest {
             at: Span::from_ms(at),
             service: Span::from_ms(10),
             connection,
@@ -160,7 +160,7 @@ mod tests {
             worker: Some(0),
             fate: Fate::Answered,
         };
-        let outcome = Outcome { samples: vec![sample(10), sample(20)] };
+        let outcome = TraceOutcome { samples: vec![sample(10), sample(20)] };
         let found = idleness(&trace, &outcome, 2, Span::ZERO);
         assert_eq!(found.starvation, Span::from_ms(8));
         assert!((found.share - 0.4).abs() < 1e-9, "{found:?}");

@@ -3,11 +3,11 @@
 
 use super::mix::{Mix, MixError, Service};
 use super::result::{Cell, Medium};
-use super::trace::{Arrivals, Connections, Recipe};
+use super::trace::{Arrivals, Connections, TraceSpec};
 
 /// Policies under the same load.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Group {
+pub struct GridGroup {
     /// How many workers.
     pub workers: u32,
     /// Their speeds where they differ, else empty: 1 serves a second's work in a second.
@@ -19,7 +19,7 @@ pub struct Group {
     /// Share of the workers' whole capacity that is asked for.
     pub load: f64,
     /// How requests share connections.
-    pub sharing: Sharing,
+    pub sharing: ConnectionSharing,
     /// Who is compared, as `--policy` takes them; what follows behind slashes, `--dispatch` and
     /// `--classes` take.
     pub policies: Vec<String>,
@@ -27,7 +27,7 @@ pub struct Group {
 
 /// How requests share connections, in terms that fit every load.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Sharing {
+pub enum ConnectionSharing {
     /// A connection for each.
     Close,
     /// Visits of 50 requests with pauses of 50 mean service times: scheduling.md, section 2.2.
@@ -48,7 +48,7 @@ pub struct Axes {
     /// Loads.
     pub loads: Vec<f64>,
     /// Ways to share connections.
-    pub sharings: Vec<Sharing>,
+    pub sharings: Vec<ConnectionSharing>,
     /// Speeds of the workers, repeated as often as needed; empty when all are alike.
     pub speeds: Vec<f64>,
     /// Policies.
@@ -60,7 +60,7 @@ impl Axes {
     ///
     /// # Errors
     /// A mix that does not exist.
-    pub fn groups(&self) -> Result<Vec<Group>, MixError> {
+    pub fn groups(&self) -> Result<Vec<GridGroup>, MixError> {
         let service = match self.medium {
             Medium::Spin => Service::Spin,
             Medium::Sleep | Medium::Simulated | Medium::Server => Service::Sleep,
@@ -70,7 +70,7 @@ impl Axes {
             for name in &self.mixes {
                 for load in &self.loads {
                     for workers in &self.workers {
-                        groups.push(Group {
+                        groups.push(GridGroup {
                             workers: *workers,
                             speeds: self.speeds_of(*workers),
                             mix: Mix::named(name, service, self.unit_ms)?,
@@ -92,10 +92,10 @@ impl Axes {
     }
 }
 
-impl Group {
-    /// The recipe of one round's trace.
-    pub fn recipe(&self, seed: u64, requests: u64) -> Recipe {
-        Recipe {
+impl GridGroup {
+    /// The spec of one round's trace.
+    pub fn spec(&self, seed: u64, requests: u64) -> TraceSpec {
+        TraceSpec {
             seed,
             mix: self.mix.clone(),
             arrivals: Arrivals::Poisson,
@@ -121,8 +121,8 @@ impl Group {
     /// What tables call the way in which requests share connections.
     pub const fn sharing_name(&self) -> &'static str {
         match self.sharing {
-            Sharing::Close => "close",
-            Sharing::KeepAlive => "keep-alive",
+            ConnectionSharing::Close => "close",
+            ConnectionSharing::KeepAlive => "keep-alive",
         }
     }
 
@@ -162,8 +162,8 @@ impl Group {
 
     fn connections(&self) -> Connections {
         match self.sharing {
-            Sharing::Close => Connections::PerRequest,
-            Sharing::KeepAlive => {
+            ConnectionSharing::Close => Connections::PerRequest,
+            ConnectionSharing::KeepAlive => {
                 Connections::KeepAlive { requests: 50.0, think_ms: 50.0 * self.mean_ms() }
             }
         }
@@ -194,7 +194,7 @@ mod tests {
             medium: Medium::Sleep,
             unit_ms: 1.0,
             loads: vec![0.8],
-            sharings: vec![Sharing::Close, Sharing::KeepAlive],
+            sharings: vec![ConnectionSharing::Close, ConnectionSharing::KeepAlive],
             speeds: Vec::new(),
             policies: vec!["rr".into(), "jbsq".into()],
         }
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn every_combination_is_there_once_with_a_name_of_its_own() {
         let groups = axes().groups().unwrap();
-        let mut slugs: Vec<String> = groups.iter().map(Group::slug).collect();
+        let mut slugs: Vec<String> = groups.iter().map(GridGroup::slug).collect();
         assert_eq!(slugs[0], "bim10-sleep-close-0.8-k2");
         slugs.sort();
         slugs.dedup();
@@ -216,10 +216,10 @@ mod tests {
     fn the_rate_is_the_load_of_what_the_workers_can_do() {
         let groups = axes().groups().unwrap();
         // 0.8 of two workers at 1.9 ms, and of four.
-        assert!((groups[0].recipe(1, 10).rate - 842.1).abs() < 0.1);
-        assert!((groups[1].recipe(1, 10).rate - 1_684.2).abs() < 0.1);
+        assert!((groups[0].spec(1, 10).rate - 842.1).abs() < 0.1);
+        assert!((groups[1].spec(1, 10).rate - 1_684.2).abs() < 0.1);
         let uneven = Axes { speeds: vec![1.0, 0.5], ..axes() }.groups().unwrap();
-        assert!((uneven[1].recipe(1, 10).rate - 1_263.2).abs() < 0.1);
+        assert!((uneven[1].spec(1, 10).rate - 1_263.2).abs() < 0.1);
         assert_eq!(uneven[1].true_weights(), [2, 1, 2, 1]);
         assert_eq!(groups[1].true_weights(), [1; 4]);
     }

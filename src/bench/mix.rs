@@ -16,13 +16,13 @@ pub struct Mix {
     /// What tables call it: `bim100`, or what the user wrote.
     pub name: String,
     /// At least one; in the order of their mean service times where those are known.
-    pub classes: Vec<Class>,
+    pub classes: Vec<RequestClass>,
 }
 
 /// Requests of one kind.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Class {
+pub struct RequestClass {
     /// What tables call it: `short`, `long`, or its path.
     pub name: String,
     /// Share of all requests, above 0 and up to 1.
@@ -140,7 +140,7 @@ impl Mix {
             "det" => vec![("all", 1.0, fixed(unit_ms))],
             _ => return Err(MixError::Unknown(name.to_owned())),
         };
-        let class = |(class, share, law): (&str, f64, Law)| Class {
+        let class = |(class, share, law): (&str, f64, Law)| RequestClass {
             name: class.to_owned(),
             share,
             path: format!("{}{{ms}}", service.path()),
@@ -158,8 +158,12 @@ impl Mix {
         let texts: Vec<&str> = text.split(',').filter(|part| !part.trim().is_empty()).collect();
         let mut classes = match texts.as_slice() {
             [] => return Err(MixError::Empty),
-            [path] if path.starts_with('/') => vec![Class::parse(&format!("all=100%:{path}"))?],
-            texts => texts.iter().map(|text| Class::parse(text)).collect::<Result<_, _>>()?,
+            [path] if path.starts_with('/') => {
+                vec![RequestClass::parse(&format!("all=100%:{path}"))?]
+            }
+            texts => {
+                texts.iter().map(|text| RequestClass::parse(text)).collect::<Result<_, _>>()?
+            }
         };
         if BENCH_CLASSES_MAX < classes.len() {
             return Err(MixError::TooMany);
@@ -192,7 +196,7 @@ impl Mix {
     }
 }
 
-impl Class {
+impl RequestClass {
     fn parse(text: &str) -> Result<Self, MixError> {
         let (head, path) =
             text.split_once(':').ok_or_else(|| MixError::NoClass(text.to_owned()))?;
@@ -319,7 +323,7 @@ fn is_ms(ms: f64) -> bool {
 }
 
 /// Classes without a name: two that differ in time are short and long, others go by their path.
-fn name_classes(classes: &mut [Class]) {
+fn name_classes(classes: &mut [RequestClass]) {
     if let [short, long] = classes
         && short.name.is_empty()
         && long.name.is_empty()

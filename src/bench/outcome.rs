@@ -2,7 +2,7 @@
 //! fill the same table, so that one analysis judges both.
 
 use super::tally::{Quantiles, Tally, Unit};
-use super::trace::{Request, Trace};
+use super::trace::{Trace, TraceRequest};
 use crate::units::Span;
 
 /// What came of one request. Times count from the start of the run.
@@ -39,7 +39,7 @@ pub enum Fate {
 
 /// What came of a trace.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Outcome {
+pub struct TraceOutcome {
     /// One for each request of the trace, in its order.
     pub samples: Vec<Sample>,
 }
@@ -59,7 +59,7 @@ impl Fate {
     }
 }
 
-impl Outcome {
+impl TraceOutcome {
     /// How late the generator was, in microseconds: from when it could have sent each request (its
     /// intended time, or the end of the one before it on the same connection) to when it did.
     pub fn lateness_us(&self, trace: &Trace) -> Quantiles {
@@ -80,7 +80,7 @@ impl Outcome {
     }
 
     /// How late each request was sent.
-    fn lateness<'a>(&'a self, trace: &'a Trace) -> impl Iterator<Item = (&'a Request, Span)> {
+    fn lateness<'a>(&'a self, trace: &'a Trace) -> impl Iterator<Item = (&'a TraceRequest, Span)> {
         let mut free_at = vec![Span::ZERO; trace.connection_lengths().len()];
         trace.requests.iter().zip(&self.samples).map(move |(request, sample)| {
             let free = &mut free_at[request.connection as usize];

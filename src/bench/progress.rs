@@ -3,7 +3,7 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::load::Progress;
+use super::load::RunProgress;
 
 /// How far a run is, for people.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Bar {
     }
 
     /// Draws how far it is.
-    pub fn show(&self, progress: Progress) {
+    pub fn show(&self, progress: RunProgress) {
         self.bar.set_position(progress.done);
         if 0 < progress.errors {
             self.bar.set_message(format!("{} errors", progress.errors));
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn a_bar_follows_the_run() {
         let bar = Bar::new("requests", 10);
-        bar.show(Progress { done: 4, errors: 1, total: 10 });
+        bar.show(RunProgress { done: 4, errors: 1, total: 10 });
         assert_eq!((bar.bar.position(), bar.bar.message().as_str()), (4, "1 errors"));
         bar.finish();
     }

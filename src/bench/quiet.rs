@@ -31,7 +31,7 @@ pub struct Watch {
     cpus: Vec<Cpu>,
     /// The server's first processes, whose children are found anew each time.
     servers: Option<Vec<u32>>,
-    start: Reading,
+    start: CpuReading,
 }
 
 /// The processes that serve an endpoint: those given, or those that listen there. None where they
@@ -47,26 +47,26 @@ impl Watch {
     /// Begins; `servers` as [`servers`] has them.
     pub fn begin(servers: Option<Vec<u32>>) -> Self {
         let cpus = cpus::inherited_mask();
-        let start = Reading::take(&cpus, servers.as_deref());
+        let start = CpuReading::take(&cpus, servers.as_deref());
         Self { cpus, servers, start }
     }
 
     /// Ends, and says what happened since.
     pub fn end(self) -> Machine {
-        let end = Reading::take(&self.cpus, self.servers.as_deref());
+        let end = CpuReading::take(&self.cpus, self.servers.as_deref());
         end.since(&self.start, self.cpus.len())
     }
 }
 
 /// All that is counted, at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Reading {
+struct CpuReading {
     at: Mono,
     /// Of the allowed CPUs together; none where the kernel does not tell.
     idle: Option<Idle>,
     own: Span,
     /// None where one of the processes cannot be read.
-    server: Option<Family>,
+    server: Option<ProcessFamily>,
 }
 
 /// What CPUs did not do, and what was taken from them.
@@ -78,7 +78,7 @@ struct Idle {
 
 /// CPU time of processes and their descendants.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-struct Family {
+struct ProcessFamily {
     alive: BTreeMap<u32, Span>,
     /// Time of the children that were waited for.
     reaped: Span,
@@ -94,14 +94,14 @@ struct Stat {
 /// The kernel's clock tick as programs see it; 100 a second wherever Rust runs on Linux.
 const TICK: Span = Span::from_ms(10);
 
-impl Reading {
+impl CpuReading {
     fn take(cpus: &[Cpu], servers: Option<&[u32]>) -> Self {
         let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
         Self {
             at: clock::monotonic(),
             idle: idle_of(&stat, cpus),
             own: clock::process_cpu(std::process::id()).unwrap_or_default(),
-            server: servers.and_then(Family::of),
+            server: servers.and_then(ProcessFamily::of),
         }
     }
 
@@ -123,7 +123,7 @@ impl Reading {
     }
 }
 
-impl Family {
+impl ProcessFamily {
     /// The processes and all that descend from them.
     fn of(roots: &[u32]) -> Option<Self> {
         let stats: BTreeMap<u32, Stat> = process::all()
@@ -216,9 +216,15 @@ mod tests {
         assert_eq!(parse_stat("7 (a) S 3"), None);
     }
 
-    fn reading(at_s: u64, idle_s: u64, stolen_s: u64, own_s: u64, server: Option<u64>) -> Reading {
-        let family = |s| Family { alive: [(7, Span::from_s(s))].into(), reaped: Span::ZERO };
-        Reading {
+    fn reading(
+        at_s: u64,
+        idle_s: u64,
+        stolen_s: u64,
+        own_s: u64,
+        server: Option<u64>,
+    ) -> CpuReading {
+        let family = |s| ProcessFamily { alive: [(7, Span::from_s(s))].into(), reaped: Span::ZERO };
+        CpuReading {
             at: Mono::from_ns(Span::from_s(at_s).as_ns()),
             idle: Some(Idle { idle: Span::from_s(idle_s), stolen: Span::from_s(stolen_s) }),
             own: Span::from_s(own_s),
@@ -248,7 +254,7 @@ mod tests {
 
     #[test]
     fn children_that_end_are_counted_once() {
-        let family = |alive: &[(u32, u64)], reaped| Family {
+        let family = |alive: &[(u32, u64)], reaped| ProcessFamily {
             alive: alive.iter().map(|(pid, s)| (*pid, Span::from_s(*s))).collect(),
             reaped: Span::from_s(reaped),
         };
@@ -268,12 +274,12 @@ mod tests {
     fn a_child_belongs_to_its_parent() {
         let mut child =
             Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let family = Family::of(&[std::process::id()]).unwrap();
+        let family = ProcessFamily::of(&[std::process::id()]).unwrap();
         assert!(family.alive.contains_key(&child.id()));
-        assert!(Family::of(&[child.id()]).unwrap().alive.len() == 1);
+        assert!(ProcessFamily::of(&[child.id()]).unwrap().alive.len() == 1);
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(Family::of(&[child.id()]), None);
+        assert_eq!(ProcessFamily::of(&[child.id()]), None);
         let machine = Watch::begin(Some(vec![std::process::id()])).end();
         assert!(machine.server_cpu.is_some() && machine.foreign_cpu.is_none(), "{machine:?}");
     }

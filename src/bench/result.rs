@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::tally::{Point, Quantiles};
+use super::tally::{PercentilePoint, Quantiles};
 
 /// What one run of a measurement found.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -18,7 +18,7 @@ pub struct Results {
     /// [`FORMAT`].
     pub format: String,
     /// What kind of measurement it was.
-    pub kind: Kind,
+    pub kind: MeasurementKind,
     /// One line for people.
     pub title: String,
     /// On what it ran, and how.
@@ -33,7 +33,7 @@ pub const FORMAT: &str = "dispatchd-result/1";
 /// Kinds of measurements.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum MeasurementKind {
     /// One server under one load.
     Load,
     /// Policies on the same traces, on real processes.
@@ -186,9 +186,9 @@ pub struct ClassFigures {
     /// The same without the overhead.
     pub bound_free: Option<Quantiles>,
     /// The percentile plot of the slowdown, or of the latency where that is all there is.
-    pub curve: Vec<Point>,
+    pub curve: Vec<PercentilePoint>,
     /// The percentile plot of `bound`.
-    pub bound_curve: Vec<Point>,
+    pub bound_curve: Vec<PercentilePoint>,
 }
 
 /// What one worker did.
@@ -316,7 +316,7 @@ mod tests {
         };
         Results {
             format: FORMAT.into(),
-            kind: Kind::Fairness,
+            kind: MeasurementKind::Fairness,
             title: "a run".into(),
             environment: Environment::default(),
             cells: vec![cell],

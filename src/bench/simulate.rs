@@ -3,12 +3,12 @@
 
 use thiserror::Error;
 
-use super::grid::Group;
+use super::grid::GridGroup;
 use super::model::{self, Costs, Pool};
 use super::quiet::Machine;
 use super::result::{Cell, Round};
 use super::summary::summarise;
-use super::trace::{RecipeError, Trace};
+use super::trace::{Trace, TraceSpecError};
 use super::yardstick::{add_bound, add_idleness};
 use crate::config::{ConfigError, Wrong, policy, words};
 use crate::engine::giveback::Dispatch;
@@ -17,9 +17,9 @@ use crate::units::Span;
 
 /// A grid, and how it is gone through.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Study {
+pub struct SimulateStudy {
     /// What is compared.
-    pub groups: Vec<Group>,
+    pub groups: Vec<GridGroup>,
     /// How often, with another trace each time.
     pub rounds: u32,
     /// Requests per trace.
@@ -38,14 +38,14 @@ pub enum StudyError {
     Policy(#[from] ConfigError),
     /// There is no such trace.
     #[error(transparent)]
-    Recipe(#[from] RecipeError),
+    Spec(#[from] TraceSpecError),
 }
 
 /// Goes through the grid; `observe` is told of every cell's round that is done.
 ///
 /// # Errors
 /// A policy or a trace that cannot be.
-pub fn run(study: &Study, observe: &mut dyn FnMut(&str)) -> Result<Vec<Cell>, StudyError> {
+pub fn run(study: &SimulateStudy, observe: &mut dyn FnMut(&str)) -> Result<Vec<Cell>, StudyError> {
     let mut cells = Vec::new();
     for group in &study.groups {
         let contestants: Vec<Contestant> =
@@ -54,7 +54,7 @@ pub fn run(study: &Study, observe: &mut dyn FnMut(&str)) -> Result<Vec<Cell>, St
         cells.extend(group.policies.iter().map(|name| group.cell(name)));
         for round in 0..study.rounds {
             let seed = study.seed.wrapping_add(u64::from(round));
-            let trace = Trace::draw(group.recipe(seed, study.requests))?;
+            let trace = Trace::draw(group.spec(seed, study.requests))?;
             for (at, contestant) in contestants.iter().enumerate() {
                 let figures = simulate(study, group, *contestant, &trace);
                 cells[first + at].rounds.push(figures);
@@ -70,7 +70,12 @@ pub fn warm_up(trace: &Trace) -> Span {
     Span::from_ns(trace.length().as_ns() / 10)
 }
 
-fn simulate(study: &Study, group: &Group, contestant: Contestant, trace: &Trace) -> Round {
+fn simulate(
+    study: &SimulateStudy,
+    group: &GridGroup,
+    contestant: Contestant,
+    trace: &Trace,
+) -> Round {
     let speeds = group.all_speeds();
     let pool = Pool {
         policy: contestant.policy,
@@ -79,7 +84,7 @@ fn simulate(study: &Study, group: &Group, contestant: Contestant, trace: &Trace)
         weights: group.true_weights(),
         speeds: speeds.clone(),
         costs: study.costs,
-        seed: trace.recipe.seed,
+        seed: trace.spec.seed,
     };
     let outcome = model::replay(trace, &pool);
     let (warm_up, overhead) = (warm_up(trace), study.costs.overhead);
@@ -101,7 +106,7 @@ struct Contestant {
 
 fn parse(name: &str) -> Result<Contestant, StudyError> {
     let named = |wrong: Wrong| wrong.given_as("--policy", name);
-    let (policy, dispatch, classes) = Group::flags_of(name);
+    let (policy, dispatch, classes) = GridGroup::flags_of(name);
     let dispatch = words::one_of(dispatch.unwrap_or("auto"), &words::DISPATCHES).map_err(named)?;
     let classes = words::one_of(classes.unwrap_or("off"), &words::CLASSES).map_err(named)?;
     let policy = policy::parse(policy).map_err(named)?;
@@ -110,23 +115,23 @@ fn parse(name: &str) -> Result<Contestant, StudyError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::grid::{Axes, Sharing};
+    use super::super::grid::{Axes, ConnectionSharing};
     use super::super::result::Medium;
     use super::*;
 
-    fn study(policies: &[&str]) -> Study {
+    fn study(policies: &[&str]) -> SimulateStudy {
         let axes = Axes {
             workers: vec![2, 4],
             mixes: vec!["bim100".into()],
             medium: Medium::Simulated,
             unit_ms: 1.0,
             loads: vec![0.8],
-            sharings: vec![Sharing::Close],
+            sharings: vec![ConnectionSharing::Close],
             speeds: Vec::new(),
             policies: policies.iter().map(|name| (*name).to_owned()).collect(),
         };
         let groups = axes.groups().unwrap();
-        Study { groups, rounds: 2, requests: 10_000, seed: 1, costs: Costs::default() }
+        SimulateStudy { groups, rounds: 2, requests: 10_000, seed: 1, costs: Costs::default() }
     }
 
     #[test]

@@ -3,17 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use super::outcome::{Fate, Outcome, Sample, us};
+use super::outcome::{Fate, Sample, TraceOutcome, us};
 use super::quiet::Machine;
 use super::result::{ClassFigures, Round, WorkerFigures};
 use super::tally::{Tally, Unit};
-use super::trace::{Request, Trace};
+use super::trace::{Trace, TraceRequest};
 use crate::limits::{BENCH_FOREIGN_CPU_MAX, BENCH_LATE, BENCH_LATE_SHARE_MAX};
 use crate::units::Span;
 
 /// The figures of a round. Requests that were meant to be sent before `warmup` had passed do not
 /// count; nor do their times. What a bound would have given is left open.
-pub fn summarise(trace: &Trace, outcome: &Outcome, warmup: Span, machine: &Machine) -> Round {
+pub fn summarise(trace: &Trace, outcome: &TraceOutcome, warmup: Span, machine: &Machine) -> Round {
     let counted = || counted(trace, outcome, warmup);
     let classes = tally_classes(trace, outcome, warmup);
     let workers = workers(trace, outcome, warmup);
@@ -21,7 +21,7 @@ pub fn summarise(trace: &Trace, outcome: &Outcome, warmup: Span, machine: &Machi
     let end = counted().map(|(_, sample)| sample.done).max().unwrap_or(warmup);
     let all = trace.requests.len() as f64;
     Round {
-        seed: trace.recipe.seed,
+        seed: trace.spec.seed,
         requests: counted().count() as u64,
         errors: failures.values().sum(),
         failures,
@@ -53,9 +53,9 @@ pub struct ClassTally {
 /// The times of each class, in the order of the mix. A request that was given up counts with the
 /// time until then, since leaving it out would flatter the server that did not answer; one that
 /// failed at once has no time.
-pub fn tally_classes(trace: &Trace, outcome: &Outcome, warmup: Span) -> Vec<ClassTally> {
+pub fn tally_classes(trace: &Trace, outcome: &TraceOutcome, warmup: Span) -> Vec<ClassTally> {
     let mut classes: Vec<ClassTally> = trace
-        .recipe
+        .spec
         .mix
         .classes
         .iter()
@@ -81,7 +81,7 @@ pub fn tally_classes(trace: &Trace, outcome: &Outcome, warmup: Span) -> Vec<Clas
 }
 
 /// How the counted requests ended that were not answered well, with how many of them, in words.
-fn failures(trace: &Trace, outcome: &Outcome, warmup: Span) -> BTreeMap<String, u64> {
+fn failures(trace: &Trace, outcome: &TraceOutcome, warmup: Span) -> BTreeMap<String, u64> {
     let mut failures = BTreeMap::new();
     for (_, sample) in counted(trace, outcome, warmup) {
         if !sample.fate.is_good() {
@@ -110,7 +110,7 @@ impl ClassTally {
 /// Why a round does not count: the generator was late, or others had the machine.
 fn reason_to_reject(
     trace: &Trace,
-    outcome: &Outcome,
+    outcome: &TraceOutcome,
     warmup: Span,
     machine: &Machine,
 ) -> Option<String> {
@@ -133,7 +133,7 @@ fn reason_to_reject(
 }
 
 /// The workers that answered, ascending.
-fn workers(trace: &Trace, outcome: &Outcome, warmup: Span) -> Vec<WorkerFigures> {
+fn workers(trace: &Trace, outcome: &TraceOutcome, warmup: Span) -> Vec<WorkerFigures> {
     let mut found: BTreeMap<u16, (WorkerFigures, Vec<f64>)> = BTreeMap::new();
     for (request, sample) in counted(trace, outcome, warmup) {
         let Some(worker) = sample.worker else { continue };
@@ -172,17 +172,17 @@ fn jain(workers: &[WorkerFigures]) -> Option<f64> {
 
 fn counted<'a>(
     trace: &'a Trace,
-    outcome: &'a Outcome,
+    outcome: &'a TraceOutcome,
     warmup: Span,
-) -> impl Iterator<Item = (&'a Request, &'a Sample)> {
+) -> impl Iterator<Item = (&'a TraceRequest, &'a Sample)> {
     trace.requests.iter().zip(&outcome.samples).filter(move |(request, _)| warmup <= request.at)
 }
 
-fn latency(request: &Request, sample: &Sample) -> Span {
+fn latency(request: &TraceRequest, sample: &Sample) -> Span {
     Span::from_ns(sample.done.as_ns().saturating_sub(request.at.as_ns()))
 }
 
-fn slowdown(request: &Request, sample: &Sample) -> Option<f64> {
+fn slowdown(request: &TraceRequest, sample: &Sample) -> Option<f64> {
     let service = request.service.as_ns();
     (0 < service).then(|| latency(request, sample).as_ns() as f64 / service as f64)
 }
@@ -209,12 +209,12 @@ fn fate_text(fate: Fate) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::mix::Mix;
-    use super::super::trace::{Arrivals, Connections, Recipe};
+    use super::super::trace::{Arrivals, Connections, TraceSpec};
     use super::*;
 
     /// A request every 10 ms, each of 1 ms, of which the odd ones are long, on its own connection.
     fn trace(mix: &str, count: u64) -> Trace {
-        let recipe = Recipe {
+        let spec = TraceSpec {
             seed: 9,
             mix: Mix::parse(mix).unwrap(),
             arrivals: Arrivals::Constant,
@@ -223,11 +223,11 @@ mod tests {
             requests: count,
             ramp_s: 0.0,
         };
-        let mut trace = Trace::draw(recipe).unwrap();
-        let classes = u16::try_from(trace.recipe.mix.classes.len()).unwrap();
+        let mut trace = Trace::draw(spec).unwrap();
+        let classes = u16::try_from(trace.spec.mix.classes.len()).unwrap();
         for (index, request) in (0_u16..).zip(&mut trace.requests) {
             request.class = index % classes;
-            let known = trace.recipe.mix.classes[usize::from(request.class)].law.is_some();
+            let known = trace.spec.mix.classes[usize::from(request.class)].law.is_some();
             request.service = if known { Span::from_ms(1) } else { Span::ZERO };
         }
         trace
@@ -235,7 +235,7 @@ mod tests {
 
     const TWO: &str = "50%:/burn?ms=1,50%:/burn?ms=2";
 
-    fn sample(request: &Request, late_us: u64, ms: u64) -> Sample {
+    fn sample(request: &TraceRequest, late_us: u64, ms: u64) -> Sample {
         let after = |span: Span| Span::from_ns(request.at.as_ns() + span.as_ns());
         Sample {
             sent: after(Span::from_us(late_us)),
@@ -245,13 +245,13 @@ mod tests {
         }
     }
 
-    fn outcome(trace: &Trace, change: impl Fn(usize, &mut Sample)) -> Outcome {
+    fn outcome(trace: &Trace, change: impl Fn(usize, &mut Sample)) -> TraceOutcome {
         let made = trace.requests.iter().enumerate().map(|(index, request)| {
             let mut sample = sample(request, 10, 3);
             change(index, &mut sample);
             sample
         });
-        Outcome { samples: made.collect() }
+        TraceOutcome { samples: made.collect() }
     }
 
     const QUIET: Machine = Machine { foreign_cpu: Some(0.0), server_cpu: None };
@@ -341,7 +341,7 @@ mod tests {
                 }
             })
         };
-        let reason = |outcome: &Outcome, foreign_cpu| {
+        let reason = |outcome: &TraceOutcome, foreign_cpu| {
             let machine = Machine { foreign_cpu, server_cpu: None };
             summarise(&trace, outcome, Span::ZERO, &machine).rejected.unwrap_or_default()
         };

@@ -7,11 +7,11 @@ mod text;
 
 use serde::Serialize;
 
-use super::result::{Cell, ClassFigures, Kind, Results, Round, Stall};
+use super::result::{Cell, ClassFigures, MeasurementKind, Results, Round, Stall};
 use super::tally::Quantiles;
 
 pub use self::setting::Setting;
-pub use self::spread::{Estimate, Spread, median};
+pub use self::spread::{Estimate, RoundSpread, median};
 pub(super) use self::text::{class_names, class_of, shows_slowdown, wrapped};
 pub use self::text::{digits, plain, render_text};
 
@@ -50,19 +50,19 @@ pub struct Row {
     /// Each class; empty when no round counts.
     pub classes: Vec<ClassRow>,
     /// What every request costs beside its service, in microseconds.
-    pub overhead_us: Option<Spread>,
+    pub overhead_us: Option<RoundSpread>,
     /// Share of the time in which a worker was idle while a request waited.
-    pub idle_while_waiting: Option<Spread>,
+    pub idle_while_waiting: Option<RoundSpread>,
     /// The longest that a request waited beside an idle worker in any round, in milliseconds.
     pub starvation_ms: Option<f64>,
     /// What became of requests while workers were stopped, where that was tried.
     pub stall: Option<Stall>,
     /// Jain's index of busy times: a diagnostic of load, not of fairness.
-    pub jain: Option<Spread>,
+    pub jain: Option<RoundSpread>,
     /// Requests per second.
-    pub requests_per_s: Option<Spread>,
+    pub requests_per_s: Option<RoundSpread>,
     /// CPU time of the server per request, in microseconds.
-    pub cpu_us_per_request: Option<Spread>,
+    pub cpu_us_per_request: Option<RoundSpread>,
     /// The greatest share of the CPUs' time that went to strangers in a round.
     pub foreign_cpu: Option<f64>,
     /// The greatest 99th percentile of the generator's own lateness in a round, in microseconds.
@@ -85,7 +85,7 @@ pub struct ClassRow {
     /// The same without the overhead.
     pub bound_free: Option<Quantiles>,
     /// Per round, the 99th percentile of the slowdown over that of the bound.
-    pub to_bound: Option<Spread>,
+    pub to_bound: Option<RoundSpread>,
     /// Per seed, the 99th percentile over that of [`BASELINE`] on the same trace.
     pub to_baseline: Option<Estimate>,
 }
@@ -120,7 +120,7 @@ impl Row {
     fn new((source, at): (usize, usize), results: &Results, cell: &Cell) -> Self {
         let rounds: Vec<&Round> = cell.good_rounds().collect();
         let spread = |figure: fn(&Round) -> Option<f64>| {
-            Spread::of(rounds.iter().copied().filter_map(figure))
+            RoundSpread::of(rounds.iter().copied().filter_map(figure))
         };
         let greatest = |figure: fn(&Round) -> Option<f64>| spread(figure).map(|spread| spread.max);
         Self {
@@ -129,7 +129,7 @@ impl Row {
             subject: cell.subject.clone(),
             workers: cell.workers,
             speeds: cell.speeds.clone(),
-            setting: Setting::of(results.kind == Kind::Simulation, cell),
+            setting: Setting::of(results.kind == MeasurementKind::Simulation, cell),
             rounds: rounds.len(),
             rejected: cell.rounds.len() - rounds.len(),
             errors: rounds.iter().fold(0, |sum, round| sum.saturating_add(round.errors)),
@@ -220,7 +220,7 @@ fn class_row(at: (usize, &str), rounds: &[&Round], baseline: &[&Round]) -> Class
         slowdown: medians(|class| class.slowdown),
         bound: medians(|class| class.bound),
         bound_free: medians(|class| class.bound_free),
-        to_bound: Spread::of(each.iter().filter_map(to_bound)),
+        to_bound: RoundSpread::of(each.iter().filter_map(to_bound)),
         to_baseline: Estimate::of(each.iter().filter_map(to_baseline)),
     }
 }
@@ -258,7 +258,7 @@ mod tests {
 
     fn table(subjects: &[(&str, Vec<Round>)]) -> Table {
         let cells = subjects.iter().map(|(subject, rounds)| cell(subject, 4, rounds.clone()));
-        Table::new([&results(Kind::Fairness, cells.collect())])
+        Table::new([&results(MeasurementKind::Fairness, cells.collect())])
     }
 
     fn near(found: f64, expected: f64) -> bool {
@@ -302,7 +302,8 @@ mod tests {
         ] {
             let own = cell("jbsq", 4, rounds(&[(5.0, 1.0)]));
             let mut other = cell("rr", 4, rounds(&[(10.0, 1.0)]));
-            let both = |other: &Cell| results(Kind::Fairness, vec![other.clone(), own.clone()]);
+            let both =
+                |other: &Cell| results(MeasurementKind::Fairness, vec![other.clone(), own.clone()]);
             let beside = Table::new([&both(&other)]).rows;
             assert!(beside[1].classes[0].to_baseline.is_some());
             change(&mut other);
@@ -346,8 +347,8 @@ mod tests {
     fn settings_keep_their_order_and_sort_by_workers() {
         let close = |workers| cell("jbsq", workers, rounds(&[(5.0, 1.0)]));
         let open = Cell { connections: "keep-alive 50".into(), ..close(2) };
-        let real = results(Kind::Fairness, vec![close(8), open, close(2)]);
-        let model = results(Kind::Simulation, vec![close(2)]);
+        let real = results(MeasurementKind::Fairness, vec![close(8), open, close(2)]);
+        let model = results(MeasurementKind::Simulation, vec![close(2)]);
         let table = Table::new([&real, &model]);
         let found: Vec<_> = table
             .settings()

@@ -42,7 +42,7 @@ pub struct Quantiles {
 }
 
 /// A point of a percentile plot: the share of all values up to the second number.
-pub type Point = (f64, f64);
+pub type PercentilePoint = (f64, f64);
 
 impl Tally {
     /// An empty tally.
@@ -85,7 +85,7 @@ impl Tally {
     }
 
     /// The curve of a percentile plot: eight points to each halving of what lies above.
-    pub fn curve(&self) -> Vec<Point> {
+    pub fn curve(&self) -> Vec<PercentilePoint> {
         let mut points = Vec::new();
         for step in 0..=HALVINGS * POINTS_PER_HALVING {
             let above = 0.5_f64.powf(f64::from(step) / f64::from(POINTS_PER_HALVING));

@@ -20,14 +20,14 @@ pub use self::file::FileError;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trace {
     /// What it was drawn from.
-    pub recipe: Recipe,
+    pub spec: TraceSpec,
     /// Ascending by `at`.
-    pub requests: Vec<Request>,
+    pub requests: Vec<TraceRequest>,
 }
 
 /// One request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Request {
+pub struct TraceRequest {
     /// When it is meant to be sent, from the start of the run. Latency counts from here, whether
     /// or not it could be sent then.
     pub at: Span,
@@ -40,10 +40,10 @@ pub struct Request {
     pub class: u16,
 }
 
-/// All that decides a trace: the same recipe always gives the same one.
+/// All that decides a trace: the same spec always gives the same one.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Recipe {
+pub struct TraceSpec {
     /// Seed of every draw.
     pub seed: u64,
     /// What is asked.
@@ -100,7 +100,7 @@ pub enum Connections {
 
 /// Why there is no such trace.
 #[derive(Clone, Debug, Error, PartialEq)]
-pub enum RecipeError {
+pub enum TraceSpecError {
     /// The rate is not above zero, or beyond what a clock of nanoseconds tells apart.
     #[error("a rate of {0} requests per second cannot be kept: it is above 0 and up to 10000000")]
     Rate(f64),
@@ -130,37 +130,37 @@ impl Trace {
     /// Draws a trace.
     ///
     /// # Errors
-    /// What of the recipe is impossible.
-    pub fn draw(recipe: Recipe) -> Result<Self, RecipeError> {
-        recipe.check()?;
-        let mut rng = Rng::new(recipe.seed);
-        let mut requests = match recipe.connections {
-            Connections::PerRequest => (0..).zip(recipe.times(&mut rng)).map(place).collect(),
+    /// What of the spec is impossible.
+    pub fn draw(spec: TraceSpec) -> Result<Self, TraceSpecError> {
+        spec.check()?;
+        let mut rng = Rng::new(spec.seed);
+        let mut requests = match spec.connections {
+            Connections::PerRequest => (0..).zip(spec.times(&mut rng)).map(place).collect(),
             Connections::Pool { count } => {
-                let places = (0..count).cycle().zip(recipe.times(&mut rng));
+                let places = (0..count).cycle().zip(spec.times(&mut rng));
                 places.map(place).collect()
             }
             Connections::KeepAlive { requests, think_ms } => {
                 let visits = Visits { requests, think_ms, share: 1.0, numbers_from: 0 };
-                recipe.visits(visits, &mut rng)
+                spec.visits(visits, &mut rng)
             }
             Connections::Mixed { requests, think_ms } => {
                 let visits = Visits { requests, think_ms, share: 0.5, numbers_from: 0 };
                 let single = Visits { requests: 1.0, numbers_from: u32::MAX / 2, ..visits };
-                let mut all = recipe.visits(visits, &mut rng);
-                all.extend(recipe.visits(single, &mut rng));
+                let mut all = spec.visits(visits, &mut rng);
+                all.extend(spec.visits(single, &mut rng));
                 all
             }
         };
         // What is drawn per visit and not per request comes in the order of the visits.
-        requests.sort_by_key(|request: &Request| request.at);
+        requests.sort_by_key(|request: &TraceRequest| request.at);
         for request in &mut requests {
-            let (class, service) = recipe.mix.draw(&mut rng);
+            let (class, service) = spec.mix.draw(&mut rng);
             request.class = u16::try_from(class).expect("the classes are few");
             request.service = service;
         }
         number_connections(&mut requests);
-        Ok(Self { recipe, requests })
+        Ok(Self { spec, requests })
     }
 
     /// How many requests travel on each connection.
@@ -182,26 +182,26 @@ impl Trace {
     }
 }
 
-impl Recipe {
-    fn check(&self) -> Result<(), RecipeError> {
+impl TraceSpec {
+    fn check(&self) -> Result<(), TraceSpecError> {
         if !(0.0 < self.rate && self.rate <= 1e7) {
-            return Err(RecipeError::Rate(self.rate));
+            return Err(TraceSpecError::Rate(self.rate));
         }
         if self.requests == 0 || TRACE_REQUESTS_MAX < self.requests {
-            return Err(RecipeError::Requests(self.requests));
+            return Err(TraceSpecError::Requests(self.requests));
         }
         if !(0.0..=1e6).contains(&self.ramp_s) {
-            return Err(RecipeError::Ramp(self.ramp_s));
+            return Err(TraceSpecError::Ramp(self.ramp_s));
         }
         match self.connections {
             Connections::PerRequest => Ok(()),
             Connections::KeepAlive { requests, think_ms }
             | Connections::Mixed { requests, think_ms } => {
                 let sound = (1.0..=1e6).contains(&requests) && (0.0..=1e7).contains(&think_ms);
-                if sound { Ok(()) } else { Err(RecipeError::Visits { requests, think_ms }) }
+                if sound { Ok(()) } else { Err(TraceSpecError::Visits { requests, think_ms }) }
             }
             Connections::Pool { count } if count == 0 || TRACE_CONNECTIONS_MAX < count => {
-                Err(RecipeError::Pool(count))
+                Err(TraceSpecError::Pool(count))
             }
             Connections::Pool { .. } => Ok(()),
         }
@@ -235,7 +235,7 @@ impl Recipe {
     }
 
     /// The requests of visits that come at random and bring `share` of the rate.
-    fn visits(&self, visits: Visits, rng: &mut Rng) -> Vec<Request> {
+    fn visits(&self, visits: Visits, rng: &mut Rng) -> Vec<TraceRequest> {
         let rate = self.rate * visits.share;
         let seconds = self.requests as f64 / self.rate + self.ramp_s / 2.0;
         // Visits that began before the run are in the middle of theirs when it starts: without
@@ -280,12 +280,12 @@ impl Visits {
     }
 }
 
-const fn place((connection, at): (u32, Span)) -> Request {
-    Request { at, service: Span::ZERO, connection, class: 0 }
+const fn place((connection, at): (u32, Span)) -> TraceRequest {
+    TraceRequest { at, service: Span::ZERO, connection, class: 0 }
 }
 
 /// Numbers connections in the order of their first request.
-fn number_connections(requests: &mut [Request]) {
+fn number_connections(requests: &mut [TraceRequest]) {
     let mut numbers = BTreeMap::new();
     for request in requests {
         let next = u32::try_from(numbers.len()).expect("there are fewer requests than numbers");
@@ -303,8 +303,8 @@ mod tests {
     use super::super::mix::Service;
     use super::*;
 
-    fn recipe(connections: Connections) -> Recipe {
-        Recipe {
+    fn spec(connections: Connections) -> TraceSpec {
+        TraceSpec {
             seed: 7,
             mix: Mix::named("bim10", Service::Sleep, 1.0).unwrap(),
             arrivals: Arrivals::Poisson,
@@ -323,11 +323,11 @@ mod tests {
     ];
 
     #[test]
-    fn the_same_recipe_gives_the_same_trace_and_another_seed_another() {
+    fn the_same_spec_gives_the_same_trace_and_another_seed_another() {
         for connections in WAYS {
-            let drawn = Trace::draw(recipe(connections)).unwrap();
-            assert_eq!(Trace::draw(recipe(connections)).unwrap(), drawn);
-            let other = Trace::draw(Recipe { seed: 8, ..recipe(connections) }).unwrap();
+            let drawn = Trace::draw(spec(connections)).unwrap();
+            assert_eq!(Trace::draw(spec(connections)).unwrap(), drawn);
+            let other = Trace::draw(TraceSpec { seed: 8, ..spec(connections) }).unwrap();
             assert_ne!(other.requests, drawn.requests);
         }
     }
@@ -336,13 +336,13 @@ mod tests {
     fn the_rate_is_kept_from_beginning_to_end() {
         // Visits come in bunches, so that their numbers vary more.
         for (connections, bound) in WAYS.into_iter().zip([0.1, 0.4, 0.3, 0.1]) {
-            let trace = Trace::draw(recipe(connections)).unwrap();
+            let trace = Trace::draw(spec(connections)).unwrap();
             assert!(trace.requests.is_sorted_by_key(|request| request.at));
             let count = trace.requests.len() as f64;
             assert!((count / 50_000.0 - 1.0).abs() < bound / 2.0, "{connections:?}: {count}");
             for tenth in 0..10_u64 {
                 let (from, to) = (Span::from_s(tenth * 5), Span::from_s(tenth * 5 + 5));
-                let within = |request: &&Request| from <= request.at && request.at < to;
+                let within = |request: &&TraceRequest| from <= request.at && request.at < to;
                 let share = trace.requests.iter().filter(within).count() as f64 / 5_000.0;
                 assert!((share - 1.0).abs() < bound, "{connections:?}: tenth {tenth}: {share}");
             }
@@ -352,7 +352,7 @@ mod tests {
     #[test]
     fn requests_share_connections_as_asked() {
         let lengths = |connections| {
-            let trace = Trace::draw(recipe(connections)).unwrap();
+            let trace = Trace::draw(spec(connections)).unwrap();
             let lengths = trace.connection_lengths();
             assert!(lengths.iter().all(|length| 0 < *length));
             let mean = trace.requests.len() as f64 / lengths.len() as f64;
@@ -369,29 +369,29 @@ mod tests {
 
     #[test]
     fn constant_arrivals_are_even_and_a_ramp_grows() {
-        let even = Recipe { arrivals: Arrivals::Constant, ..recipe(Connections::PerRequest) };
+        let even = TraceSpec { arrivals: Arrivals::Constant, ..spec(Connections::PerRequest) };
         let trace = Trace::draw(even.clone()).unwrap();
         for pair in trace.requests.windows(2) {
             assert_eq!(pair[1].at.as_ns() - pair[0].at.as_ns(), 1_000_000);
         }
-        let trace = Trace::draw(Recipe { ramp_s: 10.0, ..even }).unwrap();
+        let trace = Trace::draw(TraceSpec { ramp_s: 10.0, ..even }).unwrap();
         let before = |s| trace.requests.iter().filter(|r| r.at <= Span::from_s(s)).count();
         // A quarter of the ramp's requests come in its first half, all of them make half a rate.
         assert_eq!((before(5), before(10), before(11)), (1_250, 5_000, 6_000));
     }
 
     #[test]
-    fn impossible_recipes_are_refused() {
-        let good = || recipe(Connections::PerRequest);
+    fn impossible_specs_are_refused() {
+        let good = || spec(Connections::PerRequest);
         let visits = Connections::KeepAlive { requests: 0.5, think_ms: 1.0 };
         for (bad, word) in [
-            (Recipe { rate: 0.0, ..good() }, "rate of 0"),
-            (Recipe { rate: f64::NAN, ..good() }, "rate of NaN"),
-            (Recipe { requests: 0, ..good() }, "0 requests"),
-            (Recipe { requests: u64::MAX, ..good() }, "shorten the run"),
-            (Recipe { ramp_s: -1.0, ..good() }, "ramp of -1"),
-            (Recipe { connections: visits, ..good() }, "visits need"),
-            (Recipe { connections: Connections::Pool { count: 0 }, ..good() }, "0 connections"),
+            (TraceSpec { rate: 0.0, ..good() }, "rate of 0"),
+            (TraceSpec { rate: f64::NAN, ..good() }, "rate of NaN"),
+            (TraceSpec { requests: 0, ..good() }, "0 requests"),
+            (TraceSpec { requests: u64::MAX, ..good() }, "shorten the run"),
+            (TraceSpec { ramp_s: -1.0, ..good() }, "ramp of -1"),
+            (TraceSpec { connections: visits, ..good() }, "visits need"),
+            (TraceSpec { connections: Connections::Pool { count: 0 }, ..good() }, "0 connections"),
         ] {
             let error = Trace::draw(bad).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");

@@ -3,7 +3,7 @@
 
 use super::bound;
 use super::conservation::idleness;
-use super::outcome::{Outcome, us};
+use super::outcome::{TraceOutcome, us};
 use super::result::Round;
 use super::summary::tally_classes;
 use super::tally::Tally;
@@ -28,7 +28,7 @@ pub fn add_bound(round: &mut Round, trace: &Trace, speeds: &[f64], overhead: Spa
 pub fn add_idleness(
     round: &mut Round,
     trace: &Trace,
-    outcome: &Outcome,
+    outcome: &TraceOutcome,
     workers: usize,
     overhead: Span,
 ) {
@@ -42,12 +42,12 @@ mod tests {
     use super::super::mix::{Mix, Service};
     use super::super::quiet::Machine;
     use super::super::summary::summarise;
-    use super::super::trace::{Arrivals, Connections, Recipe};
+    use super::super::trace::{Arrivals, Connections, TraceSpec};
     use super::*;
 
     #[test]
     fn the_bound_is_as_good_as_itself() {
-        let recipe = Recipe {
+        let spec = TraceSpec {
             seed: 4,
             mix: Mix::named("bim10", Service::Sleep, 1.0).unwrap(),
             arrivals: Arrivals::Poisson,
@@ -56,7 +56,7 @@ mod tests {
             requests: 5_000,
             ramp_s: 0.0,
         };
-        let trace = Trace::draw(recipe).unwrap();
+        let trace = Trace::draw(spec).unwrap();
         let (overhead, warmup) = (Span::from_us(100), Span::from_s(1));
         let outcome = bound::replay(&trace, &[1.0; 2], overhead);
         let mut round = summarise(&trace, &outcome, warmup, &Machine::default());

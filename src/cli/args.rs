@@ -49,14 +49,14 @@ unix:PATH, each with \",readable\" or \",connect\" to override --dispatch-on; re
 )]
 struct Cli {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<CliCommand>,
     #[command(flatten)]
     run: RunArgs,
 }
 
 /// What dispatchd is to do.
 #[derive(Clone, Debug, Eq, PartialEq, Subcommand)]
-pub enum Command {
+pub enum CliCommand {
     /// Serve in the foreground (the default)
     Run(Box<RunArgs>),
     /// Show the workers, the queue and the backend of a running dispatchd
@@ -275,7 +275,7 @@ pub struct ReportArgs {
 /// # Errors
 /// Unknown flags and missing values; and help and version, which clap calls errors too:
 /// `cli::term::refuse` prints them all and knows the exit code.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<CliCommand, clap::Error> {
     let definition = Cli::command();
     let matches = definition.clone().try_get_matches_from(arguments)?;
     let cli = Cli::from_arg_matches(&matches)?;
@@ -285,17 +285,17 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, c
     let (inner, inner_definition) = named.unwrap_or((&matches, &definition));
     let from_environment = from_environment(inner, inner_definition);
     let Some(mut command) = cli.command else {
-        return Ok(Command::Run(Box::new(RunArgs { from_environment, ..cli.run })));
+        return Ok(CliCommand::Run(Box::new(RunArgs { from_environment, ..cli.run })));
     };
     match &mut command {
-        Command::Run(run) => run.from_environment = from_environment,
-        Command::Check(check) => check.run.from_environment = from_environment,
-        Command::Status(status) => status.from_environment = from_environment,
-        Command::Doctor(_)
-        | Command::Sim(_)
-        | Command::Bench(_)
-        | Command::Report(_)
-        | Command::ServeWorker => {}
+        CliCommand::Run(run) => run.from_environment = from_environment,
+        CliCommand::Check(check) => check.run.from_environment = from_environment,
+        CliCommand::Status(status) => status.from_environment = from_environment,
+        CliCommand::Doctor(_)
+        | CliCommand::Sim(_)
+        | CliCommand::Bench(_)
+        | CliCommand::Report(_)
+        | CliCommand::ServeWorker => {}
     }
     Ok(command)
 }
@@ -326,7 +326,7 @@ fn from_environment(matches: &ArgMatches, command: &clap::Command) -> Vec<String
 mod tests {
     use super::*;
 
-    fn parsed(line: &str) -> Result<Command, clap::Error> {
+    fn parsed(line: &str) -> Result<CliCommand, clap::Error> {
         parse(format!("dispatchd {line}").split_whitespace().map(OsString::from))
     }
 
@@ -356,7 +356,8 @@ mod tests {
 
     #[test]
     fn no_command_means_run() {
-        let Command::Run(bare) = parsed("--workers 2 --listen :1 --listen :2 -- prog -x").unwrap()
+        let CliCommand::Run(bare) =
+            parsed("--workers 2 --listen :1 --listen :2 -- prog -x").unwrap()
         else {
             panic!("not run")
         };
@@ -364,30 +365,30 @@ mod tests {
         assert_eq!(bare.listen, [":1", ":2"]);
         assert_eq!(bare.program, ["prog", "-x"]);
         let named = parsed("run --workers 2 --listen :1 --listen :2 -- prog -x").unwrap();
-        assert_eq!(named, Command::Run(bare));
-        let Command::Run(program) = parsed("-- status").unwrap() else { panic!("not run") };
+        assert_eq!(named, CliCommand::Run(bare));
+        let CliCommand::Run(program) = parsed("-- status").unwrap() else { panic!("not run") };
         assert_eq!(program.program, ["status"]);
     }
 
     #[test]
     fn commands_are_told_apart() {
-        assert!(matches!(parsed("status --name a --json"), Ok(Command::Status(s))
+        assert!(matches!(parsed("status --name a --json"), Ok(CliCommand::Status(s))
             if s.json && s.name.as_deref() == Some("a") && s.watch.is_none()));
         for (line, seconds) in [("--watch", "1"), ("--watch --json", "1"), ("--watch 2.5", "2.5")] {
             assert!(
-                matches!(parsed(&format!("status {line}")), Ok(Command::Status(s))
+                matches!(parsed(&format!("status {line}")), Ok(CliCommand::Status(s))
                 if s.watch.as_deref() == Some(seconds)),
                 "{line}"
             );
         }
-        assert!(matches!(parsed("check --workers 3 --json -- p"), Ok(Command::Check(c))
+        assert!(matches!(parsed("check --workers 3 --json -- p"), Ok(CliCommand::Check(c))
             if c.json && c.run.workers.as_deref() == Some("3") && c.run.program == ["p"]));
-        assert!(matches!(parsed("doctor"), Ok(Command::Doctor(DoctorArgs { json: false }))));
+        assert!(matches!(parsed("doctor"), Ok(CliCommand::Doctor(DoctorArgs { json: false }))));
         let sim = SimArgs { seed: 7, count: 1, clients: None, trace: true };
-        assert_eq!(parsed("sim --seed 7 --trace").unwrap(), Command::Sim(sim));
-        assert!(matches!(parsed("report a b -o c.html --svg d --md"), Ok(Command::Report(r))
+        assert_eq!(parsed("sim --seed 7 --trace").unwrap(), CliCommand::Sim(sim));
+        assert!(matches!(parsed("report a b -o c.html --svg d --md"), Ok(CliCommand::Report(r))
             if r.results.len() == 2 && r.output.is_some() && r.svg.is_some() && r.md));
-        assert_eq!(parsed("serve-worker").unwrap(), Command::ServeWorker);
+        assert_eq!(parsed("serve-worker").unwrap(), CliCommand::ServeWorker);
     }
 
     #[test]
@@ -416,7 +417,8 @@ mod tests {
     fn what_is_not_utf8_is_left_to_the_flags_own_parser() {
         use std::os::unix::ffi::OsStringExt;
         let odd = OsString::from_vec(b"unix:/\xff".to_vec());
-        let Command::Run(run) = parse(["dispatchd".into(), "--listen".into(), odd]).unwrap() else {
+        let CliCommand::Run(run) = parse(["dispatchd".into(), "--listen".into(), odd]).unwrap()
+        else {
             panic!("not run")
         };
         assert_eq!(run.listen, ["unix:/\u{fffd}"]);
@@ -424,7 +426,7 @@ mod tests {
 
     #[test]
     fn negative_numbers_are_values_and_judged_by_us() {
-        let Command::Run(run) = parsed("--workers -1").unwrap() else { panic!("not run") };
+        let CliCommand::Run(run) = parsed("--workers -1").unwrap() else { panic!("not run") };
         assert_eq!(run.workers.as_deref(), Some("-1"));
     }
 }

@@ -25,9 +25,9 @@ fn to_text(effective: &Effective) -> String {
     for (key, value) in rows(config) {
         line(&mut text, key, &value);
     }
-    for (index, seat) in effective.placement.seats.iter().enumerate() {
-        let cpu = seat.cpu.map_or_else(|| "any".to_owned(), |cpu| cpu.to_string());
-        let place = format!("cpu {cpu}, weight {}", seat.weight);
+    for (index, slot) in effective.placement.slots.iter().enumerate() {
+        let cpu = slot.cpu.map_or_else(|| "any".to_owned(), |cpu| cpu.to_string());
+        let place = format!("cpu {cpu}, weight {}", slot.weight);
         line(&mut text, &format!("worker {index}"), &place);
     }
     for reason in &effective.placement.reasoning {
@@ -101,13 +101,13 @@ fn to_json(effective: &Effective) -> Value {
         .iter()
         .map(|one| json!({ "addr": one.addr.to_string(), "dispatch_on": on(one.dispatch_on) }))
         .collect();
-    let seats: Vec<Value> = effective
+    let slots: Vec<Value> = effective
         .placement
-        .seats
+        .slots
         .iter()
         .enumerate()
-        .map(|(worker, seat)| {
-            json!({ "worker": worker, "cpu": seat.cpu.map(|cpu| cpu.0), "weight": seat.weight })
+        .map(|(worker, slot)| {
+            json!({ "worker": worker, "cpu": slot.cpu.map(|cpu| cpu.0), "weight": slot.weight })
         })
         .collect();
     json!({
@@ -134,7 +134,7 @@ fn to_json(effective: &Effective) -> Value {
         "log_level": words::word_of(config.log.level, &words::LOG_LEVELS),
         "log_format": words::word_of(config.log.format, &words::LOG_FORMATS),
         "program": config.program.as_ref().map(|program| argv(program).collect::<Vec<_>>()),
-        "plan": { "workers": seats, "why": effective.placement.reasoning },
+        "plan": { "workers": slots, "why": effective.placement.reasoning },
     })
 }
 
@@ -143,13 +143,13 @@ mod tests {
     use std::ffi::OsString;
 
     use super::*;
-    use crate::cli::args::{self, Command};
-    use crate::cli::config::{Surroundings, effective};
+    use crate::cli::args::{self, CliCommand};
+    use crate::cli::config::{CliSurroundings, effective};
 
     fn of(line: &str) -> Effective {
         let words = line.split(' ').map(OsString::from);
-        let Ok(Command::Run(run)) = args::parse(words) else { panic!("{line}") };
-        effective(&run, &Surroundings { inherited: 1, ..Surroundings::default() }).unwrap()
+        let Ok(CliCommand::Run(run)) = args::parse(words) else { panic!("{line}") };
+        effective(&run, &CliSurroundings { inherited: 1, ..CliSurroundings::default() }).unwrap()
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::io::probe;
 use crate::limits::{
     DRAIN_TIMEOUT, HOLD_DEFAULT, LISTENERS_MAX, START_TIMEOUT, TIMEOUT_MAX, WATCH_MAX, WATCH_MIN,
 };
-use crate::sys::rlimit::{self, Limit, Resource};
+use crate::sys::rlimit::{self, Resource, ResourceLimit};
 use crate::sys::{cpus, interfaces, users};
 use crate::units::Span;
 
@@ -30,7 +30,7 @@ const NODE_VARIABLE: &str = "NODE_CLUSTER_SCHED_POLICY";
 
 /// What counts besides the flags and their variables.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Surroundings {
+pub struct CliSurroundings {
     /// What this process may use of the machine.
     pub allotment: Allotment,
     /// Sockets inherited through `LISTEN_FDS`.
@@ -54,7 +54,7 @@ pub struct Effective {
 ///
 /// # Errors
 /// The first wrong value, or parts that do not go together.
-pub fn effective(given: &RunArgs, around: &Surroundings) -> Result<Effective, ConfigError> {
+pub fn effective(given: &RunArgs, around: &CliSurroundings) -> Result<Effective, ConfigError> {
     let config = config(given, around)?.checked()?;
     let (workers, pin, weights) = (config.workers, &config.pin, &config.weights);
     let placement = placement::plan(&around.allotment, workers, pin, weights)?;
@@ -93,7 +93,7 @@ pub fn status_plan(given: &StatusArgs) -> Result<StatusPlan, ConfigError> {
     Ok(StatusPlan { name, json: given.json, watch })
 }
 
-impl Surroundings {
+impl CliSurroundings {
     /// The surroundings of this process.
     pub fn read() -> Self {
         let mask = cpus::inherited_mask();
@@ -117,7 +117,9 @@ impl Surroundings {
 /// What rings cost here, where they cost anything that is limited.
 fn ring_cost() -> Option<RingCost> {
     let limit = rlimit::read(Resource::LockedMemory).ok()?.soft;
-    (limit != Limit::UNLIMITED).then(probe::ring_charge)?.map(|bytes| RingCost { bytes, limit })
+    (limit != ResourceLimit::UNLIMITED)
+        .then(probe::ring_charge)?
+        .map(|bytes| RingCost { bytes, limit })
 }
 
 /// How many sockets were passed to this process. Those for another process (`LISTEN_PID`) are not
@@ -131,7 +133,7 @@ fn inherited(count: Option<String>, pid: Option<String>, own: u32) -> Result<u16
     }
 }
 
-fn config(given: &RunArgs, around: &Surroundings) -> Result<Config, ConfigError> {
+fn config(given: &RunArgs, around: &CliSurroundings) -> Result<Config, ConfigError> {
     let flags = Flags { from_environment: &given.from_environment };
     if let Some(text) = &around.inherited_nonsense {
         let wrong = Wrong::new(format!("a number of sockets, from 0 to {LISTENERS_MAX}"));
@@ -215,7 +217,7 @@ impl Flags<'_> {
 
 fn listeners(
     given: &RunArgs,
-    around: &Surroundings,
+    around: &CliSurroundings,
     flags: Flags<'_>,
     dispatch_on: DispatchOn,
 ) -> Result<Vec<Listener>, ConfigError> {
@@ -244,7 +246,11 @@ fn listeners(
 }
 
 /// The flag or its variable win over Node's variable.
-fn policy(given: &RunArgs, around: &Surroundings, flags: Flags<'_>) -> Result<Policy, ConfigError> {
+fn policy(
+    given: &RunArgs,
+    around: &CliSurroundings,
+    flags: Flags<'_>,
+) -> Result<Policy, ConfigError> {
     let default = Policy::Jbsq(Depth::Auto);
     match (given.policy.as_deref(), around.node_policy.as_deref()) {
         (None, Some(node)) => {
@@ -339,15 +345,15 @@ mod tests {
     use super::*;
     use crate::units::{Cpu, RouteBy};
 
-    fn around() -> Surroundings {
+    fn around() -> CliSurroundings {
         let allotment = Allotment { mask: vec![Cpu(0), Cpu(1)], ..Allotment::default() };
-        Surroundings { allotment, ..Surroundings::default() }
+        CliSurroundings { allotment, ..CliSurroundings::default() }
     }
 
     fn given(line: &str) -> RunArgs {
         let words = format!("dispatchd {line}");
         match args::parse(words.split(' ').filter(|w| !w.is_empty()).map(OsString::from)) {
-            Ok(args::Command::Run(run)) => *run,
+            Ok(args::CliCommand::Run(run)) => *run,
             other => panic!("{other:?}"),
         }
     }
@@ -371,7 +377,7 @@ mod tests {
         assert_eq!((config.start_timeout, config.drain_timeout), (START_TIMEOUT, DRAIN_TIMEOUT));
         assert_eq!((config.hold_max, config.backlog), (HOLD_DEFAULT, None));
         assert_eq!(config.program, None);
-        assert_eq!(effective.placement.seats.len(), 2);
+        assert_eq!(effective.placement.slots.len(), 2);
     }
 
     #[test]
@@ -411,8 +417,8 @@ mod tests {
             log: Log { level: LogLevel::Debug, format: LogFormat::Json },
         };
         assert_eq!(config, expected);
-        let seats: Vec<_> = placement.seats.iter().map(|s| (s.cpu.unwrap().0, s.weight)).collect();
-        assert_eq!(seats, [(1, 3), (0, 1), (1, 1)]);
+        let slots: Vec<_> = placement.slots.iter().map(|s| (s.cpu.unwrap().0, s.weight)).collect();
+        assert_eq!(slots, [(1, 3), (0, 1), (1, 1)]);
     }
 
     /// Flag, value, what follows "--flag 'value' is not valid; allowed: ".
@@ -572,11 +578,11 @@ mod tests {
 
     #[test]
     fn nodes_policy_counts_when_ours_is_not_given() {
-        let node = Surroundings { node_policy: Some("rr".to_owned()), ..around() };
+        let node = CliSurroundings { node_policy: Some("rr".to_owned()), ..around() };
         let policy = |line: &str| effective(&given(line), &node).unwrap().config.policy;
         assert_eq!(policy(""), Policy::RoundRobin);
         assert_eq!(policy("--policy least"), Policy::Least);
-        let wrong = Surroundings { node_policy: Some("x".to_owned()), ..around() };
+        let wrong = CliSurroundings { node_policy: Some("x".to_owned()), ..around() };
         assert_eq!(
             effective(&given(""), &wrong).unwrap_err().to_string(),
             "NODE_CLUSTER_SCHED_POLICY 'x' is not valid; allowed: rr or none; unset it and use \
@@ -587,7 +593,7 @@ mod tests {
 
     #[test]
     fn inherited_sockets_replace_the_default_address_only() {
-        let some = Surroundings { inherited: 2, ..around() };
+        let some = CliSurroundings { inherited: 2, ..around() };
         let listeners = |line: &str| effective(&given(line), &some).unwrap().config.listeners.len();
         assert_eq!(listeners(""), 0);
         assert_eq!(listeners("--listen :1"), 1);

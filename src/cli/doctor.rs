@@ -11,7 +11,7 @@ use std::str::FromStr;
 use serde_json::{Value, json};
 
 use crate::cli::config::NAME_DEFAULT;
-use crate::cli::exit::Exit;
+use crate::cli::exit::CliExit;
 use crate::config::placement::{RingCost, thousandths};
 use crate::config::words::joined;
 use crate::io::probe;
@@ -19,7 +19,7 @@ use crate::limits::{HOLD_DEFAULT, MASTER_SPARE_DESCRIPTORS};
 use crate::master::check_path;
 use crate::shm::layout::MasterPage;
 use crate::sys::cpus;
-use crate::sys::rlimit::{self, Limit, Resource};
+use crate::sys::rlimit::{self, Resource, ResourceLimit};
 use crate::sys::sandbox::{self, Call};
 use crate::sys::signal;
 use crate::sys::socket::NAME_TOO_LONG;
@@ -72,11 +72,11 @@ pub struct Facts {
     /// `kernel.io_uring_disabled`: 0 allowed, 1 for a group only, 2 forbidden.
     pub io_uring_disabled: Option<u32>,
     /// Limit on descriptors.
-    pub open_files: Option<Limit>,
+    pub open_files: Option<ResourceLimit>,
     /// Limit on locked memory, bytes.
-    pub locked_memory: Option<Limit>,
+    pub locked_memory: Option<ResourceLimit>,
     /// Limit on the user's processes and threads.
-    pub processes: Option<Limit>,
+    pub processes: Option<ResourceLimit>,
     /// `net.core.somaxconn`.
     pub somaxconn: Option<u32>,
     /// `net.ipv4.tcp_max_syn_backlog`.
@@ -163,9 +163,9 @@ pub fn render(findings: &[Finding], json: bool) -> String {
 }
 
 /// The exit code: failed when there is a problem.
-pub fn verdict(findings: &[Finding]) -> Exit {
+pub fn verdict(findings: &[Finding]) -> CliExit {
     let problem = findings.iter().any(|finding| finding.verdict == Verdict::Problem);
-    if problem { Exit::Failed } else { Exit::Done }
+    if problem { CliExit::Failed } else { CliExit::Done }
 }
 
 impl Verdict {
@@ -291,7 +291,7 @@ fn locked_memory(facts: &Facts) -> Finding {
 
 fn processes(facts: &Facts) -> Finding {
     let word = |limit: Option<u64>| match limit {
-        None | Some(Limit::UNLIMITED) => "none".to_owned(),
+        None | Some(ResourceLimit::UNLIMITED) => "none".to_owned(),
         Some(limit) => limit.to_string(),
     };
     let user = facts.processes.map(|limit| limit.soft);
@@ -370,14 +370,17 @@ mod tests {
     use super::*;
 
     fn healthy() -> Facts {
-        let much = Some(Limit { soft: 1_024, hard: 1 << 20 });
+        let much = Some(ResourceLimit { soft: 1_024, hard: 1 << 20 });
         Facts {
             kernel: Some("6.18.1-x".to_owned()),
             io_uring: Ok("kernel 6.18, all features".to_owned()),
             io_uring_disabled: Some(0),
             open_files: much,
             locked_memory: much,
-            processes: Some(Limit { soft: Limit::UNLIMITED, hard: Limit::UNLIMITED }),
+            processes: Some(ResourceLimit {
+                soft: ResourceLimit::UNLIMITED,
+                hard: ResourceLimit::UNLIMITED,
+            }),
             somaxconn: Some(4_096),
             syn_backlog: Some(1_024),
             pid_max: Some(32_768),
@@ -398,7 +401,7 @@ mod tests {
         for finding in &findings {
             assert_eq!((finding.verdict, &finding.advice), (Verdict::Fine, &None), "{finding:?}");
         }
-        assert_eq!(verdict(&findings), Exit::Done);
+        assert_eq!(verdict(&findings), CliExit::Done);
     }
 
     /// Exactly one finding is not fine: its subject, verdict and a part of its advice.
@@ -410,7 +413,7 @@ mod tests {
         let given = bad[0].advice.as_deref().unwrap_or_default();
         assert!(given.contains(advice), "{subject}: {given}");
         let failed = expected == Verdict::Problem;
-        assert_eq!(verdict(&findings) == Exit::Failed, failed, "{subject}");
+        assert_eq!(verdict(&findings) == CliExit::Failed, failed, "{subject}");
     }
 
     #[test]
@@ -432,7 +435,7 @@ mod tests {
 
     #[test]
     fn each_shortage_is_named_with_its_cure() {
-        let limit = |hard| Some(Limit { soft: 16, hard });
+        let limit = |hard| Some(ResourceLimit { soft: 16, hard });
         let files = "open files";
         let (queue, syn) = ("net.core.somaxconn", "net.ipv4.tcp_max_syn_backlog");
         let (locked, dir) = ("locked memory, bytes", "runtime directory");

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 /// How dispatchd ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use]
-pub enum Exit {
+pub enum CliExit {
     /// 0: what was asked for is done.
     Done,
     /// 1: it failed: a port in use, a program that never became ready, a problem found by `doctor`.
@@ -19,7 +19,7 @@ pub enum Exit {
     TimedOut,
 }
 
-impl Exit {
+impl CliExit {
     /// The number that the parent process sees.
     pub const fn code(self) -> u8 {
         match self {
@@ -32,8 +32,8 @@ impl Exit {
     }
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
+impl From<CliExit> for ExitCode {
+    fn from(exit: CliExit) -> Self {
         Self::from(exit.code())
     }
 }
@@ -44,7 +44,13 @@ mod tests {
 
     #[test]
     fn the_codes_are_those_that_scripts_know() {
-        let all = [Exit::Done, Exit::Failed, Exit::Usage, Exit::NotRunning, Exit::TimedOut];
-        assert_eq!(all.map(Exit::code), [0, 1, 2, 3, 5]);
+        let all = [
+            CliExit::Done,
+            CliExit::Failed,
+            CliExit::Usage,
+            CliExit::NotRunning,
+            CliExit::TimedOut,
+        ];
+        assert_eq!(all.map(CliExit::code), [0, 1, 2, 3, 5]);
     }
 }

@@ -17,41 +17,41 @@ pub mod term;
 
 use std::ffi::OsString;
 
-use self::args::Command;
-use self::exit::Exit;
+use self::args::CliCommand;
+use self::exit::CliExit;
 use crate::sys::signal;
 
 /// Does what the arguments say.
-pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> CliExit {
     // First of all: a signal that comes before the master listens waits for it.
     let held = signal::hold();
     let command = args::parse(arguments);
-    if !matches!(command, Ok(Command::Run(_))) {
+    if !matches!(command, Ok(CliCommand::Run(_))) {
         held.let_go();
     }
     match command {
-        Ok(Command::Run(args)) => run::run(&args),
-        Ok(Command::Check(args)) => run::check(&args),
-        Ok(Command::Status(args)) => status::status(&args),
-        Ok(Command::Doctor(args)) => {
+        Ok(CliCommand::Run(args)) => run::run(&args),
+        Ok(CliCommand::Check(args)) => run::check(&args),
+        Ok(CliCommand::Status(args)) => status::status(&args),
+        Ok(CliCommand::Doctor(args)) => {
             let findings = doctor::examine(&doctor::Facts::read());
             print_or_fail(&doctor::render(&findings, args.json), doctor::verdict(&findings))
         }
-        Ok(Command::Sim(args)) => sim::sim(&args),
-        Ok(Command::Report(args)) => report::report(&args),
-        Ok(Command::Bench(args)) => bench::bench(&args),
-        Ok(Command::ServeWorker) => run::serve_worker(),
+        Ok(CliCommand::Sim(args)) => sim::sim(&args),
+        Ok(CliCommand::Report(args)) => report::report(&args),
+        Ok(CliCommand::Bench(args)) => bench::bench(&args),
+        Ok(CliCommand::ServeWorker) => run::serve_worker(),
         Err(said) => term::refuse(&said),
     }
 }
 
 /// Prints a result; `exit` if that works.
-fn print_or_fail(text: &str, exit: Exit) -> Exit {
+fn print_or_fail(text: &str, exit: CliExit) -> CliExit {
     match term::print(text) {
         Ok(()) => exit,
         Err(error) => {
             term::complain(&format!("cannot write the output: {error}"));
-            Exit::Failed
+            CliExit::Failed
         }
     }
 }

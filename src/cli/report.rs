@@ -4,21 +4,21 @@ use std::fs;
 use std::path::Path;
 
 use super::args::ReportArgs;
-use super::exit::Exit;
+use super::exit::CliExit;
 use super::{print_or_fail, term};
-use crate::bench::report::{Report, Source};
+use crate::bench::report::{Report, ReportSource};
 use crate::bench::result::Results;
 
 /// Columns of text where nobody says otherwise.
 const COLUMNS: usize = 80;
 
 /// Writes the report; to the standard output what has no file.
-pub(super) fn report(args: &ReportArgs) -> Exit {
+pub(super) fn report(args: &ReportArgs) -> CliExit {
     match read(args).and_then(|report| write(args, &report)) {
-        Ok(printed) => print_or_fail(&printed, Exit::Done),
+        Ok(printed) => print_or_fail(&printed, CliExit::Done),
         Err(why) => {
             term::complain(&why);
-            Exit::Failed
+            CliExit::Failed
         }
     }
 }
@@ -26,7 +26,7 @@ pub(super) fn report(args: &ReportArgs) -> Exit {
 fn read(args: &ReportArgs) -> Result<Report, String> {
     let load = |path: &std::path::PathBuf| {
         let results = Results::load(path).map_err(|error| term::told(&error))?;
-        Ok(Source { path: path.display().to_string(), results })
+        Ok(ReportSource { path: path.display().to_string(), results })
     };
     let sources = args.results.iter().map(load).collect::<Result<Vec<_>, String>>()?;
     let rejected =

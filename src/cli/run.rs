@@ -4,11 +4,11 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 
 use super::args::{CheckArgs, RunArgs};
-use super::config::{self, Effective, Surroundings};
-use super::exit::Exit;
+use super::config::{self, CliSurroundings, Effective};
+use super::exit::CliExit;
 use super::runtime_dir::{self, socket_path};
 use super::{check, logging, print_or_fail, term};
-use crate::engine::action::Outcome;
+use crate::engine::action::MasterOutcome;
 use crate::master::{check_path, start};
 use crate::serve;
 use crate::sys::fd::adopt_inherited;
@@ -19,61 +19,63 @@ use crate::sys::spawn::FIRST_FD;
 pub(super) const SERVE_WORKER: &str = "serve-worker";
 
 /// Runs a master in the foreground.
-pub(super) fn run(args: &RunArgs) -> Exit {
-    let around = Surroundings::read();
+pub(super) fn run(args: &RunArgs) -> CliExit {
+    let around = CliSurroundings::read();
     let inherited = inherited_sockets(around.inherited);
     let Effective { config, placement } = match config::effective(args, &around) {
         Ok(effective) => effective,
         Err(error) => {
             logging::last_word(config::log_format(args), &term::told(&error));
-            return Exit::Usage;
+            return CliExit::Usage;
         }
     };
     logging::start(config.log);
     let fail = |text: &str| {
         logging::last_word(config.log.format, text);
-        Exit::Failed
+        CliExit::Failed
     };
-    let surroundings = start::Surroundings {
+    let surroundings = start::StartSurroundings {
         runtime_dir: runtime_dir::given(),
         inherited,
         built_in: OsString::from(SERVE_WORKER),
     };
     match start::run(&config, placement, surroundings) {
-        Ok(Outcome::Done) => Exit::Done,
-        Ok(Outcome::NeverReady) => fail("no worker became ready: see the lines above for why"),
+        Ok(MasterOutcome::Done) => CliExit::Done,
+        Ok(MasterOutcome::NeverReady) => {
+            fail("no worker became ready: see the lines above for why")
+        }
         Err(error) => fail(&term::told(&error)),
     }
 }
 
 /// Says what `run` would do.
-pub(super) fn check(args: &CheckArgs) -> Exit {
-    let effective = match config::effective(&args.run, &Surroundings::read()) {
+pub(super) fn check(args: &CheckArgs) -> CliExit {
+    let effective = match config::effective(&args.run, &CliSurroundings::read()) {
         Ok(effective) => effective,
         Err(error) => {
             term::complain(&term::told(&error));
-            return Exit::Usage;
+            return CliExit::Usage;
         }
     };
     if let Err(error) = check_path(&socket_path(&effective.config.name)) {
         term::complain(&term::told(&error));
-        return Exit::Failed;
+        return CliExit::Failed;
     }
     if let Some(Err(error)) = effective.config.program.as_ref().map(|one| program::find(&one.path))
     {
         term::complain(&term::told(&error));
-        return Exit::Failed;
+        return CliExit::Failed;
     }
-    print_or_fail(&check::render(&effective, args.json), Exit::Done)
+    print_or_fail(&check::render(&effective, args.json), CliExit::Done)
 }
 
 /// Is the built-in worker.
-pub(super) fn serve_worker() -> Exit {
+pub(super) fn serve_worker() -> CliExit {
     match serve::run(term::complain) {
-        Ok(()) => Exit::Done,
+        Ok(()) => CliExit::Done,
         Err(error) => {
             term::complain(&format!("worker: {}", term::told(&error)));
-            Exit::Failed
+            CliExit::Failed
         }
     }
 }

@@ -11,35 +11,35 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use self::page::Page;
+use self::page::TextPage;
 use super::args::StatusArgs;
 use super::config::{self, StatusPlan};
-use super::exit::Exit;
+use super::exit::CliExit;
 use super::runtime_dir::socket_path;
 use super::{print_or_fail, term};
 use crate::master::{ask, check_path, escape};
-use crate::wire::control::{Reply, Status};
+use crate::wire::control::{ControlReply, Status};
 
 /// Shows the status of the master under this name.
-pub(super) fn status(args: &StatusArgs) -> Exit {
+pub(super) fn status(args: &StatusArgs) -> CliExit {
     let plan = match config::status_plan(args) {
         Ok(plan) => plan,
         Err(error) => {
             term::complain(&error.to_string());
-            return Exit::Usage;
+            return CliExit::Usage;
         }
     };
     match plan.watch {
         Some(every) => watch::watch(&plan, every),
         None => match shown(&plan, term::columns()) {
-            Ok(text) => print_or_fail(&text, Exit::Done),
+            Ok(text) => print_or_fail(&text, CliExit::Done),
             Err(failure) => failure.tell(),
         },
     }
 }
 
 /// The answer, fit to be shown: it holds names, paths and last words of others.
-fn read(line: &str) -> serde_json::Result<Reply> {
+fn read(line: &str) -> serde_json::Result<ControlReply> {
     let mut answer = serde_json::from_str(line)?;
     make_plain(&mut answer);
     serde_json::from_value(answer)
@@ -56,34 +56,36 @@ fn make_plain(value: &mut Value) {
 
 /// Why there is nothing to show.
 #[derive(Debug)]
-pub(super) struct Failure {
-    exit: Exit,
+pub(super) struct StatusFailure {
+    exit: CliExit,
     message: String,
 }
 
-impl Failure {
-    fn tell(self) -> Exit {
+impl StatusFailure {
+    fn tell(self) -> CliExit {
         term::complain(&self.message);
         self.exit
     }
 
     fn failed(message: String) -> Self {
-        Self { exit: Exit::Failed, message }
+        Self { exit: CliExit::Failed, message }
     }
 }
 
 /// The picture, as it was asked for: JSON on one line, or text within these columns.
-fn shown(plan: &StatusPlan, columns: usize) -> Result<String, Failure> {
+fn shown(plan: &StatusPlan, columns: usize) -> Result<String, StatusFailure> {
     let path = socket_path(&plan.name);
-    check_path(&path).map_err(|error| Failure::failed(term::told(&error)))?;
+    check_path(&path).map_err(|error| StatusFailure::failed(term::told(&error)))?;
     let line = ask_twice(&path).map_err(|error| no_answer(&error, &path, &plan.name))?;
     if plan.json {
         return Ok(escape::json(&line));
     }
     match read(&line) {
-        Ok(Reply::Status(status)) => Ok(render(&status, columns)),
-        Ok(Reply::Error { message }) => Err(Failure::failed(message)),
-        Err(error) => Err(Failure::failed(format!("the master's answer cannot be read: {error}"))),
+        Ok(ControlReply::Status(status)) => Ok(render(&status, columns)),
+        Ok(ControlReply::Error { message }) => Err(StatusFailure::failed(message)),
+        Err(error) => {
+            Err(StatusFailure::failed(format!("the master's answer cannot be read: {error}")))
+        }
     }
 }
 
@@ -96,7 +98,7 @@ fn ask_twice(path: &Path) -> io::Result<String> {
     })
 }
 
-fn no_answer(error: &io::Error, path: &Path, name: &str) -> Failure {
+fn no_answer(error: &io::Error, path: &Path, name: &str) -> StatusFailure {
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
             let message = format!(
@@ -104,7 +106,7 @@ fn no_answer(error: &io::Error, path: &Path, name: &str) -> Failure {
                  the user and on XDG_RUNTIME_DIR: both must be as they are for dispatchd",
                 path.display()
             );
-            Failure { exit: Exit::NotRunning, message }
+            StatusFailure { exit: CliExit::NotRunning, message }
         }
         ErrorKind::WouldBlock | ErrorKind::TimedOut => {
             let message = format!(
@@ -112,9 +114,9 @@ fn no_answer(error: &io::Error, path: &Path, name: &str) -> Failure {
                  or overloaded",
                 path.display()
             );
-            Failure { exit: Exit::TimedOut, message }
+            StatusFailure { exit: CliExit::TimedOut, message }
         }
-        _ => Failure::failed(format!("cannot ask {}: {error}", path.display())),
+        _ => StatusFailure::failed(format!("cannot ask {}: {error}", path.display())),
     }
 }
 
@@ -123,7 +125,7 @@ const LABELS: usize = 11;
 
 /// The picture as text.
 fn render(status: &Status, columns: usize) -> String {
-    let mut page = Page::new(columns, LABELS);
+    let mut page = TextPage::new(columns, LABELS);
     for line in facts::LINES {
         line.write(status, &mut page);
     }
@@ -140,8 +142,8 @@ mod tests {
     /// A status in which everything is told that ever is. What comes from outside is in capitals.
     pub(super) fn eventful() -> Status {
         let mut status: Status = serde_json::from_str(EVENTFUL).unwrap();
-        let worker = |(seat, standing): (u16, &Standing)| WorkerStatus {
-            worker: seat,
+        let worker = |(slot, standing): (u16, &Standing)| WorkerStatus {
+            worker: slot,
             pid: 4_194_304,
             state: standing.word().to_owned(),
             accepted: 123_456_789,

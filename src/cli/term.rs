@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
-use crate::cli::exit::Exit;
+use crate::cli::exit::CliExit;
 use crate::master::escape;
 use crate::sys::terminal::{self, Size};
 
@@ -18,7 +18,7 @@ pub fn print(text: &str) -> io::Result<()> {
 
 /// Whether anybody reads what is written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Reader {
+pub enum OutputReader {
     /// As far as is known.
     There,
     /// The reader has left: a broken pipe.
@@ -30,7 +30,7 @@ pub enum Reader {
 ///
 /// # Errors
 /// The output cannot be written for another reason than that nobody reads it.
-pub fn redraw(text: &str) -> io::Result<Reader> {
+pub fn redraw(text: &str) -> io::Result<OutputReader> {
     match size() {
         Some(size) => write_on(&over_the_last(text, size)),
         None => write_on(text),
@@ -41,11 +41,11 @@ pub fn redraw(text: &str) -> io::Result<Reader> {
 ///
 /// # Errors
 /// The output cannot be written for another reason than that nobody reads it.
-pub fn write_on(text: &str) -> io::Result<Reader> {
+pub fn write_on(text: &str) -> io::Result<OutputReader> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => Ok(Reader::There),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Ok(()) => Ok(OutputReader::There),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(OutputReader::Gone),
         Err(error) => Err(error),
     }
 }
@@ -96,12 +96,12 @@ pub fn told(error: &(dyn Error + 'static)) -> String {
 
 /// Prints what the parser of the command line has to say: help and version to the standard
 /// output, complaints to the standard error.
-pub fn refuse(said: &clap::Error) -> Exit {
+pub fn refuse(said: &clap::Error) -> CliExit {
     match (print_said(said), said.use_stderr()) {
-        (_, true) => Exit::Usage,
-        (Ok(()), false) => Exit::Done,
-        (Err(error), false) if error.kind() == ErrorKind::BrokenPipe => Exit::Done,
-        (Err(_), false) => Exit::Failed,
+        (_, true) => CliExit::Usage,
+        (Ok(()), false) => CliExit::Done,
+        (Err(error), false) if error.kind() == ErrorKind::BrokenPipe => CliExit::Done,
+        (Err(_), false) => CliExit::Failed,
     }
 }
 

@@ -154,7 +154,7 @@ pub struct SocketAccess {
 pub enum WorkerCount {
     /// As many as this process has CPUs, by its mask and its quota.
     Auto,
-    /// 1 to `SEATS_MAX`.
+    /// 1 to `SLOTS_MAX`.
     Exactly(u16),
 }
 
@@ -165,7 +165,7 @@ pub enum Weights {
     Equal,
     /// As strong as their CPUs.
     Auto,
-    /// By seat, each 1 to `WEIGHT_MAX`; seats beyond the list have 1.
+    /// By slot, each 1 to `WEIGHT_MAX`; slots beyond the list have 1.
     Given(Vec<u32>),
 }
 

@@ -5,7 +5,7 @@
 use crate::config::error::ConfigError;
 use crate::config::words::joined;
 use crate::config::{Pin, Spin, Weights, WorkerCount};
-use crate::limits::{SEATS_MAX, SPIN_MAX, WEIGHT_MAX};
+use crate::limits::{SLOTS_MAX, SPIN_MAX, WEIGHT_MAX};
 use crate::units::Cpu;
 
 /// What this process may use of the machine.
@@ -34,7 +34,7 @@ pub struct RingCost {
 
 /// One worker's place.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct SeatPlan {
+pub struct SlotPlan {
     /// The CPU that its processes are bound to; none: any.
     pub cpu: Option<Cpu>,
     /// Its share, 1 to `WEIGHT_MAX`.
@@ -44,8 +44,8 @@ pub struct SeatPlan {
 /// The plan for all workers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Placement {
-    /// The seats, in order; at least one.
-    pub seats: Vec<SeatPlan>,
+    /// The slots, in order; at least one.
+    pub slots: Vec<SlotPlan>,
     /// Workers up to this number may wait awake for a moment: each has a CPU of its own, and one is
     /// left for the master.
     pub spinners: usize,
@@ -56,17 +56,17 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// The place of any seat, also of one that comes later (`SIGTTIN`): CPUs in the same order,
+    /// The place of any slot, also of one that comes later (`SIGTTIN`): CPUs in the same order,
     /// over again when all are taken, weight by the same rule.
-    pub fn seat(&self, index: usize) -> SeatPlan {
+    pub fn slot(&self, index: usize) -> SlotPlan {
         let cpu = index.checked_rem(self.order.len()).and_then(|at| self.order.get(at)).copied();
-        SeatPlan { cpu, weight: self.shares.of(index, cpu) }
+        SlotPlan { cpu, weight: self.shares.of(index, cpu) }
     }
 
     /// The same plan, with a word on how many of the workers can have a ring, if not all.
     #[must_use]
     pub fn counting_rings(mut self, allotment: &Allotment) -> Self {
-        let workers = u64::try_from(self.seats.len()).unwrap_or(u64::MAX);
+        let workers = u64::try_from(self.slots.len()).unwrap_or(u64::MAX);
         if let Some(cost) = allotment.rings.filter(|cost| cost.limit < cost.wanted(workers)) {
             let room = (cost.limit / cost.bytes).saturating_sub(1);
             self.reasoning.push(format!(
@@ -78,10 +78,10 @@ impl Placement {
         self
     }
 
-    /// The CPU of a seat's next process: the planned one, unless it is no longer in the mask of
+    /// The CPU of a slot's next process: the planned one, unless it is no longer in the mask of
     /// this process; then another of those that were planned with.
     pub fn cpu_now(&self, index: usize, mask: &[Cpu]) -> Option<Cpu> {
-        let planned = self.seat(index).cpu?;
+        let planned = self.slot(index).cpu?;
         // A mask that cannot be read says nothing.
         if mask.is_empty() || mask.contains(&planned) {
             return Some(planned);
@@ -99,10 +99,10 @@ impl Placement {
         let granted = allotment.quota_milli.map(|milli| milli / 1_000);
         let granted = granted.and_then(|cpus| usize::try_from(cpus).ok()).unwrap_or(usize::MAX);
         let left = allotment.mask.len().min(granted).saturating_sub(1);
-        // Seats beyond the list begin again with the first CPU.
+        // Slots beyond the list begin again with the first CPU.
         let apart = own.len() == self.order.len();
         self.spinners = match spin {
-            Spin::Auto if apart && self.seats.len() <= own.len().min(left) => own.len().min(left),
+            Spin::Auto if apart && self.slots.len() <= own.len().min(left) => own.len().min(left),
             Spin::Auto | Spin::Off => 0,
         };
         if 0 < self.spinners {
@@ -136,8 +136,8 @@ pub fn plan(
     let count = count(allotment, workers, &mut reasoning);
     let order = order(allotment, pin, count, &mut reasoning)?;
     let shares = shares(allotment, weights, &order, count, &mut reasoning)?;
-    let mut placement = Placement { seats: Vec::new(), spinners: 0, reasoning, order, shares };
-    placement.seats = (0..count).map(|index| placement.seat(index)).collect();
+    let mut placement = Placement { slots: Vec::new(), spinners: 0, reasoning, order, shares };
+    placement.slots = (0..count).map(|index| placement.slot(index)).collect();
     Ok(placement)
 }
 
@@ -179,7 +179,7 @@ fn count(allotment: &Allotment, workers: WorkerCount, reasoning: &mut Vec<String
         WorkerCount::Auto => {
             let whole = allotment.quota_milli.map(|milli| (milli / 1_000).max(1));
             let whole = whole.and_then(|whole| usize::try_from(whole).ok()).unwrap_or(usize::MAX);
-            let count = cpus.min(whole).min(SEATS_MAX);
+            let count = cpus.min(whole).min(SLOTS_MAX);
             reasoning.push(count_reason(allotment, count));
             count
         }
@@ -193,11 +193,11 @@ fn count_reason(allotment: &Allotment, count: usize) -> String {
         || "no cgroup quota".to_owned(),
         |milli| format!("cgroup quota {} CPUs, rounded down, at least 1", thousandths(milli)),
     );
-    let cut = if count == SEATS_MAX && cpus > SEATS_MAX { "; the greatest number" } else { "" };
+    let cut = if count == SLOTS_MAX && cpus > SLOTS_MAX { "; the greatest number" } else { "" };
     format!("workers: {count}, the lesser of {have} and the share ({share}){cut}")
 }
 
-/// The CPUs in the order in which seats take them; empty for no pinning.
+/// The CPUs in the order in which slots take them; empty for no pinning.
 fn order(
     allotment: &Allotment,
     pin: &Pin,
@@ -361,11 +361,11 @@ mod tests {
     }
 
     fn cpus(placement: &Placement) -> Vec<Option<u16>> {
-        placement.seats.iter().map(|seat| seat.cpu.map(|cpu| cpu.0)).collect()
+        placement.slots.iter().map(|slot| slot.cpu.map(|cpu| cpu.0)).collect()
     }
 
     fn weights(placement: &Placement) -> Vec<u32> {
-        placement.seats.iter().map(|seat| seat.weight).collect()
+        placement.slots.iter().map(|slot| slot.weight).collect()
     }
 
     fn auto(allotment: &Allotment, workers: WorkerCount) -> Placement {
@@ -382,10 +382,10 @@ mod tests {
             (&[0, 1, 2, 3], Some(100), 1),
             (&[2, 5], Some(64_000), 2),
             (&[], Some(3_000), 1),
-            (&every, None, SEATS_MAX),
+            (&every, None, SLOTS_MAX),
         ] {
             let placement = auto(&machine(mask, quota), WorkerCount::Auto);
-            assert_eq!(placement.seats.len(), count, "{mask:?} {quota:?}");
+            assert_eq!(placement.slots.len(), count, "{mask:?} {quota:?}");
         }
         let placement = auto(&machine(&[0, 1, 2, 8], Some(1_500)), WorkerCount::Auto);
         assert_eq!(cpus(&placement), [Some(0)], "a quota below the mask pins all the same");
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn seats_take_the_masks_cpus_in_order_and_over_again() {
+    fn slots_take_the_masks_cpus_in_order_and_over_again() {
         let placement = auto(&machine(&[3, 5, 9], None), WorkerCount::Exactly(5));
         assert_eq!(cpus(&placement), [3, 5, 9, 3, 5].map(Some));
         assert_eq!(
@@ -411,7 +411,7 @@ mod tests {
                 "pins: 5 workers share 3 CPUs, over again from the first",
             ]
         );
-        assert_eq!(placement.seat(5).cpu, Some(Cpu(9)), "a seat that comes later");
+        assert_eq!(placement.slot(5).cpu, Some(Cpu(9)), "a slot that comes later");
     }
 
     #[test]
@@ -471,11 +471,11 @@ mod tests {
     }
 
     #[test]
-    fn a_seat_whose_cpu_is_gone_gets_another_and_keeps_it_where_it_is_not() {
+    fn a_slot_whose_cpu_is_gone_gets_another_and_keeps_it_where_it_is_not() {
         let placement = auto(&machine(&[0, 1, 2, 3], None), WorkerCount::Exactly(6));
         let now = |mask: &[u16]| -> Vec<Option<u16>> {
             let mask: Vec<Cpu> = mask.iter().copied().map(Cpu).collect();
-            (0..6).map(|seat| placement.cpu_now(seat, &mask).map(|cpu| cpu.0)).collect()
+            (0..6).map(|slot| placement.cpu_now(slot, &mask).map(|cpu| cpu.0)).collect()
         };
         assert_eq!(now(&[0, 1, 2, 3]), [0, 1, 2, 3, 0, 1].map(Some));
         assert_eq!(now(&[]), [0, 1, 2, 3, 0, 1].map(Some));
@@ -523,7 +523,7 @@ mod tests {
         };
         let placement = of(WorkerCount::Exactly(3), &[3, 2]).unwrap();
         assert_eq!(weights(&placement), [3, 2, 1]);
-        assert_eq!(placement.seat(3).weight, 1);
+        assert_eq!(placement.slot(3).weight, 1);
         assert_eq!(
             of(WorkerCount::Auto, &[3, 2, 1]).unwrap_err().to_string(),
             "--weight names 3 workers, and there are 2 (--workers); give at most 2 weights or more \
@@ -559,7 +559,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn every_plan_has_valid_seats(
+        fn every_plan_has_valid_slots(
             mask in proptest::collection::btree_set(0_u16..64, 0..8),
             quota in proptest::option::of(1_u32..9_000),
             workers in 0_u16..20,
@@ -571,11 +571,11 @@ mod tests {
             let auto = workers == 0;
             let workers = if auto { WorkerCount::Auto } else { WorkerCount::Exactly(workers) };
             let placement = plan(&allotment, workers, &Pin::Auto, &Weights::Auto).unwrap();
-            proptest::prop_assert!(!placement.seats.is_empty());
-            for seat in &placement.seats {
-                proptest::prop_assert!((1..=WEIGHT_MAX).contains(&seat.weight));
-                proptest::prop_assert_eq!(seat.cpu.is_none(), mask.is_empty());
-                proptest::prop_assert!(seat.cpu.is_none_or(|cpu| mask.contains(&cpu.0)));
+            proptest::prop_assert!(!placement.slots.is_empty());
+            for slot in &placement.slots {
+                proptest::prop_assert!((1..=WEIGHT_MAX).contains(&slot.weight));
+                proptest::prop_assert_eq!(slot.cpu.is_none(), mask.is_empty());
+                proptest::prop_assert!(slot.cpu.is_none_or(|cpu| mask.contains(&cpu.0)));
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::config::listen::DispatchOn;
 use crate::config::{BackendChoice, LogFormat, LogLevel, Pin, Spin, Weights, WorkerCount};
 use crate::engine::Overload;
 use crate::engine::giveback::Dispatch;
-use crate::limits::{BACKLOG_MAX, CPUS_MAX, HOLD_MAX, NAME_MAX, SEATS_MAX, WEIGHT_MAX};
+use crate::limits::{BACKLOG_MAX, CPUS_MAX, HOLD_MAX, NAME_MAX, SLOTS_MAX, WEIGHT_MAX};
 use crate::units::{Cpu, RouteBy, Span};
 
 /// The words of `--backend`.
@@ -95,7 +95,7 @@ pub fn workers(given: &str) -> Result<WorkerCount, Wrong> {
     if given == "auto" {
         return Ok(WorkerCount::Auto);
     }
-    let most = u16::try_from(SEATS_MAX).unwrap_or(u16::MAX);
+    let most = u16::try_from(SLOTS_MAX).unwrap_or(u16::MAX);
     let wrong = || Wrong::new(format!("auto, or a number from 1 to {most}"));
     let count = number(given, 1, u32::from(most)).ok_or_else(wrong)?;
     u16::try_from(count).map(WorkerCount::Exactly).map_err(|_| wrong())
@@ -111,8 +111,8 @@ pub fn weights(given: &str) -> Result<Weights, Wrong> {
     }
     let list: Option<Vec<u32>> =
         given.split(',').map(|part| number(part.trim(), 1, WEIGHT_MAX)).collect();
-    list.filter(|list| list.len() <= SEATS_MAX).map(Weights::Given).ok_or_else(|| {
-        Wrong::new(format!("auto, or 1 to {SEATS_MAX} numbers from 1 to {WEIGHT_MAX} with commas"))
+    list.filter(|list| list.len() <= SLOTS_MAX).map(Weights::Given).ok_or_else(|| {
+        Wrong::new(format!("auto, or 1 to {SLOTS_MAX} numbers from 1 to {WEIGHT_MAX} with commas"))
             .or("for example 3,1; workers beyond the list have weight 1")
     })
 }
@@ -129,7 +129,7 @@ pub fn pin(given: &str) -> Result<Pin, Wrong> {
     }
     cpus(given).map(Pin::List).ok_or_else(|| {
         Wrong::new(format!("auto, none, or CPUs from 0 to {} such as 0,2,4-7", CPUS_MAX - 1))
-            .or(format!("a range goes upwards, and the list names at most {SEATS_MAX}"))
+            .or(format!("a range goes upwards, and the list names at most {SLOTS_MAX}"))
     })
 }
 
@@ -258,7 +258,7 @@ fn cpus(given: &str) -> Option<Vec<Cpu>> {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last) = (parse(first)?, parse(last)?);
         cpus.extend((first..=last).map(Cpu));
-        if first > last || cpus.len() > SEATS_MAX {
+        if first > last || cpus.len() > SLOTS_MAX {
             return None;
         }
     }
@@ -343,7 +343,7 @@ mod tests {
         for given in ["", "0", "1,,2", "1001", "3:1", "1,-1"] {
             weights(given).unwrap_err();
         }
-        weights(&vec!["1"; SEATS_MAX + 1].join(",")).unwrap_err();
+        weights(&vec!["1"; SLOTS_MAX + 1].join(",")).unwrap_err();
     }
 
     #[test]

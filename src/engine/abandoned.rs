@@ -28,7 +28,7 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::super::giveback::Dispatch;
-    use super::super::input::{Input, Refusal, Word};
+    use super::super::input::{Input, Message, OfferRefusal};
     use super::super::pair::Pair;
     use super::super::policy::{Depth, Policy};
     use super::*;
@@ -37,17 +37,17 @@ mod tests {
     #[test]
     fn what_has_waited_is_looked_at_and_who_has_gone_costs_nobody_anything() {
         let mut pair = Pair::new(Policy::Jbsq(Depth::Fixed(1)));
-        for slot in 0..4 {
-            pair.arrives(slot);
+        for index in 0..4 {
+            pair.arrives(index);
         }
         assert_eq!((pair.offers.len(), pair.doubted.len()), (2, 0), "who asks now is there");
-        pair.says(0, Word::Claimed { transit_us: 0 });
-        pair.says(1, Word::Claimed { transit_us: 0 });
+        pair.says(0, Message::Claimed { transit_us: 0 });
+        pair.says(1, Message::Claimed { transit_us: 0 });
         pair.later(LOOK_AFTER);
-        pair.says(0, Word::Done { service_us: 9 });
+        pair.says(0, Message::Done { service_us: 9 });
         let (ticket, worker) = pair.offers[2];
         assert_eq!(pair.doubted, [ticket]);
-        pair.step(Input::Refused { ticket, why: Refusal::Abandoned });
+        pair.step(Input::Refused { ticket, why: OfferRefusal::Abandoned });
         let counters = pair.engine.counters();
         assert_eq!((counters.hung_up, counters.closed), (1, 0));
         let (next, to) = pair.offers[3];
@@ -58,13 +58,13 @@ mod tests {
     fn one_that_was_served_before_is_closed() {
         let mut pair = Pair::lending(Policy::Jbsq(Depth::Fixed(1)), Dispatch::Request, 100);
         pair.arrives(0);
-        pair.says(0, Word::Claimed { transit_us: 0 });
-        pair.says(0, Word::Idle { service_us: 9 });
+        pair.says(0, Message::Claimed { transit_us: 0 });
+        pair.says(0, Message::Idle { service_us: 9 });
         let (ticket, _) = pair.offers[0];
         pair.later(Span::from_s(1));
         pair.step(Input::Readable { ticket, route: None });
         assert_eq!(pair.doubted, [], "it has asked just now");
-        pair.step(Input::Refused { ticket, why: Refusal::Abandoned });
+        pair.step(Input::Refused { ticket, why: OfferRefusal::Abandoned });
         let counters = pair.engine.counters();
         assert_eq!((counters.hung_up, counters.closed), (0, 1));
     }

@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 
 use super::event::Event;
-use crate::units::{Generation, GiveBack, SeatId, Ticket, WorkerId};
+use crate::units::{Generation, GiveBack, SlotId, Ticket, WorkerId};
 
 /// One thing to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,7 +45,7 @@ pub enum Action {
         /// Its name.
         worker: WorkerId,
         /// Its place.
-        seat: SeatId,
+        slot: SlotId,
         /// Its rollout.
         generation: Generation,
     },
@@ -60,7 +60,7 @@ pub enum Action {
     /// Tell whoever listens.
     Emit(Event),
     /// Everything has ended.
-    Exit(Outcome),
+    Exit(MasterOutcome),
 }
 
 /// Whether a connection's client is still there.
@@ -69,13 +69,13 @@ pub enum Presence {
     /// It was a moment ago.
     Likely,
     /// It has waited for so long that it may have given up: if it has reset the connection, the
-    /// offer is refused as [`super::input::Refusal::Abandoned`].
+    /// offer is refused as [`super::input::OfferRefusal::Abandoned`].
     Doubtful,
 }
 
 /// How the master ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Outcome {
+pub enum MasterOutcome {
     /// As asked.
     Done,
     /// No worker ever became ready.

@@ -1,5 +1,5 @@
-//! How long a seat stays empty after a death: the brake on crash loops. The delay doubles with
-//! each death in a row, with jitter so that seats do not restart in step, and is forgotten once a
+//! How long a slot stays empty after a death: the brake on crash loops. The delay doubles with
+//! each death in a row, with jitter so that slots do not restart in step, and is forgotten once a
 //! worker has stayed up. It says how little is expected of the next worker: where the last one did
 //! some work, a single request may have been its end, and the delay stays short (decision 020).
 
@@ -9,7 +9,7 @@ use crate::limits::{
 };
 use crate::units::{Mono, Span};
 
-/// The restart delay of one seat.
+/// The restart delay of one slot.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Backoff {
     deaths: u32,
@@ -91,7 +91,7 @@ fn doubled(times: u32) -> Span {
     BACKOFF_MIN.times(1 << times.min(20))
 }
 
-/// Seats do not restart in step.
+/// Slots do not restart in step.
 fn jittered(delay: Span, rng: &mut Rng) -> Span {
     Span::from_ns(delay.as_ns() + rng.below(delay.as_ns() / 4 + 1))
 }

@@ -22,7 +22,7 @@ use alloc::vec::Vec;
 
 use super::Engine;
 use super::ledger::{Credit, Place};
-use super::worker::{State, Worker};
+use super::worker::{WorkerRecord, WorkerState};
 use crate::limits::{
     LONG_ABOVE, LONG_BELOW, LONG_LOAD_EVERY, LONG_LOAD_OVER, LONG_PATIENCE, LONG_PATIENCE_MAX,
     RESERVE_ABOVE, RESERVE_BELOW, ROUTES_MAX,
@@ -249,9 +249,9 @@ impl Engine {
     }
 
     /// The workers that new requests may go to, as [`Engine::strength`] counts them.
-    fn ready(&self) -> impl Iterator<Item = &Worker> {
-        let holders = self.seats.iter().filter_map(|seat| self.worker(seat.holder?));
-        holders.filter(|worker| worker.state == State::Ready && !worker.stopped)
+    fn ready(&self) -> impl Iterator<Item = &WorkerRecord> {
+        let holders = self.slots.iter().filter_map(|slot| self.worker(slot.holder?));
+        holders.filter(|worker| worker.state == WorkerState::Ready && !worker.stopped)
     }
 
     /// Takes in how long a request took, if its route is known and this was not told before.
@@ -317,7 +317,7 @@ const _: () = assert!(LONG_BELOW < LONG_ABOVE && RESERVE_ABOVE < RESERVE_BELOW);
 
 #[cfg(test)]
 mod tests {
-    use super::super::input::{Input, Word};
+    use super::super::input::{Input, Message};
     use super::super::pair::Pair;
     use super::super::policy::{Depth, Policy};
     use super::*;
@@ -455,24 +455,24 @@ mod tests {
     }
 
     fn answers(pair: &mut Pair, at: usize, service_us: u32) {
-        let done = Word::Done { service_us };
-        for word in [Word::Claimed { transit_us: 0 }, done, Word::Closed] {
+        let done = Message::Done { service_us };
+        for word in [Message::Claimed { transit_us: 0 }, done, Message::Closed] {
             pair.says(at, word);
         }
     }
 
-    /// The slots of the tickets offered from this one on, and whether to the first worker.
+    /// The indices of the tickets offered from this one on, and whether to the first worker.
     fn offered(pair: &Pair, from: usize) -> Vec<(u32, bool)> {
         let offers = pair.offers[from..].iter();
-        offers.map(|(ticket, to)| (ticket.slot, *to == pair.workers[0])).collect()
+        offers.map(|(ticket, to)| (ticket.index, *to == pair.workers[0])).collect()
     }
 
     #[test]
     fn one_worker_is_left_to_short_requests_and_nothing_waits_behind_a_long_one() {
         let mut pair = informed();
-        (40..42).for_each(|slot| pair.asks(slot, SLOW));
+        (40..42).for_each(|index| pair.asks(index, SLOW));
         let [(40, busy)] = offered(&pair, 40)[..] else { panic!("{:?}", offered(&pair, 40)) };
-        (42..46).for_each(|slot| pair.asks(slot, QUICK));
+        (42..46).for_each(|index| pair.asks(index, QUICK));
         assert_eq!(offered(&pair, 41), [(42, !busy), (43, !busy)], "two at once");
         answers(&mut pair, 41, 1_000);
         assert_eq!(offered(&pair, 43), [(44, !busy)]);
@@ -484,11 +484,11 @@ mod tests {
     #[test]
     fn a_long_request_that_has_waited_for_long_goes_first() {
         // Also before those of whom nothing is known, since their servers speak first.
-        for comes in [|pair: &mut Pair, slot| pair.asks(slot, QUICK), Pair::arrives] {
+        for comes in [|pair: &mut Pair, index| pair.asks(index, QUICK), Pair::arrives] {
             let mut pair = informed();
-            (40..42).for_each(|slot| pair.asks(slot, SLOW));
+            (40..42).for_each(|index| pair.asks(index, SLOW));
             pair.later(Span::from_ms(10 * LONG_PATIENCE));
-            (42..46).for_each(|slot| comes(&mut pair, slot));
+            (42..46).for_each(|index| comes(&mut pair, index));
             answers(&mut pair, 40, 10_000);
             let [(42, free), (43, _), (41, busy), ..] = offered(&pair, 41)[..] else {
                 panic!("{:?}", offered(&pair, 41))
@@ -500,9 +500,9 @@ mod tests {
     #[test]
     fn what_runs_on_a_worker_that_is_stopped_takes_nobodys_place() {
         let mut pair = informed();
-        (40..42).for_each(|slot| pair.asks(slot, SLOW));
+        (40..42).for_each(|index| pair.asks(index, SLOW));
         let [(40, busy)] = offered(&pair, 40)[..] else { panic!("{:?}", offered(&pair, 40)) };
-        pair.says(40, Word::Claimed { transit_us: 0 });
+        pair.says(40, Message::Claimed { transit_us: 0 });
         pair.step(Input::Stopped(pair.workers[usize::from(!busy)]));
         // The one that is left cannot be kept free.
         pair.later(LONG_LOAD_EVERY);
@@ -515,7 +515,7 @@ mod tests {
         pair.asks(40, SLOW);
         let (_, worker) = pair.offers[40];
         assert_eq!(pair.engine.worker(worker).unwrap().longs, 1);
-        pair.says(40, Word::Claimed { transit_us: 0 });
+        pair.says(40, Message::Claimed { transit_us: 0 });
         pair.step(Input::Exited { worker, exit: super::super::input::Exit::Failed });
         assert!(pair.engine.workers().all(|(_, worker)| worker.longs == 0));
     }

@@ -4,7 +4,7 @@
 //! is recalled), whether to wake an idle worker for a short request, and how long somebody waits
 //! who comes upon a busy one.
 
-use super::input::Work;
+use super::input::WorkDone;
 use super::policy::Depth;
 use crate::limits::{JBSQ_AUTO_DEPTH_MAX, WAIT_AT_WORKER};
 use crate::units::Span;
@@ -13,7 +13,7 @@ use crate::units::Span;
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Gauge {
     /// What workers have done, by their own accounts.
-    work: Work,
+    work: WorkDone,
     /// Running mean, in 256ths of microseconds.
     transit: u64,
 }
@@ -30,7 +30,7 @@ const DEPTH_MIN: u32 = 2;
 
 impl Gauge {
     /// Takes in what a worker has done.
-    pub fn worked(&mut self, done: Work) {
+    pub fn worked(&mut self, done: WorkDone) {
         let work = &mut self.work;
         work.requests = work.requests.saturating_add(done.requests);
         work.time = work.time.plus(done.time);
@@ -106,14 +106,14 @@ impl Gauge {
 mod tests {
     use alloc::vec::Vec;
 
-    use super::super::input::{Input, Load, Word};
+    use super::super::input::{Input, Load, Message};
     use super::super::pair::Pair;
     use super::super::policy::Policy;
     use super::*;
     use crate::units::WorkerId;
 
-    fn one(time: Span) -> Work {
-        Work { requests: 1, time, squares: time.squared_us2() }
+    fn one(time: Span) -> WorkDone {
+        WorkDone { requests: 1, time, squares: time.squared_us2() }
     }
 
     fn gauge(service_us: u64, transit_us: u32) -> Gauge {
@@ -152,13 +152,13 @@ mod tests {
     fn offered(service_us: u64, count: u32) -> Vec<WorkerId> {
         let mut pair = Pair::new(Policy::Jbsq(Depth::Auto));
         pair.arrives(0);
-        pair.says(0, Word::Claimed { transit_us: 30 });
-        for word in [Word::Done { service_us: 1 }, Word::Closed] {
+        pair.says(0, Message::Claimed { transit_us: 30 });
+        for word in [Message::Done { service_us: 1 }, Message::Closed] {
             pair.says(0, word);
         }
         let load = Load { finished: 1, busy: Span::from_us(service_us), ..Load::NONE };
         pair.step(Input::Load { worker: pair.workers[0], load });
-        (1..=count).for_each(|slot| pair.arrives(slot));
+        (1..=count).for_each(|index| pair.arrives(index));
         pair.offers[1..].iter().map(|(_, to)| *to).collect()
     }
 
@@ -200,10 +200,10 @@ mod tests {
     #[test]
     fn what_a_liar_says_of_its_work_does_no_harm() {
         let mut gauge = gauge(10, 30);
-        let lie = Work { requests: u64::MAX, time: Span::from_ns(u64::MAX), squares: u64::MAX };
+        let lie = WorkDone { requests: u64::MAX, time: Span::from_ns(u64::MAX), squares: u64::MAX };
         for _ in 0..9 {
             gauge.worked(lie);
-            gauge.worked(Work { time: Span::ZERO, ..lie });
+            gauge.worked(WorkDone { time: Span::ZERO, ..lie });
             gauge.rest();
             assert!((2..=JBSQ_AUTO_DEPTH_MAX).contains(&gauge.depth(Depth::Auto)));
         }

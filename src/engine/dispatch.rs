@@ -4,22 +4,28 @@
 use super::Engine;
 use super::action::{Action, Actions};
 use super::event::Event;
-use super::input::{Begins, Load, Refusal, Word};
-use super::ledger::{Credit, Grip, Place, Reason, Recall};
+use super::input::{FirstSpeaker, Load, Message, OfferRefusal};
+use super::ledger::{ClaimLearnt, Credit, Place, Reason, Recall};
 use super::policy::{Binder, Rebinds, Select};
-use super::worker::{Attention, State, Worker};
+use super::worker::{Attention, WorkerRecord, WorkerState};
 use crate::limits::{
     ACCEPT_PAUSE, OFFER_PAUSE, RECALL_AFTER, RECALL_AFTER_FIXED, RECALL_DOUBLINGS_MAX, TICKETS_MAX,
 };
 use crate::units::{Mono, Route, Span, Ticket, WorkerId};
 
 impl Engine {
-    pub(super) fn arrived(&mut self, now: Mono, ticket: Ticket, begins: Begins, out: &mut Actions) {
+    pub(super) fn arrived(
+        &mut self,
+        now: Mono,
+        ticket: Ticket,
+        begins: FirstSpeaker,
+        out: &mut Actions,
+    ) {
         self.counters.arrived += 1;
         self.ledger.enter(ticket, Place::Watched { since: now });
         match begins {
-            Begins::Client => out.push(Action::Watch(ticket)),
-            Begins::Server => self.ledger.asks(ticket, self.classes.demand(now, None)),
+            FirstSpeaker::Client => out.push(Action::Watch(ticket)),
+            FirstSpeaker::Server => self.ledger.asks(ticket, self.classes.demand(now, None)),
         }
     }
 
@@ -59,19 +65,25 @@ impl Engine {
         }
     }
 
-    pub(super) fn refused(&mut self, now: Mono, ticket: Ticket, why: Refusal, out: &mut Actions) {
+    pub(super) fn refused(
+        &mut self,
+        now: Mono,
+        ticket: Ticket,
+        why: OfferRefusal,
+        out: &mut Actions,
+    ) {
         let Some(Place::Offered { to, .. }) = self.ledger.place(ticket) else { return };
         self.take_back(ticket, to);
         match why {
-            Refusal::TooManyInFlight => {
+            OfferRefusal::TooManyInFlight => {
                 self.offers_paused_until = Some(now.after(OFFER_PAUSE));
                 if self.offers_fail.is_felt(now) {
                     out.emit(Event::OffersPaused);
                 }
             }
-            Refusal::Gone => self.detached(now, to, out),
-            Refusal::Abandoned => self.abandoned(ticket, out),
-            Refusal::Full => {
+            OfferRefusal::Gone => self.detached(now, to, out),
+            OfferRefusal::Abandoned => self.abandoned(ticket, out),
+            OfferRefusal::Full => {
                 let until = now.after(OFFER_PAUSE);
                 if let Some(worker) = self.worker_mut(to) {
                     let (attention, recalled) = (worker.attention, worker.recalled);
@@ -99,17 +111,17 @@ impl Engine {
         worker.recalled += 1;
         worker.overdue += u32::from(recall == Recall::Asked(Reason::Overdue));
         match &mut worker.state {
-            State::Reclaiming { recovered } => {
+            WorkerState::Reclaiming { recovered } => {
                 *recovered += 1;
                 self.counters.recovered += 1;
             }
-            State::Vacant
-            | State::Launching { .. }
-            | State::Starting { .. }
-            | State::Ready
-            | State::Draining { .. }
-            | State::Terminating { .. }
-            | State::Killing { .. } => self.counters.recalled += 1,
+            WorkerState::Vacant
+            | WorkerState::Launching { .. }
+            | WorkerState::Starting { .. }
+            | WorkerState::Ready
+            | WorkerState::Draining { .. }
+            | WorkerState::Terminating { .. }
+            | WorkerState::Killing { .. } => self.counters.recalled += 1,
         }
         self.refresh(to);
         self.bury_if_settled(now, to, out);
@@ -118,7 +130,7 @@ impl Engine {
     /// The worker was faster: it has the connection, and its word will say so.
     pub(super) fn too_late(&mut self, now: Mono, ticket: Ticket, out: &mut Actions) {
         let Some(Place::Offered { to, .. }) = self.ledger.place(ticket) else { return };
-        self.deliver(ticket, to, Grip::Found, out);
+        self.deliver(ticket, to, ClaimLearnt::Found, out);
         self.refresh(to);
         self.bury_if_settled(now, to, out);
     }
@@ -128,7 +140,7 @@ impl Engine {
         now: Mono,
         id: WorkerId,
         ticket: Ticket,
-        word: Word,
+        word: Message,
         out: &mut Actions,
     ) {
         if self.worker(id).is_none() {
@@ -138,21 +150,24 @@ impl Engine {
         let place = self.ledger.place(ticket);
         let known = match (place, word) {
             // By now it may be anybody's.
-            (_, Word::Missed) => self.missed(id),
-            (Some(Place::Offered { to, .. }), Word::Claimed { transit_us }) if to == id => {
-                self.deliver(ticket, to, Grip::Claimed, out);
+            (_, Message::Missed) => self.missed(id),
+            (Some(Place::Offered { to, .. }), Message::Claimed { transit_us }) if to == id => {
+                self.deliver(ticket, to, ClaimLearnt::Claimed, out);
                 self.measure_transit(transit_us);
                 true
             }
             (
-                Some(Place::Delivered { to, grip: Grip::Found, credit }),
-                Word::Claimed { transit_us },
+                Some(Place::Delivered { to, grip: ClaimLearnt::Found, credit }),
+                Message::Claimed { transit_us },
             ) if to == id => {
-                self.ledger.set(ticket, Place::Delivered { to, grip: Grip::Claimed, credit });
+                self.ledger
+                    .set(ticket, Place::Delivered { to, grip: ClaimLearnt::Claimed, credit });
                 self.measure_transit(transit_us);
                 true
             }
-            (Some(Place::Delivered { to, grip: Grip::Claimed, credit }), word) if to == id => {
+            (Some(Place::Delivered { to, grip: ClaimLearnt::Claimed, credit }), word)
+                if to == id =>
+            {
                 self.claimed_word(now, id, ticket, credit, word, out)
             }
             (
@@ -182,15 +197,15 @@ impl Engine {
         let Some(worker) = self.worker_mut(id) else { return };
         worker.stopped = true;
         match worker.state {
-            State::Ready | State::Draining { .. } => {
+            WorkerState::Ready | WorkerState::Draining { .. } => {
                 self.recall_all(now, id, Reason::Stuck, out);
             }
-            State::Vacant
-            | State::Launching { .. }
-            | State::Starting { .. }
-            | State::Terminating { .. }
-            | State::Killing { .. }
-            | State::Reclaiming { .. } => {}
+            WorkerState::Vacant
+            | WorkerState::Launching { .. }
+            | WorkerState::Starting { .. }
+            | WorkerState::Terminating { .. }
+            | WorkerState::Killing { .. }
+            | WorkerState::Reclaiming { .. } => {}
         }
         self.refresh(id);
         self.tell_strength(out);
@@ -253,11 +268,11 @@ impl Engine {
         self.decide_on_spreading(now);
         self.recall_unclaimed(now, out);
         self.give_up_on_silence(now, out);
-        for berth in 0..self.workers.len() {
-            let worker = &mut self.workers[berth];
+        for index in 0..self.workers.len() {
+            let worker = &mut self.workers[index];
             if worker.attention.deadline().is_some_and(|until| until <= now) {
                 worker.attention = Attention::Prompt;
-                let id = self.name(berth);
+                let id = self.name(index);
                 self.refresh(id);
             }
         }
@@ -271,9 +286,9 @@ impl Engine {
             let mut room_for_long = self.room_for_long();
             while let Some(ticket) = self.next_held(now, 0 < room_for_long) {
                 let favourite = self.ledger.served_by(ticket).and_then(|id| self.worker(id));
-                let favourite = favourite.map(|worker| worker.seat);
-                let Some(seat) = self.selector.pick(&mut self.field, favourite) else { break };
-                let to = self.seats[seat.index()].holder.expect("an eligible seat has a holder");
+                let favourite = favourite.map(|worker| worker.slot);
+                let Some(slot) = self.selector.pick(&mut self.field, favourite) else { break };
+                let to = self.slots[slot.index()].holder.expect("an eligible slot has a holder");
                 self.offer(now, ticket, to, out);
                 room_for_long = room_for_long.saturating_sub(self.long(ticket));
             }
@@ -298,11 +313,11 @@ impl Engine {
         }
         let before = worker.attention;
         worker.attention = Attention::Overdue { since: now };
-        let (seat, serving) = (worker.seat, worker.is_serving());
+        let (slot, serving) = (worker.slot, worker.is_serving());
         // Told once per stall; one that serves another request does not stall.
         match before {
             Attention::Prompt | Attention::Full { .. } if !serving => {
-                out.emit(Event::Stalled { worker: id, seat, recalled: asked });
+                out.emit(Event::Stalled { worker: id, slot, recalled: asked });
             }
             Attention::Prompt | Attention::Full { .. } | Attention::Overdue { .. } => {}
         }
@@ -336,10 +351,10 @@ impl Engine {
     /// Brings the field up to date with one worker.
     pub(super) fn refresh(&mut self, id: WorkerId) {
         let Some(worker) = self.worker(id) else { return };
-        if !self.holds_its_seat(id, worker) {
+        if !self.holds_its_slot(id, worker) {
             return;
         }
-        let seat = worker.seat;
+        let slot = worker.slot;
         if self.has_room(id, worker) {
             let in_flight = match worker.in_flight() {
                 0 => self.cost_of_waking,
@@ -347,23 +362,23 @@ impl Engine {
             };
             let connections = self.ledger.delivered_to(id).max(worker.load.connections);
             let connections = worker.offered + connections;
-            self.field.admit(seat, in_flight, connections);
+            self.field.admit(slot, in_flight, connections);
         } else {
-            self.field.bar(seat);
+            self.field.bar(slot);
         }
     }
 
     /// Whether a worker can take one more.
-    pub(super) fn may_be_offered(&self, id: WorkerId, worker: &Worker) -> bool {
-        self.holds_its_seat(id, worker) && self.has_room(id, worker)
+    pub(super) fn may_be_offered(&self, id: WorkerId, worker: &WorkerRecord) -> bool {
+        self.holds_its_slot(id, worker) && self.has_room(id, worker)
     }
 
-    fn holds_its_seat(&self, id: WorkerId, worker: &Worker) -> bool {
-        self.seats[worker.seat.index()].holder == Some(id)
+    fn holds_its_slot(&self, id: WorkerId, worker: &WorkerRecord) -> bool {
+        self.slots[worker.slot.index()].holder == Some(id)
     }
 
-    fn has_room(&self, id: WorkerId, worker: &Worker) -> bool {
-        worker.state == State::Ready
+    fn has_room(&self, id: WorkerId, worker: &WorkerRecord) -> bool {
+        worker.state == WorkerState::Ready
             && worker.attention == Attention::Prompt
             && !worker.stopped
             && worker.detached_until.is_none()
@@ -373,10 +388,10 @@ impl Engine {
     }
 
     pub(super) fn refresh_all(&mut self) {
-        for seat in 0..self.seats.len() {
-            match self.seats[seat].holder {
+        for slot in 0..self.slots.len() {
+            match self.slots[slot].holder {
                 Some(holder) => self.refresh(holder),
-                None => self.field.bar(Self::seat_id(seat)),
+                None => self.field.bar(Self::slot_id(slot)),
             }
         }
     }
@@ -405,7 +420,7 @@ impl Engine {
 
     fn offer(&mut self, now: Mono, ticket: Ticket, to: WorkerId, out: &mut Actions) {
         let long = self.long(ticket);
-        let worker = self.worker_mut(to).expect("the holder of a seat is alive");
+        let worker = self.worker_mut(to).expect("the holder of a slot is alive");
         worker.offered += 1;
         worker.longs += long;
         worker.offered_at = now;
@@ -418,7 +433,7 @@ impl Engine {
 
     /// An offer is claimed: its request holds a credit, and our copy may go unless the connection
     /// can come back.
-    fn deliver(&mut self, ticket: Ticket, to: WorkerId, grip: Grip, out: &mut Actions) {
+    fn deliver(&mut self, ticket: Ticket, to: WorkerId, grip: ClaimLearnt, out: &mut Actions) {
         self.ledger.move_to(ticket, Place::Delivered { to, grip, credit: Credit::Holds });
         if let Some(worker) = self.worker_mut(to) {
             worker.offered -= 1;
@@ -459,51 +474,51 @@ impl Engine {
         id: WorkerId,
         ticket: Ticket,
         credit: Credit,
-        word: Word,
+        word: Message,
         out: &mut Actions,
     ) -> bool {
         match (word, credit) {
-            (Word::Done { service_us }, Credit::Holds | Credit::Lent) => {
+            (Message::Done { service_us }, Credit::Holds | Credit::Lent) => {
                 self.learn(ticket, service_us);
                 self.set_credit(id, ticket, credit, Credit::Spent);
                 true
             }
-            (Word::Idle { service_us }, _) if self.lends() => {
+            (Message::Idle { service_us }, _) if self.lends() => {
                 self.learn(ticket, service_us);
                 self.set_credit(id, ticket, credit, Credit::Spent);
                 self.idle(now, id, ticket, out);
                 true
             }
-            (Word::Waiting, Credit::Holds) => {
+            (Message::Waiting, Credit::Holds) => {
                 self.set_credit(id, ticket, credit, Credit::Lent);
                 true
             }
-            (Word::Resumed, Credit::Lent) => {
+            (Message::Resumed, Credit::Lent) => {
                 self.set_credit(id, ticket, credit, Credit::Holds);
                 true
             }
-            (Word::Pinned, _) => {
+            (Message::Pinned, _) => {
                 self.set_credit(id, ticket, credit, Credit::Lent);
                 // What comes next on it is another request, of which nothing is known.
                 self.ledger.forget_demand(ticket);
                 true
             }
-            (Word::Closed, _) => {
+            (Message::Closed, _) => {
                 self.set_credit(id, ticket, credit, Credit::Spent);
                 self.ledger.strike(ticket);
                 self.counters.closed += 1;
                 out.push(Action::Retire(ticket));
                 true
             }
-            (Word::Claimed { .. } | Word::Missed | Word::Idle { .. }, _)
-            | (Word::Done { .. }, Credit::Spent)
-            | (Word::Waiting, Credit::Lent | Credit::Spent)
-            | (Word::Resumed, Credit::Holds | Credit::Spent) => false,
+            (Message::Claimed { .. } | Message::Missed | Message::Idle { .. }, _)
+            | (Message::Done { .. }, Credit::Spent)
+            | (Message::Waiting, Credit::Lent | Credit::Spent)
+            | (Message::Resumed, Credit::Holds | Credit::Spent) => false,
         }
     }
 
     fn set_credit(&mut self, id: WorkerId, ticket: Ticket, from: Credit, to: Credit) {
-        let place = Place::Delivered { to: id, grip: Grip::Claimed, credit: to };
+        let place = Place::Delivered { to: id, grip: ClaimLearnt::Claimed, credit: to };
         self.ledger.set(ticket, place);
         let long = self.long(ticket);
         let Some(worker) = self.worker_mut(id) else { return };
@@ -543,7 +558,7 @@ impl Engine {
     }
 
     /// Requests that a worker may have offered or running.
-    fn credit_limit(&self, worker: &Worker) -> u32 {
+    fn credit_limit(&self, worker: &WorkerRecord) -> u32 {
         self.depth.saturating_add(worker.terms.concurrency - 1)
     }
 
@@ -590,15 +605,15 @@ impl Engine {
     /// Replaces workers that left an offer lying, have said nothing since, and serve nothing. One
     /// that somebody stopped is not stalled: it goes on when it is let.
     fn give_up_on_silence(&mut self, now: Mono, out: &mut Actions) {
-        for berth in 0..self.workers.len() {
-            let worker = &mut self.workers[berth];
+        for index in 0..self.workers.len() {
+            let worker = &mut self.workers[index];
             if worker.gives_up_at(self.setup.stall_timeout).is_none_or(|at| now < at) {
                 continue;
             }
             // Looked at again after another while, whatever is decided now.
             worker.attention = Attention::Overdue { since: now };
             if !worker.is_serving() {
-                let id = self.name(berth);
+                let id = self.name(index);
                 self.replace_stalled(now, id, out);
             }
         }

@@ -1,7 +1,7 @@
 //! All that is worth telling: the third vocabulary, the one source of log lines, of counters and
 //! of what the simulator asserts.
 
-use crate::units::{Generation, SeatId, Span, WorkerId};
+use crate::units::{Generation, SlotId, Span, WorkerId};
 
 /// One thing worth telling. Nothing is told per connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -11,7 +11,7 @@ pub enum Event {
         /// Who.
         worker: WorkerId,
         /// Where.
-        seat: SeatId,
+        slot: SlotId,
         /// In which rollout.
         generation: Generation,
     },
@@ -20,7 +20,7 @@ pub enum Event {
         /// Who.
         worker: WorkerId,
         /// Where.
-        seat: SeatId,
+        slot: SlotId,
         /// In which rollout.
         generation: Generation,
     },
@@ -29,21 +29,21 @@ pub enum Event {
         /// Who.
         worker: WorkerId,
         /// Where.
-        seat: SeatId,
+        slot: SlotId,
     },
     /// It was asked to finish and leave.
     Draining {
         /// Who.
         worker: WorkerId,
         /// Where.
-        seat: SeatId,
+        slot: SlotId,
     },
     /// It is gone.
     Gone {
         /// Who.
         worker: WorkerId,
         /// Where.
-        seat: SeatId,
+        slot: SlotId,
         /// Why, as far as the engine knows; the shell adds code, signal and last words.
         cause: Cause,
         /// Offers that it had not claimed: they go to others.
@@ -51,10 +51,10 @@ pub enum Event {
         /// Connections that it had begun with: they are lost with it.
         lost: u32,
     },
-    /// Its seat will be filled again after a pause.
+    /// Its slot will be filled again after a pause.
     Restarting {
         /// Where.
-        seat: SeatId,
+        slot: SlotId,
         /// After how long.
         after: Span,
     },
@@ -70,7 +70,7 @@ pub enum Event {
         /// Who.
         worker: WorkerId,
         /// Where.
-        seat: SeatId,
+        slot: SlotId,
         /// Offers that it had not claimed, as far as was known.
         recalled: u32,
     },
@@ -79,7 +79,7 @@ pub enum Event {
         /// Who.
         worker: WorkerId,
         /// Where.
-        seat: SeatId,
+        slot: SlotId,
         /// How often so far.
         times: u32,
     },
@@ -102,7 +102,7 @@ pub enum Event {
     OffersResumed,
     /// A rollout began.
     RolloutStarted(Generation),
-    /// Every seat has its new worker.
+    /// Every slot has its new worker.
     RolloutDone(Generation),
     /// New workers did not become ready, or died soon after: the old ones stay.
     RolloutAborted {
@@ -111,7 +111,7 @@ pub enum Event {
         /// The one that was too many.
         worker: WorkerId,
         /// Where.
-        seat: SeatId,
+        slot: SlotId,
     },
     /// One worker more was wanted, and there is none.
     NotGrown(Shortage),
@@ -164,7 +164,7 @@ impl Event {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Shortage {
     /// Places for workers.
-    Seats,
+    Slots,
     /// Descriptors.
     OpenFiles,
 }

@@ -22,7 +22,7 @@
 
 use super::Engine;
 use super::action::{Action, Actions};
-use super::input::Work;
+use super::input::WorkDone;
 use super::ledger::Place;
 use super::phase::Phase;
 use crate::limits::{
@@ -44,7 +44,7 @@ pub enum Dispatch {
 
 /// Whether requests are spread, and what is known about that.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Spread {
+pub(super) struct Spreading {
     /// What [`Dispatch::Auto`] has decided.
     on: bool,
     /// When it was decided.
@@ -52,7 +52,7 @@ pub(super) struct Spread {
     /// After how long it is decided again, though nothing else happens.
     pause: Span,
     /// What has been worked since.
-    worked: Work,
+    worked: WorkDone,
     /// The workers' load: the busy part of their time, a running mean in 1024ths.
     load: u64,
     /// What workers were last told.
@@ -64,9 +64,9 @@ const FULL: u64 = 1_024;
 /// The load that is believed at most: beyond it a wait has no end.
 const LOAD_MAX: u64 = FULL * 19 / 20;
 
-impl Spread {
+impl Spreading {
     /// A worker's account has grown.
-    pub(super) fn worked(&mut self, work: Work) {
+    pub(super) fn worked(&mut self, work: WorkDone) {
         self.worked.requests = self.worked.requests.saturating_add(work.requests);
         self.worked.time = self.worked.time.plus(work.time);
     }
@@ -203,7 +203,7 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::input::{Command, Input, Load, Word};
+    use super::super::input::{Command, Input, Load, Message};
     use super::super::pair::Pair;
     use super::super::policy::{Depth, Policy};
     use super::*;
@@ -217,19 +217,19 @@ mod tests {
 
     /// The offer at this place is claimed and answered, and the connection given back.
     fn answers(pair: &mut Pair, at: usize) {
-        pair.says(at, Word::Claimed { transit_us: 0 });
-        pair.says(at, Word::Idle { service_us: 9 });
+        pair.says(at, Message::Claimed { transit_us: 0 });
+        pair.says(at, Message::Idle { service_us: 9 });
     }
 
     /// A connection comes, and its worker begins with it.
-    fn begins(pair: &mut Pair, slot: u32) {
-        pair.arrives(slot);
-        pair.says(pair.offers.len() - 1, Word::Claimed { transit_us: 0 });
+    fn begins(pair: &mut Pair, index: u32) {
+        pair.arrives(index);
+        pair.says(pair.offers.len() - 1, Message::Claimed { transit_us: 0 });
     }
 
     /// One worker's account of all that it has done so far.
-    fn load(pair: &mut Pair, done: Work) {
-        let Work { requests: finished, time: busy, squares } = done;
+    fn load(pair: &mut Pair, done: WorkDone) {
+        let WorkDone { requests: finished, time: busy, squares } = done;
         let load = Load { finished, busy, squares, ..Load::NONE };
         pair.step(Input::Load { worker: pair.workers[0], load });
     }
@@ -268,7 +268,7 @@ mod tests {
 
     /// Two workers, half of whose time goes to requests.
     struct HalfBusy {
-        done: Work,
+        done: WorkDone,
     }
 
     impl HalfBusy {
@@ -292,7 +292,7 @@ mod tests {
         let mut pair = pair(Dispatch::Auto);
         assert_eq!(pair.engine.give_back(), GiveBack::WhenLeaving);
         begins(&mut pair, 0);
-        let mut workers = HalfBusy { done: Work::default() };
+        let mut workers = HalfBusy { done: WorkDone::default() };
         let mut told = |pair: &mut Pair, us| workers.with(pair, Span::from_us(us));
         assert_eq!(told(&mut pair, 900), GiveBack::WhenLeaving, "nobody else could wait");
         begins(&mut pair, 1);
@@ -314,7 +314,7 @@ mod tests {
             let mut pair = Pair::serving(JBSQ, concurrency);
             begins(&mut pair, 0);
             begins(&mut pair, 1);
-            let told = HalfBusy { done: Work::default() }.with(&mut pair, Span::from_ms(9));
+            let told = HalfBusy { done: WorkDone::default() }.with(&mut pair, Span::from_ms(9));
             assert_eq!(told, wanted);
         }
     }
@@ -324,7 +324,7 @@ mod tests {
         let mut pair = pair(Dispatch::Auto);
         pair.arrives(0);
         pair.arrives(1);
-        let mut done = Work::default();
+        let mut done = WorkDone::default();
         for _ in 0..30 {
             done.requests += 1;
             done.time = done.time.plus(Span::from_us(400));
@@ -342,7 +342,7 @@ mod tests {
         pair.arrives(1);
         assert!(pair.engine.deadline().is_some_and(|at| at <= pair.now.after(SPREAD_EVERY_IDLE)));
         let long = Span::from_ms(50);
-        let mut done = Work { requests: 0, time: long, squares: long.squared_us2() };
+        let mut done = WorkDone { requests: 0, time: long, squares: long.squared_us2() };
         load(&mut pair, done);
         pair.later(SPREAD_EVERY);
         assert_eq!(pair.engine.give_back(), GiveBack::Always);
@@ -391,9 +391,9 @@ mod tests {
     fn no_more_are_let_go_than_there_is_need_for() {
         let many = 4 * ACCEPT_BATCH;
         let mut pair = Pair::lending(JBSQ, Dispatch::Request, many);
-        for slot in 0..many {
-            pair.arrives(slot);
-            answers(&mut pair, slot as usize);
+        for index in 0..many {
+            pair.arrives(index);
+            answers(&mut pair, index as usize);
         }
         assert_eq!(pair.engine.accept_room(), 0);
         pair.later(SILENT_AFTER_FULL);

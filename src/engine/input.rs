@@ -13,7 +13,7 @@ pub enum Input {
         /// Where it came in.
         listener: ListenerId,
         /// Whether its client has to speak first.
-        begins: Begins,
+        begins: FirstSpeaker,
     },
     /// Accepting failed for want of descriptors or memory: EMFILE, ENFILE, ENOBUFS, ENOMEM.
     AcceptExhausted,
@@ -35,7 +35,7 @@ pub enum Input {
         /// The connection.
         ticket: Ticket,
         /// What stood in the way.
-        why: Refusal,
+        why: OfferRefusal,
     },
     /// The offer is taken back: one answer to `Recall`.
     Recalled(Ticket),
@@ -55,7 +55,7 @@ pub enum Input {
         /// Which connection.
         ticket: Ticket,
         /// What.
-        word: Word,
+        word: Message,
     },
     /// A worker sent or wrote something that no honest worker does.
     Violation(WorkerId),
@@ -96,7 +96,7 @@ pub enum Input {
 
 /// Which side speaks first on a listener's connections.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Begins {
+pub enum FirstSpeaker {
     /// The client: the connection is worth a worker once it is readable.
     Client,
     /// The server: the connection is worth a worker at once.
@@ -105,7 +105,7 @@ pub enum Begins {
 
 /// Why an offer was not taken by the channel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Refusal {
+pub enum OfferRefusal {
     /// The worker's channel is full (EAGAIN).
     Full,
     /// Too many descriptors are on their way in this user's name (ETOOMANYREFS).
@@ -127,7 +127,7 @@ pub struct Terms {
 
 /// What a worker says about a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Word {
+pub enum Message {
     /// It is mine: I am about to read it for the first time.
     Claimed {
         /// Microseconds from the offer to this claim, when the worker had been idle; else 0.
@@ -190,8 +190,8 @@ impl Load {
     }
 
     /// What has been worked since the account was read as `before`; nothing where it has shrunk.
-    pub fn work_since(self, before: Self) -> Work {
-        Work {
+    pub fn work_since(self, before: Self) -> WorkDone {
+        WorkDone {
             requests: self.finished.saturating_sub(before.finished),
             time: self.busy.less(before.busy),
             squares: self.squares.saturating_sub(before.squares),
@@ -201,7 +201,7 @@ impl Load {
 
 /// Work that was done.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Work {
+pub struct WorkDone {
     /// Requests that were answered.
     pub requests: u64,
     /// Time spent, also on what is not answered yet.
@@ -228,9 +228,9 @@ pub enum Command {
     ReopenLogs,
     /// Go on as a newer program.
     Upgrade,
-    /// One seat more.
+    /// One slot more.
     Grow,
-    /// One seat less.
+    /// One slot less.
     Shrink,
     /// Finish what has begun, then end.
     Stop,

@@ -1,12 +1,12 @@
 //! Workers that want to leave: somebody has sent one SIGTERM, or it lets itself be started anew
-//! after so many requests. One that has served stays until another can take its seat, so that
-//! nobody waits for that; any other goes at once, and its seat has the same brake as after a death.
+//! after so many requests. One that has served stays until another can take its slot, so that
+//! nobody waits for that; any other goes at once, and its slot has the same brake as after a death.
 
 use super::Engine;
 use super::action::Actions;
 use super::event::Cause;
-use super::worker::State;
-use crate::units::{Mono, SeatId, WorkerId};
+use super::worker::WorkerState;
+use crate::units::{Mono, SlotId, WorkerId};
 
 impl Engine {
     pub(super) fn asks_to_leave(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
@@ -15,37 +15,37 @@ impl Engine {
         if !worker.state.stays() || !self.phase.accepts() {
             return;
         }
-        let has_seat = self.seats[worker.seat.index()].holder == Some(id);
-        if has_seat && worker.state == State::Ready && worker.has_served() {
+        let has_slot = self.slots[worker.slot.index()].holder == Some(id);
+        if has_slot && worker.state == WorkerState::Ready && worker.has_served() {
             self.has_done_its_work(now, &worker, out);
-            self.find_successor(now, id, worker.seat, out);
+            self.find_successor(now, id, worker.slot, out);
         } else {
             self.dismiss(now, id, out);
-            self.leave_seat(now, id, &worker, Cause::Told, out);
+            self.leave_slot(now, id, &worker, Cause::Told, out);
             self.judge_release(now, id, &worker, out);
         }
         self.tell_strength(out);
     }
 
-    /// The holder of a seat serves until somebody else can, or it turns out that nobody can.
-    fn find_successor(&mut self, now: Mono, id: WorkerId, seat: SeatId, out: &mut Actions) {
+    /// The holder of a slot serves until somebody else can, or it turns out that nobody can.
+    fn find_successor(&mut self, now: Mono, id: WorkerId, slot: SlotId, out: &mut Actions) {
         if let Some(worker) = self.worker_mut(id) {
             worker.leaving = true;
         }
-        if self.seats[seat.index()].successor.is_some() {
+        if self.slots[slot.index()].successor.is_some() {
             return;
         }
-        let successor = self.spawn(now, seat, self.generation_of_new(), out);
-        self.seats[seat.index()].successor = successor;
+        let successor = self.spawn(now, slot, self.generation_of_new(), out);
+        self.slots[slot.index()].successor = successor;
         if successor.is_none() {
-            self.let_leave(now, seat, out);
+            self.let_leave(now, slot, out);
         }
     }
 
-    /// The successor of a seat's holder has come to nothing. Whoever wants to leave goes all the
-    /// same, and the seat is filled when it is empty.
-    pub(super) fn let_leave(&mut self, now: Mono, seat: SeatId, out: &mut Actions) {
-        let Some(id) = self.seats[seat.index()].holder else { return };
+    /// The successor of a slot's holder has come to nothing. Whoever wants to leave goes all the
+    /// same, and the slot is filled when it is empty.
+    pub(super) fn let_leave(&mut self, now: Mono, slot: SlotId, out: &mut Actions) {
+        let Some(id) = self.slots[slot.index()].holder else { return };
         let leaving = self.worker(id).filter(|worker| worker.leaving);
         if let Some(worker) = leaving.cloned() {
             self.dismiss(now, id, out);
@@ -61,9 +61,9 @@ mod tests {
     use super::super::input::{Exit, Input, Load, Terms};
     use super::super::pair::Pair;
     use super::super::policy::Policy;
-    use super::super::worker::Worker;
+    use super::super::worker::WorkerRecord;
     use super::*;
-    use crate::limits::BERTHS_MAX;
+    use crate::limits::WORKERS_MAX;
     use crate::units::{Generation, Span};
 
     const TERMS: Terms = Terms { concurrency: 1, connections_max: 9 };
@@ -90,10 +90,10 @@ mod tests {
         let (mut pair, mut worker) = pair();
         for _ in 0..20 {
             leaves(&mut pair, worker);
-            let seat = SeatId(0);
+            let slot = SlotId(0);
             let (cause, recovered, lost) = (Cause::Left, 0, 0);
-            assert!(pair.told(Event::Gone { worker, seat, cause, recovered, lost }));
-            let [(next, _)] = pair.started()[..] else { panic!("its seat is filled") };
+            assert!(pair.told(Event::Gone { worker, slot, cause, recovered, lost }));
+            let [(next, _)] = pair.started()[..] else { panic!("its slot is filled") };
             pair.step(Input::Hello { worker: next, terms: TERMS });
             has_served(&mut pair, next);
             worker = next;
@@ -136,7 +136,7 @@ mod tests {
         let [(next, _)] = pair.started()[..] else { panic!("another is started") };
         pair.step(Input::SpawnFailed(next));
         assert!(pair.others.contains(&Action::Drain(worker)));
-        let [(again, _)] = pair.started()[..] else { panic!("the empty seat is filled") };
+        let [(again, _)] = pair.started()[..] else { panic!("the empty slot is filled") };
         pair.step(Input::SpawnFailed(again));
         assert_eq!(pair.started(), [], "not without a pause");
         pair.later(Span::from_ms(100));
@@ -144,10 +144,10 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_to_leave_goes_where_there_is_no_berth_for_another_and_is_missed() {
+    fn who_asks_to_leave_goes_where_there_is_no_index_for_another_and_is_missed() {
         let (mut pair, worker) = pair();
-        let state = State::Killing { until: Mono::from_ns(u64::MAX) };
-        pair.engine.workers.resize(BERTHS_MAX, Worker { state, ..Worker::VACANT });
+        let state = WorkerState::Killing { until: Mono::from_ns(u64::MAX) };
+        pair.engine.workers.resize(WORKERS_MAX, WorkerRecord { state, ..WorkerRecord::VACANT });
         pair.step(Input::AsksToLeave(worker));
         assert!(pair.others.contains(&Action::Drain(worker)));
         assert!(pair.told(Event::Strength { have: 1, want: 2 }));
@@ -161,7 +161,7 @@ mod tests {
             pair.step(Input::AsksToLeave(worker));
             leaves(&mut pair, worker);
             pair.later(Span::from_s(1));
-            let [(next, _)] = pair.started()[..] else { panic!("its seat is filled") };
+            let [(next, _)] = pair.started()[..] else { panic!("its slot is filled") };
             pair.step(Input::Hello { worker: next, terms: TERMS });
             worker = next;
         }

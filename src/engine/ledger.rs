@@ -15,7 +15,7 @@
 use alloc::vec::Vec;
 
 use super::classes::{Class, Demand};
-use crate::limits::{BERTHS_MAX, TICKETS_MAX};
+use crate::limits::{TICKETS_MAX, WORKERS_MAX};
 use crate::units::{Mono, Ticket, WorkerId};
 
 /// Where a connection is.
@@ -49,7 +49,7 @@ pub enum Place {
         /// Who.
         to: WorkerId,
         /// How far the worker got with it.
-        grip: Grip,
+        grip: ClaimLearnt,
         /// Whether its request holds one of the worker's credits.
         credit: Credit,
     },
@@ -76,7 +76,7 @@ pub enum Reason {
 /// How the master knows of a claim: from then on the connection may have been read, and what was
 /// read may have had effects.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Grip {
+pub enum ClaimLearnt {
     /// A recall found the claim; the worker's word is to come.
     Found,
     /// By the worker's word.
@@ -98,7 +98,7 @@ pub enum Credit {
 /// All tickets and the lists they stand in.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Ledger {
-    entries: Vec<Entry>,
+    entries: Vec<TicketEntry>,
     lists: Lists,
     arrivals: u64,
     /// Requests up to this one have been let in.
@@ -109,18 +109,18 @@ pub struct Ledger {
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Lists {
-    watched: List,
-    parked: List,
-    expiring: List,
+    watched: TicketList,
+    parked: TicketList,
+    expiring: TicketList,
     /// By class.
-    held: [List; 2],
-    offered: List,
-    /// By berth.
-    delivered: Vec<List>,
+    held: [TicketList; 2],
+    offered: TicketList,
+    /// By index.
+    delivered: Vec<TicketList>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Entry {
+struct TicketEntry {
     generation: u32,
     /// Order of requests: one that comes back to the hold queue goes before later ones.
     arrival: u64,
@@ -136,7 +136,7 @@ struct Entry {
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct List {
+struct TicketList {
     head: u32,
     tail: u32,
     len: u32,
@@ -144,7 +144,7 @@ struct List {
 
 const NIL: u32 = u32::MAX;
 
-impl Entry {
+impl TicketEntry {
     const FREE: Self = Self {
         generation: 0,
         arrival: 0,
@@ -164,16 +164,16 @@ impl Entry {
 
 impl Lists {
     const EMPTY: Self = Self {
-        watched: List::EMPTY,
-        parked: List::EMPTY,
-        expiring: List::EMPTY,
-        held: [List::EMPTY; 2],
-        offered: List::EMPTY,
+        watched: TicketList::EMPTY,
+        parked: TicketList::EMPTY,
+        expiring: TicketList::EMPTY,
+        held: [TicketList::EMPTY; 2],
+        offered: TicketList::EMPTY,
         delivered: Vec::new(),
     };
 
     /// The list in which all stand that are in this place, and of this class.
-    fn of(&mut self, place: Place, class: Class) -> &mut List {
+    fn of(&mut self, place: Place, class: Class) -> &mut TicketList {
         match place {
             Place::Watched { .. } => &mut self.watched,
             Place::Parked { .. } => &mut self.parked,
@@ -184,16 +184,16 @@ impl Lists {
         }
     }
 
-    fn of_worker(&mut self, worker: WorkerId) -> &mut List {
+    fn of_worker(&mut self, worker: WorkerId) -> &mut TicketList {
         if self.delivered.len() <= worker.index() {
-            assert!(worker.index() < BERTHS_MAX, "berth {worker} beyond the table");
-            self.delivered.resize(worker.index() + 1, List::EMPTY);
+            assert!(worker.index() < WORKERS_MAX, "index {worker} beyond the table");
+            self.delivered.resize(worker.index() + 1, TicketList::EMPTY);
         }
         &mut self.delivered[worker.index()]
     }
 }
 
-impl List {
+impl TicketList {
     const EMPTY: Self = Self { head: NIL, tail: NIL, len: 0 };
 }
 
@@ -207,11 +207,11 @@ impl Ledger {
     /// Enters a fresh ticket.
     ///
     /// # Panics
-    /// When the ticket's slot is taken: the shell numbers tickets, and never twice.
+    /// When the ticket's index is taken: the shell numbers tickets, and never twice.
     pub fn enter(&mut self, ticket: Ticket, place: Place) {
-        assert!(ticket.slot < TICKETS_MAX, "ticket {ticket} beyond the ledger");
+        assert!(ticket.index < TICKETS_MAX, "ticket {ticket} beyond the ledger");
         if self.entries.len() <= ticket.index() {
-            let free = Entry::FREE;
+            let free = TicketEntry::FREE;
             self.entries.resize(ticket.index() + 1, free);
         }
         self.arrivals += 1;
@@ -222,7 +222,7 @@ impl Ledger {
         entry.served_by = None;
         entry.demand = Demand::UNKNOWN;
         entry.astray = false;
-        self.link(ticket.slot, place);
+        self.link(ticket.index, place);
     }
 
     /// Parks a connection that `from` gives back.
@@ -243,7 +243,7 @@ impl Ledger {
         self.arrivals += 1;
         let entry = &mut self.entries[ticket.index()];
         (entry.arrival, entry.demand) = (self.arrivals, demand);
-        self.link(ticket.slot, Place::Held);
+        self.link(ticket.index, Place::Held);
     }
 
     /// Nothing is known of its next request. It is with a worker.
@@ -269,7 +269,7 @@ impl Ledger {
     /// When the ticket is not live.
     pub fn move_to(&mut self, ticket: Ticket, place: Place) {
         self.unlink(ticket);
-        self.link(ticket.slot, place);
+        self.link(ticket.index, place);
     }
 
     /// Changes what is said of a ticket that stays with its worker, and in its place in the list.
@@ -489,37 +489,37 @@ impl Ledger {
         }
     }
 
-    fn walk(&self, list: List) -> impl Iterator<Item = Ticket> + '_ {
+    fn walk(&self, list: TicketList) -> impl Iterator<Item = Ticket> + '_ {
         core::iter::successors(self.ticket(list.head), |ticket| {
             self.ticket(self.entries[ticket.index()].next)
         })
     }
 
-    fn ticket(&self, slot: u32) -> Option<Ticket> {
-        let entry = self.entries.get(slot as usize)?;
-        entry.place.map(|_| Ticket { slot, generation: entry.generation })
+    fn ticket(&self, index: u32) -> Option<Ticket> {
+        let entry = self.entries.get(index as usize)?;
+        entry.place.map(|_| Ticket { index, generation: entry.generation })
     }
 
-    fn link(&mut self, slot: u32, place: Place) {
+    fn link(&mut self, index: u32, place: Place) {
         let before = match place {
-            Place::Held => self.first_later(&self.entries[slot as usize]),
+            Place::Held => self.first_later(&self.entries[index as usize]),
             Place::Watched { .. }
             | Place::Parked { .. }
             | Place::Expiring
             | Place::Offered { .. }
             | Place::Delivered { .. } => NIL,
         };
-        let list = self.lists.of(place, self.entries[slot as usize].demand.class);
+        let list = self.lists.of(place, self.entries[index as usize].demand.class);
         let previous = match before {
-            NIL => core::mem::replace(&mut list.tail, slot),
-            before => core::mem::replace(&mut self.entries[before as usize].previous, slot),
+            NIL => core::mem::replace(&mut list.tail, index),
+            before => core::mem::replace(&mut self.entries[before as usize].previous, index),
         };
         match previous {
-            NIL => list.head = slot,
-            previous => self.entries[previous as usize].next = slot,
+            NIL => list.head = index,
+            previous => self.entries[previous as usize].next = index,
         }
         list.len += 1;
-        let entry = &mut self.entries[slot as usize];
+        let entry = &mut self.entries[index as usize];
         entry.place = Some(place);
         (entry.previous, entry.next) = (previous, before);
         self.strays += u32::from(entry.is_stray(place));
@@ -530,7 +530,7 @@ impl Ledger {
         let entry = &mut self.entries[ticket.index()];
         entry.place = None;
         self.strays -= u32::from(entry.is_stray(place));
-        let Entry { previous, next, .. } = *entry;
+        let TicketEntry { previous, next, .. } = *entry;
         let list = self.lists.of(place, entry.demand.class);
         list.len -= 1;
         match previous {
@@ -546,7 +546,7 @@ impl Ledger {
     /// The first of its class's hold queue that arrived later, or none. The tail is asked first:
     /// nearly every connection goes there, and what comes back goes to the front, which is near
     /// too.
-    fn first_later(&self, entry: &Entry) -> u32 {
+    fn first_later(&self, entry: &TicketEntry) -> u32 {
         let list = self.lists.held[entry.demand.class as usize];
         match list.tail {
             NIL => NIL,
@@ -554,7 +554,7 @@ impl Ledger {
             _ => self
                 .walk(list)
                 .find(|ticket| entry.arrival < self.entries[ticket.index()].arrival)
-                .map_or(NIL, |ticket| ticket.slot),
+                .map_or(NIL, |ticket| ticket.index),
         }
     }
 }
@@ -564,30 +564,31 @@ mod tests {
     use super::super::rng::Rng;
     use super::*;
 
-    const W: WorkerId = WorkerId { berth: 1, epoch: 0 };
-    const DELIVERED: Place = Place::Delivered { to: W, grip: Grip::Claimed, credit: Credit::Holds };
+    const W: WorkerId = WorkerId { index: 1, epoch: 0 };
+    const DELIVERED: Place =
+        Place::Delivered { to: W, grip: ClaimLearnt::Claimed, credit: Credit::Holds };
 
-    fn ticket(slot: u32) -> Ticket {
-        Ticket { slot, generation: 7 }
+    fn ticket(index: u32) -> Ticket {
+        Ticket { index, generation: 7 }
     }
 
     #[test]
     fn what_comes_back_goes_before_what_arrived_later() {
         let mut ledger = Ledger::default();
-        for slot in 0..5 {
-            ledger.enter(ticket(slot), Place::Held);
+        for index in 0..5 {
+            ledger.enter(ticket(index), Place::Held);
         }
         let offered = Place::Offered { to: W, at: Mono::ZERO, recall: Recall::Unasked };
-        for slot in [0, 1, 3] {
-            ledger.move_to(ticket(slot), offered);
+        for index in [0, 1, 3] {
+            ledger.move_to(ticket(index), offered);
         }
-        for slot in [3, 0, 1] {
-            ledger.move_to(ticket(slot), Place::Held);
+        for index in [3, 0, 1] {
+            ledger.move_to(ticket(index), Place::Held);
         }
         ledger.check();
-        for slot in 0..5 {
-            assert_eq!(ledger.oldest_held(Class::Short), Some(ticket(slot)));
-            ledger.strike(ticket(slot));
+        for index in 0..5 {
+            assert_eq!(ledger.oldest_held(Class::Short), Some(ticket(index)));
+            ledger.strike(ticket(index));
         }
         assert_eq!(ledger.oldest_held(Class::Short), None);
     }
@@ -604,23 +605,23 @@ mod tests {
         assert_eq!(ledger.oldest_held(Class::Short), Some(ticket(1)));
         assert_eq!((ledger.served_by(ticket(0)), ledger.served_by(ticket(1))), (Some(W), None));
         ledger.strike(ticket(0));
-        ledger.enter(Ticket { slot: 0, generation: 8 }, Place::Held);
+        ledger.enter(Ticket { index: 0, generation: 8 }, Place::Held);
         assert_eq!(ledger.served_by(ticket(0)), None, "that one has ended");
-        assert_eq!(ledger.served_by(Ticket { slot: 0, generation: 8 }), None);
+        assert_eq!(ledger.served_by(Ticket { index: 0, generation: 8 }), None);
     }
 
     #[test]
     fn a_stale_ticket_is_nowhere() {
         let mut ledger = Ledger::default();
         ledger.enter(ticket(2), Place::Held);
-        assert_eq!(ledger.place(Ticket { slot: 2, generation: 6 }), None);
+        assert_eq!(ledger.place(Ticket { index: 2, generation: 6 }), None);
         assert_eq!(ledger.place(ticket(9)), None);
         ledger.strike(ticket(2));
         assert_eq!(ledger.place(ticket(2)), None);
     }
 
     #[test]
-    fn what_went_astray_is_so_to_its_end_and_beyond_and_its_slots_next_tenant_is_not() {
+    fn what_went_astray_is_so_to_its_end_and_beyond_and_its_indices_next_occupant_is_not() {
         let mut ledger = Ledger::default();
         ledger.enter(ticket(2), Place::Held);
         assert!(!ledger.is_astray(ticket(2)) && !ledger.is_astray(ticket(9)));
@@ -629,7 +630,7 @@ mod tests {
         assert_eq!((ledger.is_astray(ticket(2)), ledger.strays()), (true, 1));
         ledger.strike(ticket(2));
         assert_eq!((ledger.is_astray(ticket(2)), ledger.strays()), (true, 0));
-        let next = Ticket { slot: 2, generation: 8 };
+        let next = Ticket { index: 2, generation: 8 };
         ledger.enter(next, DELIVERED);
         assert!(!ledger.is_astray(ticket(2)) && !ledger.is_astray(next));
         assert_eq!(ledger.strays(), 0);
@@ -649,19 +650,19 @@ mod tests {
                 3 => Place::Offered { to: W, at: Mono::ZERO, recall: Recall::Asked(Reason::Stuck) },
                 _ => DELIVERED,
             };
-            let slot = u32::try_from(rng.below(40)).unwrap();
-            match (live.contains(&slot), rng.chance(1, 3)) {
+            let index = u32::try_from(rng.below(40)).unwrap();
+            match (live.contains(&index), rng.chance(1, 3)) {
                 (false, _) => {
-                    ledger.enter(ticket(slot), place);
-                    live.push(slot);
+                    ledger.enter(ticket(index), place);
+                    live.push(index);
                 }
-                (true, false) if rng.chance(1, 4) && !ledger.is_claimed(ticket(slot)) => {
-                    ledger.went_astray(ticket(slot));
+                (true, false) if rng.chance(1, 4) && !ledger.is_claimed(ticket(index)) => {
+                    ledger.went_astray(ticket(index));
                 }
-                (true, false) => ledger.move_to(ticket(slot), place),
+                (true, false) => ledger.move_to(ticket(index), place),
                 (true, true) => {
-                    ledger.strike(ticket(slot));
-                    live.retain(|each| *each != slot);
+                    ledger.strike(ticket(index));
+                    live.retain(|each| *each != index);
                 }
             }
             ledger.check();

@@ -37,26 +37,26 @@ use self::action::Actions;
 use self::backoff::Backoff;
 use self::classes::Classes;
 use self::depth::Gauge;
-use self::giveback::{Dispatch, Spread};
+use self::giveback::{Dispatch, Spreading};
 use self::input::Input;
 use self::ledger::{Ledger, Place};
 use self::phase::Phase;
-use self::policy::{Field, Policy, Selector};
+use self::policy::{Candidates, Policy, Selector};
 use self::rng::Rng;
 use self::rollout::Rollout;
 use self::want::Want;
-use self::worker::{Attention, Patience, State as WorkerState, Worker};
+use self::worker::{Attention, Patience, WorkerRecord, WorkerState};
 use crate::limits::{
     ACCEPT_BATCH, SILENT_AFTER, SILENT_AFTER_FULL, SILENT_AFTER_STOP, TICKETS_MAX,
 };
-use crate::units::{Generation, Mono, SeatId, Span, Ticket, WorkerId};
+use crate::units::{Generation, Mono, SlotId, Span, Ticket, WorkerId};
 
 /// What the user decided, as far as the engine is concerned.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Setup {
     /// Who gets the next connection.
     pub policy: Policy,
-    /// One weight per seat; a grown seat has weight 1.
+    /// One weight per slot; a grown slot has weight 1.
     pub weights: Vec<u32>,
     /// What is dispatched.
     pub dispatch: Dispatch,
@@ -64,10 +64,10 @@ pub struct Setup {
     pub classes: bool,
     /// Connections that may wait in the master.
     pub hold_max: u32,
-    /// Connections that the master may have a descriptor of, besides the workers of these seats.
+    /// Connections that the master may have a descriptor of, besides the workers of these slots.
     pub copies_max: u32,
-    /// What of that each further seat takes.
-    pub seat_cost: u32,
+    /// What of that each further slot takes.
+    pub slot_cost: u32,
     /// What happens beyond that.
     pub overload: Overload,
     /// How long a worker may take to become ready, and to finish.
@@ -92,10 +92,10 @@ pub enum Overload {
 pub struct Engine {
     setup: Setup,
     ledger: Ledger,
-    workers: Vec<Worker>,
-    seats: Vec<Seat>,
-    /// Derived from workers and seats; what a pick reads.
-    field: Field,
+    workers: Vec<WorkerRecord>,
+    slots: Vec<Slot>,
+    /// Derived from workers and slots; what a pick reads.
+    field: Candidates,
     selector: Selector,
     gauge: Gauge,
     /// How often workers came too late for an offer since one came in time.
@@ -104,7 +104,7 @@ pub struct Engine {
     depth: u32,
     /// Derived from the gauge: requests that an idle worker counts as, since it must be woken.
     cost_of_waking: u32,
-    spread: Spread,
+    spread: Spreading,
     classes: Classes,
     phase: Phase,
     rollout: Option<Rollout>,
@@ -130,18 +130,18 @@ pub struct Engine {
 
 /// A place for a worker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Seat {
+struct Slot {
     wanted: bool,
     /// The process that serves here, or is to.
     holder: Option<WorkerId>,
     /// The process that takes over once it is ready.
     successor: Option<WorkerId>,
-    /// The former holder, which takes the seat again if the new one is lost on its trial.
+    /// The former holder, which takes the slot again if the new one is lost on its trial.
     standby: Option<WorkerId>,
     /// The newest rollout of which a worker has been ready here, and has not failed.
     reached: Generation,
     backoff: Backoff,
-    /// When the seat is filled again.
+    /// When the slot is filled again.
     not_before: Option<Mono>,
     restarts: u32,
 }
@@ -179,24 +179,24 @@ pub struct Counters {
 pub struct Snapshot(Box<Engine>);
 
 impl Engine {
-    /// An engine with all its seats empty; [`Engine::start`] fills them.
+    /// An engine with all its slots empty; [`Engine::start`] fills them.
     pub fn new(setup: Setup) -> Self {
-        let seats = setup.weights.iter().map(|_| Seat::EMPTY).collect();
-        let mut field = Field::new(setup.weights.len());
-        for (seat, weight) in (0..).map(SeatId).zip(&setup.weights) {
-            field.set_weight(seat, *weight);
+        let slots = setup.weights.iter().map(|_| Slot::EMPTY).collect();
+        let mut field = Candidates::new(setup.weights.len());
+        for (slot, weight) in (0..).map(SlotId).zip(&setup.weights) {
+            field.set_weight(slot, *weight);
         }
         Self {
             ledger: Ledger::default(),
             workers: Vec::new(),
-            seats,
+            slots,
             field,
             selector: setup.policy.selector(),
             gauge: Gauge::default(),
             late: 0,
             depth: 0,
             cost_of_waking: 0,
-            spread: Spread::default(),
+            spread: Spreading::default(),
             classes: Classes::default(),
             phase: Phase::Opening { deaths: 0, until: Mono::ZERO },
             rollout: None,
@@ -271,7 +271,7 @@ impl Engine {
             let others = [worker.detached_until, worker.hello_by(), given_up];
             states.into_iter().chain(others).flatten()
         });
-        let seats = self.seats.iter().filter_map(|seat| seat.not_before);
+        let slots = self.slots.iter().filter_map(|slot| slot.not_before);
         let rest = [
             silent,
             self.parked_deadline(),
@@ -290,7 +290,7 @@ impl Engine {
             self.gives_up_at(),
             self.rollout_deadline(),
         ];
-        workers.chain(seats).chain(rest.into_iter().flatten()).min()
+        workers.chain(slots).chain(rest.into_iter().flatten()).min()
     }
 
     /// How many connections may be accepted now, all listeners together.
@@ -348,11 +348,11 @@ impl Engine {
         !self.phase.accepts()
     }
 
-    /// Whether a ready worker holds the seat, and runs.
-    pub fn is_served(&self, seat: SeatId) -> bool {
-        self.seats
-            .get(seat.index())
-            .and_then(|seat| seat.holder)
+    /// Whether a ready worker holds the slot, and runs.
+    pub fn is_served(&self, slot: SlotId) -> bool {
+        self.slots
+            .get(slot.index())
+            .and_then(|slot| slot.holder)
             .and_then(|worker| self.worker(worker))
             .is_some_and(|worker| worker.state == WorkerState::Ready && !worker.stopped)
     }
@@ -404,34 +404,34 @@ impl Engine {
     }
 
     /// The process under this name; `None` when it is another by now, or none.
-    pub fn worker(&self, id: WorkerId) -> Option<&Worker> {
+    pub fn worker(&self, id: WorkerId) -> Option<&WorkerRecord> {
         self.workers.get(id.index()).filter(|worker| worker.epoch == id.epoch)
     }
 
     /// Every process there is, with its name.
-    pub fn workers(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
+    pub fn workers(&self) -> impl Iterator<Item = (WorkerId, &WorkerRecord)> {
         (0..)
             .zip(&self.workers)
             .filter(|(_, worker)| worker.state != WorkerState::Vacant)
-            .map(|(berth, worker)| (WorkerId { berth, epoch: worker.epoch }, worker))
+            .map(|(index, worker)| (WorkerId { index, epoch: worker.epoch }, worker))
     }
 
-    /// Wanted seats, and how often each was filled again.
-    pub fn seats(&self) -> impl Iterator<Item = (SeatId, u32)> + '_ {
+    /// Wanted slots, and how often each was filled again.
+    pub fn slots(&self) -> impl Iterator<Item = (SlotId, u32)> + '_ {
         (0..)
-            .map(SeatId)
-            .zip(&self.seats)
-            .filter_map(|(id, seat)| seat.wanted.then_some((id, seat.restarts)))
+            .map(SlotId)
+            .zip(&self.slots)
+            .filter_map(|(id, slot)| slot.wanted.then_some((id, slot.restarts)))
     }
 
-    /// Wanted seats that wait to be filled again, and how often each was.
-    pub fn vacant_seats(&self) -> impl Iterator<Item = (SeatId, u32)> + '_ {
-        (0..).map(SeatId).zip(&self.seats).filter_map(|(id, seat)| {
-            (seat.wanted && seat.holder.is_none()).then_some((id, seat.restarts))
+    /// Wanted slots that wait to be filled again, and how often each was.
+    pub fn vacant_slots(&self) -> impl Iterator<Item = (SlotId, u32)> + '_ {
+        (0..).map(SlotId).zip(&self.slots).filter_map(|(id, slot)| {
+            (slot.wanted && slot.holder.is_none()).then_some((id, slot.restarts))
         })
     }
 
-    /// Wanted seats whose holder is ready, and wanted seats.
+    /// Wanted slots whose holder is ready, and wanted slots.
     pub const fn strength(&self) -> (u16, u16) {
         self.strength
     }
@@ -445,9 +445,9 @@ impl Engine {
     pub fn restore(snapshot: Snapshot) -> Self {
         let mut engine = *snapshot.0;
         let weights = engine.field.weights().to_vec();
-        engine.field = Field::new(engine.seats.len());
-        for (seat, weight) in (0..).map(SeatId).zip(weights) {
-            engine.field.set_weight(seat, weight);
+        engine.field = Candidates::new(engine.slots.len());
+        for (slot, weight) in (0..).map(SlotId).zip(weights) {
+            engine.field.set_weight(slot, weight);
         }
         engine.refresh_all();
         engine
@@ -468,25 +468,25 @@ impl Engine {
             );
             assert_eq!(worker.longs, self.longs_of(id), "long requests of {id} have lost count");
             if worker.state == WorkerState::Vacant {
-                assert_eq!(self.ledger.delivered_to(id), 0, "a vacant berth has connections");
+                assert_eq!(self.ledger.delivered_to(id), 0, "a vacant index has connections");
             }
         }
-        self.check_seats();
+        self.check_slots();
         let mut restored = self.clone();
         restored.refresh_all();
         assert!(restored.field.agrees_with(&self.field), "the field lags behind the workers");
     }
 
-    /// Whoever has a place in a seat is there, and has but one; nobody stands by in vain.
-    fn check_seats(&self) {
+    /// Whoever has a place in a slot is there, and has but one; nobody stands by in vain.
+    fn check_slots(&self) {
         // Nobody is told to go before a stop has placed what waits: who stands by may be needed.
         let may_stand_by = self.is_on_trial() || self.is_stopping();
-        for (index, seat) in self.seats.iter().enumerate() {
-            let Seat { holder, successor, standby, reached, .. } = *seat;
+        for (index, slot) in self.slots.iter().enumerate() {
+            let Slot { holder, successor, standby, reached, .. } = *slot;
             for id in [holder, successor, standby].into_iter().flatten() {
                 let worker = self.worker(id).filter(|it| it.state != WorkerState::Vacant);
-                let place = worker.map(|worker| worker.seat);
-                assert_eq!(place, Some(Self::seat_id(index)), "{id} has a place in seat {index}");
+                let place = worker.map(|worker| worker.slot);
+                assert_eq!(place, Some(Self::slot_id(index)), "{id} has a place in slot {index}");
             }
             assert!(holder.is_none() || holder != successor, "{holder:?} follows itself");
             if let Some(standby) = standby {
@@ -495,14 +495,14 @@ impl Engine {
             }
             let worker = holder.and_then(|id| self.worker(id));
             if let Some(worker) = worker.filter(|it| it.state == WorkerState::Ready) {
-                assert!(reached <= worker.generation, "seat {index} has not got to {reached:?}");
+                assert!(reached <= worker.generation, "slot {index} has not got to {reached:?}");
             }
         }
-        for (berth, worker) in self.workers.iter().enumerate() {
-            let Seat { holder, standby, .. } = self.seats[worker.seat.index()];
-            let has_place = [holder, standby].contains(&Some(self.name(berth)));
+        for (index, worker) in self.workers.iter().enumerate() {
+            let Slot { holder, standby, .. } = self.slots[worker.slot.index()];
+            let has_place = [holder, standby].contains(&Some(self.name(index)));
             let serves = worker.state == WorkerState::Ready && worker.detached_until.is_none();
-            assert!(!serves || has_place, "{} serves without a place", self.name(berth));
+            assert!(!serves || has_place, "{} serves without a place", self.name(index));
         }
     }
 
@@ -539,14 +539,14 @@ impl Engine {
 
     /// Connections that it may have a descriptor of.
     fn copies_max(&self) -> u32 {
-        let grown = self.seats.len().saturating_sub(self.setup.weights.len());
+        let grown = self.slots.len().saturating_sub(self.setup.weights.len());
         let grown = u32::try_from(grown).unwrap_or(u32::MAX);
-        self.setup.copies_max.saturating_sub(self.setup.seat_cost.saturating_mul(grown))
+        self.setup.copies_max.saturating_sub(self.setup.slot_cost.saturating_mul(grown))
     }
 
-    /// Whether one more seat leaves room for those connections that there are, and a few more.
-    fn has_room_for_a_seat(&self) -> bool {
-        let wanted = self.setup.seat_cost.saturating_add(self.copies().max(ACCEPT_BATCH));
+    /// Whether one more slot leaves room for those connections that there are, and a few more.
+    fn has_room_for_a_slot(&self) -> bool {
+        let wanted = self.setup.slot_cost.saturating_add(self.copies().max(ACCEPT_BATCH));
         wanted <= self.copies_max()
     }
 
@@ -585,12 +585,12 @@ impl Engine {
         self.setup.hold_max <= self.waiting()
     }
 
-    fn worker_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {
+    fn worker_mut(&mut self, id: WorkerId) -> Option<&mut WorkerRecord> {
         self.workers.get_mut(id.index()).filter(|worker| worker.epoch == id.epoch)
     }
 }
 
-impl Seat {
+impl Slot {
     const EMPTY: Self = Self {
         wanted: true,
         holder: None,

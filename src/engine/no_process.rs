@@ -7,8 +7,8 @@ use super::action::Actions;
 use super::event::{Cause, Event};
 use super::input::Exit;
 use super::phase::Phase;
-use super::worker::{State, Worker};
-use crate::units::{Mono, SeatId, WorkerId};
+use super::worker::{WorkerRecord, WorkerState};
+use crate::units::{Mono, SlotId, WorkerId};
 
 impl Engine {
     pub(super) fn spawn_failed(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
@@ -21,9 +21,9 @@ impl Engine {
         self.exited(now, id, Exit::Failed, out);
     }
 
-    /// An empty seat is to be filled when it is worth a try.
-    pub(super) fn wait_for_process(&mut self, now: Mono, seat: SeatId) {
-        let place = &mut self.seats[seat.index()];
+    /// An empty slot is to be filled when it is worth a try.
+    pub(super) fn wait_for_process(&mut self, now: Mono, slot: SlotId) {
+        let place = &mut self.slots[slot.index()];
         let after = place.backoff.after_no_process(&mut self.rng);
         place.not_before = Some(now.after(after));
     }
@@ -33,17 +33,17 @@ impl Engine {
         if !self.lacks_processes || self.rollout.is_some() || !self.phase.accepts() {
             return;
         }
-        let runs = |worker: &Worker| match worker.state {
-            State::Starting { .. } | State::Ready => true,
+        let runs = |worker: &WorkerRecord| match worker.state {
+            WorkerState::Starting { .. } | WorkerState::Ready => true,
             // It may turn out that there is none.
-            State::Launching { .. }
-            | State::Vacant
-            | State::Draining { .. }
-            | State::Terminating { .. }
-            | State::Killing { .. }
-            | State::Reclaiming { .. } => false,
+            WorkerState::Launching { .. }
+            | WorkerState::Vacant
+            | WorkerState::Draining { .. }
+            | WorkerState::Terminating { .. }
+            | WorkerState::Killing { .. }
+            | WorkerState::Reclaiming { .. } => false,
         };
-        let mut holders = self.seats.iter().filter(|seat| seat.wanted).map(|seat| seat.holder);
+        let mut holders = self.slots.iter().filter(|slot| slot.wanted).map(|slot| slot.holder);
         if holders.all(|holder| holder.and_then(|id| self.worker(id)).is_some_and(runs)) {
             self.lacks_processes = false;
             out.emit(Event::ProcessesSuffice);
@@ -55,7 +55,7 @@ impl Engine {
     pub(super) fn gives_up_at(&self) -> Option<Mono> {
         match self.phase {
             Phase::Opening { until, .. } => {
-                (!self.workers.iter().any(Worker::is_alive)).then_some(until)
+                (!self.workers.iter().any(WorkerRecord::is_alive)).then_some(until)
             }
             Phase::Serving | Phase::Stopping { .. } | Phase::Ending(_) | Phase::Over => None,
         }
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(count(&pair, Event::ProcessesSuffice), 1);
         pair.step(Input::Hello { worker: last, terms: TERMS });
         assert_eq!(pair.engine.strength(), (2, 2));
-        assert_eq!(pair.engine.seats().map(|(_, restarts)| restarts).sum::<u32>(), 0);
+        assert_eq!(pair.engine.slots().map(|(_, restarts)| restarts).sum::<u32>(), 0);
     }
 
     #[test]

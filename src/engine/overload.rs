@@ -33,7 +33,7 @@ impl Engine {
 mod tests {
     use super::super::event::Event;
     use super::super::giveback::Dispatch;
-    use super::super::input::{Begins, Exit, Input, Word};
+    use super::super::input::{Exit, FirstSpeaker, Input, Message};
     use super::super::pair::Pair;
     use super::super::policy::{Depth, Policy};
     use super::*;
@@ -45,43 +45,43 @@ mod tests {
 
     const JBSQ: Policy = Policy::Jbsq(Depth::Fixed(1));
 
-    const fn ticket(slot: u32) -> Ticket {
-        Ticket { slot, generation: 1 }
+    const fn ticket(index: u32) -> Ticket {
+        Ticket { index, generation: 1 }
     }
 
     /// Two workers with a request each, and room for two that wait.
     fn busy() -> Pair {
         let mut pair = Pair::rejecting(JBSQ, Dispatch::Request, 2);
-        for slot in 0..2 {
-            pair.asks(slot, Route(1));
-            pair.says(slot as usize, Word::Claimed { transit_us: 0 });
+        for index in 0..2 {
+            pair.asks(index, Route(1));
+            pair.says(index as usize, Message::Claimed { transit_us: 0 });
         }
         pair
     }
 
     /// Who was refused, in order.
     fn refused(pair: &Pair) -> Vec<u32> {
-        let slot = |action: &Action| {
-            if let Action::Refuse(ticket) = action { Some(ticket.slot) } else { None }
+        let index = |action: &Action| {
+            if let Action::Refuse(ticket) = action { Some(ticket.index) } else { None }
         };
-        pair.others.iter().filter_map(slot).collect()
+        pair.others.iter().filter_map(index).collect()
     }
 
-    fn connects(pair: &mut Pair, slot: u32) {
-        let (listener, begins) = (ListenerId(0), Begins::Client);
-        pair.step(Input::Arrived { ticket: ticket(slot), listener, begins });
+    fn connects(pair: &mut Pair, index: u32) {
+        let (listener, begins) = (ListenerId(0), FirstSpeaker::Client);
+        pair.step(Input::Arrived { ticket: ticket(index), listener, begins });
     }
 
     #[test]
     fn who_asks_when_too_many_ask_is_refused() {
         let mut pair = busy();
-        for slot in 2..6 {
-            pair.asks(slot, Route(1));
+        for index in 2..6 {
+            pair.asks(index, Route(1));
         }
         assert_eq!(refused(&pair), [4, 5]);
         assert_eq!((pair.engine.ledger().held(), pair.engine.counters().rejected), (2, 2));
         assert!(pair.others.contains(&Action::Emit(Event::Hold { full: true })));
-        pair.says(0, Word::Closed);
+        pair.says(0, Message::Closed);
         pair.asks(6, Route(1));
         assert_eq!(refused(&pair), [4, 5], "there is room again");
     }
@@ -89,8 +89,8 @@ mod tests {
     #[test]
     fn who_says_nothing_is_in_nobodys_way_and_goes_soon() {
         let mut pair = busy();
-        for slot in 2..9 {
-            connects(&mut pair, slot);
+        for index in 2..9 {
+            connects(&mut pair, index);
         }
         pair.step(Input::Readable { ticket: ticket(7), route: None });
         pair.step(Input::Readable { ticket: ticket(8), route: None });
@@ -103,9 +103,9 @@ mod tests {
     fn nobody_is_refused_for_whom_a_worker_is_free() {
         let mut pair = Pair::rejecting(JBSQ, Dispatch::Request, 1);
         let mut out = Actions::new();
-        let begins = Begins::Server;
-        for slot in 0..4 {
-            let input = Input::Arrived { ticket: ticket(slot), listener: ListenerId(0), begins };
+        let begins = FirstSpeaker::Server;
+        for index in 0..4 {
+            let input = Input::Arrived { ticket: ticket(index), listener: ListenerId(0), begins };
             pair.engine.step(pair.now, input, &mut out);
         }
         pair.step(Input::Tick);
@@ -115,15 +115,15 @@ mod tests {
     #[test]
     fn who_was_let_in_stays_when_its_worker_dies() {
         let mut pair = Pair::rejecting(Policy::RoundRobin, Dispatch::Connection, 1);
-        for slot in 0..6 {
-            pair.arrives(slot);
+        for index in 0..6 {
+            pair.arrives(index);
         }
         let workers = pair.workers.clone();
         for worker in workers {
             pair.step(Input::Exited { worker, exit: Exit::Failed });
         }
-        for slot in 0..6 {
-            pair.step(Input::Recalled(ticket(slot)));
+        for index in 0..6 {
+            pair.step(Input::Recalled(ticket(index)));
         }
         assert_eq!((pair.engine.ledger().held(), refused(&pair)), (6, vec![]));
         pair.arrives(6);
@@ -133,9 +133,9 @@ mod tests {
     #[test]
     fn who_asks_again_is_refused_like_anybody_else() {
         let mut pair = busy();
-        pair.says(0, Word::Idle { service_us: 9 });
-        for slot in 2..5 {
-            pair.asks(slot, Route(1));
+        pair.says(0, Message::Idle { service_us: 9 });
+        for index in 2..5 {
+            pair.asks(index, Route(1));
         }
         pair.step(Input::Readable { ticket: ticket(0), route: None });
         assert_eq!(refused(&pair), [0]);

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::action::{Action, Actions, Presence};
 use super::event::Event;
 use super::giveback::Dispatch;
-use super::input::{Begins, Exit, Input, Terms, Word};
+use super::input::{Exit, FirstSpeaker, Input, Message, Terms};
 use super::policy::Policy;
 use super::worker::Patience;
 use super::{Engine, Overload, Setup};
@@ -57,7 +57,7 @@ impl Pair {
         dispatch: Dispatch::Connection,
         classes: false,
         copies_max: 100,
-        seat_cost: 10,
+        slot_cost: 10,
         hold_max: 100,
         overload: Overload::Hold,
         patience: Patience { start: Span::from_s(9), drain: Span::from_s(9) },
@@ -126,21 +126,21 @@ impl Pair {
         self.engine.check_invariants();
     }
 
-    pub(super) fn arrives(&mut self, slot: u32) {
-        let ticket = Ticket { slot, generation: 1 };
-        let (listener, begins) = (ListenerId(0), Begins::Server);
+    pub(super) fn arrives(&mut self, index: u32) {
+        let ticket = Ticket { index, generation: 1 };
+        let (listener, begins) = (ListenerId(0), FirstSpeaker::Server);
         self.step(Input::Arrived { ticket, listener, begins });
     }
 
     /// A new client asks for something.
-    pub(super) fn asks(&mut self, slot: u32, route: Route) {
-        let ticket = Ticket { slot, generation: 1 };
-        let (listener, begins) = (ListenerId(0), Begins::Client);
+    pub(super) fn asks(&mut self, index: u32, route: Route) {
+        let ticket = Ticket { index, generation: 1 };
+        let (listener, begins) = (ListenerId(0), FirstSpeaker::Client);
         self.step(Input::Arrived { ticket, listener, begins });
         self.step(Input::Readable { ticket, route: Some(route) });
     }
 
-    pub(super) fn says(&mut self, at: usize, word: Word) {
+    pub(super) fn says(&mut self, at: usize, word: Message) {
         let (ticket, worker) = self.offers[at];
         self.step(Input::Word { worker, ticket, word });
     }

@@ -1,10 +1,10 @@
 //! Where the whole pool is in its life, and how that ends.
 
 use super::Engine;
-use super::action::{Action, Actions, Outcome};
+use super::action::{Action, Actions, MasterOutcome};
 use super::event::Event;
 use super::ledger::Place;
-use super::worker::{Cue, State};
+use super::worker::{Cue, WorkerState};
 use crate::units::Mono;
 
 /// Where the whole pool is in its life.
@@ -24,17 +24,17 @@ pub(super) enum Phase {
         /// When patience ends.
         until: Mono,
         /// How far it got.
-        stage: Stage,
+        stage: StopStage,
     },
     /// Every process is being ended.
-    Ending(Outcome),
+    Ending(MasterOutcome),
     /// Nothing is left.
     Over,
 }
 
 /// How far a graceful stop got.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Stage {
+pub(super) enum StopStage {
     /// The backlogs are being swept.
     Sweeping,
     /// What waits is being placed.
@@ -68,15 +68,15 @@ impl Engine {
         }
         out.emit(Event::Stopping);
         if let Phase::Opening { .. } = self.phase {
-            return self.end(now, Outcome::Done, out);
+            return self.end(now, MasterOutcome::Done, out);
         }
         let until = now.after(self.setup.patience.drain);
-        self.phase = Phase::Stopping { until, stage: Stage::Sweeping };
+        self.phase = Phase::Stopping { until, stage: StopStage::Sweeping };
         out.push(Action::CloseListeners);
     }
 
     /// Ends every process and everything that waits.
-    pub(super) fn end(&mut self, now: Mono, outcome: Outcome, out: &mut Actions) {
+    pub(super) fn end(&mut self, now: Mono, outcome: MasterOutcome, out: &mut Actions) {
         match self.phase {
             Phase::Ending(_) | Phase::Over => return,
             Phase::Opening { .. } | Phase::Serving => {
@@ -96,12 +96,12 @@ impl Engine {
         }
     }
 
-    pub(super) fn exit_if_empty(&mut self, outcome: Outcome, out: &mut Actions) {
+    pub(super) fn exit_if_empty(&mut self, outcome: MasterOutcome, out: &mut Actions) {
         let ending = matches!(self.phase, Phase::Ending(_));
         while ending && let Some(ticket) = self.ledger.any_held() {
             self.let_go(ticket, out);
         }
-        let vacant = self.workers.iter().all(|worker| worker.state == State::Vacant);
+        let vacant = self.workers.iter().all(|worker| worker.state == WorkerState::Vacant);
         if vacant && self.waiting() + self.ledger.parked() == 0 {
             self.phase = Phase::Over;
             out.push(Action::Exit(outcome));

@@ -7,7 +7,7 @@ use super::Engine;
 use super::action::Actions;
 use super::ledger::Reason;
 use super::policy::Binder;
-use super::worker::{Attention, State};
+use super::worker::{Attention, WorkerState};
 use crate::limits::{REBALANCE_AFTER_MIN, RECALL_AFTER};
 use crate::units::{Mono, Span, WorkerId};
 
@@ -63,7 +63,7 @@ impl Engine {
     /// The busy worker whose latest offer is oldest, and when that was made.
     fn longest_stuck(&self) -> Option<(WorkerId, Mono)> {
         let stuck = self.workers().filter(|(_, worker)| {
-            worker.state == State::Ready
+            worker.state == WorkerState::Ready
                 && worker.attention == Attention::Prompt
                 && 0 < worker.offered
                 && worker.is_serving()
@@ -80,7 +80,7 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::input::{Exit, Input, Word};
+    use super::super::input::{Exit, Input, Message};
     use super::super::pair::Pair;
     use super::super::policy::{Depth, Policy};
     use super::*;
@@ -92,8 +92,8 @@ mod tests {
             let mut pair = Self::new(policy);
             pair.arrives(0);
             pair.arrives(1);
-            pair.says(0, Word::Claimed { transit_us: 0 });
-            pair.says(1, Word::Claimed { transit_us: 0 });
+            pair.says(0, Message::Claimed { transit_us: 0 });
+            pair.says(1, Message::Claimed { transit_us: 0 });
             pair.arrives(2);
             pair
         }
@@ -111,7 +111,7 @@ mod tests {
         /// The worker without a second offer has answered.
         fn other_is_done(&mut self) -> WorkerId {
             let free = usize::from(self.offers[2].1 == self.offers[0].1);
-            self.says(free, Word::Done { service_us: 9 });
+            self.says(free, Message::Done { service_us: 9 });
             self.offers[free].1
         }
     }
@@ -137,13 +137,13 @@ mod tests {
         let (mut pair, ticket, busy, _) = Pair::lopsided();
         pair.step(Input::Recalled(ticket));
         // The other runs that one, has one behind it, and a third one waits in the master.
-        pair.says(3, Word::Claimed { transit_us: 0 });
+        pair.says(3, Message::Claimed { transit_us: 0 });
         pair.arrives(3);
         pair.arrives(4);
         assert!(pair.offers[3..].iter().all(|(_, to)| *to != busy), "{:?}", pair.offers);
         let before = pair.offers.len();
         let running = pair.offers.iter().position(|(_, to)| *to == busy).unwrap();
-        pair.says(running, Word::Done { service_us: 9 });
+        pair.says(running, Message::Done { service_us: 9 });
         assert_eq!(pair.offers[before..].first().map(|(_, to)| *to), Some(busy));
     }
 
@@ -151,10 +151,10 @@ mod tests {
     fn a_worker_that_came_too_late_is_as_good_as_any() {
         let (mut pair, ticket, busy, _) = Pair::lopsided();
         pair.step(Input::Recalled(ticket));
-        pair.step(Input::Word { worker: busy, ticket, word: Word::Missed });
+        pair.step(Input::Word { worker: busy, ticket, word: Message::Missed });
         let worker = pair.engine.worker(busy).unwrap();
         assert_eq!((worker.attention, worker.violations), (Attention::Prompt, 0));
-        pair.step(Input::Word { worker: busy, ticket, word: Word::Missed });
+        pair.step(Input::Word { worker: busy, ticket, word: Message::Missed });
         let worker = pair.engine.worker(busy).unwrap();
         assert_eq!(worker.violations, 1, "one recall is missed once");
     }
@@ -163,7 +163,7 @@ mod tests {
     fn a_worker_is_late_for_what_it_left_lying_and_not_for_what_was_moved_away() {
         let (mut pair, ticket, busy, _) = Pair::lopsided();
         pair.step(Input::Recalled(ticket));
-        pair.step(Input::Word { worker: busy, ticket, word: Word::Missed });
+        pair.step(Input::Word { worker: busy, ticket, word: Message::Missed });
         assert_eq!(pair.engine.recall_after(), RECALL_AFTER);
         let mut pair = Pair::new(Policy::Jbsq(Depth::Auto));
         pair.arrives(0);
@@ -171,7 +171,7 @@ mod tests {
         let (ticket, late) = pair.offers[0];
         assert_eq!(pair.recalls, [late]);
         pair.step(Input::Recalled(ticket));
-        pair.step(Input::Word { worker: late, ticket, word: Word::Missed });
+        pair.step(Input::Word { worker: late, ticket, word: Message::Missed });
         assert_eq!(pair.engine.recall_after(), RECALL_AFTER.times(2));
     }
 
@@ -189,7 +189,7 @@ mod tests {
         let (mut pair, ticket, busy, _) = Pair::lopsided();
         pair.step(Input::Exited { worker: busy, exit: Exit::Failed });
         assert_eq!(pair.engine.counters().lost, 0, "nobody knows whose the offer is");
-        pair.step(Input::Word { worker: busy, ticket, word: Word::Claimed { transit_us: 0 } });
+        pair.step(Input::Word { worker: busy, ticket, word: Message::Claimed { transit_us: 0 } });
         assert_eq!(pair.engine.counters().lost, 2);
     }
 
@@ -198,7 +198,7 @@ mod tests {
         let (mut pair, ticket, busy, _) = Pair::lopsided();
         pair.step(Input::TooLate(ticket));
         assert_eq!(pair.offers.len(), 3);
-        for word in [Word::Claimed { transit_us: 0 }, Word::Closed] {
+        for word in [Message::Claimed { transit_us: 0 }, Message::Closed] {
             pair.step(Input::Word { worker: busy, ticket, word });
         }
         assert_eq!(pair.engine.counters().closed, 1);

@@ -1,17 +1,17 @@
-//! Rolling replacement: every worker gets a successor, one seat after the other.
+//! Rolling replacement: every worker gets a successor, one slot after the other.
 //!
-//! The first of a release is on trial: it serves, its predecessor stands by, and no other seat is
+//! The first of a release is on trial: it serves, its predecessor stands by, and no other slot is
 //! touched until it has stayed up for a while, or has answered requests and goes of its own accord.
 //! Afterwards all goes as fast as workers start, and who dies early is counted when it does.
 //! So a release that dies a moment after it is ready costs the pool nothing, and a good one waits
-//! once, not once per seat (decision 022).
+//! once, not once per slot (decision 022).
 
 use super::action::Actions;
 use super::event::{Cause, Event};
-use super::worker::{State, Worker};
-use super::{Engine, Seat};
+use super::worker::{WorkerRecord, WorkerState};
+use super::{Engine, Slot};
 use crate::limits::{BACKOFF_FORGET, BACKOFF_MIN, ROLLOUT_FAILURES_MAX, ROLLOUT_TRIAL};
-use crate::units::{Generation, Mono, SeatId, WorkerId};
+use crate::units::{Generation, Mono, SlotId, WorkerId};
 
 /// A replacement of all workers, under way.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -51,11 +51,11 @@ impl Engine {
         self.rollout = Some(Rollout { generation, trial, failures, again, not_before });
         out.emit(Event::RolloutStarted(generation));
         // What its predecessors did says nothing of this release.
-        for seat in self.seats.iter_mut().filter(|seat| seat.holder.is_none()) {
-            seat.backoff.forget();
-            seat.not_before = None;
+        for slot in self.slots.iter_mut().filter(|slot| slot.holder.is_none()) {
+            slot.backoff.forget();
+            slot.not_before = None;
         }
-        self.fill_seats(now, out);
+        self.fill_slots(now, out);
     }
 
     /// What workers belong to that are started now.
@@ -63,7 +63,7 @@ impl Engine {
         self.rollout.map_or(self.generation, |rollout| rollout.generation)
     }
 
-    /// One seat at a time gets its successor; when none is left that needs one, the rollout is
+    /// One slot at a time gets its successor; when none is left that needs one, the rollout is
     /// done.
     pub(super) fn advance_rollout(&mut self, now: Mono, out: &mut Actions) {
         if !self.phase.accepts() {
@@ -78,17 +78,17 @@ impl Engine {
         }
         let Some(rollout) = self.rollout.filter(|it| self.goes_on(now, *it)) else { return };
         // An empty one is filled when its delay is over, and needs no successor.
-        let next = |seat: &Seat| rollout.is_lacked_by(seat) && seat.holder.is_some();
+        let next = |slot: &Slot| rollout.is_lacked_by(slot) && slot.holder.is_some();
         let tried = rollout.trial == Trial::Running && self.trial_ends_at(rollout).is_some();
-        if !tried && let Some(index) = self.seats.iter().position(next) {
-            let seat = Self::seat_id(index);
-            self.seats[index].successor = self.spawn(now, seat, rollout.generation, out);
+        if !tried && let Some(index) = self.slots.iter().position(next) {
+            let slot = Self::slot_id(index);
+            self.slots[index].successor = self.spawn(now, slot, rollout.generation, out);
         }
     }
 
-    /// Whether a release has come to every seat.
+    /// Whether a release has come to every slot.
     fn is_done(&self, now: Mono, rollout: Rollout) -> bool {
-        let lacked = self.seats.iter().any(|seat| rollout.is_lacked_by(seat));
+        let lacked = self.slots.iter().any(|slot| rollout.is_lacked_by(slot));
         rollout.trial == Trial::Passed && self.goes_on(now, rollout) && !lacked
     }
 
@@ -130,20 +130,20 @@ impl Engine {
         self.rollout.is_some_and(|rollout| rollout.trial == Trial::Running)
     }
 
-    /// A worker is ready, and takes a seat that another held until now. That one stands by while
+    /// A worker is ready, and takes a slot that another held until now. That one stands by while
     /// its successor is on trial (one of an older release is not), unless it wants to leave anyway.
     pub(super) fn take_over(
         &mut self,
         now: Mono,
         predecessor: WorkerId,
-        seat: SeatId,
+        slot: SlotId,
         out: &mut Actions,
     ) {
-        let holder = self.seats[seat.index()].holder.and_then(|id| self.worker(id));
+        let holder = self.slots[slot.index()].holder.and_then(|id| self.worker(id));
         let is_tried = self.is_on_trial()
             && holder.is_some_and(|holder| holder.generation == self.generation_of_new());
         if is_tried && self.worker(predecessor).is_some_and(is_fit) {
-            let before = self.seats[seat.index()].standby.replace(predecessor);
+            let before = self.slots[slot.index()].standby.replace(predecessor);
             debug_assert_eq!(before, None, "one trial at a time");
         } else {
             self.dismiss(now, predecessor, out);
@@ -156,14 +156,14 @@ impl Engine {
         &mut self,
         now: Mono,
         id: WorkerId,
-        worker: &Worker,
+        worker: &WorkerRecord,
         out: &mut Actions,
     ) {
         if self.rollout.is_some_and(|rollout| rollout.generation == worker.generation)
             && (self.is_on_trial() || died_early(now, worker))
         {
-            self.seats[worker.seat.index()].reached = self.generation;
-            self.rollout_failed_once(now, id, worker.seat, out);
+            self.slots[worker.slot.index()].reached = self.generation;
+            self.rollout_failed_once(now, id, worker.slot, out);
         }
     }
 
@@ -171,7 +171,7 @@ impl Engine {
         &mut self,
         now: Mono,
         worker: WorkerId,
-        seat: SeatId,
+        slot: SlotId,
         out: &mut Actions,
     ) {
         let Some(rollout) = &mut self.rollout else { return };
@@ -181,33 +181,33 @@ impl Engine {
             return;
         }
         let generation = rollout.generation;
-        // Seats that already have a new worker keep it: it became ready, and serves. Where the old
+        // Slots that already have a new worker keep it: it became ready, and serves. Where the old
         // one still stands by, that one is known to be good.
-        for index in 0..self.seats.len() {
-            if let Some(standby) = self.take_standby(now, Self::seat_id(index), out)
-                && let Some(on_trial) = self.seats[index].holder.replace(standby)
+        for index in 0..self.slots.len() {
+            if let Some(standby) = self.take_standby(now, Self::slot_id(index), out)
+                && let Some(on_trial) = self.slots[index].holder.replace(standby)
             {
                 self.dismiss(now, on_trial, out);
             }
         }
         self.refresh_all();
-        self.end_rollout(now, Event::RolloutAborted { generation, worker, seat }, out);
+        self.end_rollout(now, Event::RolloutAborted { generation, worker, slot }, out);
     }
 
-    /// Whoever stands by takes the seat back, and with that the seat has got no further than to
+    /// Whoever stands by takes the slot back, and with that the slot has got no further than to
     /// that one's release. One that could not serve there goes, if it does not already.
     pub(super) fn take_standby(
         &mut self,
         now: Mono,
-        seat: SeatId,
+        slot: SlotId,
         out: &mut Actions,
     ) -> Option<WorkerId> {
-        let id = self.seats[seat.index()].standby.take()?;
+        let id = self.slots[slot.index()].standby.take()?;
         let Some(standby) = self.worker(id).filter(|standby| is_fit(standby)) else {
             self.dismiss(now, id, out);
             return None;
         };
-        self.seats[seat.index()].reached = standby.generation;
+        self.slots[slot.index()].reached = standby.generation;
         Some(id)
     }
 
@@ -221,7 +221,12 @@ impl Engine {
 
     /// A worker has answered requests and goes of its own accord: more than that cannot be asked
     /// of its release, however short its life was meant to be.
-    pub(super) fn has_done_its_work(&mut self, now: Mono, worker: &Worker, out: &mut Actions) {
+    pub(super) fn has_done_its_work(
+        &mut self,
+        now: Mono,
+        worker: &WorkerRecord,
+        out: &mut Actions,
+    ) {
         if self.rollout.is_some_and(|rollout| rollout.generation == worker.generation) {
             self.pass_trial(now, out);
         }
@@ -232,8 +237,8 @@ impl Engine {
         if let Some(rollout) = &mut self.rollout {
             rollout.trial = Trial::Passed;
         }
-        for index in 0..self.seats.len() {
-            if let Some(standby) = self.seats[index].standby.take() {
+        for index in 0..self.slots.len() {
+            if let Some(standby) = self.slots[index].standby.take() {
                 self.dismiss(now, standby, out);
             }
         }
@@ -242,7 +247,7 @@ impl Engine {
     /// When the first of the new workers will have stayed up for long enough, if one is up.
     fn trial_ends_at(&self, rollout: Rollout) -> Option<Mono> {
         let ready = self.workers.iter().filter(|worker| {
-            worker.generation == rollout.generation && worker.state == State::Ready
+            worker.generation == rollout.generation && worker.state == WorkerState::Ready
         });
         let since = ready.filter_map(|worker| worker.ready_since).min()?;
         Some(since.after(ROLLOUT_TRIAL))
@@ -250,33 +255,33 @@ impl Engine {
 
     /// Whether a worker is on its way up or to its grave for which a rollout has to wait.
     fn is_unsettled(&self, generation: Generation) -> bool {
-        let unsettled = |worker: &Worker| match worker.state {
-            State::Launching { .. }
-            | State::Starting { .. }
-            | State::Terminating { .. }
-            | State::Killing { .. }
-            | State::Reclaiming { .. } => worker.generation == generation,
-            State::Vacant | State::Ready | State::Draining { .. } => false,
+        let unsettled = |worker: &WorkerRecord| match worker.state {
+            WorkerState::Launching { .. }
+            | WorkerState::Starting { .. }
+            | WorkerState::Terminating { .. }
+            | WorkerState::Killing { .. }
+            | WorkerState::Reclaiming { .. } => worker.generation == generation,
+            WorkerState::Vacant | WorkerState::Ready | WorkerState::Draining { .. } => false,
         };
-        self.workers.iter().any(unsettled) || self.seats.iter().any(|seat| seat.successor.is_some())
+        self.workers.iter().any(unsettled) || self.slots.iter().any(|slot| slot.successor.is_some())
     }
 }
 
 impl Rollout {
-    /// Whether a seat has still to get a worker of it.
-    fn is_lacked_by(&self, seat: &Seat) -> bool {
-        seat.wanted && seat.reached < self.generation
+    /// Whether a slot has still to get a worker of it.
+    fn is_lacked_by(&self, slot: &Slot) -> bool {
+        slot.wanted && slot.reached < self.generation
     }
 }
 
 /// Whether a worker serves, and is to go on with that as far as is known.
-fn is_fit(worker: &Worker) -> bool {
+fn is_fit(worker: &WorkerRecord) -> bool {
     let goes = worker.leaving || worker.detached_until.is_some();
-    worker.state == State::Ready && !worker.stopped && !goes
+    worker.state == WorkerState::Ready && !worker.stopped && !goes
 }
 
 /// Whether a worker has hardly lived: not through a trial's time, or somewhat longer and to no use.
-fn died_early(now: Mono, worker: &Worker) -> bool {
+fn died_early(now: Mono, worker: &WorkerRecord) -> bool {
     worker.ready_since.is_none_or(|since| {
         let lived = now.since(since);
         lived < ROLLOUT_TRIAL || lived < BACKOFF_FORGET && !worker.has_served()
@@ -304,7 +309,7 @@ mod tests {
     use alloc::vec::Vec;
 
     use super::super::action::Action;
-    use super::super::input::{Command, Exit, Input, Load, Terms, Word};
+    use super::super::input::{Command, Exit, Input, Load, Message, Terms};
     use super::super::pair::Pair;
     use super::super::policy::Policy;
     use super::*;
@@ -330,7 +335,7 @@ mod tests {
         worker
     }
 
-    /// The first one takes its seat.
+    /// The first one takes its slot.
     fn tried() -> (Pair, WorkerId) {
         let mut pair = begun();
         let first = only(&mut pair);
@@ -349,7 +354,7 @@ mod tests {
         }
     }
 
-    /// Both seats get workers that stay.
+    /// Both slots get workers that stay.
     fn is_completed(pair: &mut Pair) {
         let first = only(pair);
         ready(pair, first);
@@ -361,7 +366,7 @@ mod tests {
     }
 
     fn serving(pair: &Pair) -> Vec<WorkerId> {
-        pair.engine.seats.iter().filter_map(|seat| seat.holder).collect()
+        pair.engine.slots.iter().filter_map(|slot| slot.holder).collect()
     }
 
     #[test]
@@ -428,7 +433,7 @@ mod tests {
         let (first, old) = (only(&mut pair), pair.workers[0]);
         ready(&mut pair, first);
         pair.arrives(0);
-        pair.says(0, Word::Claimed { transit_us: 0 });
+        pair.says(0, Message::Claimed { transit_us: 0 });
         assert_eq!(pair.offers[0].1, first, "the old one is offered nothing more");
         pair.dies(old);
         assert_eq!((pair.started(), serving(&pair)[0]), (Vec::new(), first));
@@ -458,7 +463,7 @@ mod tests {
             pair.dies(worker);
             living.extend(pair.started().into_iter().map(|(worker, _)| worker));
         }
-        assert_eq!(pair.engine.workers().count(), 0, "all seats wait out their back-off");
+        assert_eq!(pair.engine.workers().count(), 0, "all slots wait out their back-off");
         let (mut done, mut given_up) = (false, false);
         pair.step(Input::Command(Command::Rollout));
         for _ in 0..50 {
@@ -537,7 +542,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_on_its_way_out_takes_no_seat_back() {
+    fn who_is_on_its_way_out_takes_no_slot_back() {
         let (mut pair, first) = tried();
         let old = pair.workers[0];
         is_killed(&mut pair, old);
@@ -547,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_stopped_takes_no_seat_back_and_goes() {
+    fn who_is_stopped_takes_no_slot_back_and_goes() {
         let (mut pair, first) = tried();
         pair.step(Input::Stopped(pair.workers[0]));
         pair.dies(first);
@@ -557,7 +562,7 @@ mod tests {
     }
 
     #[test]
-    fn a_healthy_one_keeps_its_seat_from_who_is_on_its_way_out() {
+    fn a_healthy_one_keeps_its_slot_from_who_is_on_its_way_out() {
         let (mut pair, first) = tried();
         let mut filler = pair.workers[1];
         pair.dies(filler);
@@ -571,7 +576,7 @@ mod tests {
         filler = only(&mut pair);
         pair.dies(filler);
         assert!(pair.gave_up(Generation(2)));
-        assert_eq!(pair.engine.seats[0].holder, Some(first));
+        assert_eq!(pair.engine.slots[0].holder, Some(first));
     }
 
     #[test]
@@ -584,7 +589,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_seat_is_filled_by_the_rollout_at_once_and_once() {
+    fn an_empty_slot_is_filled_by_the_rollout_at_once_and_once() {
         let mut pair = Pair::new(Policy::RoundRobin);
         let mut last = pair.workers[0];
         for _ in 0..4 {
@@ -598,7 +603,7 @@ mod tests {
         let [(successor, generation)] = pair.started()[..] else { panic!("one starts") };
         assert_eq!(generation, Generation(2));
         pair.later(Span::from_s(8));
-        assert_eq!(pair.started(), [], "the successor has the seat, once it is ready");
+        assert_eq!(pair.started(), [], "the successor has the slot, once it is ready");
         let terms = Terms { concurrency: 1, connections_max: 9 };
         pair.step(Input::Hello { worker: successor, terms });
         assert_eq!(pair.engine.strength(), (2, 2));

@@ -4,7 +4,7 @@
 use super::Engine;
 use super::action::Actions;
 use super::event::Event;
-use super::worker::{Cue, State};
+use super::worker::{Cue, WorkerState};
 use crate::limits::HELLO_EXPECTED;
 use crate::units::{Mono, WorkerId};
 
@@ -19,29 +19,29 @@ impl Engine {
 
     /// Tells, once of each, of those that should have said hello by now.
     pub(super) fn tell_unspoken(&mut self, now: Mono, out: &mut Actions) {
-        for berth in 0..self.workers.len() {
-            let worker = &mut self.workers[berth];
+        for index in 0..self.workers.len() {
+            let worker = &mut self.workers[index];
             if worker.hello_by().is_some_and(|by| by <= now) {
                 worker.hello_by = None;
-                let seat = worker.seat;
-                out.emit(Event::Unspoken { worker: self.name(berth), seat });
+                let slot = worker.slot;
+                out.emit(Event::Unspoken { worker: self.name(index), slot });
             }
         }
     }
 }
 
-impl super::worker::Worker {
+impl super::worker::WorkerRecord {
     /// When it is told that it has not said hello, if it does not until then.
     pub(super) const fn hello_by(&self) -> Option<Mono> {
         match self.state {
-            State::Starting { .. } => self.hello_by,
-            State::Vacant
-            | State::Launching { .. }
-            | State::Ready
-            | State::Draining { .. }
-            | State::Terminating { .. }
-            | State::Killing { .. }
-            | State::Reclaiming { .. } => None,
+            WorkerState::Starting { .. } => self.hello_by,
+            WorkerState::Vacant
+            | WorkerState::Launching { .. }
+            | WorkerState::Ready
+            | WorkerState::Draining { .. }
+            | WorkerState::Terminating { .. }
+            | WorkerState::Killing { .. }
+            | WorkerState::Reclaiming { .. } => None,
         }
     }
 }
@@ -62,7 +62,7 @@ mod tests {
         pair.step(Input::Exited { worker: gone, exit: Exit::Failed });
         let is_spawn = |action: &&Action| matches!(action, Action::Spawn { .. });
         let Some(Action::Spawn { worker, .. }) = pair.others.iter().find(is_spawn).copied() else {
-            panic!("its seat is filled again")
+            panic!("its slot is filled again")
         };
         pair.step(Input::Executed(worker));
         (pair, worker)

@@ -12,11 +12,11 @@ use super::backoff::Record;
 use super::event::Cause;
 use super::input::{Load, Terms};
 use crate::limits::{KILL_TIMEOUT, TERM_TIMEOUT};
-use crate::units::{Generation, Mono, SeatId, Span};
+use crate::units::{Generation, Mono, SlotId, Span};
 
 /// Where a process is in its life. Every state that could last for ever by a fault has a deadline.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum State {
+pub enum WorkerState {
     /// No process.
     Vacant,
     /// Started, and not yet the program that it is to be: the kernel looks for that, and may wait
@@ -103,7 +103,7 @@ pub struct Patience {
     pub drain: Span,
 }
 
-impl State {
+impl WorkerState {
     /// The state that `cue` leads to, and what that asks for; `None` when the cue means nothing
     /// here and is ignored.
     pub fn on(self, cue: Cue, now: Mono, patience: Patience) -> Option<(Self, Effect)> {
@@ -226,15 +226,15 @@ impl Attention {
     }
 }
 
-/// One berth in the table of processes, and its tenant.
+/// One index in the table of processes, and its occupant.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Worker {
-    /// How many tenants the berth has had before.
+pub struct WorkerRecord {
+    /// How many occupants the index has had before.
     pub epoch: u32,
     /// Where in its life.
-    pub state: State,
+    pub state: WorkerState,
     /// Whose place it takes.
-    pub seat: SeatId,
+    pub slot: SlotId,
     /// Its rollout.
     pub generation: Generation,
     /// What it can take.
@@ -259,7 +259,7 @@ pub struct Worker {
     pub stopped: bool,
     /// It has claimed something.
     pub has_begun: bool,
-    /// It asks to leave, and serves until another has its seat.
+    /// It asks to leave, and serves until another has its slot.
     pub leaving: bool,
     /// It has closed its channel, and is replaced then, unless it ends before.
     pub detached_until: Option<Mono>,
@@ -273,12 +273,12 @@ pub struct Worker {
     pub cause: Option<Cause>,
 }
 
-impl Worker {
-    /// An empty berth.
+impl WorkerRecord {
+    /// An empty index.
     pub const VACANT: Self = Self {
         epoch: 0,
-        state: State::Vacant,
-        seat: SeatId(0),
+        state: WorkerState::Vacant,
+        slot: SlotId(0),
         generation: Generation(0),
         terms: Terms { concurrency: 1, connections_max: 0 },
         offered: 0,
@@ -299,9 +299,9 @@ impl Worker {
         cause: None,
     };
 
-    /// The next tenant of this berth.
-    pub fn next_tenant(&self, seat: SeatId, generation: Generation) -> Self {
-        Self { epoch: self.epoch.wrapping_add(1), seat, generation, ..Self::VACANT }
+    /// The next occupant of this index.
+    pub fn next_occupant(&self, slot: SlotId, generation: Generation) -> Self {
+        Self { epoch: self.epoch.wrapping_add(1), slot, generation, ..Self::VACANT }
     }
 
     /// When it is given up, if it says nothing before: it left lying what it was offered.
@@ -349,13 +349,13 @@ impl Worker {
     /// Whether there is a process.
     pub fn is_alive(&self) -> bool {
         match self.state {
-            State::Vacant | State::Reclaiming { .. } => false,
-            State::Launching { .. }
-            | State::Starting { .. }
-            | State::Ready
-            | State::Draining { .. }
-            | State::Terminating { .. }
-            | State::Killing { .. } => true,
+            WorkerState::Vacant | WorkerState::Reclaiming { .. } => false,
+            WorkerState::Launching { .. }
+            | WorkerState::Starting { .. }
+            | WorkerState::Ready
+            | WorkerState::Draining { .. }
+            | WorkerState::Terminating { .. }
+            | WorkerState::Killing { .. } => true,
         }
     }
 }

@@ -11,11 +11,11 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use crate::io::slots::{Key, Slots};
-use crate::io::{Backend, Completion, Kind, Op, Outcome, Parcel, Ready, Role, Source, Tag, Token};
+use crate::io::arena::{Arena, ArenaKey};
+use crate::io::{Backend, Batch, Completion, Op, OpKind, Outcome, Ready, Role, Source, Tag, Token};
 use crate::sys::clock::monotonic;
 use crate::sys::epoll::{EpollFlags, Events, Set};
-use crate::sys::scm::send_parcel;
+use crate::sys::scm::send_batch;
 use crate::sys::socket;
 use crate::units::{Errno, Span};
 
@@ -28,8 +28,8 @@ const SOURCE_MARK: u64 = 1 << 63;
 pub struct Epoll {
     set: Set,
     events: Events,
-    operations: Slots<Operation>,
-    sources: Slots<Held>,
+    operations: Arena<EpollOperation>,
+    sources: Arena<EpollSource>,
     /// Completions for the next return of `wait`.
     ready: Vec<Completion<OwnedFd>>,
     /// How many of them end no wait: hand-offs that succeeded, and closes.
@@ -40,7 +40,7 @@ pub struct Epoll {
     shared: Vec<Source>,
 }
 
-struct Held {
+struct EpollSource {
     fd: OwnedFd,
     role: Role,
     /// What the set watches the descriptor for; empty when it is not in the set.
@@ -59,16 +59,16 @@ struct Held {
     taken: u32,
 }
 
-struct Operation {
+struct EpollOperation {
     tag: Tag,
-    work: Work,
+    work: EpollWork,
 }
 
 /// What waits, with what goes back to the submitter. Hand-offs and closes never wait.
-enum Work {
+enum EpollWork {
     Accept { listener: Source },
     Readable { fd: OwnedFd },
-    Ring { bell: Source },
+    Ring { doorbell: Source },
     Recv { stream: Source, buffer: Vec<u8> },
     Send { stream: Source, buffer: Vec<u8>, from: usize },
     Done,
@@ -78,10 +78,10 @@ impl Backend for Epoll {
     type Fd = OwnedFd;
 
     fn adopt(&mut self, fd: OwnedFd, role: Role) -> Source {
-        let source = self.sources.insert(Held::new(fd, role)).source();
+        let source = self.sources.insert(EpollSource::new(fd, role)).source();
         match role {
             Role::SharedListener => self.shared.push(source),
-            Role::Listener | Role::Channel | Role::Bell | Role::Stream => {}
+            Role::Listener | Role::Channel | Role::Doorbell | Role::Stream => {}
         }
         source
     }
@@ -100,59 +100,59 @@ impl Backend for Epoll {
         match op {
             Op::Accept { listener } => self.submit_accept(listener, tag),
             Op::Readable { fd } => self.submit_readable(fd, tag),
-            Op::Ring { bell } => self.submit_ring(bell, tag),
-            Op::Handoff { channel, parcel } => {
-                let result = self.hand_off(channel, &parcel);
+            Op::Ring { doorbell } => self.submit_ring(doorbell, tag),
+            Op::Handoff { channel, batch } => {
+                let result = self.hand_off(channel, &batch);
                 self.quiet += usize::from(result.is_ok());
-                self.done(Kind::Handoff, tag, Outcome::HandedOff(parcel, result))
+                self.done(OpKind::Handoff, tag, Outcome::HandedOff(batch, result))
             }
             Op::Recv { stream, buffer } => {
-                let token = self.begin(Kind::Recv, tag, Work::Recv { stream, buffer });
+                let token = self.begin(OpKind::Recv, tag, EpollWork::Recv { stream, buffer });
                 self.enqueue(stream, token);
                 token
             }
             Op::Send { stream, buffer, from } => {
-                let token = self.begin(Kind::Send, tag, Work::Send { stream, buffer, from });
+                let token = self.begin(OpKind::Send, tag, EpollWork::Send { stream, buffer, from });
                 self.enqueue(stream, token);
                 token
             }
             Op::Close { fd } => {
                 drop(fd);
                 self.quiet += 1;
-                self.done(Kind::Close, tag, Outcome::Closed)
+                self.done(OpKind::Close, tag, Outcome::Closed)
             }
         }
     }
 
     fn cancel(&mut self, token: Token) {
-        let Some(operation) = self.operations.tenant(token.key()) else { return };
+        let Some(operation) = self.operations.occupant(token.key()) else { return };
         match operation.work {
-            Work::Accept { listener: source }
-            | Work::Ring { bell: source }
-            | Work::Recv { stream: source, .. }
-            | Work::Send { stream: source, .. } => {
-                if let Some(held) = self.sources.tenant_mut(source.key()) {
+            EpollWork::Accept { listener: source }
+            | EpollWork::Ring { doorbell: source }
+            | EpollWork::Recv { stream: source, .. }
+            | EpollWork::Send { stream: source, .. } => {
+                if let Some(held) = self.sources.occupant_mut(source.key()) {
                     held.inward.retain(|&waiting| waiting != token);
                     held.outward.retain(|&waiting| waiting != token);
-                    if held.role == Role::Bell && held.inward.is_empty() {
+                    if held.role == Role::Doorbell && held.inward.is_empty() {
                         held.forget(&self.set);
                     }
                 }
             }
-            Work::Readable { .. } | Work::Done => {}
+            EpollWork::Readable { .. } | EpollWork::Done => {}
         }
         self.fail(token, Errno(libc::ECANCELED));
     }
 
     fn expire(&mut self, token: Token) -> bool {
-        let Some(operation) = self.operations.tenant(token.key()) else { return false };
+        let Some(operation) = self.operations.occupant(token.key()) else { return false };
         let fd = match &operation.work {
-            Work::Readable { fd } if socket::has_input(fd.as_fd()) => None,
-            Work::Readable { fd } => Some(fd),
-            Work::Recv { stream, .. } | Work::Send { stream, .. } => {
-                self.sources.tenant(stream.key()).map(|held| &held.fd)
+            EpollWork::Readable { fd } if socket::has_input(fd.as_fd()) => None,
+            EpollWork::Readable { fd } => Some(fd),
+            EpollWork::Recv { stream, .. } | EpollWork::Send { stream, .. } => {
+                self.sources.occupant(stream.key()).map(|held| &held.fd)
             }
-            Work::Accept { .. } | Work::Ring { .. } | Work::Done => None,
+            EpollWork::Accept { .. } | EpollWork::Ring { .. } | EpollWork::Done => None,
         };
         // What is no socket, or has ended already, needs no end.
         fd.is_some_and(|fd| socket::shutdown(fd.as_fd()).is_ok())
@@ -221,8 +221,8 @@ impl Epoll {
         Ok(Self {
             set,
             events: Events::new(),
-            operations: Slots::new(),
-            sources: Slots::new(),
+            operations: Arena::new(),
+            sources: Arena::new(),
             ready: Vec::new(),
             quiet: 0,
             fresh: Vec::new(),
@@ -236,8 +236,8 @@ impl Epoll {
     }
 
     fn submit_accept(&mut self, listener: Source, tag: Tag) -> Token {
-        let token = self.begin(Kind::Accept, tag, Work::Accept { listener });
-        let Some(held) = self.sources.tenant_mut(listener.key()) else {
+        let token = self.begin(OpKind::Accept, tag, EpollWork::Accept { listener });
+        let Some(held) = self.sources.occupant_mut(listener.key()) else {
             self.fail(token, Errno(libc::ECANCELED));
             return token;
         };
@@ -256,11 +256,11 @@ impl Epoll {
 
     fn submit_readable(&mut self, fd: OwnedFd, tag: Tag) -> Token {
         if let Some(ready) = socket::poll_ready_now(fd.as_fd()) {
-            return self.done(Kind::Readable, tag, Outcome::Readable(fd, Ok(ready)));
+            return self.done(OpKind::Readable, tag, Outcome::Readable(fd, Ok(ready)));
         }
-        let token = self.begin(Kind::Readable, tag, Work::Readable { fd });
-        let Some(Operation { work: Work::Readable { fd }, .. }) =
-            self.operations.tenant(token.key())
+        let token = self.begin(OpKind::Readable, tag, EpollWork::Readable { fd });
+        let Some(EpollOperation { work: EpollWork::Readable { fd }, .. }) =
+            self.operations.occupant(token.key())
         else {
             return token;
         };
@@ -271,44 +271,44 @@ impl Epoll {
         token
     }
 
-    fn submit_ring(&mut self, bell: Source, tag: Tag) -> Token {
-        let token = self.begin(Kind::Ring, tag, Work::Ring { bell });
-        let Some(held) = self.sources.tenant_mut(bell.key()) else {
+    fn submit_ring(&mut self, doorbell: Source, tag: Tag) -> Token {
+        let token = self.begin(OpKind::Ring, tag, EpollWork::Ring { doorbell });
+        let Some(held) = self.sources.occupant_mut(doorbell.key()) else {
             self.fail(token, Errno(libc::ECANCELED));
             return token;
         };
         held.inward.push_back(token);
-        // Edge-triggered: each write to the bell wakes, without a read.
+        // Edge-triggered: each write to the doorbell wakes, without a read.
         let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
-        if let Err(errno) = held.watch(&self.set, interest, bell) {
-            self.fail_inward(bell, errno);
+        if let Err(errno) = held.watch(&self.set, interest, doorbell) {
+            self.fail_inward(doorbell, errno);
         }
         token
     }
 
-    fn hand_off(&self, channel: Source, parcel: &Parcel<OwnedFd>) -> Result<(), Errno> {
-        let held = self.sources.tenant(channel.key()).ok_or(Errno(libc::ECANCELED))?;
-        send_parcel(held.fd.as_fd(), &parcel.words, &parcel.fds)
+    fn hand_off(&self, channel: Source, batch: &Batch<OwnedFd>) -> Result<(), Errno> {
+        let held = self.sources.occupant(channel.key()).ok_or(Errno(libc::ECANCELED))?;
+        send_batch(held.fd.as_fd(), &batch.words, &batch.fds)
     }
 
     /// Puts a receive or a send in its line, and attempts it when it is the first.
     fn enqueue(&mut self, stream: Source, token: Token) {
-        let Some(held) = self.sources.tenant_mut(stream.key()) else {
+        let Some(held) = self.sources.occupant_mut(stream.key()) else {
             return self.fail(token, Errno(libc::ECANCELED));
         };
         match token.kind() {
-            Kind::Send => {
+            OpKind::Send => {
                 held.outward.push_back(token);
                 if held.writable {
                     self.send_some(stream);
                 }
             }
-            Kind::Accept
-            | Kind::Readable
-            | Kind::Ring
-            | Kind::Handoff
-            | Kind::Recv
-            | Kind::Close => {
+            OpKind::Accept
+            | OpKind::Readable
+            | OpKind::Ring
+            | OpKind::Handoff
+            | OpKind::Recv
+            | OpKind::Close => {
                 held.inward.push_back(token);
                 if held.readable {
                     self.recv_some(stream);
@@ -319,12 +319,12 @@ impl Epoll {
 
     /// One event: of a source, of an operation, or of neither any more.
     fn digest(&mut self, mark: u64, flags: EpollFlags) {
-        let key = Key::from_word(mark);
+        let key = ArenaKey::from_word(mark);
         if mark & SOURCE_MARK == 0 {
             return self.readable_now(key, flags);
         }
         let source = key.source();
-        let Some(held) = self.sources.tenant_mut(key) else { return };
+        let Some(held) = self.sources.occupant_mut(key) else { return };
         match held.role {
             Role::Listener | Role::SharedListener => {
                 held.readable = true;
@@ -334,7 +334,7 @@ impl Epoll {
                     self.accept_some(source);
                 }
             }
-            Role::Bell => self.rang(source),
+            Role::Doorbell => self.rang(source),
             Role::Stream => self.stream_ready(source, flags),
             Role::Channel => {}
         }
@@ -342,19 +342,19 @@ impl Epoll {
 
     /// Gives a descriptor back that has become readable, out of the set: other processes hold
     /// copies, so that closing it would not end its events.
-    fn readable_now(&mut self, key: Key, flags: EpollFlags) {
-        let Some(operation) = self.operations.tenant(key) else { return };
-        if let Work::Readable { .. } = operation.work {
+    fn readable_now(&mut self, key: ArenaKey, flags: EpollFlags) {
+        let Some(operation) = self.operations.occupant(key) else { return };
+        if let EpollWork::Readable { .. } = operation.work {
             // The bits are the result, as in a ring.
             let events = usize::try_from(flags.bits()).unwrap_or(0);
-            self.finish(key.token(Kind::Readable), Ok(events));
+            self.finish(key.token(OpKind::Readable), Ok(events));
         }
     }
 
-    fn rang(&mut self, bell: Source) {
-        let Some(held) = self.sources.tenant(bell.key()) else { return };
+    fn rang(&mut self, doorbell: Source) {
+        let Some(held) = self.sources.occupant(doorbell.key()) else { return };
         for &token in &held.inward {
-            let Some(operation) = self.operations.tenant(token.key()) else { continue };
+            let Some(operation) = self.operations.occupant(token.key()) else { continue };
             let (tag, outcome) = (operation.tag, Outcome::Rang(Ok(())));
             self.ready.push(Completion { token, tag, last: false, outcome });
         }
@@ -363,7 +363,7 @@ impl Epoll {
     fn stream_ready(&mut self, stream: Source, flags: EpollFlags) {
         let failed = EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP;
         let ended = EpollFlags::EPOLLRDHUP | failed;
-        let Some(held) = self.sources.tenant_mut(stream.key()) else { return };
+        let Some(held) = self.sources.occupant_mut(stream.key()) else { return };
         held.ended |= flags.intersects(ended);
         held.readable |= flags.intersects(EpollFlags::EPOLLIN | ended);
         held.writable |= flags.intersects(EpollFlags::EPOLLOUT | failed);
@@ -389,7 +389,7 @@ impl Epoll {
     /// comes to us would be lost to those who would accept.
     fn leave_idle_shared(&mut self) {
         for source in &self.shared {
-            let Some(held) = self.sources.tenant_mut(source.key()) else { continue };
+            let Some(held) = self.sources.occupant_mut(source.key()) else { continue };
             if held.inward.is_empty() {
                 held.forget(&self.set);
             }
@@ -400,7 +400,7 @@ impl Epoll {
     /// attempt in vain.
     fn accept_some(&mut self, listener: Source) {
         loop {
-            let Some(held) = self.sources.tenant_mut(listener.key()) else { return };
+            let Some(held) = self.sources.occupant_mut(listener.key()) else { return };
             let Some(&token) = held.inward.front() else { return };
             let accepted = socket::accept(held.fd.as_fd());
             match accepted {
@@ -430,7 +430,7 @@ impl Epoll {
     }
 
     fn watch_listener(&mut self, listener: Source) {
-        let Some(held) = self.sources.tenant_mut(listener.key()) else { return };
+        let Some(held) = self.sources.occupant_mut(listener.key()) else { return };
         let mut interest = EpollFlags::EPOLLIN;
         if held.role == Role::SharedListener {
             interest |= EpollFlags::EPOLLEXCLUSIVE;
@@ -446,10 +446,10 @@ impl Epoll {
 
     fn recv_some(&mut self, stream: Source) {
         loop {
-            let Some(held) = self.sources.tenant_mut(stream.key()) else { return };
+            let Some(held) = self.sources.occupant_mut(stream.key()) else { return };
             let Some(&token) = held.inward.front() else { return };
-            let Some(Operation { work: Work::Recv { buffer, .. }, .. }) =
-                self.operations.tenant_mut(token.key())
+            let Some(EpollOperation { work: EpollWork::Recv { buffer, .. }, .. }) =
+                self.operations.occupant_mut(token.key())
             else {
                 return;
             };
@@ -473,10 +473,10 @@ impl Epoll {
 
     fn send_some(&mut self, stream: Source) {
         loop {
-            let Some(held) = self.sources.tenant_mut(stream.key()) else { return };
+            let Some(held) = self.sources.occupant_mut(stream.key()) else { return };
             let Some(&token) = held.outward.front() else { return };
-            let Some(Operation { work: Work::Send { buffer, from, .. }, .. }) =
-                self.operations.tenant(token.key())
+            let Some(EpollOperation { work: EpollWork::Send { buffer, from, .. }, .. }) =
+                self.operations.occupant(token.key())
             else {
                 return;
             };
@@ -492,7 +492,7 @@ impl Epoll {
 
     /// Adds to what a stream is watched for, edge-triggered.
     fn watch_stream(&mut self, stream: Source, more: EpollFlags) {
-        let Some(held) = self.sources.tenant_mut(stream.key()) else { return };
+        let Some(held) = self.sources.occupant_mut(stream.key()) else { return };
         let interest = held.interest | more | EpollFlags::EPOLLET;
         if let Err(errno) = held.watch(&self.set, interest, stream) {
             for token in held.inward.split_off(0).into_iter().chain(held.outward.split_off(0)) {
@@ -502,19 +502,19 @@ impl Epoll {
     }
 
     fn fail_inward(&mut self, source: Source, errno: Errno) {
-        let Some(held) = self.sources.tenant_mut(source.key()) else { return };
+        let Some(held) = self.sources.occupant_mut(source.key()) else { return };
         for token in held.inward.split_off(0) {
             self.fail(token, errno);
         }
     }
 
-    fn begin(&mut self, kind: Kind, tag: Tag, work: Work) -> Token {
-        self.operations.insert(Operation { tag, work }).token(kind)
+    fn begin(&mut self, kind: OpKind, tag: Tag, work: EpollWork) -> Token {
+        self.operations.insert(EpollOperation { tag, work }).token(kind)
     }
 
     /// Gives a token to an operation that is over already.
-    fn done(&mut self, kind: Kind, tag: Tag, outcome: Outcome<OwnedFd>) -> Token {
-        let token = self.begin(kind, tag, Work::Done);
+    fn done(&mut self, kind: OpKind, tag: Tag, outcome: Outcome<OwnedFd>) -> Token {
+        let token = self.begin(kind, tag, EpollWork::Done);
         self.complete(token, outcome);
         token
     }
@@ -523,27 +523,31 @@ impl Epoll {
         self.finish(token, Err(errno));
     }
 
-    /// Ends an operation with a number or an error; a connection that was accepted, and a parcel,
+    /// Ends an operation with a number or an error; a connection that was accepted, and a batch,
     /// take another way.
     fn finish(&mut self, token: Token, result: Result<usize, Errno>) {
-        let Some(Operation { tag, work }) = self.operations.remove(token.key()) else { return };
+        let Some(EpollOperation { tag, work }) = self.operations.remove(token.key()) else {
+            return;
+        };
         let outcome = match work {
-            Work::Accept { .. } => Outcome::Accepted(Err(result.err().unwrap_or(Errno(libc::EIO)))),
-            Work::Readable { fd } => {
+            EpollWork::Accept { .. } => {
+                Outcome::Accepted(Err(result.err().unwrap_or(Errno(libc::EIO))))
+            }
+            EpollWork::Readable { fd } => {
                 // It may not be in the set, when it could not be added.
                 let _not_in_the_set = self.set.remove(&fd);
                 Outcome::Readable(fd, result.map(ready))
             }
-            Work::Ring { .. } => Outcome::Rang(result.map(drop)),
-            Work::Recv { buffer, .. } => Outcome::Received(buffer, result),
-            Work::Send { buffer, .. } => Outcome::Sent(buffer, result),
-            Work::Done => return,
+            EpollWork::Ring { .. } => Outcome::Rang(result.map(drop)),
+            EpollWork::Recv { buffer, .. } => Outcome::Received(buffer, result),
+            EpollWork::Send { buffer, .. } => Outcome::Sent(buffer, result),
+            EpollWork::Done => return,
         };
         self.ready.push(Completion { token, tag, last: true, outcome });
     }
 
     fn complete(&mut self, token: Token, outcome: Outcome<OwnedFd>) {
-        let Some(Operation { tag, .. }) = self.operations.remove(token.key()) else { return };
+        let Some(EpollOperation { tag, .. }) = self.operations.remove(token.key()) else { return };
         self.ready.push(Completion { token, tag, last: true, outcome });
     }
 }
@@ -553,7 +557,7 @@ fn ready(events: usize) -> Ready {
     Ready::from_events(i32::try_from(events).unwrap_or(0))
 }
 
-impl Held {
+impl EpollSource {
     fn new(fd: OwnedFd, role: Role) -> Self {
         Self {
             fd,
@@ -593,15 +597,15 @@ impl Held {
     }
 }
 
-impl Work {
-    const fn kind(&self) -> Kind {
+impl EpollWork {
+    const fn kind(&self) -> OpKind {
         match self {
-            Self::Accept { .. } => Kind::Accept,
-            Self::Readable { .. } => Kind::Readable,
-            Self::Ring { .. } => Kind::Ring,
-            Self::Recv { .. } => Kind::Recv,
-            Self::Send { .. } => Kind::Send,
-            Self::Done => Kind::Close,
+            Self::Accept { .. } => OpKind::Accept,
+            Self::Readable { .. } => OpKind::Readable,
+            Self::Ring { .. } => OpKind::Ring,
+            Self::Recv { .. } => OpKind::Recv,
+            Self::Send { .. } => OpKind::Send,
+            Self::Done => OpKind::Close,
         }
     }
 }

@@ -19,16 +19,16 @@
 //! 8. At the end the kernel lets go before memory is freed: `quiesce` cancels all and drains to
 //!    zero.
 
+pub mod arena;
 pub mod epoll;
 pub mod probe;
-pub mod slots;
 pub mod uring;
 
 use std::fmt;
 use std::io;
 use std::num::NonZeroU64;
 
-use crate::limits::PARCEL_MAX;
+use crate::limits::BATCH_MAX;
 pub use crate::sys::socket::Ready;
 use crate::units::{Errno, Span, Ticket};
 
@@ -88,7 +88,7 @@ pub enum Role {
     /// A SOCK_SEQPACKET end that descriptors are handed over through.
     Channel,
     /// What a peer rings: an eventfd, or a channel whose messages somebody else reads.
-    Bell,
+    Doorbell,
     /// A connection that is read and written.
     Stream,
 }
@@ -97,8 +97,8 @@ pub enum Role {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Source {
     /// Position in the backend's table.
-    pub slot: u32,
-    /// Which tenant of the slot is meant.
+    pub index: u32,
+    /// Which occupant of the index is meant.
     pub generation: u32,
 }
 
@@ -108,16 +108,16 @@ pub struct Tag(pub u64);
 
 /// One operation in flight: io_uring's 64-bit `user_data`. From above, 8 bits are the kind, which
 /// tells that an orphan's result is a descriptor to close; 24 the generation, which tells a late
-/// completion from the slot's next tenant; 32 the slot in the table of operations. It stays packed:
-/// as a struct of its parts it was copied by loads that overlap the stores just before them, which
-/// took 2.5 % of the master's time.
+/// completion from the index's next occupant; 32 the index in the table of operations. It stays
+/// packed: as a struct of its parts it was copied by loads that overlap the stores just before
+/// them, which took 2.5 % of the master's time.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Token(NonZeroU64);
 
 /// The kind of an operation, as its token carries it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]
-pub enum Kind {
+pub enum OpKind {
     /// [`Op::Accept`].
     Accept = 1,
     /// [`Op::Readable`].
@@ -147,19 +147,19 @@ pub enum Op<F> {
         /// A connection, a pipe, a pidfd or a signalfd.
         fd: F,
     },
-    /// Waits for each ring of a bell, again and again: [`Outcome::Rang`] until cancelled.
+    /// Waits for each ring of a doorbell, again and again: [`Outcome::Rang`] until cancelled.
     Ring {
-        /// A [`Role::Bell`]. It is never read by the backend: each write wakes once
+        /// A [`Role::Doorbell`]. It is never read by the backend: each write wakes once
         /// (edge-triggered).
-        bell: Source,
+        doorbell: Source,
     },
-    /// Sends one message with copies of the parcel's descriptors, without waiting:
+    /// Sends one message with copies of the batch's descriptors, without waiting:
     /// [`Outcome::HandedOff`]. EAGAIN and ETOOMANYREFS are answers, not waits.
     Handoff {
         /// The master's end of a worker's channel.
         channel: Source,
         /// What to send.
-        parcel: Parcel<F>,
+        batch: Batch<F>,
     },
     /// Reads into the spare capacity of `buffer` (at least one byte): [`Outcome::Received`].
     Recv {
@@ -184,18 +184,18 @@ pub enum Op<F> {
     },
 }
 
-/// Up to [`PARCEL_MAX`] connections on their way to one worker. The words are the bytes of the
+/// Up to [`BATCH_MAX`] connections on their way to one worker. The words are the bytes of the
 /// message: one header word, then one ticket per descriptor.
 #[derive(Debug)]
-pub struct Parcel<F> {
+pub struct Batch<F> {
     /// The message's payload, in the machine's byte order (it never leaves the machine).
     pub words: Vec<u64>,
     /// The descriptors, in the order of the tickets.
     pub fds: Vec<F>,
 }
 
-impl<F> Parcel<F> {
-    /// A parcel with this header word and no connection in it.
+impl<F> Batch<F> {
+    /// A batch with this header word and no connection in it.
     pub fn new(header: u64) -> Self {
         Self { words: vec![header], fds: Vec::new() }
     }
@@ -203,9 +203,9 @@ impl<F> Parcel<F> {
     /// Adds a connection.
     ///
     /// # Panics
-    /// When the parcel is full: the caller counts.
+    /// When the batch is full: the caller counts.
     pub fn push(&mut self, ticket: Ticket, fd: F) {
-        assert!(self.fds.len() < PARCEL_MAX, "a parcel holds {PARCEL_MAX} descriptors");
+        assert!(self.fds.len() < BATCH_MAX, "a batch holds {BATCH_MAX} descriptors");
         self.words.push(ticket.to_word());
         self.fds.push(fd);
     }
@@ -255,9 +255,9 @@ pub enum Outcome<F> {
     Readable(F, Result<Ready, Errno>),
     /// A peer rang; or the wait ended.
     Rang(Result<(), Errno>),
-    /// The parcel as it was, and whether the message is queued: then the channel has copies of the
+    /// The batch as it was, and whether the message is queued: then the channel has copies of the
     /// descriptors.
-    HandedOff(Parcel<F>, Result<(), Errno>),
+    HandedOff(Batch<F>, Result<(), Errno>),
     /// The buffer and how many bytes were appended; 0 is the end of the stream.
     Received(Vec<u8>, Result<usize, Errno>),
     /// The buffer and how many bytes were taken from `from`.

@@ -10,11 +10,11 @@ use std::path::PathBuf;
 
 use crate::io::epoll::Epoll;
 use crate::io::uring::Uring;
-use crate::io::{Backend, Completion, Op, Outcome, Parcel, Ready, Role, Tag};
+use crate::io::{Backend, Batch, Completion, Op, Outcome, Ready, Role, Tag};
 use crate::sys::clock::monotonic;
 use crate::sys::eventfd;
 use crate::sys::fd::errno_from_io;
-use crate::sys::scm::{Incoming, Patience, recv_parcel};
+use crate::sys::scm::{Incoming, RecvWait, recv_batch};
 use crate::sys::socket::{Endpoint, ListenOptions, listen, seqpacket_pair};
 use crate::units::{Errno, Span, Ticket};
 
@@ -152,7 +152,7 @@ fn forbidden_by(sysctl: Option<&str>) -> &'static str {
 
 /// What the self-test found.
 #[derive(Debug)]
-enum Failure {
+enum SelfTestFailure {
     /// The kernel refused a preparation that has nothing to do with the ring.
     Preparation(&'static str, Errno),
     /// The ring became unusable.
@@ -161,7 +161,7 @@ enum Failure {
     Step(&'static str),
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for SelfTestFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Preparation(what, errno) => {
@@ -175,31 +175,33 @@ impl fmt::Display for Failure {
 }
 
 /// Moves a connection through the backend as the master does, and leaves nothing behind.
-fn self_test(backend: &mut impl Backend<Fd = OwnedFd>) -> Result<(), Failure> {
+fn self_test(backend: &mut impl Backend<Fd = OwnedFd>) -> Result<(), SelfTestFailure> {
     let tested = accept(backend)
         .and_then(|(client, connection)| hand_over(backend, &client, connection))
         .and_then(|()| ring(backend));
-    backend.quiesce(&mut Vec::new()).map_err(Failure::Wait)?;
+    backend.quiesce(&mut Vec::new()).map_err(SelfTestFailure::Wait)?;
     tested
 }
 
 /// An accept on a listener that does not wait must wait all the same.
-fn accept(backend: &mut impl Backend<Fd = OwnedFd>) -> Result<(UnixStream, OwnedFd), Failure> {
+fn accept(
+    backend: &mut impl Backend<Fd = OwnedFd>,
+) -> Result<(UnixStream, OwnedFd), SelfTestFailure> {
     let name = format!("dispatchd-probe-{}-{}", std::process::id(), monotonic().as_ns());
     let endpoint = Endpoint::Unix(PathBuf::from(format!("@{name}")));
     let fd = listen(&endpoint, ListenOptions { backlog: 1, reuse_port: false })
-        .map_err(|errno| Failure::Preparation("a unix socket", errno))?;
+        .map_err(|errno| SelfTestFailure::Preparation("a unix socket", errno))?;
     let listener = backend.adopt(fd, Role::Listener);
     backend.submit(Op::Accept { listener }, Tag::default());
     let early = step(backend, Span::ZERO)?;
     let client = SocketAddr::from_abstract_name(name)
         .and_then(|address| UnixStream::connect_addr(&address))
-        .map_err(|error| Failure::Preparation("a connection", errno_from_io(&error)))?;
+        .map_err(|error| SelfTestFailure::Preparation("a connection", errno_from_io(&error)))?;
     let late = step(backend, STEP_MAX)?;
     drop(backend.release(listener));
     match (early, late) {
         (None, Some(Outcome::Accepted(Ok(connection)))) => Ok((client, connection)),
-        _ => Err(Failure::Step("a waiting accept")),
+        _ => Err(SelfTestFailure::Step("a waiting accept")),
     }
 }
 
@@ -208,59 +210,59 @@ fn hand_over(
     backend: &mut impl Backend<Fd = OwnedFd>,
     client: &UnixStream,
     connection: OwnedFd,
-) -> Result<(), Failure> {
+) -> Result<(), SelfTestFailure> {
     let (ours, theirs) =
-        seqpacket_pair().map_err(|errno| Failure::Preparation("a channel", errno))?;
+        seqpacket_pair().map_err(|errno| SelfTestFailure::Preparation("a channel", errno))?;
     let channel = backend.adopt(ours, Role::Channel);
-    let mut parcel = Parcel::new(1);
-    parcel.push(Ticket { slot: 2, generation: 3 }, connection);
-    let words = parcel.words.clone();
-    backend.submit(Op::Handoff { channel, parcel }, Tag::default());
+    let mut batch = Batch::new(1);
+    batch.push(Ticket { index: 2, generation: 3 }, connection);
+    let words = batch.words.clone();
+    backend.submit(Op::Handoff { channel, batch }, Tag::default());
     let sent = step(backend, STEP_MAX)?;
     drop(backend.release(channel));
-    let received = recv_parcel(theirs.as_fd(), Patience::Now);
-    let (Some(Outcome::HandedOff(parcel, Ok(()))), Ok(Incoming::Parcel(mut message))) =
+    let received = recv_batch(theirs.as_fd(), RecvWait::Now);
+    let (Some(Outcome::HandedOff(batch, Ok(()))), Ok(Incoming::Batch(mut message))) =
         (sent, received)
     else {
-        return Err(Failure::Step("sending a descriptor"));
+        return Err(SelfTestFailure::Step("sending a descriptor"));
     };
-    let whole = message.words == words && !message.truncated && parcel.fds.len() == 1;
+    let whole = message.words == words && !message.truncated && batch.fds.len() == 1;
     let (true, Some(fd)) = (whole, message.fds.pop()) else {
-        return Err(Failure::Step("sending a descriptor"));
+        return Err(SelfTestFailure::Step("sending a descriptor"));
     };
     backend.submit(Op::Readable { fd }, Tag::default());
     let early = step(backend, Span::ZERO)?;
     crate::sys::socket::send(client.as_fd(), b"x")
-        .map_err(|errno| Failure::Preparation("a byte to read", errno))?;
+        .map_err(|errno| SelfTestFailure::Preparation("a byte to read", errno))?;
     match (early, step(backend, STEP_MAX)?) {
         (None, Some(Outcome::Readable(_, Ok(Ready::Input)))) => Ok(()),
-        _ => Err(Failure::Step("a watch")),
+        _ => Err(SelfTestFailure::Step("a watch")),
     }
 }
 
-/// Each ring of a bell that nobody reads must wake once more.
-fn ring(backend: &mut impl Backend<Fd = OwnedFd>) -> Result<(), Failure> {
-    let no_bell = |errno| Failure::Preparation("an eventfd", errno);
-    let fd = eventfd::create().map_err(no_bell)?;
-    let ringer = crate::sys::fd::duplicate(&fd).map_err(no_bell)?;
-    let bell = backend.adopt(fd, Role::Bell);
-    backend.submit(Op::Ring { bell }, Tag::default());
+/// Each ring of a doorbell that nobody reads must wake once more.
+fn ring(backend: &mut impl Backend<Fd = OwnedFd>) -> Result<(), SelfTestFailure> {
+    let no_doorbell = |errno| SelfTestFailure::Preparation("an eventfd", errno);
+    let fd = eventfd::create().map_err(no_doorbell)?;
+    let ringer = crate::sys::fd::duplicate(&fd).map_err(no_doorbell)?;
+    let doorbell = backend.adopt(fd, Role::Doorbell);
+    backend.submit(Op::Ring { doorbell }, Tag::default());
     let mut heard = step(backend, Span::ZERO)?.is_none();
     for _ in 0..2 {
-        eventfd::ring(&ringer.as_fd()).map_err(no_bell)?;
+        eventfd::ring(&ringer.as_fd()).map_err(no_doorbell)?;
         heard &= matches!(step(backend, STEP_MAX)?, Some(Outcome::Rang(Ok(()))));
     }
-    drop(backend.release(bell));
-    if heard { Ok(()) } else { Err(Failure::Step("a bell that is never read")) }
+    drop(backend.release(doorbell));
+    if heard { Ok(()) } else { Err(SelfTestFailure::Step("a doorbell that is never read")) }
 }
 
 /// The next completion, if one comes in time.
 fn step(
     backend: &mut impl Backend<Fd = OwnedFd>,
     timeout: Span,
-) -> Result<Option<Outcome<OwnedFd>>, Failure> {
+) -> Result<Option<Outcome<OwnedFd>>, SelfTestFailure> {
     let mut out: Vec<Completion<OwnedFd>> = Vec::new();
-    backend.wait(Some(timeout), &mut out).map_err(Failure::Wait)?;
+    backend.wait(Some(timeout), &mut out).map_err(SelfTestFailure::Wait)?;
     Ok(out.pop().map(|completion| completion.outcome))
 }
 

@@ -1,4 +1,4 @@
-//! The port on io_uring: one system call per wait submits everything, waits and reaps, and a parcel
+//! The port on io_uring: one system call per wait submits everything, waits and reaps, and a batch
 //! costs no completion of its own, so that the master pays a tenth of a call per connection.
 //!
 //! What the kernel is given lives in tables that do not move: buffers in the table of operations,
@@ -19,12 +19,12 @@ use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{self, CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode};
 
-use crate::io::slots::Slots;
-use crate::io::{Backend, Completion, Kind, Op, Outcome, Parcel, Ready, Role, Source, Tag, Token};
-use crate::limits::{PARCEL_MAX, QUIESCE_MAX};
+use crate::io::arena::Arena;
+use crate::io::{Backend, Batch, Completion, Op, OpKind, Outcome, Ready, Role, Source, Tag, Token};
+use crate::limits::{BATCH_MAX, QUIESCE_MAX};
 use crate::sys::clock::monotonic;
 use crate::sys::fd::adopt;
-use crate::sys::scm::{DESCRIPTORS_MAX, Envelope, SEND_FLAGS};
+use crate::sys::scm::{DESCRIPTORS_MAX, MessageBuffer, SEND_FLAGS};
 use crate::sys::{rlimit, socket};
 use crate::units::{Errno, Span};
 
@@ -34,15 +34,15 @@ const SIZES: [(u32, u32); 3] = [(1024, 4096), (512, 2048), (256, 1024)];
 const NOBODY: u64 = 0;
 /// Times in a row that the kernel may refuse to submit (for want of memory) before we give up.
 const REFUSALS_MAX: u32 = 1_000;
-const _: () = assert!(PARCEL_MAX == DESCRIPTORS_MAX);
+const _: () = assert!(BATCH_MAX == DESCRIPTORS_MAX);
 
 /// The backend on io_uring.
 pub struct Uring {
     // First, so that the ring is closed before the memory that it was given is freed.
     ring: IoUring,
-    operations: Slots<Operation>,
-    envelopes: Envelopes,
-    sources: Slots<Held>,
+    operations: Arena<UringOperation>,
+    envelopes: MessagePool,
+    sources: Arena<UringSource>,
     /// Completions for the next return of `wait`.
     ready: Vec<Completion<OwnedFd>>,
     /// Operations that speak up only when they fail, in the order of submission.
@@ -59,19 +59,19 @@ pub struct Uring {
     broken: Option<i32>,
 }
 
-struct Held {
+struct UringSource {
     fd: OwnedFd,
     role: Role,
     /// Operations that name this source and are not over.
     pending: u32,
 }
 
-struct Operation {
+struct UringOperation {
     tag: Tag,
     source: Option<Source>,
     /// Nobody wants it any more, so that it is not begun again.
     cancelled: bool,
-    work: Work,
+    work: UringWork,
 }
 
 /// What the kernel does first with an accept. A try that comes too early makes a socket and a file
@@ -85,12 +85,12 @@ enum First {
 }
 
 /// What the kernel works with, and what goes back to the submitter.
-enum Work {
+enum UringWork {
     Accept,
     SharedAccept,
     Readable { fd: OwnedFd },
     Ring,
-    Handoff { envelope: usize, parcel: Parcel<OwnedFd> },
+    Handoff { envelope: usize, batch: Batch<OwnedFd> },
     Recv { buffer: Vec<u8> },
     Send { buffer: Vec<u8>, from: usize },
     Close { raw: i32 },
@@ -107,7 +107,7 @@ impl Backend for Uring {
     type Fd = OwnedFd;
 
     fn adopt(&mut self, fd: OwnedFd, role: Role) -> Source {
-        self.sources.insert(Held { fd, role, pending: 0 }).source()
+        self.sources.insert(UringSource { fd, role, pending: 0 }).source()
     }
 
     fn release(&mut self, source: Source) -> OwnedFd {
@@ -123,9 +123,9 @@ impl Backend for Uring {
 
     fn submit(&mut self, op: Op<OwnedFd>, tag: Tag) -> Token {
         let (kind, source, work) = self.work_of(op);
-        let key = self.operations.insert(Operation { tag, source, cancelled: false, work });
+        let key = self.operations.insert(UringOperation { tag, source, cancelled: false, work });
         let token = key.token(kind);
-        if let Some(held) = source.and_then(|source| self.sources.tenant_mut(source.key())) {
+        if let Some(held) = source.and_then(|source| self.sources.occupant_mut(source.key())) {
             held.pending += 1;
         }
         self.issue(token);
@@ -133,29 +133,29 @@ impl Backend for Uring {
     }
 
     fn cancel(&mut self, token: Token) {
-        let Some(operation) = self.operations.tenant_mut(token.key()) else { return };
+        let Some(operation) = self.operations.occupant_mut(token.key()) else { return };
         match token.kind() {
-            Kind::Accept | Kind::Readable | Kind::Ring | Kind::Recv | Kind::Send => {
+            OpKind::Accept | OpKind::Readable | OpKind::Ring | OpKind::Recv | OpKind::Send => {
                 operation.cancelled = true;
                 self.push_cancel(token);
             }
             // These never wait: they are over with the next submission.
-            Kind::Handoff | Kind::Close => {}
+            OpKind::Handoff | OpKind::Close => {}
         }
     }
 
     fn expire(&mut self, token: Token) -> bool {
-        let Some(operation) = self.operations.tenant(token.key()) else { return false };
-        let held = operation.source.and_then(|source| self.sources.tenant(source.key()));
+        let Some(operation) = self.operations.occupant(token.key()) else { return false };
+        let held = operation.source.and_then(|source| self.sources.occupant(source.key()));
         let fd = match &operation.work {
-            Work::Readable { fd } if socket::has_input(fd.as_fd()) => None,
-            Work::Readable { fd } => Some(fd),
-            Work::Recv { .. } | Work::Send { .. } => held.map(|held| &held.fd),
-            Work::Accept
-            | Work::SharedAccept
-            | Work::Ring
-            | Work::Handoff { .. }
-            | Work::Close { .. } => None,
+            UringWork::Readable { fd } if socket::has_input(fd.as_fd()) => None,
+            UringWork::Readable { fd } => Some(fd),
+            UringWork::Recv { .. } | UringWork::Send { .. } => held.map(|held| &held.fd),
+            UringWork::Accept
+            | UringWork::SharedAccept
+            | UringWork::Ring
+            | UringWork::Handoff { .. }
+            | UringWork::Close { .. } => None,
         };
         // What is no socket, or has ended already, needs no end.
         fd.is_some_and(|fd| socket::shutdown(fd.as_fd()).is_ok())
@@ -211,9 +211,9 @@ impl Uring {
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             ring: build_ring()?,
-            operations: Slots::new(),
-            envelopes: Envelopes::default(),
-            sources: Slots::new(),
+            operations: Arena::new(),
+            envelopes: MessagePool::default(),
+            sources: Arena::new(),
             ready: Vec::new(),
             unconfirmed: Vec::new(),
             reaped: Vec::new(),
@@ -229,58 +229,60 @@ impl Uring {
         (self.ring.params().sq_entries(), self.ring.params().cq_entries())
     }
 
-    fn work_of(&mut self, op: Op<OwnedFd>) -> (Kind, Option<Source>, Work) {
+    fn work_of(&mut self, op: Op<OwnedFd>) -> (OpKind, Option<Source>, UringWork) {
         match op {
             Op::Accept { listener } => {
-                let work = match self.sources.tenant(listener.key()).map(|held| held.role) {
-                    Some(Role::SharedListener) => Work::SharedAccept,
-                    Some(Role::Listener | Role::Channel | Role::Bell | Role::Stream) | None => {
-                        Work::Accept
+                let work = match self.sources.occupant(listener.key()).map(|held| held.role) {
+                    Some(Role::SharedListener) => UringWork::SharedAccept,
+                    Some(Role::Listener | Role::Channel | Role::Doorbell | Role::Stream) | None => {
+                        UringWork::Accept
                     }
                 };
-                (Kind::Accept, Some(listener), work)
+                (OpKind::Accept, Some(listener), work)
             }
-            Op::Readable { fd } => (Kind::Readable, None, Work::Readable { fd }),
-            Op::Ring { bell } => (Kind::Ring, Some(bell), Work::Ring),
-            Op::Handoff { channel, parcel } => {
+            Op::Readable { fd } => (OpKind::Readable, None, UringWork::Readable { fd }),
+            Op::Ring { doorbell } => (OpKind::Ring, Some(doorbell), UringWork::Ring),
+            Op::Handoff { channel, batch } => {
                 let envelope = self.envelopes.take();
-                (Kind::Handoff, Some(channel), Work::Handoff { envelope, parcel })
+                (OpKind::Handoff, Some(channel), UringWork::Handoff { envelope, batch })
             }
-            Op::Recv { stream, buffer } => (Kind::Recv, Some(stream), Work::Recv { buffer }),
+            Op::Recv { stream, buffer } => (OpKind::Recv, Some(stream), UringWork::Recv { buffer }),
             Op::Send { stream, buffer, from } => {
-                (Kind::Send, Some(stream), Work::Send { buffer, from })
+                (OpKind::Send, Some(stream), UringWork::Send { buffer, from })
             }
-            Op::Close { fd } => (Kind::Close, None, Work::Close { raw: fd.into_raw_fd() }),
+            Op::Close { fd } => (OpKind::Close, None, UringWork::Close { raw: fd.into_raw_fd() }),
         }
     }
 
     /// Puts the operation in the submission queue, for the first time or again.
     fn issue(&mut self, token: Token) {
-        let Some(operation) = self.operations.tenant_mut(token.key()) else { return };
-        let raw = match operation.source.map(|source| self.sources.tenant(source.key())) {
+        let Some(operation) = self.operations.occupant_mut(token.key()) else { return };
+        let raw = match operation.source.map(|source| self.sources.occupant(source.key())) {
             None => -1,
             Some(Some(held)) => held.fd.as_raw_fd(),
             Some(None) => return self.finish(token, -libc::ECANCELED),
         };
         let fd = types::Fd(raw);
         let entry = match &mut operation.work {
-            Work::Accept => accept_entry(fd, self.accept_first),
-            Work::SharedAccept => opcode::PollAdd::new(fd, poll_mask(libc::POLLIN)).build(),
-            Work::Readable { fd } => {
+            UringWork::Accept => accept_entry(fd, self.accept_first),
+            UringWork::SharedAccept => opcode::PollAdd::new(fd, poll_mask(libc::POLLIN)).build(),
+            UringWork::Readable { fd } => {
                 opcode::PollAdd::new(types::Fd(fd.as_raw_fd()), poll_mask(Ready::INTEREST)).build()
             }
-            // A multishot poll is edge-triggered: each write to the bell wakes, without a read.
-            Work::Ring => opcode::PollAdd::new(fd, poll_mask(libc::POLLIN)).multi(true).build(),
-            Work::Handoff { envelope, parcel } => {
+            // A multishot poll is edge-triggered: each write to the doorbell wakes, without a read.
+            UringWork::Ring => {
+                opcode::PollAdd::new(fd, poll_mask(libc::POLLIN)).multi(true).build()
+            }
+            UringWork::Handoff { envelope, batch } => {
                 let letter = self.envelopes.at(*envelope);
-                letter.fill(&parcel.words, parcel.fds.iter().map(AsRawFd::as_raw_fd));
+                letter.fill(&batch.words, batch.fds.iter().map(AsRawFd::as_raw_fd));
                 let send = opcode::SendMsg::new(fd, letter.header_to_send()).flags(SEND_BITS);
                 self.unconfirmed.push(token);
                 send.build().flags(Flags::SKIP_SUCCESS)
             }
-            Work::Recv { buffer } => recv_entry(fd, buffer),
-            Work::Send { buffer, from } => send_entry(fd, &buffer[*from..]),
-            Work::Close { raw } => {
+            UringWork::Recv { buffer } => recv_entry(fd, buffer),
+            UringWork::Send { buffer, from } => send_entry(fd, &buffer[*from..]),
+            UringWork::Close { raw } => {
                 self.unconfirmed.push(token);
                 opcode::Close::new(types::Fd(*raw)).build().flags(Flags::SKIP_SUCCESS)
             }
@@ -395,34 +397,34 @@ impl Uring {
 
     fn digest(&mut self, entry: Reaped) {
         let Some(token) = Token::from_word(entry.word) else { return };
-        let Some(operation) = self.operations.tenant_mut(token.key()) else {
-            if token.kind() == Kind::Accept && 0 <= entry.result {
+        let Some(operation) = self.operations.occupant_mut(token.key()) else {
+            if token.kind() == OpKind::Accept && 0 <= entry.result {
                 drop(adopt(entry.result));
             }
             return;
         };
         let interrupted = match (&operation.work, entry.result.wrapping_neg()) {
-            (Work::Accept, libc::ECONNABORTED) | (_, libc::EINTR) => true,
+            (UringWork::Accept, libc::ECONNABORTED) | (_, libc::EINTR) => true,
             (_, _) => false,
         };
         match (&operation.work, entry.result) {
             (_, _) if interrupted && operation.cancelled => self.finish(token, -libc::ECANCELED),
             (_, _) if interrupted => self.issue(token),
-            (Work::Ring, 0..) => self.rang(token, entry.more),
-            (Work::Accept, result)
+            (UringWork::Ring, 0..) => self.rang(token, entry.more),
+            (UringWork::Accept, result)
                 if result == -libc::EINVAL && self.accept_first == First::Poll =>
             {
                 self.accept_first = First::Try;
                 self.issue(token);
             }
-            (Work::SharedAccept, 0..) => self.accept_shared(token),
+            (UringWork::SharedAccept, 0..) => self.accept_shared(token),
             (_, result) => self.finish(token, result),
         }
     }
 
     /// Tells of a ring; begins anew when the kernel has ended the watch (its queue was full).
     fn rang(&mut self, token: Token, more: bool) {
-        let Some(operation) = self.operations.tenant(token.key()) else { return };
+        let Some(operation) = self.operations.occupant(token.key()) else { return };
         let (tag, cancelled) = (operation.tag, operation.cancelled);
         self.ready.push(Completion { token, tag, last: false, outcome: Outcome::Rang(Ok(())) });
         match (more, cancelled) {
@@ -434,8 +436,8 @@ impl Uring {
 
     /// Takes a connection from a shared listener that was readable a moment ago.
     fn accept_shared(&mut self, token: Token) {
-        let Some(operation) = self.operations.tenant(token.key()) else { return };
-        let held = operation.source.and_then(|source| self.sources.tenant(source.key()));
+        let Some(operation) = self.operations.occupant(token.key()) else { return };
+        let held = operation.source.and_then(|source| self.sources.occupant(source.key()));
         let result = match held {
             None => -libc::ECANCELED,
             Some(_) if operation.cancelled => -libc::ECANCELED,
@@ -473,7 +475,7 @@ impl Uring {
     fn finish(&mut self, token: Token, result: i32) {
         let Some(operation) = self.operations.remove(token.key()) else { return };
         if let Some(held) =
-            operation.source.and_then(|source| self.sources.tenant_mut(source.key()))
+            operation.source.and_then(|source| self.sources.occupant_mut(source.key()))
         {
             held.pending -= 1;
         }
@@ -481,27 +483,29 @@ impl Uring {
         self.ready.push(Completion { token, tag: operation.tag, last: true, outcome });
     }
 
-    fn outcome(&mut self, work: Work, result: i32) -> Outcome<OwnedFd> {
+    fn outcome(&mut self, work: UringWork, result: i32) -> Outcome<OwnedFd> {
         let count = usize::try_from(result).map_err(|_| Errno(result.wrapping_neg()));
         match work {
-            Work::Accept | Work::SharedAccept => Outcome::Accepted(count.map(|_| adopt(result))),
-            Work::Readable { fd } => {
+            UringWork::Accept | UringWork::SharedAccept => {
+                Outcome::Accepted(count.map(|_| adopt(result)))
+            }
+            UringWork::Readable { fd } => {
                 Outcome::Readable(fd, count.map(|_| Ready::from_events(result)))
             }
-            Work::Ring => Outcome::Rang(count.map(drop)),
-            Work::Handoff { envelope, parcel } => {
+            UringWork::Ring => Outcome::Rang(count.map(drop)),
+            UringWork::Handoff { envelope, batch } => {
                 self.envelopes.give_back(envelope);
-                Outcome::HandedOff(parcel, count.map(drop))
+                Outcome::HandedOff(batch, count.map(drop))
             }
-            Work::Recv { mut buffer } => {
+            UringWork::Recv { mut buffer } => {
                 let length = buffer.len() + count.unwrap_or(0);
                 // SAFETY: the kernel has written so many bytes behind the old length, and was
                 // given no more room than the spare capacity.
                 unsafe { buffer.set_len(length) };
                 Outcome::Received(buffer, count)
             }
-            Work::Send { buffer, from: _ } => Outcome::Sent(buffer, count),
-            Work::Close { raw: _ } => Outcome::Closed,
+            UringWork::Send { buffer, from: _ } => Outcome::Sent(buffer, count),
+            UringWork::Close { raw: _ } => Outcome::Closed,
         }
     }
 
@@ -554,16 +558,16 @@ impl fmt::Debug for Uring {
     }
 }
 
-impl Work {
-    const fn kind(&self) -> Kind {
+impl UringWork {
+    const fn kind(&self) -> OpKind {
         match self {
-            Self::Accept | Self::SharedAccept => Kind::Accept,
-            Self::Readable { .. } => Kind::Readable,
-            Self::Ring => Kind::Ring,
-            Self::Handoff { .. } => Kind::Handoff,
-            Self::Recv { .. } => Kind::Recv,
-            Self::Send { .. } => Kind::Send,
-            Self::Close { .. } => Kind::Close,
+            Self::Accept | Self::SharedAccept => OpKind::Accept,
+            Self::Readable { .. } => OpKind::Readable,
+            Self::Ring => OpKind::Ring,
+            Self::Handoff { .. } => OpKind::Handoff,
+            Self::Recv { .. } => OpKind::Recv,
+            Self::Send { .. } => OpKind::Send,
+            Self::Close { .. } => OpKind::Close,
         }
     }
 }
@@ -571,21 +575,21 @@ impl Work {
 /// Messages at fixed places, used again and again. They are boxes only when they are born and when
 /// they die: a box that is moved while the kernel points into it is undefined behaviour.
 #[derive(Default)]
-struct Envelopes {
-    all: Vec<NonNull<Envelope>>,
+struct MessagePool {
+    all: Vec<NonNull<MessageBuffer>>,
     vacant: Vec<usize>,
 }
 
-impl Envelopes {
+impl MessagePool {
     fn take(&mut self) -> usize {
         if let Some(index) = self.vacant.pop() {
             return index;
         }
-        self.all.push(NonNull::from(Box::leak(Box::new(Envelope::new()))));
+        self.all.push(NonNull::from(Box::leak(Box::new(MessageBuffer::new()))));
         self.all.len() - 1
     }
 
-    fn at(&mut self, index: usize) -> &mut Envelope {
+    fn at(&mut self, index: usize) -> &mut MessageBuffer {
         // SAFETY: the pointer came from a box that lives as long as this table, `&mut self` keeps
         // other references away, and the kernel uses the envelope only between `issue` and
         // `finish`, where nobody calls this for it.
@@ -597,7 +601,7 @@ impl Envelopes {
     }
 }
 
-impl Drop for Envelopes {
+impl Drop for MessagePool {
     fn drop(&mut self) {
         for pointer in self.all.drain(..) {
             // SAFETY: the pointer came from a box and is given up here, once; the kernel is done

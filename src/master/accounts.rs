@@ -1,6 +1,6 @@
 //! What workers have done, counted beyond their ends: a number that somebody watches never falls.
 
-use crate::units::SeatId;
+use crate::units::SlotId;
 
 /// What one process has done so far, or several.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -40,23 +40,23 @@ impl Account {
     }
 }
 
-/// The accounts of processes that are gone, by seat.
+/// The accounts of processes that are gone, by slot.
 #[derive(Debug, Default)]
 pub(super) struct Past(Vec<Account>);
 
 impl Past {
-    pub(super) fn add(&mut self, seat: SeatId, account: Account) {
-        if self.0.len() <= seat.index() {
-            self.0.resize(seat.index() + 1, Account::default());
+    pub(super) fn add(&mut self, slot: SlotId, account: Account) {
+        if self.0.len() <= slot.index() {
+            self.0.resize(slot.index() + 1, Account::default());
         }
-        self.0[seat.index()] = self.0[seat.index()].plus(account);
+        self.0[slot.index()] = self.0[slot.index()].plus(account);
     }
 
-    pub(super) fn of(&self, seat: SeatId) -> Account {
-        self.0.get(seat.index()).copied().unwrap_or_default()
+    pub(super) fn of(&self, slot: SlotId) -> Account {
+        self.0.get(slot.index()).copied().unwrap_or_default()
     }
 
-    /// Of all seats, those included that are not wanted any more.
+    /// Of all slots, those included that are not wanted any more.
     pub(super) fn total(&self) -> Account {
         self.0.iter().copied().fold(Account::default(), Account::plus)
     }
@@ -67,14 +67,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seat_is_the_sum_of_its_processes_and_nothing_shrinks() {
+    fn a_slot_is_the_sum_of_its_processes_and_nothing_shrinks() {
         let one = Account { accepted: 3, requests: 5, wakes: 2, rings: 1 };
         let mut past = Past::default();
-        past.add(SeatId(2), one);
-        past.add(SeatId(2), one);
-        past.add(SeatId(0), one);
-        assert_eq!(past.of(SeatId(2)).requests, 10);
-        assert_eq!((past.of(SeatId(1)), past.of(SeatId(9))), Default::default());
+        past.add(SlotId(2), one);
+        past.add(SlotId(2), one);
+        past.add(SlotId(0), one);
+        assert_eq!(past.of(SlotId(2)).requests, 10);
+        assert_eq!((past.of(SlotId(1)), past.of(SlotId(9))), Default::default());
         assert_eq!(past.total().accepted, 9);
         let later = Account { accepted: 4, requests: 0, ..one }.no_less_than(one);
         assert_eq!((later.accepted, later.requests), (4, 5));

@@ -26,19 +26,19 @@ pub(super) struct Budget {
 impl Budget {
     /// The limit with which it can start, and have one connection at least.
     pub(super) fn needed(self) -> u64 {
-        self.fixed() + self.workers * (PER_WORKER + self.sockets_per_seat()) + 1
+        self.fixed() + self.workers * (PER_WORKER + self.sockets_per_slot()) + 1
     }
 
     /// What is left for connections. While workers are replaced there are twice as many.
     pub(super) fn copies_max(self) -> u32 {
-        let others = self.fixed() + self.workers * u64::from(self.seat_cost());
+        let others = self.fixed() + self.workers * u64::from(self.slot_cost());
         u32::try_from(self.open_files.saturating_sub(others)).unwrap_or(u32::MAX).max(1)
     }
 
-    /// What each further seat takes of that: a worker and its successor, the output of one that is
+    /// What each further slot takes of that: a worker and its successor, the output of one that is
     /// gone, and its own sockets.
-    pub(super) fn seat_cost(self) -> u32 {
-        u32::try_from(2 * PER_WORKER + PER_LATE_OUTPUT + self.sockets_per_seat())
+    pub(super) fn slot_cost(self) -> u32 {
+        u32::try_from(2 * PER_WORKER + PER_LATE_OUTPUT + self.sockets_per_slot())
             .unwrap_or(u32::MAX)
     }
 
@@ -56,7 +56,7 @@ impl Budget {
     }
 
     /// One of each listener, and the copy that its workers get copies of.
-    const fn sockets_per_seat(self) -> u64 {
+    const fn sockets_per_slot(self) -> u64 {
         match self.policy {
             Policy::Reuseport => 2 * self.listeners,
             Policy::Shared
@@ -85,7 +85,7 @@ mod tests {
             let budget = budget(policy);
             assert_eq!((budget.needed(), u64::from(budget.copies_max())), (needed, left));
             let more = Budget { workers: 5, ..budget };
-            assert_eq!(budget.copies_max() - more.copies_max(), budget.seat_cost());
+            assert_eq!(budget.copies_max() - more.copies_max(), budget.slot_cost());
         }
         let poor = Budget { open_files: 0, ..budget(Policy::Shared) };
         assert_eq!(poor.copies_max(), 1);

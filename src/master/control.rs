@@ -15,7 +15,7 @@ use crate::sys::process;
 use crate::sys::socket::{self, Endpoint, Way};
 use crate::sys::socket_file::SocketFileError;
 use crate::units::{Errno, Mono, Span};
-use crate::wire::control::{Reply, Request, Status};
+use crate::wire::control::{ControlReply, ControlRequest, Status};
 
 /// What never changes in a status.
 #[derive(Clone, Debug, Default)]
@@ -62,10 +62,10 @@ impl Clients {
     }
 }
 
-fn answer(request: &[u8], status: impl FnOnce() -> Status) -> Reply {
+fn answer(request: &[u8], status: impl FnOnce() -> Status) -> ControlReply {
     match serde_json::from_slice(request) {
-        Ok(Request::Status) => Reply::Status(Box::new(status())),
-        Err(error) => Reply::Error { message: format!("request not understood: {error}") },
+        Ok(ControlRequest::Status) => ControlReply::Status(Box::new(status())),
+        Err(error) => ControlReply::Error { message: format!("request not understood: {error}") },
     }
 }
 
@@ -165,7 +165,7 @@ pub fn check_path(path: &Path) -> Result<(), ControlError> {
 pub fn ask(path: &Path) -> io::Result<String> {
     let deadline = clock::monotonic().after(CONTROL_TIMEOUT);
     let stream = connect(path, deadline)?;
-    let mut request = serde_json::to_vec(&Request::Status)?;
+    let mut request = serde_json::to_vec(&ControlRequest::Status)?;
     request.push(b'\n');
     // So little fits into the buffer of a new socket.
     socket::send(stream.as_fd(), &request).map_err(io_error)?;

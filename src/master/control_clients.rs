@@ -14,14 +14,14 @@ use crate::units::{Errno, Mono};
 /// The places of control clients, and the door to them.
 #[derive(Debug)]
 pub(super) struct ControlClients {
-    places: Vec<Place>,
-    door: Door,
+    places: Vec<ClientPlace>,
+    door: Admission,
     /// When somebody is to be let go, if nothing happens before.
     deadline: Option<Mono>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum ClientPlace {
     Free,
     /// Its request is waited for since then; without a wait while the kernel refuses one.
     Asking {
@@ -39,7 +39,7 @@ enum Place {
 
 /// Whether the next client is waited for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Door {
+enum Admission {
     Open,
     /// All places are taken.
     Shut,
@@ -48,7 +48,11 @@ enum Door {
 impl ControlClients {
     /// All places are free, and the first client is waited for.
     pub(super) fn new() -> Self {
-        Self { places: vec![Place::Free; CONTROL_CLIENTS_MAX], door: Door::Open, deadline: None }
+        Self {
+            places: vec![ClientPlace::Free; CONTROL_CLIENTS_MAX],
+            door: Admission::Open,
+            deadline: None,
+        }
     }
 
     /// When somebody is to be let go, if nothing happens before.
@@ -60,27 +64,29 @@ impl ControlClients {
     pub(super) fn waits(&mut self, index: u32, token: Option<Token>) -> bool {
         let place = self.places[index as usize];
         match place {
-            Place::Asking { since, .. } => self.put(index, Place::Asking { since, wait: token }),
-            Place::Free | Place::Answering { .. } => return false,
+            ClientPlace::Asking { since, .. } => {
+                self.put(index, ClientPlace::Asking { since, wait: token });
+            }
+            ClientPlace::Free | ClientPlace::Answering { .. } => return false,
         }
         true
     }
 
-    fn put(&mut self, index: u32, place: Place) {
+    fn put(&mut self, index: u32, place: ClientPlace) {
         self.places[index as usize] = place;
         let full = self.free().is_none();
         self.deadline = self.places.iter().filter_map(|place| place.deadline(full)).min();
     }
 
     fn free(&self) -> Option<u32> {
-        let index = self.places.iter().position(|place| matches!(place, Place::Free))?;
+        let index = self.places.iter().position(|place| matches!(place, ClientPlace::Free))?;
         u32::try_from(index).ok()
     }
 
     fn is_late(&self, index: u32, now: Mono) -> bool {
         match self.places[index as usize] {
-            Place::Asking { since, .. } => since.after(CONTROL_TIMEOUT) <= now,
-            Place::Free | Place::Answering { .. } => false,
+            ClientPlace::Asking { since, .. } => since.after(CONTROL_TIMEOUT) <= now,
+            ClientPlace::Free | ClientPlace::Answering { .. } => false,
         }
     }
 
@@ -89,16 +95,16 @@ impl ControlClients {
     fn overdue(&mut self, now: Mono) -> Option<Token> {
         self.deadline.filter(|deadline| *deadline <= now)?;
         let full = self.free().is_none();
-        let is_it = |place: &Place| place.deadline(full) == self.deadline;
+        let is_it = |place: &ClientPlace| place.deadline(full) == self.deadline;
         let index = u32::try_from(self.places.iter().position(is_it)?).ok()?;
         let place = self.places[index as usize];
         let (place, token) = match place {
-            Place::Free | Place::Asking { wait: None, .. } => return None,
-            Place::Asking { wait: Some(token), .. } => {
-                (Place::Asking { since: now, wait: Some(token) }, token)
+            ClientPlace::Free | ClientPlace::Asking { wait: None, .. } => return None,
+            ClientPlace::Asking { wait: Some(token), .. } => {
+                (ClientPlace::Asking { since: now, wait: Some(token) }, token)
             }
-            Place::Answering { stream, sending, sent, .. } => {
-                (Place::Answering { stream, sending, sent, since: now }, sending)
+            ClientPlace::Answering { stream, sending, sent, .. } => {
+                (ClientPlace::Answering { stream, sending, sent, since: now }, sending)
             }
         };
         self.put(index, place);
@@ -106,7 +112,7 @@ impl ControlClients {
     }
 }
 
-impl Place {
+impl ClientPlace {
     /// When it is let go, if nothing happens before and it can be: one that is not waited for is
     /// looked at again soon.
     fn deadline(&self, full: bool) -> Option<Mono> {
@@ -127,16 +133,17 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         self.control_clients.door = match self.control_clients.free() {
             Some(_) => {
                 self.backend.submit(Op::Accept { listener }, Purpose::ControlAccept.tag());
-                Door::Open
+                Admission::Open
             }
-            None => Door::Shut,
+            None => Admission::Shut,
         };
     }
 
     pub(super) fn control_accepted(&mut self, result: Result<B::Fd, Errno>) {
         match (result, self.control_clients.free()) {
             (Ok(fd), Some(index)) => {
-                self.control_clients.put(index, Place::Asking { since: self.now, wait: None });
+                self.control_clients
+                    .put(index, ClientPlace::Asking { since: self.now, wait: None });
                 self.watch_for(Purpose::ControlClient(index), fd);
                 self.listen_for_control();
             }
@@ -179,7 +186,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         result: Result<usize, Errno>,
     ) {
         let place = self.control_clients.places[index as usize];
-        let Place::Answering { stream, sent, .. } = place else { return };
+        let ClientPlace::Answering { stream, sent, .. } = place else { return };
         match result {
             Ok(more) if sent + more < answer.len() => {
                 self.answer(index, stream, answer, sent + more);
@@ -202,8 +209,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     fn control_left(&mut self, index: u32) {
-        self.control_clients.put(index, Place::Free);
-        if self.control_clients.door == Door::Shut {
+        self.control_clients.put(index, ClientPlace::Free);
+        if self.control_clients.door == Admission::Shut {
             self.listen_for_control();
         }
     }
@@ -211,7 +218,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     fn answer(&mut self, index: u32, stream: Source, buffer: Vec<u8>, from: usize) {
         let op = Op::Send { stream, buffer, from };
         let sending = self.backend.submit(op, Purpose::ControlClient(index).tag());
-        let place = Place::Answering { stream, sending, sent: from, since: self.now };
+        let place = ClientPlace::Answering { stream, sending, sent: from, since: self.now };
         self.control_clients.put(index, place);
     }
 }

@@ -5,15 +5,15 @@ use crate::units::Ticket;
 
 /// What one worker has copies of.
 #[derive(Debug, Default)]
-pub(super) struct Copies {
-    /// The generation of the ticket by slot; 0, which no ticket has, for none.
+pub(super) struct SentCopies {
+    /// The generation of the ticket by index; 0, which no ticket has, for none.
     generations: Vec<u32>,
     count: u32,
     /// Where the search for one that can go was left off, so that all take turns.
     next: usize,
 }
 
-impl Copies {
+impl SentCopies {
     pub(super) fn has(&self, ticket: Ticket) -> bool {
         self.generations.get(ticket.index()) == Some(&ticket.generation)
     }
@@ -42,15 +42,15 @@ impl Copies {
         has
     }
 
-    /// Strikes one out that may go, each slot in its turn.
+    /// Strikes one out that may go, each index in its turn.
     pub(super) fn evict(&mut self, mut may_go: impl FnMut(Ticket) -> bool) -> Option<Ticket> {
-        let slots = self.generations.len();
-        for _ in 0..slots {
-            let index = self.next % slots;
+        let indices = self.generations.len();
+        for _ in 0..indices {
+            let index = self.next % indices;
             self.next = index + 1;
             let generation = self.generations[index];
-            let slot = u32::try_from(index).unwrap_or(u32::MAX);
-            let ticket = Ticket { slot, generation };
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            let ticket = Ticket { index, generation };
             if generation != 0 && may_go(ticket) {
                 self.remove(ticket);
                 return Some(ticket);
@@ -64,17 +64,17 @@ impl Copies {
 mod tests {
     use super::*;
 
-    fn ticket(slot: u32) -> Ticket {
-        Ticket { slot, generation: 7 }
+    fn ticket(index: u32) -> Ticket {
+        Ticket { index, generation: 7 }
     }
 
     #[test]
-    fn copies_are_counted_once_and_a_later_tenant_is_another() {
-        let mut copies = Copies::default();
+    fn copies_are_counted_once_and_a_later_occupant_is_another() {
+        let mut copies = SentCopies::default();
         copies.add(ticket(3));
         copies.add(ticket(3));
         assert_eq!((copies.count(), copies.has(ticket(3))), (1, true));
-        let later = Ticket { slot: 3, generation: 8 };
+        let later = Ticket { index: 3, generation: 8 };
         assert!(!copies.has(later) && !copies.remove(later) && !copies.has(ticket(9)));
         assert!(copies.remove(ticket(3)) && !copies.remove(ticket(3)));
         assert_eq!(copies.count(), 0);
@@ -82,10 +82,10 @@ mod tests {
 
     #[test]
     fn those_that_may_go_take_turns() {
-        let mut copies = Copies::default();
+        let mut copies = SentCopies::default();
         assert_eq!(copies.evict(|_| true), None);
-        for slot in [0, 2, 5] {
-            copies.add(ticket(slot));
+        for index in [0, 2, 5] {
+            copies.add(ticket(index));
         }
         assert_eq!(copies.evict(|each| each != ticket(0)), Some(ticket(2)));
         copies.add(ticket(2));

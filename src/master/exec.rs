@@ -1,16 +1,16 @@
 //! From actions to operations. Descriptors leave and return here.
 
 use super::Master;
-use super::crew::Hand;
-use super::host::{CardNote, Hire, Hired, Host, Settled};
+use super::crew::Link;
+use super::host::{ConnEvent, Host, Settled, SpawnRequest, SpawnedWorker};
 use super::tags::Purpose;
 use crate::engine::action::Presence;
-use crate::engine::input::{Input, Refusal};
-use crate::io::{Backend, Op, Parcel, Role};
-use crate::limits::PARCEL_MAX;
+use crate::engine::input::{Input, OfferRefusal};
+use crate::io::{Backend, Batch, Op, Role};
+use crate::limits::BATCH_MAX;
 use crate::shm::layout::Order;
-use crate::units::{Generation, PoolId, SeatId, Ticket, WorkerId};
-use crate::wire::parcel::{Header, Kind};
+use crate::units::{Generation, PoolId, SlotId, Ticket, WorkerId};
+use crate::wire::batch::{BatchKind, Header};
 
 /// There is one pool today.
 const POOL: PoolId = PoolId(0);
@@ -41,7 +41,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         if client == Presence::Doubtful
             && self.tickets.here(ticket).is_some_and(|fd| self.host.is_reset(fd))
         {
-            let why = Refusal::Abandoned;
+            let why = OfferRefusal::Abandoned;
             return self.ensuing.push(Input::Refused { ticket, why });
         }
         let Some(hand) = self.crew.hand(to) else { return };
@@ -49,14 +49,14 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         if !known {
             self.make_room(to);
         }
-        self.host.card(ticket, CardNote::Offered(to, self.now));
+        self.host.conn_record(ticket, ConnEvent::Offered(to, self.now));
         self.host.offer(to, ticket);
         match known {
             true if self.tell_of_offer(to, ticket) => {}
             false if self.pack(to, ticket) => {}
             // It has not read for long what it was told.
             true | false => {
-                let why = Refusal::Full;
+                let why = OfferRefusal::Full;
                 self.settle_claim(ticket, to, Input::Refused { ticket, why });
             }
         }
@@ -70,9 +70,9 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
         let Some(fd) = self.tickets.send(ticket) else { return false };
         hand.copies.add(ticket);
-        let packed = hand.packed.get_or_insert_with(|| Parcel::new(header(Kind::Offer)));
+        let packed = hand.packed.get_or_insert_with(|| Batch::new(header(BatchKind::Offer)));
         packed.push(ticket, fd);
-        if packed.fds.len() == PARCEL_MAX {
+        if packed.fds.len() == BATCH_MAX {
             self.send_packed_to(to);
         }
         true
@@ -80,8 +80,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     /// Sends what has been packed this turn.
     pub(super) fn send_packed(&mut self) {
-        for berth in 0..self.crew.berths() {
-            if let Some(worker) = self.crew.name(berth) {
+        for index in 0..self.crew.workers() {
+            if let Some(worker) = self.crew.name(index) {
                 self.send_packed_to(worker);
             }
         }
@@ -89,11 +89,11 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     fn send_packed_to(&mut self, worker: WorkerId) {
         let Some(hand) = self.crew.hand(worker) else { return };
-        let Some(parcel) = hand.packed.take() else { return };
+        let Some(batch) = hand.packed.take() else { return };
         // It wakes by itself, and what comes with it is read before it.
-        hand.wants_bell = false;
-        let op = Op::Handoff { channel: hand.channel, parcel };
-        self.backend.submit(op, Purpose::Parcel(worker).tag());
+        hand.wants_doorbell = false;
+        let op = Op::Handoff { channel: hand.channel, batch };
+        self.backend.submit(op, Purpose::Batch(worker).tag());
     }
 
     /// Takes an offer back, if its worker has not claimed it. While its descriptor is on its way,
@@ -147,22 +147,22 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
     }
 
-    pub(super) fn spawn(&mut self, worker: WorkerId, seat: SeatId, generation: Generation) {
-        match self.host.spawn(Hire { worker, seat, generation }) {
+    pub(super) fn spawn(&mut self, worker: WorkerId, slot: SlotId, generation: Generation) {
+        match self.host.spawn(SpawnRequest { worker, slot, generation }) {
             Ok(hired) => self.enlist(worker, hired),
             Err(_) => self.ensuing.push(Input::SpawnFailed(worker)),
         }
     }
 
-    fn enlist(&mut self, worker: WorkerId, hired: Hired<B::Fd>) {
-        let Hired { channel, hangup, bell, process, output, report, listeners } = hired;
+    fn enlist(&mut self, worker: WorkerId, hired: SpawnedWorker<B::Fd>) {
+        let SpawnedWorker { channel, hangup, doorbell, process, output, report, listeners } = hired;
         for opened in listeners {
             self.listeners.add(opened, &mut self.backend);
         }
         let channel = self.backend.adopt(channel, Role::Channel);
-        let bell = self.backend.adopt(bell, Role::Bell);
-        self.crew.enlist(Hand::new(worker, channel, bell));
-        self.listen_to_bell(worker);
+        let doorbell = self.backend.adopt(doorbell, Role::Doorbell);
+        self.crew.enlist(Link::new(worker, channel, doorbell));
+        self.listen_to_doorbell(worker);
         for (purpose, fd) in [
             (Purpose::Process(worker), process),
             (Purpose::Launch(worker), report),
@@ -183,8 +183,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     pub(super) fn wake(&mut self, worker: WorkerId) {
         let Some(hand) = self.crew.hand(worker) else { return };
         self.host.woke(worker);
-        let op = Op::Handoff { channel: hand.channel, parcel: Parcel::new(header(Kind::Look)) };
-        self.backend.submit(op, Purpose::Parcel(worker).tag());
+        let op = Op::Handoff { channel: hand.channel, batch: Batch::new(header(BatchKind::Look)) };
+        self.backend.submit(op, Purpose::Batch(worker).tag());
     }
 
     pub(super) fn bury(&mut self, worker: WorkerId) {
@@ -194,12 +194,12 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         for watch in [hand.report, hand.hangup].into_iter().flatten() {
             self.backend.cancel(watch);
         }
-        for source in [hand.bell, hand.channel] {
+        for source in [hand.doorbell, hand.channel] {
             drop(self.backend.release(source));
         }
     }
 }
 
-fn header(kind: Kind) -> u64 {
+fn header(kind: BatchKind) -> u64 {
     Header { pool: POOL, kind }.encode()
 }

@@ -6,11 +6,13 @@ use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::input::{Exit, Load, Terms};
 pub use crate::shm::claim::Settled;
-pub use crate::shm::layout::{Doze, Order};
-pub use crate::shm::ring::{Full, Overrun, Words};
+pub use crate::shm::layout::{Order, SleepState};
+pub use crate::shm::ring::{Full, Overrun};
 pub use crate::sys::pidfd::Signal;
 pub use crate::sys::signal::Notice;
-use crate::units::{Generation, GiveBack, ListenerId, Mono, Route, SeatId, Span, Ticket, WorkerId};
+use crate::units::{
+    Generation, GiveBack, ListenerId, Mono, RingWords, Route, SlotId, Span, Ticket, WorkerId,
+};
 
 /// The world around a master.
 pub trait Host {
@@ -24,7 +26,7 @@ pub trait Host {
     ///
     /// # Errors
     /// When there is no process; the host keeps the reason for its report.
-    fn spawn(&mut self, hire: Hire) -> Result<Hired<Self::Fd>, SpawnFailed>;
+    fn spawn(&mut self, hire: SpawnRequest) -> Result<SpawnedWorker<Self::Fd>, SpawnFailed>;
 
     /// How far a worker's process has got on its way to its program. Why it failed the host keeps
     /// for its report.
@@ -36,7 +38,7 @@ pub trait Host {
     /// What has happened to a child since this was asked last, one thing at a time; `None` when
     /// nothing is new. A worker that has ended may be told of later than it has: while a debugger
     /// holds it, nobody else learns how it ended.
-    fn child(&mut self) -> Option<Child>;
+    fn child(&mut self) -> Option<ChangedChild>;
 
     /// Takes in what a worker has written, or what it started; false when all have closed its
     /// output.
@@ -69,8 +71,12 @@ pub trait Host {
     ///
     /// # Errors
     /// When its ring is impossible.
-    fn tokens(&mut self, worker: WorkerId, max: usize, out: &mut Vec<Words>)
-    -> Result<(), Overrun>;
+    fn tokens(
+        &mut self,
+        worker: WorkerId,
+        max: usize,
+        out: &mut Vec<RingWords>,
+    ) -> Result<(), Overrun>;
 
     /// Whether a worker asks to leave.
     fn asks_to_leave(&mut self, worker: WorkerId) -> bool;
@@ -79,7 +85,7 @@ pub trait Host {
     fn has_tokens(&mut self) -> bool;
 
     /// Says whether the master sleeps.
-    fn doze(&mut self, doze: Doze);
+    fn doze(&mut self, doze: SleepState);
 
     /// What a worker's page says about itself; `None` when that is of another layout.
     fn terms(&mut self, worker: WorkerId) -> Option<Terms>;
@@ -90,20 +96,20 @@ pub trait Host {
     /// Writes what a worker shall do on its line of the master's page.
     fn order(&mut self, worker: WorkerId, order: Order);
 
-    /// Writes a connection's card.
-    fn card(&mut self, ticket: Ticket, note: CardNote);
+    /// Writes a connection's conn record.
+    fn conn_record(&mut self, ticket: Ticket, note: ConnEvent);
 
     /// Writes what workers shall do with connections that they have answered.
     fn give_back(&mut self, give_back: GiveBack);
 
-    /// Writes an errand for a worker.
+    /// Writes an offer entry for a worker.
     ///
     /// # Errors
     /// When it has not read those before.
-    fn errand(&mut self, worker: WorkerId, errand: Words) -> Result<(), Full>;
+    fn offer_entry(&mut self, worker: WorkerId, offer_entry: RingWords) -> Result<(), Full>;
 
-    /// Which of its naps a worker takes, if it sleeps: then it must be woken for errands. To be
-    /// asked after writing them.
+    /// Which of its sleeps a worker takes, if it sleeps: then it must be woken for offer entries.
+    /// To be asked after writing them.
     fn nap(&mut self, worker: WorkerId) -> Option<u64>;
 
     /// A worker was woken.
@@ -144,31 +150,31 @@ pub trait Host {
 
 /// Whom to start.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Hire {
+pub struct SpawnRequest {
     /// Its name.
     pub worker: WorkerId,
     /// Its place.
-    pub seat: SeatId,
+    pub slot: SlotId,
     /// Its rollout.
     pub generation: Generation,
 }
 
 /// A worker that was started.
 #[derive(Debug)]
-pub struct Hired<F> {
+pub struct SpawnedWorker<F> {
     /// The master's end of its channel.
     pub channel: F,
     /// A copy of it: readable when nobody has the other end any more, since nobody writes there.
     pub hangup: F,
     /// What it rings when it has said something that matters.
-    pub bell: F,
+    pub doorbell: F,
     /// Readable when the process has ended.
     pub process: F,
     /// Readable when it has written something.
     pub output: F,
     /// Readable when there is news for [`Host::launch`].
     pub report: F,
-    /// Sockets that had to be opened for its seat: one that was grown under `reuseport`.
+    /// Sockets that had to be opened for its slot: one that was grown under `reuseport`.
     pub listeners: Vec<Opened<F>>,
 }
 
@@ -189,16 +195,16 @@ pub enum Launch {
 
 /// A child of which there is something new.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Child {
+pub enum ChangedChild {
     /// A worker.
-    Worker(WorkerId, Change),
+    Worker(WorkerId, ProcessChange),
     /// One that nobody waits for: an orphan, or a worker that was given up. It is reaped.
     Stranger,
 }
 
 /// What has happened to a worker's process.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Change {
+pub enum ProcessChange {
     /// SIGSTOP and its like: it does nothing until continued.
     Stopped,
     /// SIGCONT.
@@ -207,9 +213,9 @@ pub enum Change {
     Ended(Exit),
 }
 
-/// What happened to a connection, for its card.
+/// What happened to a connection, for its conn record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum CardNote {
+pub enum ConnEvent {
     /// It was accepted.
     Accepted(ListenerId, Mono),
     /// It became readable.

@@ -2,17 +2,17 @@
 //! workers say, then the operator, and arrivals last: capacity is freed before it is spent.
 
 use super::Master;
-use super::host::{CardNote, Host, Launch};
+use super::host::{ConnEvent, Host, Launch};
 use super::tags::Purpose;
 use super::watches::Failed;
-use crate::engine::input::{Begins, Command, Input, Refusal, Word};
+use crate::engine::input::{Command, FirstSpeaker, Input, Message, OfferRefusal};
 use crate::engine::ledger::Place;
-use crate::io::{self, Backend, Completion, Op, Outcome, Parcel, Ready};
+use crate::io::{self, Backend, Batch, Completion, Op, Outcome, Ready};
 use crate::limits::TOKENS_PER_TURN;
 use crate::sys::signal::Notice;
 use crate::units::{Errno, ListenerId, Ticket, WorkerId};
-use crate::wire::parcel::tickets;
-use crate::wire::token::{Say, Token};
+use crate::wire::batch::tickets;
+use crate::wire::token::{RingMessage, WorkerMessage};
 
 /// Completions by class; what is feared most comes first and is not stored.
 #[derive(Debug)]
@@ -36,13 +36,13 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         for completion in self.completions.drain(..) {
             match Purpose::of(completion.tag) {
                 Purpose::Process(worker) if completion.has_succeeded() => ended.push(worker),
-                Purpose::Parcel(_) => sorted.handoffs.push(completion),
+                Purpose::Batch(_) => sorted.handoffs.push(completion),
                 Purpose::Accept(_) | Purpose::Watch(_) => sorted.arrivals.push(completion),
                 Purpose::Process(_)
                 | Purpose::Launch(_)
                 | Purpose::Output(_)
                 | Purpose::Channel(_)
-                | Purpose::Bell(_)
+                | Purpose::Doorbell(_)
                 | Purpose::Signals
                 | Purpose::ControlAccept
                 | Purpose::ControlClient(_)
@@ -75,8 +75,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             (Purpose::Watch(ticket), Outcome::Readable(fd, result)) => {
                 self.watch_ended(ticket, fd, result);
             }
-            (Purpose::Parcel(worker), Outcome::HandedOff(parcel, result)) => {
-                self.handed_off(worker, parcel, result);
+            (Purpose::Batch(worker), Outcome::HandedOff(batch, result)) => {
+                self.handed_off(worker, batch, result);
             }
             (purpose, Outcome::Readable(fd, Err(_))) => self.watch_failed(purpose, fd),
             (Purpose::Launch(worker), Outcome::Readable(fd, Ok(_))) => self.launched(worker, fd),
@@ -91,16 +91,16 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             (Purpose::ControlClient(index), Outcome::Sent(answer, result)) => {
                 self.control_answered(index, answer, result);
             }
-            (Purpose::Bell(worker), Outcome::Rang(Err(_))) => self.bell_failed(worker),
-            (Purpose::Bell(_), Outcome::Rang(Ok(()))) | (Purpose::Close, Outcome::Closed) => {}
+            (Purpose::Doorbell(worker), Outcome::Rang(Err(_))) => self.doorbell_failed(worker),
+            (Purpose::Doorbell(_), Outcome::Rang(Ok(()))) | (Purpose::Close, Outcome::Closed) => {}
             (Purpose::ControlAccept, Outcome::Accepted(result)) => self.control_accepted(result),
             (purpose, outcome) => unreachable!("{purpose:?} cannot end as {outcome:?}"),
         }
     }
 
     fn take_in_words(&mut self) {
-        for berth in 0..self.crew.berths() {
-            if let Some(worker) = self.crew.name(berth) {
+        for index in 0..self.crew.workers() {
+            if let Some(worker) = self.crew.name(index) {
                 self.words_of(worker);
             }
         }
@@ -112,7 +112,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             self.step(Input::Violation(worker));
         }
         for word in words.drain(..) {
-            match Token::decode(word) {
+            match RingMessage::decode(word) {
                 Ok(token) => self.said(worker, token.say),
                 Err(_) => self.step(Input::Violation(worker)),
             }
@@ -128,34 +128,36 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
     }
 
-    fn said(&mut self, worker: WorkerId, say: Say) {
+    fn said(&mut self, worker: WorkerId, say: WorkerMessage) {
         let (ticket, word) = match say {
-            Say::Hello => {
+            WorkerMessage::Hello => {
                 return match self.host.terms(worker) {
                     Some(terms) => self.step(Input::Hello { worker, terms }),
                     None => self.step(Input::Violation(worker)),
                 };
             }
-            Say::Claimed { ticket, transit_us } => (ticket, Word::Claimed { transit_us }),
-            Say::Done { ticket, service_us } => (ticket, Word::Done { service_us }),
-            Say::Idle { ticket, service_us } => (ticket, Word::Idle { service_us }),
-            Say::Waiting(ticket) => (ticket, Word::Waiting),
-            Say::Resumed(ticket) => (ticket, Word::Resumed),
-            Say::Pinned(ticket) => (ticket, Word::Pinned),
-            Say::Closed(ticket) => {
+            WorkerMessage::Claimed { ticket, transit_us } => {
+                (ticket, Message::Claimed { transit_us })
+            }
+            WorkerMessage::Done { ticket, service_us } => (ticket, Message::Done { service_us }),
+            WorkerMessage::Idle { ticket, service_us } => (ticket, Message::Idle { service_us }),
+            WorkerMessage::Waiting(ticket) => (ticket, Message::Waiting),
+            WorkerMessage::Resumed(ticket) => (ticket, Message::Resumed),
+            WorkerMessage::Pinned(ticket) => (ticket, Message::Pinned),
+            WorkerMessage::Closed(ticket) => {
                 if let Some(hand) = self.crew.hand(worker) {
                     hand.copies.remove(ticket);
                 }
-                (ticket, Word::Closed)
+                (ticket, Message::Closed)
             }
-            Say::Missed(ticket) => (ticket, Word::Missed),
+            WorkerMessage::Missed(ticket) => (ticket, Message::Missed),
         };
         self.step(Input::Word { worker, ticket, word });
     }
 
     fn take_in_loads(&mut self) {
-        for berth in 0..self.crew.berths() {
-            if let Some(worker) = self.crew.name(berth) {
+        for index in 0..self.crew.workers() {
+            if let Some(worker) = self.crew.name(index) {
                 let load = self.host.load(worker);
                 self.step(Input::Load { worker, load });
             }
@@ -183,8 +185,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
     }
 
-    fn arrived(&mut self, ticket: Ticket, listener: ListenerId, begins: Begins) {
-        self.host.card(ticket, CardNote::Accepted(listener, self.now));
+    fn arrived(&mut self, ticket: Ticket, listener: ListenerId, begins: FirstSpeaker) {
+        self.host.conn_record(ticket, ConnEvent::Accepted(listener, self.now));
         self.step(Input::Arrived { ticket, listener, begins });
     }
 
@@ -201,7 +203,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         self.put_back(ticket, fd);
         match result {
             Ok(_) if asks => {
-                self.host.card(ticket, CardNote::Readable(self.now));
+                self.host.conn_record(ticket, ConnEvent::Readable(self.now));
                 self.step(Input::Readable { ticket, route });
             }
             Err(errno) if !is_end(errno) && self.engine.ledger().is_waited_for(ticket) => {
@@ -211,13 +213,13 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
     }
 
-    /// A parcel's descriptors are back, whether or not it went out.
-    fn handed_off(&mut self, worker: WorkerId, parcel: Parcel<B::Fd>, result: Result<(), Errno>) {
+    /// A batch's descriptors are back, whether or not it went out.
+    fn handed_off(&mut self, worker: WorkerId, batch: Batch<B::Fd>, result: Result<(), Errno>) {
         if let (Err(_), Some(hand)) = (result, self.crew.hand(worker)) {
             // It was to wake the worker for what was written too.
-            hand.wants_bell = true;
+            hand.wants_doorbell = true;
         }
-        for (ticket, fd) in tickets(&parcel.words[1..]).zip(parcel.fds) {
+        for (ticket, fd) in tickets(&batch.words[1..]).zip(batch.fds) {
             if let (Err(_), Some(hand)) = (result, self.crew.hand(worker)) {
                 hand.copies.remove(ticket);
             }
@@ -274,16 +276,17 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     /// Listens to a worker's doorbell.
-    pub(super) fn listen_to_bell(&mut self, worker: WorkerId) {
+    pub(super) fn listen_to_doorbell(&mut self, worker: WorkerId) {
         if let Some(hand) = self.crew.hand(worker) {
-            self.backend.submit(Op::Ring { bell: hand.bell }, Purpose::Bell(worker).tag());
+            self.backend
+                .submit(Op::Ring { doorbell: hand.doorbell }, Purpose::Doorbell(worker).tag());
         }
     }
 
     /// A doorbell is not listened to any more. That of a worker that is gone need not be.
-    fn bell_failed(&mut self, worker: WorkerId) {
+    fn doorbell_failed(&mut self, worker: WorkerId) {
         if self.crew.hand(worker).is_some() {
-            self.wait_failed(Failed::Bell(worker));
+            self.wait_failed(Failed::Doorbell(worker));
         }
     }
 
@@ -317,11 +320,11 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 }
 
-const fn refusal(errno: Errno) -> Refusal {
+const fn refusal(errno: Errno) -> OfferRefusal {
     match errno.0 {
-        libc::ETOOMANYREFS => Refusal::TooManyInFlight,
-        libc::EPIPE | libc::ECONNRESET => Refusal::Gone,
-        _ => Refusal::Full,
+        libc::ETOOMANYREFS => OfferRefusal::TooManyInFlight,
+        libc::EPIPE | libc::ECONNRESET => OfferRefusal::Gone,
+        _ => OfferRefusal::Full,
     }
 }
 

@@ -44,7 +44,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         self.late.outputs.push_back(Late { worker, wait, until });
         if !self.host.read_output(worker) {
             self.let_output_go(self.late.outputs.len() - 1);
-        } else if self.engine.seats().count() + LATE_OUTPUTS_SPARE < self.late.outputs.len() {
+        } else if self.engine.slots().count() + LATE_OUTPUTS_SPARE < self.late.outputs.len() {
             self.let_output_go(0);
         }
     }

@@ -4,10 +4,10 @@
 use super::Master;
 use super::host::Host;
 use super::tags::Purpose;
-use crate::engine::input::{Begins, Input};
+use crate::engine::input::{FirstSpeaker, Input};
 use crate::io::{Backend, Op, Role, Source, Token};
 use crate::limits::{ACCEPT_BATCH, BACKLOG_MAX};
-use crate::units::{ListenerId, SeatId};
+use crate::units::{ListenerId, SlotId};
 
 /// An open socket, on its way into the master.
 #[derive(Debug)]
@@ -17,16 +17,16 @@ pub struct Opened<F> {
     /// Which of the configured listeners it is.
     pub listener: ListenerId,
     /// Who speaks first on its connections.
-    pub begins: Begins,
-    /// The seat whose worker accepts from it, under `reuseport`.
-    pub seat: Option<SeatId>,
+    pub begins: FirstSpeaker,
+    /// The slot whose worker accepts from it, under `reuseport`.
+    pub slot: Option<SlotId>,
     /// Where it comes from.
-    pub origin: Origin,
+    pub origin: ListenerOrigin,
 }
 
 /// Where a listener comes from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Origin {
+pub enum ListenerOrigin {
     /// We have opened it: who has it has it from us, and nobody accepts from it after us.
     Ours,
     /// It was inherited: whoever gave it goes on with it when we are gone.
@@ -36,20 +36,20 @@ pub enum Origin {
 /// The master's listeners.
 #[derive(Debug)]
 pub(super) struct Listeners<F> {
-    posts: Vec<Post>,
+    posts: Vec<ListenerEntry>,
     /// Sockets that the backend has let go of, until their last accept has ended.
-    closing: Option<Vec<(F, Origin)>>,
-    /// Whether workers accept for themselves, and the master only for a seat that is not served.
+    closing: Option<Vec<(F, ListenerOrigin)>>,
+    /// Whether workers accept for themselves, and the master only for a slot that is not served.
     kernel: bool,
 }
 
 #[derive(Debug)]
-struct Post {
+struct ListenerEntry {
     source: Source,
     listener: ListenerId,
-    begins: Begins,
-    seat: Option<SeatId>,
-    origin: Origin,
+    begins: FirstSpeaker,
+    slot: Option<SlotId>,
+    origin: ListenerOrigin,
     /// The accepts in flight, kept by name where they may have to be ended one by one: under a
     /// kernel policy, and where listeners share the room.
     armed: Vec<Token>,
@@ -71,14 +71,14 @@ impl<F> Listeners<F> {
 
     /// Takes a listener in. One that comes while they are being closed is closed as well.
     pub(super) fn add<B: Backend<Fd = F>>(&mut self, opened: Opened<F>, backend: &mut B) {
-        let Opened { socket, listener, begins, seat, origin } = opened;
+        let Opened { socket, listener, begins, slot, origin } = opened;
         if self.closing.is_none() {
             let source = backend.adopt(socket, Role::Listener);
-            self.posts.push(Post {
+            self.posts.push(ListenerEntry {
                 source,
                 listener,
                 begins,
-                seat,
+                slot,
                 origin,
                 armed: Vec::new(),
                 in_flight: 0,
@@ -92,7 +92,7 @@ impl<F> Listeners<F> {
         post.armed.retain(|armed| *armed != token);
     }
 
-    pub(super) fn terms_of(&self, index: u32) -> (ListenerId, Begins) {
+    pub(super) fn terms_of(&self, index: u32) -> (ListenerId, FirstSpeaker) {
         let post = &self.posts[index as usize];
         (post.listener, post.begins)
     }
@@ -127,9 +127,9 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     /// Whether the master takes this listener's connections now.
     fn accepts_from(&self, index: usize) -> bool {
-        match (self.listeners.kernel, self.listeners.posts[index].seat) {
+        match (self.listeners.kernel, self.listeners.posts[index].slot) {
             (false, _) => true,
-            (true, Some(seat)) => !self.engine.is_served(seat),
+            (true, Some(slot)) => !self.engine.is_served(slot),
             (true, None) => self.engine.has_stopped_worker(),
         }
     }
@@ -176,12 +176,12 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         for (index, (socket, origin)) in (0..).zip(sockets) {
             self.sweep(index, &socket);
             match origin {
-                Origin::Ours => {
+                ListenerOrigin::Ours => {
                     self.host.end_listening(&socket);
                     // A unix socket still has what came in between.
                     self.sweep(index, &socket);
                 }
-                Origin::Inherited => {}
+                ListenerOrigin::Inherited => {}
             }
         }
         self.step(Input::ListenersClosed);

@@ -5,22 +5,22 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::accounts::Account;
-use super::host::Hire;
+use super::host::SpawnRequest;
 use super::output::Output;
 use crate::engine::event::Cause;
 use crate::shm::layout::{MAGIC, WorkerPage};
 use crate::shm::map::{Mapped, Writable};
 use crate::sys::children::{self, Ending};
 use crate::sys::pidfd::{self, Signal};
-use crate::sys::spawn::{self, Progress};
-use crate::units::{Generation, SeatId, WorkerId};
+use crate::sys::spawn::{self, SpawnProgress};
+use crate::units::{Generation, SlotId, WorkerId};
 
 /// One worker process.
 #[derive(Debug)]
-pub(super) struct Member {
+pub(super) struct WorkerProcess {
     pub(super) worker: WorkerId,
     pub(super) pid: u32,
-    pub(super) seat: SeatId,
+    pub(super) slot: SlotId,
     pub(super) generation: Generation,
     pub(super) process: OwnedFd,
     pub(super) output: Output,
@@ -36,17 +36,21 @@ pub(super) struct Member {
     pub(super) sent: Option<Signal>,
 }
 
-impl Member {
-    pub(super) fn new(hire: Hire, child: spawn::Child, page: Mapped<WorkerPage, Writable>) -> Self {
-        let Hire { worker, seat, generation } = hire;
+impl WorkerProcess {
+    pub(super) fn new(
+        hire: SpawnRequest,
+        child: spawn::Child,
+        page: Mapped<WorkerPage, Writable>,
+    ) -> Self {
+        let SpawnRequest { worker, slot, generation } = hire;
         let spawn::Child { pid, pidfd: process, output, report } = child;
         Self {
             worker,
             pid,
-            seat,
+            slot,
             generation,
             process,
-            output: Output::new(worker, seat, output),
+            output: Output::new(worker, slot, output),
             page,
             account: Account::default(),
             report: Some(report),
@@ -57,9 +61,9 @@ impl Member {
     }
 
     /// How far it has got on its way to its program.
-    pub(super) fn progress(&mut self) -> Progress {
-        let progress = self.report.as_ref().map_or(Progress::Over, spawn::progress);
-        if progress == Progress::Over {
+    pub(super) fn progress(&mut self) -> SpawnProgress {
+        let progress = self.report.as_ref().map_or(SpawnProgress::Over, spawn::progress);
+        if progress == SpawnProgress::Over {
             self.report = None;
         }
         progress
@@ -94,7 +98,7 @@ impl Member {
     }
 
     /// How it ended, in words: code or signal, and its last lines.
-    pub(super) fn obituary(&self, cause: Cause) -> String {
+    pub(super) fn exit_summary(&self, cause: Cause) -> String {
         if let Some(text) = &self.not_executed {
             return text.clone();
         }

@@ -11,7 +11,6 @@ mod control;
 mod control_clients;
 mod copies;
 mod crew;
-mod errands;
 pub mod escape;
 mod exec;
 pub mod host;
@@ -20,11 +19,12 @@ mod late_output;
 mod listeners;
 mod member;
 mod names;
+mod offer_ring;
 pub mod open;
 mod output;
-mod recipe;
 mod refusal;
 mod reload;
+mod spec;
 pub mod start;
 mod status;
 mod tags;
@@ -37,23 +37,22 @@ use std::io;
 
 pub use self::control::{ControlError, ask, check_path, socket_path};
 use self::control_clients::ControlClients;
-use self::crew::Crew;
+use self::crew::Links;
 use self::host::Host;
 use self::intake::Sorted;
 use self::late_output::LateOutputs;
 use self::listeners::Listeners;
-pub use self::listeners::{Opened, Origin};
+pub use self::listeners::{ListenerOrigin, Opened};
 use self::tags::Purpose;
 use self::tickets::Tickets;
 use self::watches::Retries;
-use crate::engine::action::{Action, Actions, Outcome};
+use crate::engine::action::{Action, Actions, MasterOutcome};
 use crate::engine::input::Input;
 use crate::engine::{Engine, Setup};
 use crate::io::{Backend, Completion, Op, Role, Source};
 use crate::limits::{NAMES_EVERY, TOKENS_PER_TURN};
-use crate::shm::layout::{Doze, Order};
-use crate::shm::ring::Words;
-use crate::units::{Mono, Span};
+use crate::shm::layout::{Order, SleepState};
+use crate::units::{Mono, RingWords, Span};
 
 /// A master over some kernel and some world.
 #[derive(Debug)]
@@ -62,7 +61,7 @@ pub struct Master<B: Backend, H: Host<Fd = B::Fd>> {
     backend: B,
     host: H,
     tickets: Tickets<B::Fd>,
-    crew: Crew<B::Fd>,
+    crew: Links<B::Fd>,
     late: LateOutputs,
     listeners: Listeners<B::Fd>,
     control: Option<Source>,
@@ -71,7 +70,7 @@ pub struct Master<B: Backend, H: Host<Fd = B::Fd>> {
     now: Mono,
     actions: Actions,
     completions: Vec<Completion<B::Fd>>,
-    words: Vec<Words>,
+    words: Vec<RingWords>,
     sorted: Sorted<B::Fd>,
     /// Inputs that actions bring about by themselves.
     ensuing: Vec<Input>,
@@ -79,12 +78,12 @@ pub struct Master<B: Backend, H: Host<Fd = B::Fd>> {
     names_at: Option<Mono>,
     /// When the host wants to be asked again, whatever happens.
     flush_again: Option<Span>,
-    outcome: Option<Outcome>,
+    outcome: Option<MasterOutcome>,
 }
 
 /// The descriptors that a master starts with.
 #[derive(Debug)]
-pub struct Posts<F> {
+pub struct StartupDescriptors<F> {
     /// The sockets that connections come in on.
     pub listeners: Vec<Opened<F>>,
     /// The signalfd.
@@ -95,7 +94,12 @@ pub struct Posts<F> {
 
 impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     /// A master that has not started anything yet.
-    pub fn new(setup: Setup, posts: Posts<B::Fd>, mut backend: B, mut host: H) -> Self {
+    pub fn new(
+        setup: Setup,
+        posts: StartupDescriptors<B::Fd>,
+        mut backend: B,
+        mut host: H,
+    ) -> Self {
         let now = host.now();
         backend.submit(Op::Readable { fd: posts.signals }, Purpose::Signals.tag());
         let control = posts.control.map(|fd| {
@@ -112,7 +116,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             backend,
             host,
             tickets: Tickets::new(),
-            crew: Crew::new(),
+            crew: Links::new(),
             late,
             listeners,
             control,
@@ -134,7 +138,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     ///
     /// # Errors
     /// When the ring or the epoll set is unusable.
-    pub fn run(&mut self) -> io::Result<Outcome> {
+    pub fn run(&mut self) -> io::Result<MasterOutcome> {
         self.start();
         loop {
             self.turn(None)?;
@@ -160,7 +164,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         let deadline = self.deadline();
         let timeout = self.fall_asleep(deadline, at_most);
         self.backend.wait(timeout, &mut self.completions)?;
-        self.host.doze(Doze::Awake);
+        self.host.doze(SleepState::Awake);
         self.now = self.host.now();
         if deadline.is_some_and(|deadline| deadline <= self.now) {
             // Nothing runs out before what came by now is taken in, though this process may have
@@ -180,7 +184,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     /// How everything ended, once it has.
-    pub const fn outcome(&self) -> Option<Outcome> {
+    pub const fn outcome(&self) -> Option<MasterOutcome> {
         self.outcome
     }
 
@@ -209,7 +213,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     /// said something that matters just before.
     fn fall_asleep(&mut self, deadline: Option<Mono>, at_most: Option<Span>) -> Option<Span> {
         let awaits = self.engine.awaits_words();
-        self.host.doze(if awaits { Doze::Waiting } else { Doze::Content });
+        self.host.doze(if awaits { SleepState::Waiting } else { SleepState::Content });
         // What is given back is urgent, whether it was awaited or not.
         if (awaits || self.engine.lends()) && self.host.has_tokens() {
             return Some(Span::ZERO);
@@ -246,7 +250,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             self.actions = actions;
             if self.ensuing.is_empty() {
                 self.send_packed();
-                return self.send_errands();
+                return self.send_offer_entries();
             }
             self.take_in_ensuing();
             self.step(Input::Tick);
@@ -270,7 +274,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Action::GiveBack(give_back) => self.host.give_back(give_back),
             Action::Refuse(ticket) => self.refuse(ticket),
             Action::Retire(ticket) => self.retire(ticket),
-            Action::Spawn { worker, seat, generation } => self.spawn(worker, seat, generation),
+            Action::Spawn { worker, slot, generation } => self.spawn(worker, slot, generation),
             Action::Drain(worker) => self.drain(worker),
             Action::Terminate(worker) => {
                 self.host.order(worker, Order::Terminate);

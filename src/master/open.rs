@@ -3,17 +3,17 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-use super::recipe::OwnListener;
-use super::{Opened, Origin, telemetry};
+use super::spec::OwnListener;
+use super::{ListenerOrigin, Opened, telemetry};
 use crate::config::{Config, DispatchOn, ListenAddr, SocketAccess};
-use crate::engine::input::Begins;
+use crate::engine::input::FirstSpeaker;
 use crate::engine::policy::Policy;
-use crate::limits::{BACKLOG_DEFAULT, LISTEN_PAUSE, LISTEN_TRIES, SEATS_MAX};
+use crate::limits::{BACKLOG_DEFAULT, LISTEN_PAUSE, LISTEN_TRIES, SLOTS_MAX};
 use crate::sys::fd::{self, io_error};
 use crate::sys::socket::{self, Endpoint, ListenOptions};
 use crate::sys::socket_file::{self, Access, SocketFile, SocketFileError};
 use crate::sys::{clock, spawn};
-use crate::units::{Errno, ListenerId, SeatId};
+use crate::units::{Errno, ListenerId, SlotId};
 
 /// What a master listens on.
 #[derive(Debug)]
@@ -50,11 +50,11 @@ pub enum OpenError {
     Unknown(Errno),
 }
 
-/// Inherited sockets first, then those of the configuration; under `reuseport` one set per seat.
+/// Inherited sockets first, then those of the configuration; under `reuseport` one set per slot.
 pub(super) fn listeners(
     config: &Config,
     inherited: Vec<Option<OwnedFd>>,
-    seats: usize,
+    slots: usize,
 ) -> Result<OpenSockets, OpenError> {
     let SocketAccess { mode, user, group } = config.socket_access;
     let access = Access { mode, user, group };
@@ -62,7 +62,7 @@ pub(super) fn listeners(
     for (index, socket) in inherited.into_iter().enumerate() {
         let socket = take_over(socket, index)?;
         let entry = entry(socket, index, config.dispatch_on, None);
-        open.sockets.push(Opened { origin: Origin::Inherited, ..entry });
+        open.sockets.push(Opened { origin: ListenerOrigin::Inherited, ..entry });
     }
     let first = open.sockets.len();
     for (index, listener) in config.listeners.iter().enumerate() {
@@ -77,13 +77,13 @@ pub(super) fn listeners(
             ListenAddr::Tcp(address) => {
                 let shared = config.policy == Policy::Reuseport && is_shared(address);
                 let mut endpoint = Endpoint::Tcp(*address);
-                for seat in 0..listening_seats(config.policy, seats) {
+                for slot in 0..listening_slots(config.policy, slots) {
                     let socket = open_tcp(config, &endpoint, dispatch_on)?;
                     // The second socket of a reuseport group must have the port that the first
                     // was given.
                     endpoint = socket::local_endpoint(&socket).unwrap_or(endpoint);
-                    let seat = (config.policy == Policy::Reuseport).then(|| seat_id(seat));
-                    open.sockets.push(entry(socket, index, dispatch_on, seat));
+                    let slot = (config.policy == Policy::Reuseport).then(|| slot_id(slot));
+                    open.sockets.push(entry(socket, index, dispatch_on, slot));
                 }
                 if shared {
                     telemetry::shared(&endpoint);
@@ -105,10 +105,10 @@ fn take_over(socket: Option<OwnedFd>, index: usize) -> Result<OwnedFd, OpenError
     Ok(socket)
 }
 
-/// Under `reuseport` one socket per seat; those of seats that grow later are opened with them.
-const fn listening_seats(policy: Policy, seats: usize) -> usize {
+/// Under `reuseport` one socket per slot; those of slots that grow later are opened with them.
+const fn listening_slots(policy: Policy, slots: usize) -> usize {
     match policy {
-        Policy::Reuseport => seats,
+        Policy::Reuseport => slots,
         Policy::RoundRobin
         | Policy::Weighted
         | Policy::Least
@@ -201,21 +201,21 @@ fn entry(
     socket: OwnedFd,
     index: usize,
     dispatch_on: DispatchOn,
-    seat: Option<SeatId>,
+    slot: Option<SlotId>,
 ) -> Opened<OwnedFd> {
     let listener = ListenerId(u16::try_from(index).expect("listeners are limited"));
     let begins = match dispatch_on {
-        DispatchOn::Readable => Begins::Client,
-        DispatchOn::Connect => Begins::Server,
+        DispatchOn::Readable => FirstSpeaker::Client,
+        DispatchOn::Connect => FirstSpeaker::Server,
     };
-    Opened { socket, listener, begins, seat, origin: Origin::Ours }
+    Opened { socket, listener, begins, slot, origin: ListenerOrigin::Ours }
 }
 
-fn seat_id(index: usize) -> SeatId {
-    SeatId(u16::try_from(index.min(SEATS_MAX)).expect("seats are limited"))
+fn slot_id(index: usize) -> SlotId {
+    SlotId(u16::try_from(index.min(SLOTS_MAX)).expect("slots are limited"))
 }
 
-/// What a seat that is grown later needs a socket for.
+/// What a slot that is grown later needs a socket for.
 pub(super) fn own_listener(
     config: &Config,
     opened: &Opened<OwnedFd>,

@@ -7,13 +7,13 @@ use std::os::fd::OwnedFd;
 use super::{escape, telemetry};
 use crate::limits::{LAST_LINES_MAX, STDERR_TAIL};
 use crate::sys::fd;
-use crate::units::{Errno, SeatId, WorkerId};
+use crate::units::{Errno, SlotId, WorkerId};
 
 /// The output of one worker.
 #[derive(Debug)]
 pub(super) struct Output {
     pub(super) worker: WorkerId,
-    seat: SeatId,
+    slot: SlotId,
     pipe: OwnedFd,
     tail: VecDeque<u8>,
     /// The beginning of a line of which the end has not come.
@@ -21,8 +21,8 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) const fn new(worker: WorkerId, seat: SeatId, pipe: OwnedFd) -> Self {
-        Self { worker, seat, pipe, tail: VecDeque::new(), line: Vec::new() }
+    pub(super) const fn new(worker: WorkerId, slot: SlotId, pipe: OwnedFd) -> Self {
+        Self { worker, slot, pipe, tail: VecDeque::new(), line: Vec::new() }
     }
 
     /// Takes in what there is; false at the end.
@@ -78,7 +78,7 @@ impl Output {
 
     /// Logs the beginning of what has come of a line, up to there.
     fn tell(&mut self, end: usize) {
-        telemetry::worker_line(self.seat, end_of_line_off(&self.line[..end]));
+        telemetry::worker_line(self.slot, end_of_line_off(&self.line[..end]));
         self.line.drain(..end);
     }
 }
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn last_lines_begin_with_a_character() {
         let mut output =
-            Output::new(WorkerId { berth: 0, epoch: 1 }, SeatId(0), fd::no_input().unwrap());
+            Output::new(WorkerId { index: 0, epoch: 1 }, SlotId(0), fd::no_input().unwrap());
         output.wrote(&[b"a", "\u{e4}".repeat(STDERR_TAIL).as_bytes()].concat());
         output.wrote(b"!");
         assert_eq!(output.last_lines().trim_matches('\u{e4}'), "!");

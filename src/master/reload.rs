@@ -1,7 +1,7 @@
 //! What became of the last reload, for whoever asks when the log has been forgotten.
 
 use crate::engine::event::Cause;
-use crate::units::{Generation, Mono, SeatId, WorkerId};
+use crate::units::{Generation, Mono, SlotId, WorkerId};
 use crate::wire::control::Reload;
 use crate::wire::words::ReloadOutcome;
 
@@ -24,15 +24,15 @@ impl LastReload {
     }
 
     /// A worker is gone, which ended so.
-    pub(super) fn lost(&mut self, worker: WorkerId, seat: SeatId, cause: Cause, ending: &str) {
-        self.last_end = Some((worker, end_of(seat, cause, ending)));
+    pub(super) fn lost(&mut self, worker: WorkerId, slot: SlotId, cause: Cause, ending: &str) {
+        self.last_end = Some((worker, end_of(slot, cause, ending)));
     }
 
     /// It is given up for what has become of this worker: its end, if that is known already.
-    pub(super) fn given_up(&mut self, worker: WorkerId, seat: SeatId, now: Mono) {
+    pub(super) fn given_up(&mut self, worker: WorkerId, slot: SlotId, now: Mono) {
         let end = self.last_end.take_if(|(who, _)| *who == worker).map(|(_, end)| end);
         self.why = end.or_else(|| {
-            Some(format!("worker {}: asked to leave and had answered nothing", seat.0))
+            Some(format!("worker {}: asked to leave and had answered nothing", slot.0))
         });
         self.ended(ReloadOutcome::GivenUp, now);
     }
@@ -55,7 +55,7 @@ impl LastReload {
     }
 }
 
-fn end_of(seat: SeatId, cause: Cause, ending: &str) -> String {
+fn end_of(slot: SlotId, cause: Cause, ending: &str) -> String {
     let how = match cause {
         Cause::NotReady => "was not ready in time: ",
         Cause::ExecTimedOut => "its program was not executed in time: ",
@@ -70,7 +70,7 @@ fn end_of(seat: SeatId, cause: Cause, ending: &str) -> String {
         | Cause::Lied
         | Cause::ExecFailed => "",
     };
-    format!("worker {}: {how}{ending}", seat.0)
+    format!("worker {}: {how}{ending}", slot.0)
 }
 
 #[cfg(test)]
@@ -88,9 +88,9 @@ mod tests {
 
     #[test]
     fn each_end_of_a_reload_is_told_with_its_reason() {
-        let [one, another] = [0, 1].map(|berth| WorkerId { berth, epoch: 1 });
-        let given_up = |last: &mut LastReload, worker| last.given_up(worker, SeatId(1), BEGUN);
-        let dies = |last: &mut LastReload| last.lost(one, SeatId(1), Cause::NotReady, "SIGTERM");
+        let [one, another] = [0, 1].map(|index| WorkerId { index, epoch: 1 });
+        let given_up = |last: &mut LastReload, worker| last.given_up(worker, SlotId(1), BEGUN);
+        let dies = |last: &mut LastReload| last.lost(one, SlotId(1), Cause::NotReady, "SIGTERM");
         for outcome in [ReloadOutcome::Running, ReloadOutcome::Done, ReloadOutcome::CutShort] {
             let reload = told(|last| {
                 dies(last);
@@ -115,7 +115,7 @@ mod tests {
     fn what_happens_after_its_end_changes_nothing() {
         let reload = told(|last| {
             last.ended(ReloadOutcome::Done, BEGUN.after(Span::from_s(2)));
-            last.lost(WorkerId { berth: 0, epoch: 1 }, SeatId(0), Cause::Died, "SIGSEGV");
+            last.lost(WorkerId { index: 0, epoch: 1 }, SlotId(0), Cause::Died, "SIGSEGV");
             last.ended(ReloadOutcome::CutShort, BEGUN);
         });
         assert_eq!((reload.outcome.as_str(), reload.ago_s, reload.why), ("done", 1, None));

@@ -10,14 +10,14 @@ use super::budget::Budget;
 use super::control::{self, About, Clients, ControlError};
 use super::names::{self, ControlSocket};
 use super::open::{self, OpenError, OpenSockets};
-use super::recipe::{Program, Recipe};
+use super::spec::{SpecProgram, WorkerSpec};
 use super::telemetry;
-use super::world::World;
-use super::{Master, Opened, Origin, Posts};
+use super::world::LinuxHost;
+use super::{ListenerOrigin, Master, Opened, StartupDescriptors};
 use crate::config::placement::Placement;
 use crate::config::{BackendChoice, Config, policy};
 use crate::engine::Setup;
-use crate::engine::action::Outcome;
+use crate::engine::action::MasterOutcome;
 use crate::engine::policy::Policy;
 use crate::engine::worker::Patience;
 use crate::io::probe::{self, Choice, Chosen, ProbeError, Wanted};
@@ -26,16 +26,16 @@ use crate::shm::map::MapError;
 use crate::sys::executable::Executable;
 use crate::sys::fd::{self, io_error};
 use crate::sys::program::{self, ProgramError};
-use crate::sys::rlimit::{self, Limit, Raised, RlimitError};
-use crate::sys::scheduling::{Policy as Scheduled, Scheduling};
+use crate::sys::rlimit::{self, Raised, ResourceLimit, RlimitError};
+use crate::sys::scheduling::{SchedPolicy, Scheduling};
 use crate::sys::socket_file::SocketFile;
 use crate::sys::{clock, signal, title};
-use crate::units::{Errno, SeatId};
-use crate::wire::link::Sharing;
+use crate::units::{Errno, SlotId};
+use crate::wire::link::ListenerSharing;
 
 /// What comes from outside the configuration.
 #[derive(Debug)]
-pub struct Surroundings {
+pub struct StartSurroundings {
     /// `$XDG_RUNTIME_DIR`.
     pub runtime_dir: Option<PathBuf>,
     /// Sockets inherited through `LISTEN_FDS`; none for a number at which nothing is open.
@@ -98,12 +98,12 @@ pub enum StartError {
 pub fn run(
     config: &Config,
     placement: Placement,
-    surroundings: Surroundings,
-) -> Result<Outcome, StartError> {
+    surroundings: StartSurroundings,
+) -> Result<MasterOutcome, StartError> {
     let Raised { before, after } = rlimit::raise_open_files()?;
     let budget = Budget {
         open_files: after.soft,
-        workers: placement.seats.len() as u64,
+        workers: placement.slots.len() as u64,
         listeners: config.listeners.len() as u64 + u64::from(config.inherited),
         policy: config.policy,
     };
@@ -120,7 +120,7 @@ pub fn run(
         BackendChoice::Epoll => Wanted::Epoll,
     })?;
     let OpenSockets { sockets, files } =
-        open::listeners(config, surroundings.inherited, placement.seats.len())?;
+        open::listeners(config, surroundings.inherited, placement.slots.len())?;
     let about = About {
         name: config.name.clone(),
         backend: choice.to_string(),
@@ -130,7 +130,7 @@ pub fn run(
     };
     say_hello(config, &placement, &about, after.soft);
     let setup = setup(config, &placement, budget);
-    let recipe = recipe(
+    let spec = spec(
         config,
         Ingredients {
             backend: &choice,
@@ -141,13 +141,13 @@ pub fn run(
             open_files: before,
         },
     )?;
-    let posts = Posts {
+    let posts = StartupDescriptors {
         listeners: sockets,
         signals: kernel("copy a descriptor", fd::duplicate(&signals))?,
         control: Some(control),
     };
     let no_input = kernel("open /dev/null", fd::no_input())?;
-    let world = World::new(recipe, signals, no_input, Clients::new(about), name)?;
+    let world = LinuxHost::new(spec, signals, no_input, Clients::new(about), name)?;
     let ended = match choice.backend {
         Chosen::Uring(ring) => Master::new(setup, posts, ring, world).run(),
         Chosen::Epoll(epoll) => Master::new(setup, posts, epoll, world).run(),
@@ -178,9 +178,9 @@ fn setup(config: &Config, placement: &Placement, budget: Budget) -> Setup {
         dispatch: config.dispatch,
         classes: config.classes.is_some(),
         copies_max: budget.copies_max(),
-        seat_cost: budget.seat_cost(),
+        slot_cost: budget.slot_cost(),
         policy: config.policy,
-        weights: placement.seats.iter().map(|seat| seat.weight).collect(),
+        weights: placement.slots.iter().map(|slot| slot.weight).collect(),
         hold_max: config.hold_max,
         overload: config.overload,
         patience: Patience { start: config.start_timeout, drain: config.drain_timeout },
@@ -189,39 +189,42 @@ fn setup(config: &Config, placement: &Placement, budget: Budget) -> Setup {
     }
 }
 
-/// What does not come from the configuration, for [`recipe`].
+/// What does not come from the configuration, for [`spec`].
 struct Ingredients<'a> {
     backend: &'a Choice,
     /// What workers run, and with which arguments.
-    runs: (Program, Vec<OsString>),
+    runs: (SpecProgram, Vec<OsString>),
     placement: Placement,
     sockets: &'a [Opened<OwnedFd>],
     files: Vec<SocketFile>,
-    open_files: Limit,
+    open_files: ResourceLimit,
 }
 
-fn recipe(config: &Config, from: Ingredients<'_>) -> Result<Recipe, StartError> {
+fn spec(config: &Config, from: Ingredients<'_>) -> Result<WorkerSpec, StartError> {
     let Ingredients { backend, runs: (program, args), placement, sockets, files, open_files } =
         from;
     let sharing = match config.policy {
-        Policy::Shared => Sharing::Shared,
-        Policy::Reuseport => Sharing::Own,
-        Policy::RoundRobin | Policy::Weighted | Policy::Least | Policy::Jbsq(_) => Sharing::None,
+        Policy::Shared => ListenerSharing::Shared,
+        Policy::Reuseport => ListenerSharing::Own,
+        Policy::RoundRobin | Policy::Weighted | Policy::Least | Policy::Jbsq(_) => {
+            ListenerSharing::None
+        }
     };
     let mut listeners: Vec<Vec<OwnedFd>> = Vec::new();
-    for opened in sockets.iter().filter(|_| sharing != Sharing::None) {
-        let seat = opened.seat.map_or(0, SeatId::index);
-        listeners.resize_with(listeners.len().max(seat + 1), Vec::new);
+    for opened in sockets.iter().filter(|_| sharing != ListenerSharing::None) {
+        let slot = opened.slot.map_or(0, SlotId::index);
+        listeners.resize_with(listeners.len().max(slot + 1), Vec::new);
         let copy = kernel("copy a listener", fd::duplicate(opened.socket.as_fd()))?;
-        listeners[seat].push(copy);
+        listeners[slot].push(copy);
     }
-    let inherited = sockets.iter().filter(|opened| opened.origin == Origin::Inherited).count();
+    let inherited =
+        sockets.iter().filter(|opened| opened.origin == ListenerOrigin::Inherited).count();
     let own = sockets
         .iter()
-        .filter(|opened| opened.seat == Some(SeatId(0)))
+        .filter(|opened| opened.slot == Some(SlotId(0)))
         .map(|opened| open::own_listener(config, opened))
         .collect::<Result<_, _>>()?;
-    Ok(Recipe {
+    Ok(WorkerSpec {
         program,
         args,
         env: vec![("DISPATCHD_BACKEND", String::from(for_workers(backend)))],
@@ -239,15 +242,18 @@ fn recipe(config: &Config, from: Ingredients<'_>) -> Result<Recipe, StartError> 
 }
 
 /// What workers run, and with which arguments.
-fn what_runs(config: &Config, built_in: OsString) -> Result<(Program, Vec<OsString>), StartError> {
+fn what_runs(
+    config: &Config,
+    built_in: OsString,
+) -> Result<(SpecProgram, Vec<OsString>), StartError> {
     match &config.program {
         Some(program) => {
             let (path, name) = (program::find(&program.path)?, program.path.clone());
-            Ok((Program::Foreign { path, name }, program.args.clone()))
+            Ok((SpecProgram::Foreign { path, name }, program.args.clone()))
         }
         None => {
             let own = kernel("open this program's own file", Executable::own())?;
-            Ok((Program::BuiltIn(own), vec![built_in]))
+            Ok((SpecProgram::BuiltIn(own), vec![built_in]))
         }
     }
 }
@@ -266,18 +272,18 @@ const fn for_workers(choice: &Choice) -> &'static str {
 fn give_way() -> Option<Scheduling> {
     let ours = Scheduling::current().ok()?;
     match ours.policy() {
-        Scheduled::Other => {
+        SchedPolicy::Other => {
             ours.as_batch().enter().ok()?;
             Some(ours)
         }
-        Scheduled::Deadline => {
+        SchedPolicy::Deadline => {
             telemetry::no_deadline_for_workers();
             let plain = Scheduling::plain();
             // Without one of these the kernel forbids it to have children.
             ours.for_itself_alone().enter().or_else(|_| plain.as_batch().enter()).ok()?;
             Some(plain)
         }
-        Scheduled::Special => ours.is_for_itself_alone().then_some(ours),
+        SchedPolicy::Special => ours.is_for_itself_alone().then_some(ours),
     }
 }
 
@@ -286,7 +292,7 @@ fn say_hello(config: &Config, placement: &Placement, about: &About, open_files: 
     telemetry::banner(&format!("dispatchd {version} '{}' pid {}", about.name, std::process::id()));
     telemetry::banner(&format!("backend {} ({})", about.backend, about.backend_reason));
     telemetry::banner(&format!("policy {}", policy::name(config.policy)));
-    telemetry::banner(&format!("workers {}, open files {open_files}", placement.seats.len()));
+    telemetry::banner(&format!("workers {}, open files {open_files}", placement.slots.len()));
     for line in &placement.reasoning {
         telemetry::banner(line);
     }

@@ -4,21 +4,21 @@ use super::accounts::Account;
 use super::control::Clients;
 use super::host::Host;
 use super::telemetry;
-use super::world::World;
+use super::world::LinuxHost;
 use crate::config::{policy, words};
 use crate::engine::Engine;
 use crate::engine::classes::Class;
 use crate::engine::giveback::Dispatch;
-use crate::engine::worker::{State, Worker};
+use crate::engine::worker::{WorkerRecord, WorkerState};
 use crate::sys::clock;
-use crate::units::{GiveBack, SeatId, WorkerId};
-use crate::wire::control::{Classes, Hold, Status, Totals, WorkerStatus};
+use crate::units::{GiveBack, SlotId, WorkerId};
+use crate::wire::control::{ClassesStatus, Hold, Status, Totals, WorkerStatus};
 use crate::wire::words::{Phase, Standing};
 
-/// A process, its seat, and what it has done so far.
-type Entry = (WorkerId, SeatId, Account);
+/// A process, its slot, and what it has done so far.
+type StatusRow = (WorkerId, SlotId, Account);
 
-impl World {
+impl LinuxHost {
     pub(super) fn status(&mut self, engine: &Engine, clients: &Clients) -> Status {
         let about = clients.about();
         let (have, want) = engine.strength();
@@ -52,12 +52,12 @@ impl World {
         }
     }
 
-    /// Every process, and every seat that waits for one; the elder first.
-    fn workers(&mut self, engine: &Engine, accounts: &[Entry]) -> Vec<WorkerStatus> {
-        let vacant = engine.vacant_seats().map(|(seat, _)| WorkerStatus {
+    /// Every process, and every slot that waits for one; the elder first.
+    fn workers(&mut self, engine: &Engine, accounts: &[StatusRow]) -> Vec<WorkerStatus> {
+        let vacant = engine.vacant_slots().map(|(slot, _)| WorkerStatus {
             state: String::from(Standing::Vacant.word()),
             generation: engine.generation().0,
-            ..self.seat_status(engine, seat)
+            ..self.slot_status(engine, slot)
         });
         let mut workers: Vec<WorkerStatus> = vacant.collect();
         for (id, worker) in engine.workers() {
@@ -71,14 +71,14 @@ impl World {
         workers
     }
 
-    /// What is known of a seat, whoever has it.
-    fn seat_status(&self, engine: &Engine, seat: SeatId) -> WorkerStatus {
-        let restarts = engine.seats().find(|(other, _)| *other == seat);
+    /// What is known of a slot, whoever has it.
+    fn slot_status(&self, engine: &Engine, slot: SlotId) -> WorkerStatus {
+        let restarts = engine.slots().find(|(other, _)| *other == slot);
         WorkerStatus {
-            worker: seat.0,
-            cpu: self.cpu_of(seat),
+            worker: slot.0,
+            cpu: self.cpu_of(slot),
             restarts: restarts.map_or(0, |(_, restarts)| restarts),
-            last_exit: self.last_exit(seat).map(String::from),
+            last_exit: self.last_exit(slot).map(String::from),
             ..WorkerStatus::default()
         }
     }
@@ -87,7 +87,7 @@ impl World {
         &mut self,
         engine: &Engine,
         id: WorkerId,
-        worker: &Worker,
+        worker: &WorkerRecord,
         account: Account,
     ) -> WorkerStatus {
         let load = self.load(id);
@@ -102,24 +102,24 @@ impl World {
             requests: account.requests,
             wakes: account.wakes,
             rings: account.rings,
-            ..self.seat_status(engine, worker.seat)
+            ..self.slot_status(engine, worker.slot)
         }
     }
 
-    /// What has been done in a seat by those that are gone stands with the eldest that is there, so
-    /// that neither a process nor a seat ever shows less than before.
-    fn add_the_past(&self, engine: &Engine, accounts: &[Entry], workers: &mut [WorkerStatus]) {
+    /// What has been done in a slot by those that are gone stands with the eldest that is there, so
+    /// that neither a process nor a slot ever shows less than before.
+    fn add_the_past(&self, engine: &Engine, accounts: &[StatusRow], workers: &mut [WorkerStatus]) {
         let mut before = None;
         for worker in workers {
-            let seat = SeatId(worker.worker);
-            if before.replace(seat) == Some(seat) {
+            let slot = SlotId(worker.worker);
+            if before.replace(slot) == Some(slot) {
                 continue;
             }
             // Some are gone, and will be buried in this very turn.
             let gone = accounts.iter().filter(|(id, other, _)| {
-                *other == seat && !engine.workers().any(|(known, _)| known == *id)
+                *other == slot && !engine.workers().any(|(known, _)| known == *id)
             });
-            let past = gone.fold(self.past().of(seat), |sum, (.., account)| sum.plus(*account));
+            let past = gone.fold(self.past().of(slot), |sum, (.., account)| sum.plus(*account));
             worker.accepted = worker.accepted.saturating_add(past.accepted);
             worker.requests = worker.requests.saturating_add(past.requests);
             worker.wakes = worker.wakes.saturating_add(past.wakes);
@@ -127,7 +127,7 @@ impl World {
         }
     }
 
-    fn totals(&self, engine: &Engine, accounts: &[Entry]) -> Totals {
+    fn totals(&self, engine: &Engine, accounts: &[StatusRow]) -> Totals {
         let counters = engine.counters();
         let done = accounts.iter().fold(self.past().total(), |sum, (.., one)| sum.plus(*one));
         Totals {
@@ -151,23 +151,23 @@ impl World {
 }
 
 /// One that is stopped says so, unless it is on its way out: then that matters more.
-const fn standing(worker: &Worker) -> Standing {
+const fn standing(worker: &WorkerRecord) -> Standing {
     match (worker.state, worker.stopped) {
-        (State::Vacant, _) => Standing::Vacant,
+        (WorkerState::Vacant, _) => Standing::Vacant,
         (
-            State::Launching { .. }
-            | State::Starting { .. }
-            | State::Ready
-            | State::Draining { .. },
+            WorkerState::Launching { .. }
+            | WorkerState::Starting { .. }
+            | WorkerState::Ready
+            | WorkerState::Draining { .. },
             true,
         ) => Standing::Stopped,
-        (State::Launching { .. }, false) => Standing::Launching,
-        (State::Starting { .. }, false) => Standing::Starting,
-        (State::Ready, false) => Standing::Ready,
-        (State::Draining { .. }, false) => Standing::Draining,
-        (State::Terminating { .. }, _) => Standing::Terminating,
-        (State::Killing { .. }, _) => Standing::Killing,
-        (State::Reclaiming { .. }, _) => Standing::Reclaiming,
+        (WorkerState::Launching { .. }, false) => Standing::Launching,
+        (WorkerState::Starting { .. }, false) => Standing::Starting,
+        (WorkerState::Ready, false) => Standing::Ready,
+        (WorkerState::Draining { .. }, false) => Standing::Draining,
+        (WorkerState::Terminating { .. }, _) => Standing::Terminating,
+        (WorkerState::Killing { .. }, _) => Standing::Killing,
+        (WorkerState::Reclaiming { .. }, _) => Standing::Reclaiming,
     }
 }
 
@@ -187,9 +187,9 @@ fn hold(engine: &Engine) -> Hold {
     }
 }
 
-fn classes(engine: &Engine, by: &str) -> Classes {
+fn classes(engine: &Engine, by: &str) -> ClassesStatus {
     let (routes, long_routes) = engine.classes().routes();
-    Classes {
+    ClassesStatus {
         by: String::from(by),
         routes,
         long_routes,

@@ -10,8 +10,8 @@ pub(super) enum Purpose {
     Accept(u32),
     /// The watch on a fresh connection.
     Watch(Ticket),
-    /// A parcel for a worker.
-    Parcel(WorkerId),
+    /// A batch for a worker.
+    Batch(WorkerId),
     /// A worker's end.
     Process(WorkerId),
     /// A worker's way to its program.
@@ -21,7 +21,7 @@ pub(super) enum Purpose {
     /// The end of a worker's channel.
     Channel(WorkerId),
     /// A worker's doorbell.
-    Bell(WorkerId),
+    Doorbell(WorkerId),
     /// The operator's signals.
     Signals,
     /// A new control client.
@@ -34,20 +34,20 @@ pub(super) enum Purpose {
 
 const PAYLOAD_BITS: u32 = 56;
 const PAYLOAD_MASK: u64 = (1 << PAYLOAD_BITS) - 1;
-/// Tickets need 24 bits of slot beside 32 of generation; `limits` keeps slots far below.
-const SLOT_BITS: u32 = 24;
+/// Tickets need 24 bits of index beside 32 of generation; `limits` keeps indices far below.
+const INDEX_BITS: u32 = 24;
 
 impl Purpose {
     pub(super) fn tag(self) -> Tag {
         let (kind, payload) = match self {
             Self::Accept(index) => (1, u64::from(index)),
             Self::Watch(ticket) => {
-                (2, u64::from(ticket.generation) << SLOT_BITS | u64::from(ticket.slot))
+                (2, u64::from(ticket.generation) << INDEX_BITS | u64::from(ticket.index))
             }
-            Self::Parcel(worker) => (3, pack(worker)),
+            Self::Batch(worker) => (3, pack(worker)),
             Self::Process(worker) => (4, pack(worker)),
             Self::Output(worker) => (5, pack(worker)),
-            Self::Bell(worker) => (6, pack(worker)),
+            Self::Doorbell(worker) => (6, pack(worker)),
             Self::Signals => (7, 0),
             Self::ControlAccept => (8, 0),
             Self::ControlClient(index) => (9, u64::from(index)),
@@ -66,17 +66,17 @@ impl Purpose {
     pub(super) fn of(tag: Tag) -> Self {
         let payload = tag.0 & PAYLOAD_MASK;
         let ticket = Ticket {
-            slot: (payload & ((1 << SLOT_BITS) - 1)) as u32,
-            generation: (payload >> SLOT_BITS) as u32,
+            index: (payload & ((1 << INDEX_BITS) - 1)) as u32,
+            generation: (payload >> INDEX_BITS) as u32,
         };
-        let worker = WorkerId { berth: (payload >> 32) as u16, epoch: payload as u32 };
+        let worker = WorkerId { index: (payload >> 32) as u16, epoch: payload as u32 };
         match tag.0 >> PAYLOAD_BITS {
             1 => Self::Accept(payload as u32),
             2 => Self::Watch(ticket),
-            3 => Self::Parcel(worker),
+            3 => Self::Batch(worker),
             4 => Self::Process(worker),
             5 => Self::Output(worker),
-            6 => Self::Bell(worker),
+            6 => Self::Doorbell(worker),
             7 => Self::Signals,
             8 => Self::ControlAccept,
             9 => Self::ControlClient(payload as u32),
@@ -89,10 +89,10 @@ impl Purpose {
 }
 
 fn pack(worker: WorkerId) -> u64 {
-    u64::from(worker.berth) << 32 | u64::from(worker.epoch)
+    u64::from(worker.index) << 32 | u64::from(worker.epoch)
 }
 
-const _: () = assert!(crate::limits::TICKETS_MAX <= 1 << SLOT_BITS);
+const _: () = assert!(crate::limits::TICKETS_MAX <= 1 << INDEX_BITS);
 
 #[cfg(test)]
 mod tests {
@@ -100,17 +100,17 @@ mod tests {
 
     #[test]
     fn every_purpose_survives_its_tag() {
-        let worker = WorkerId { berth: 511, epoch: u32::MAX };
-        let ticket = Ticket { slot: 65_535, generation: u32::MAX };
+        let worker = WorkerId { index: 511, epoch: u32::MAX };
+        let ticket = Ticket { index: 65_535, generation: u32::MAX };
         for purpose in [
             Purpose::Accept(63),
             Purpose::Watch(ticket),
-            Purpose::Parcel(worker),
+            Purpose::Batch(worker),
             Purpose::Process(worker),
             Purpose::Output(worker),
             Purpose::Channel(worker),
             Purpose::Launch(worker),
-            Purpose::Bell(worker),
+            Purpose::Doorbell(worker),
             Purpose::Signals,
             Purpose::ControlAccept,
             Purpose::ControlClient(15),

@@ -11,12 +11,12 @@ use std::path::Path;
 use super::control::ControlError;
 use super::escape;
 use crate::engine::event::{Cause, Event, Shortage};
-use crate::limits::{LAST_LINE_PATIENCE, LOG_BUFFER, SEATS_MAX};
+use crate::limits::{LAST_LINE_PATIENCE, LOG_BUFFER, SLOTS_MAX};
 use crate::sys::fd::io_error;
 use crate::sys::log_sink::LogSink;
 use crate::sys::socket::Endpoint;
-use crate::sys::spawn::Step;
-use crate::units::{Cpu, Errno, SeatId};
+use crate::sys::spawn::SpawnStep;
+use crate::units::{Cpu, Errno, SlotId};
 
 /// Bytes written in one go.
 const WRITE_MAX: usize = 16 * 1024;
@@ -95,13 +95,13 @@ pub(super) fn shared(endpoint: &Endpoint) {
 }
 
 /// One line that a worker wrote.
-pub(super) fn worker_line(seat: SeatId, line: &[u8]) {
-    tracing::info!(worker = seat.0, "{}", escape::bytes(line));
+pub(super) fn worker_line(slot: SlotId, line: &[u8]) {
+    tracing::info!(worker = slot.0, "{}", escape::bytes(line));
 }
 
 /// A worker that could not be started.
-pub(super) fn not_started(seat: SeatId, reason: &str) {
-    tracing::error!(worker = seat.0, "cannot start worker: {reason}");
+pub(super) fn not_started(slot: SlotId, reason: &str) {
+    tracing::error!(worker = slot.0, "cannot start worker: {reason}");
 }
 
 /// Workers are bound to other CPUs than planned, or to none.
@@ -128,26 +128,28 @@ pub(super) fn no_deadline_for_workers() {
 }
 
 /// Something that workers have to do without; told once.
-pub(super) fn refused(step: Step, errno: Errno) {
+pub(super) fn refused(step: SpawnStep, errno: Errno) {
     let reason = io_error(errno);
     match step {
-        Step::Group => tracing::warn!(
+        SpawnStep::Group => tracing::warn!(
             "workers cannot have process groups of their own ({reason}): a terminal's ^C reaches \
              them, too"
         ),
-        Step::Scheduling => tracing::warn!(
+        SpawnStep::Scheduling => tracing::warn!(
             "workers cannot be scheduled as dispatchd was when it started ({reason}): they run as \
              the kernel schedules its children"
         ),
-        Step::OpenFiles => tracing::warn!(
+        SpawnStep::OpenFiles => tracing::warn!(
             "workers cannot have the limit of open files that dispatchd was started with \
              ({reason}): they have its own"
         ),
-        Step::ParentsEnd => tracing::warn!(
+        SpawnStep::ParentsEnd => tracing::warn!(
             "workers cannot ask for a signal at dispatchd's end ({reason}): should dispatchd be \
              killed, those that do not notice live on"
         ),
-        Step::Descriptors | Step::Exec => unreachable!("a worker cannot do without {step:?}"),
+        SpawnStep::Descriptors | SpawnStep::Exec => {
+            unreachable!("a worker cannot do without {step:?}")
+        }
     }
 }
 
@@ -180,8 +182,8 @@ pub(super) fn name_lost(error: &ControlError) {
 }
 
 /// The end of a worker that was left behind.
-pub(super) fn left_behind_ended(seat: SeatId, pid: u32, ending: &str) {
-    tracing::info!(worker = seat.0, pid, "a worker that was given up has ended: {ending}");
+pub(super) fn left_behind_ended(slot: SlotId, pid: u32, ending: &str) {
+    tracing::info!(worker = slot.0, pid, "a worker that was given up has ended: {ending}");
 }
 
 /// A program that runs, and says nothing; it listens on these ports, as far as can be seen.
@@ -208,30 +210,30 @@ const USE_THE_SDK: &str =
 /// known.
 pub(super) fn event(event: Event, pid: Option<u32>, ending: Option<&str>) {
     match event {
-        Event::Starting { seat, generation, .. } => {
-            tracing::debug!(worker = seat.0, generation = generation.0, "worker starting");
+        Event::Starting { slot, generation, .. } => {
+            tracing::debug!(worker = slot.0, generation = generation.0, "worker starting");
         }
-        Event::Ready { seat, generation, .. } => {
-            tracing::info!(worker = seat.0, pid, generation = generation.0, "worker ready");
+        Event::Ready { slot, generation, .. } => {
+            tracing::info!(worker = slot.0, pid, generation = generation.0, "worker ready");
         }
         // The shell knows more of it.
         Event::Unspoken { .. } => {}
-        Event::Draining { seat, .. } => tracing::info!(worker = seat.0, pid, "worker draining"),
-        Event::Gone { seat, cause, recovered, lost, .. } => {
-            gone(seat, pid, cause, ending.unwrap_or("unknown"), recovered, lost);
+        Event::Draining { slot, .. } => tracing::info!(worker = slot.0, pid, "worker draining"),
+        Event::Gone { slot, cause, recovered, lost, .. } => {
+            gone(slot, pid, cause, ending.unwrap_or("unknown"), recovered, lost);
         }
-        Event::Restarting { seat, after } => {
-            tracing::info!(worker = seat.0, "worker restarts in {after}");
+        Event::Restarting { slot, after } => {
+            tracing::info!(worker = slot.0, "worker restarts in {after}");
         }
         Event::Strength { have, want } if have < want => {
             tracing::warn!(have, want, "degraded: fewer workers ready than wanted");
         }
         Event::Strength { have, want } => tracing::info!(have, want, "all workers ready"),
-        Event::Stalled { seat, recalled, .. } => {
-            tracing::warn!(worker = seat.0, pid, recalled, "worker does not take its connections");
+        Event::Stalled { slot, recalled, .. } => {
+            tracing::warn!(worker = slot.0, pid, recalled, "worker does not take its connections");
         }
-        Event::Lied { seat, times, .. } => {
-            tracing::warn!(worker = seat.0, pid, times, "worker broke the protocol");
+        Event::Lied { slot, times, .. } => {
+            tracing::warn!(worker = slot.0, pid, times, "worker broke the protocol");
         }
         Event::Hold { full: true } => tracing::warn!("hold queue full"),
         Event::Hold { full: false } => tracing::info!("hold queue has room again"),
@@ -288,8 +290,8 @@ fn no_upgrade() {
 
 fn not_grown(shortage: Shortage) {
     match shortage {
-        Shortage::Seats => {
-            tracing::warn!("no worker is added: there are {SEATS_MAX}, and more there cannot be");
+        Shortage::Slots => {
+            tracing::warn!("no worker is added: there are {SLOTS_MAX}, and more there cannot be");
         }
         Shortage::OpenFiles => tracing::warn!(
             "no worker is added: it would leave too few open files for connections; raise \
@@ -298,44 +300,44 @@ fn not_grown(shortage: Shortage) {
     }
 }
 
-fn gone(seat: SeatId, pid: Option<u32>, cause: Cause, ending: &str, recovered: u32, lost: u32) {
-    let seat = seat.0;
+fn gone(slot: SlotId, pid: Option<u32>, cause: Cause, ending: &str, recovered: u32, lost: u32) {
+    let slot = slot.0;
     match cause {
-        Cause::Told => tracing::info!(worker = seat, pid, lost, "worker left: {ending}"),
+        Cause::Told => tracing::info!(worker = slot, pid, lost, "worker left: {ending}"),
         Cause::Left => {
-            tracing::info!(worker = seat, pid, lost, "worker left by itself: {ending}");
+            tracing::info!(worker = slot, pid, lost, "worker left by itself: {ending}");
         }
         Cause::Died => {
-            tracing::error!(worker = seat, pid, recovered, lost, "worker died: {ending}");
+            tracing::error!(worker = slot, pid, recovered, lost, "worker died: {ending}");
         }
         Cause::ExecTimedOut => tracing::error!(
-            worker = seat,
+            worker = slot,
             pid,
             "worker's program was not executed in time (a virus scanner, or a file system that \
              does not answer?): {ending}"
         ),
         Cause::NotReady => {
-            tracing::error!(worker = seat, pid, "worker was not ready in time: {ending}");
+            tracing::error!(worker = slot, pid, "worker was not ready in time: {ending}");
         }
         Cause::DrainTimeout => {
-            tracing::warn!(worker = seat, pid, lost, "worker did not finish in time: {ending}");
+            tracing::warn!(worker = slot, pid, lost, "worker did not finish in time: {ending}");
         }
         Cause::Stalled => tracing::error!(
-            worker = seat,
+            worker = slot,
             pid,
             recovered,
             lost,
             "worker replaced, it took no connections: {ending}"
         ),
         Cause::Detached => tracing::error!(
-            worker = seat,
+            worker = slot,
             pid,
             recovered,
             lost,
             "worker replaced, it closed its channel to dispatchd: {ending}"
         ),
         Cause::Unkillable => tracing::error!(
-            worker = seat,
+            worker = slot,
             pid,
             recovered,
             lost,
@@ -343,7 +345,7 @@ fn gone(seat: SeatId, pid: Option<u32>, cause: Cause, ending: &str, recovered: u
              group, or waiting for a disk?)"
         ),
         Cause::Lied => tracing::error!(
-            worker = seat,
+            worker = slot,
             pid,
             recovered,
             lost,

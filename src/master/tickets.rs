@@ -8,13 +8,13 @@ use crate::units::Ticket;
 /// Every live ticket's descriptor.
 #[derive(Debug)]
 pub(super) struct Tickets<F> {
-    slots: Vec<Slot<F>>,
-    /// Slots to be used again, the last freed first: its card is still warm.
+    entries: Vec<TicketFd<F>>,
+    /// Indices to be used again, the last freed first: its conn record is still warm.
     free: Vec<u32>,
 }
 
 #[derive(Debug)]
-struct Slot<F> {
+struct TicketFd<F> {
     generation: u32,
     keeping: Keeping<F>,
 }
@@ -30,7 +30,7 @@ enum Keeping<F> {
     Watched(Token),
     /// The same; it has been shut down, and nobody can be answered on it.
     ShutDown(Token),
-    /// In a parcel of which the outcome is to come; a copy goes to the worker.
+    /// In a batch of which the outcome is to come; a copy goes to the worker.
     Sending {
         /// Whether a recall waits for it.
         recalled: bool,
@@ -41,27 +41,27 @@ enum Keeping<F> {
 
 impl<F> Tickets<F> {
     pub(super) const fn new() -> Self {
-        Self { slots: Vec::new(), free: Vec::new() }
+        Self { entries: Vec::new(), free: Vec::new() }
     }
 
     /// A fresh ticket for this descriptor; the descriptor again when there are no tickets left.
     pub(super) fn issue(&mut self, fd: F) -> Result<Ticket, F> {
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
+        let index = match self.free.pop() {
+            Some(index) => index,
             None => {
-                let next = u32::try_from(self.slots.len()).unwrap_or(TICKETS_MAX);
+                let next = u32::try_from(self.entries.len()).unwrap_or(TICKETS_MAX);
                 if TICKETS_MAX <= next {
                     return Err(fd);
                 }
-                self.slots.push(Slot { generation: 0, keeping: Keeping::Free });
+                self.entries.push(TicketFd { generation: 0, keeping: Keeping::Free });
                 next
             }
         };
-        let entry = &mut self.slots[slot as usize];
+        let entry = &mut self.entries[index as usize];
         // No ticket has generation 0: that is nobody's.
         entry.generation = entry.generation.wrapping_add(1).max(1);
         entry.keeping = Keeping::Here(fd);
-        Ok(Ticket { slot, generation: entry.generation })
+        Ok(Ticket { index, generation: entry.generation })
     }
 
     /// Takes the descriptor out, if it is here.
@@ -71,9 +71,9 @@ impl<F> Tickets<F> {
 
     /// The descriptor, if it is here.
     pub(super) fn here(&self, ticket: Ticket) -> Option<&F> {
-        let slot = self.slots.get(ticket.index())?;
-        match &slot.keeping {
-            Keeping::Here(fd) if slot.generation == ticket.generation => Some(fd),
+        let entry = self.entries.get(ticket.index())?;
+        match &entry.keeping {
+            Keeping::Here(fd) if entry.generation == ticket.generation => Some(fd),
             Keeping::Free
             | Keeping::Here(_)
             | Keeping::Watched(_)
@@ -83,14 +83,14 @@ impl<F> Tickets<F> {
         }
     }
 
-    /// Takes the descriptor out for a parcel, if it is here.
+    /// Takes the descriptor out for a batch, if it is here.
     pub(super) fn send(&mut self, ticket: Ticket) -> Option<F> {
         self.swap(ticket, Keeping::Sending { recalled: false })
     }
 
-    /// Remembers a recall of the ticket while its descriptor is in a parcel; false when it is not.
+    /// Remembers a recall of the ticket while its descriptor is in a batch; false when it is not.
     pub(super) fn recall_when_back(&mut self, ticket: Ticket) -> bool {
-        match self.slot(ticket).map(|slot| &mut slot.keeping) {
+        match self.entry(ticket).map(|entry| &mut entry.keeping) {
             Some(Keeping::Sending { recalled }) => {
                 *recalled = true;
                 true
@@ -106,43 +106,43 @@ impl<F> Tickets<F> {
         }
     }
 
-    /// Puts the descriptor back, out of a parcel or a watch. Tells whether a recall waited for it;
+    /// Puts the descriptor back, out of a batch or a watch. Tells whether a recall waited for it;
     /// gives it up again when the ticket has ended meanwhile.
     pub(super) fn put(&mut self, ticket: Ticket, fd: F) -> Result<bool, F> {
-        let Some(slot) = self.slot(ticket) else { return Err(fd) };
-        let recalled = match slot.keeping {
+        let Some(entry) = self.entry(ticket) else { return Err(fd) };
+        let recalled = match entry.keeping {
             Keeping::Sending { recalled } => recalled,
             Keeping::Watched(_) | Keeping::ShutDown(_) => false,
             Keeping::Free | Keeping::Here(_) | Keeping::Away => return Err(fd),
         };
-        slot.keeping = Keeping::Here(fd);
+        entry.keeping = Keeping::Here(fd);
         Ok(recalled)
     }
 
     /// Remembers the watch that the descriptor is in.
     pub(super) fn watched(&mut self, ticket: Ticket, token: Token) {
-        if let Some(slot) = self.slot(ticket) {
-            slot.keeping = Keeping::Watched(token);
+        if let Some(entry) = self.entry(ticket) {
+            entry.keeping = Keeping::Watched(token);
         }
     }
 
     /// Remembers that the socket in the watch was shut down.
     pub(super) fn was_shut_down(&mut self, ticket: Ticket) {
         if let Some(token) = self.watch_of(ticket)
-            && let Some(slot) = self.slot(ticket)
+            && let Some(entry) = self.entry(ticket)
         {
-            slot.keeping = Keeping::ShutDown(token);
+            entry.keeping = Keeping::ShutDown(token);
         }
     }
 
     /// Whether it was.
     pub(super) fn is_shut_down(&mut self, ticket: Ticket) -> bool {
-        matches!(self.slot(ticket).map(|slot| &slot.keeping), Some(Keeping::ShutDown(_)))
+        matches!(self.entry(ticket).map(|entry| &entry.keeping), Some(Keeping::ShutDown(_)))
     }
 
     /// The watch that the descriptor is in.
     pub(super) fn watch_of(&mut self, ticket: Ticket) -> Option<Token> {
-        match self.slot(ticket)?.keeping {
+        match self.entry(ticket)?.keeping {
             Keeping::Watched(token) | Keeping::ShutDown(token) => Some(token),
             Keeping::Free | Keeping::Here(_) | Keeping::Sending { .. } | Keeping::Away => None,
         }
@@ -150,9 +150,9 @@ impl<F> Tickets<F> {
 
     /// Ends a ticket; its descriptor, if it is here, is the caller's to close.
     pub(super) fn retire(&mut self, ticket: Ticket) -> Option<F> {
-        let slot = self.slot(ticket)?;
-        let keeping = std::mem::replace(&mut slot.keeping, Keeping::Free);
-        self.free.push(ticket.slot);
+        let entry = self.entry(ticket)?;
+        let keeping = std::mem::replace(&mut entry.keeping, Keeping::Free);
+        self.free.push(ticket.index);
         match keeping {
             Keeping::Here(fd) => Some(fd),
             Keeping::Free
@@ -164,24 +164,24 @@ impl<F> Tickets<F> {
     }
 
     fn swap(&mut self, ticket: Ticket, keeping: Keeping<F>) -> Option<F> {
-        let slot = self.slot(ticket)?;
-        match std::mem::replace(&mut slot.keeping, keeping) {
+        let entry = self.entry(ticket)?;
+        match std::mem::replace(&mut entry.keeping, keeping) {
             Keeping::Here(fd) => Some(fd),
             other @ (Keeping::Free
             | Keeping::Watched(_)
             | Keeping::ShutDown(_)
             | Keeping::Sending { .. }
             | Keeping::Away) => {
-                slot.keeping = other;
+                entry.keeping = other;
                 None
             }
         }
     }
 
-    fn slot(&mut self, ticket: Ticket) -> Option<&mut Slot<F>> {
-        let slot = self.slots.get_mut(ticket.index())?;
-        let live = slot.generation == ticket.generation && !matches!(slot.keeping, Keeping::Free);
-        live.then_some(slot)
+    fn entry(&mut self, ticket: Ticket) -> Option<&mut TicketFd<F>> {
+        let entry = self.entries.get_mut(ticket.index())?;
+        let live = entry.generation == ticket.generation && !matches!(entry.keeping, Keeping::Free);
+        live.then_some(entry)
     }
 }
 
@@ -195,12 +195,12 @@ mod tests {
         let first = tickets.issue("a").unwrap();
         assert_eq!(tickets.send(first), Some("a"));
         assert_eq!(tickets.here(first), None);
-        assert_eq!(tickets.take(first), None, "it is in a parcel");
+        assert_eq!(tickets.take(first), None, "it is in a batch");
         assert_eq!(tickets.put(first, "a"), Ok(false));
         assert_eq!(tickets.put(first, "copy"), Err("copy"), "it is here already");
         assert_eq!(tickets.retire(first), Some("a"));
         let second = tickets.issue("b").unwrap();
-        assert_eq!(second.slot, first.slot);
+        assert_eq!(second.index, first.index);
         assert_ne!(second, first);
         assert_eq!((tickets.here(first), tickets.here(second)), (None, Some(&"b")));
         assert_eq!(tickets.take(first), None);

@@ -6,10 +6,10 @@
 use std::collections::VecDeque;
 
 use super::Master;
-use super::host::{Change, Child, Host, Launch};
+use super::host::{ChangedChild, Host, Launch, ProcessChange};
 use super::tags::Purpose;
 use crate::engine::input::{Exit, Input};
-use crate::engine::worker::Worker;
+use crate::engine::worker::WorkerRecord;
 use crate::io::{Backend, Op, Token};
 use crate::limits::{CHILDREN_PER_TURN, REAP_GRACE, RETRIES_PER_TURN, WATCH_PAUSE};
 use crate::units::{Mono, Ticket, WorkerId};
@@ -33,7 +33,7 @@ pub(super) enum Failed<F> {
     /// Of a connection, whose descriptor is back with its ticket.
     Connection(Ticket),
     /// Of a worker's doorbell.
-    Bell(WorkerId),
+    Doorbell(WorkerId),
     /// Of a new control client.
     ControlAccept,
 }
@@ -87,8 +87,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             // These are waited for in other ways.
             Purpose::Accept(_)
             | Purpose::Watch(_)
-            | Purpose::Parcel(_)
-            | Purpose::Bell(_)
+            | Purpose::Batch(_)
+            | Purpose::Doorbell(_)
             | Purpose::ControlAccept
             | Purpose::Close => false,
         }
@@ -124,12 +124,16 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         for _ in 0..CHILDREN_PER_TURN {
             match self.host.child() {
                 None => return,
-                Some(Child::Stranger) => {}
-                Some(Child::Worker(worker, Change::Stopped)) => self.step(Input::Stopped(worker)),
-                Some(Child::Worker(worker, Change::Continued)) => {
+                Some(ChangedChild::Stranger) => {}
+                Some(ChangedChild::Worker(worker, ProcessChange::Stopped)) => {
+                    self.step(Input::Stopped(worker));
+                }
+                Some(ChangedChild::Worker(worker, ProcessChange::Continued)) => {
                     self.step(Input::Continued(worker));
                 }
-                Some(Child::Worker(worker, Change::Ended(exit))) => self.died(worker, exit),
+                Some(ChangedChild::Worker(worker, ProcessChange::Ended(exit))) => {
+                    self.died(worker, exit);
+                }
             }
         }
         self.retries.by(self.now);
@@ -181,12 +185,12 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     /// Whether the engine knows of no end of it.
     fn lives(&self, worker: WorkerId) -> bool {
-        self.engine.worker(worker).is_some_and(Worker::is_alive)
+        self.engine.worker(worker).is_some_and(WorkerRecord::is_alive)
     }
 
     fn try_again(&mut self, failed: Failed<B::Fd>) {
         match failed {
-            Failed::Bell(worker) => self.listen_to_bell(worker),
+            Failed::Doorbell(worker) => self.listen_to_doorbell(worker),
             Failed::Connection(ticket) if self.engine.ledger().is_waited_for(ticket) => {
                 self.watch(ticket);
             }

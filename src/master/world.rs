@@ -1,6 +1,6 @@
 //! The real world around the master: processes, shared pages, the clock, the log.
 
-mod hiring;
+mod spawning;
 mod telling;
 
 use std::collections::BTreeSet;
@@ -10,50 +10,53 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::accounts::{Account, Past};
 use super::control::Clients;
-use super::host::{CardNote, Change, Child, ControlStep, Hire, Hired, Host, Launch, SpawnFailed};
-use super::member::{self, Member};
+use super::host::{
+    ChangedChild, ConnEvent, ControlStep, Host, Launch, ProcessChange, SpawnFailed, SpawnRequest,
+    SpawnedWorker,
+};
+use super::member::{self, WorkerProcess};
 use super::names::{NameInUse, Renewal};
 use super::output::Output;
-use super::recipe::Recipe;
 use super::reload::LastReload;
+use super::spec::WorkerSpec;
 use super::telemetry::Drained;
 use super::{refusal, telemetry};
 use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::input::{Exit, Load, Terms};
-use crate::limits::{BERTHS_MAX, LOG_PAUSE, LOG_RETRY, ROUTE_PEEK, SPIN_MAX, TICKETS_MAX};
+use crate::limits::{LOG_PAUSE, LOG_RETRY, ROUTE_PEEK, SPIN_MAX, TICKETS_MAX, WORKERS_MAX};
 use crate::shm::claim::{self, Settled};
-use crate::shm::layout::{Doze, LAYOUT, MAGIC, MasterPage, Order};
+use crate::shm::layout::{LAYOUT, MAGIC, MasterPage, Order, SleepState};
 use crate::shm::map::{MapError, Mapped, Writable};
-use crate::shm::ring::{self, Full, Overrun, Ring, Words};
-use crate::sys::children::{self, Ending, News};
+use crate::shm::ring::{self, Full, Overrun, Ring};
+use crate::sys::children::{self, ChildNews, Ending};
 use crate::sys::fd::io_error;
 use crate::sys::log_sink::LogSink;
 use crate::sys::pidfd::{self, Signal};
 use crate::sys::scm;
 use crate::sys::signal::{self, Notice};
-use crate::sys::spawn::{self, Progress, Step, Trouble};
+use crate::sys::spawn::{self, SpawnProgress, SpawnStep, Trouble};
 use crate::sys::{clock, socket};
 use crate::units::{
-    Cpu, Generation, GiveBack, Mono, Route, RouteBy, SeatId, Span, Ticket, WorkerId,
+    Cpu, Generation, GiveBack, Mono, RingWords, Route, RouteBy, SlotId, Span, Ticket, WorkerId,
 };
 use crate::wire::route;
 
 /// The world.
 #[derive(Debug)]
-pub(super) struct World {
-    recipe: Recipe,
+pub(super) struct LinuxHost {
+    spec: WorkerSpec,
     page: Mapped<MasterPage, Writable>,
     memory: OwnedFd,
     signals: OwnedFd,
     /// What workers read as their standard input.
     no_input: OwnedFd,
-    staff: Vec<Option<Member>>,
+    staff: Vec<Option<WorkerProcess>>,
     /// What those that are gone have left open for others to write to.
     late_outputs: Vec<Output>,
-    /// Workers whose end is not known and is not waited for: their processes' numbers and seats.
+    /// Workers whose end is not known and is not waited for: their processes' numbers and slots.
     /// Each is our child until we are told of its end, and the kernel allows only so many.
-    left_behind: Vec<(u32, SeatId)>,
+    left_behind: Vec<(u32, SlotId)>,
     last_exits: Vec<Option<String>>,
     last_reload: Option<LastReload>,
     /// The newest generation of which it was told that its program says nothing.
@@ -61,7 +64,7 @@ pub(super) struct World {
     /// What those have done that are gone.
     past: Past,
     /// What workers could not be given, of which the operator has been told.
-    refused: BTreeSet<Step>,
+    refused: BTreeSet<SpawnStep>,
     /// CPUs of the plan that are out of reach, and whether a worker could not be bound to its own,
     /// of which the operator has been told.
     out_of_reach: BTreeSet<Cpu>,
@@ -82,11 +85,11 @@ pub(super) struct World {
     name: NameInUse,
 }
 
-impl World {
+impl LinuxHost {
     /// # Errors
     /// When shared memory cannot be had.
     pub(super) fn new(
-        recipe: Recipe,
+        spec: WorkerSpec,
         signals: OwnedFd,
         no_input: OwnedFd,
         clients: Clients,
@@ -95,13 +98,13 @@ impl World {
         let (memory, page) = Mapped::<MasterPage, Writable>::create(c"dispatchd")?;
         page.head.magic.store(MAGIC, Relaxed);
         page.head.layout.store(LAYOUT, Relaxed);
-        page.drain_ns.store(recipe.drain.as_ns(), Relaxed);
+        page.drain_ns.store(spec.drain.as_ns(), Relaxed);
         let sink = LogSink::stderr().ok();
         let (staff, late_outputs) = (Vec::new(), Vec::new());
         let (left_behind, last_exits) = (Vec::new(), Vec::new());
         let (hashers, now) = (RandomState::new(), Mono::ZERO);
         Ok(Self {
-            recipe,
+            spec,
             page,
             memory,
             signals,
@@ -128,13 +131,13 @@ impl World {
     }
 
     /// The process of a worker.
-    pub(super) fn member(&self, worker: WorkerId) -> Option<&Member> {
+    pub(super) fn member(&self, worker: WorkerId) -> Option<&WorkerProcess> {
         self.staff.get(worker.index())?.as_ref().filter(|member| member.worker == worker)
     }
 
-    /// How the last worker of a seat ended.
-    pub(super) fn last_exit(&self, seat: SeatId) -> Option<&str> {
-        self.last_exits.get(seat.index())?.as_deref()
+    /// How the last worker of a slot ended.
+    pub(super) fn last_exit(&self, slot: SlotId) -> Option<&str> {
+        self.last_exits.get(slot.index())?.as_deref()
     }
 
     /// What became of the last reload.
@@ -143,9 +146,9 @@ impl World {
     }
 
     /// What each process has done so far.
-    pub(super) fn accounts(&mut self) -> Vec<(WorkerId, SeatId, Account)> {
+    pub(super) fn accounts(&mut self) -> Vec<(WorkerId, SlotId, Account)> {
         let members = self.staff.iter_mut().flatten();
-        members.map(|member| (member.worker, member.seat, settle(member, &self.page))).collect()
+        members.map(|member| (member.worker, member.slot, settle(member, &self.page))).collect()
     }
 
     /// What those have done that are gone.
@@ -155,12 +158,12 @@ impl World {
 
     /// What makes requests alike, if that is wanted.
     pub(super) const fn classes(&self) -> Option<RouteBy> {
-        self.recipe.classes
+        self.spec.classes
     }
 
-    /// The CPU that workers of a seat are to be bound to.
-    pub(super) fn cpu_of(&self, seat: SeatId) -> Option<u16> {
-        self.recipe.placement.seat(seat.index()).cpu.map(|cpu| cpu.0)
+    /// The CPU that workers of a slot are to be bound to.
+    pub(super) fn cpu_of(&self, slot: SlotId) -> Option<u16> {
+        self.spec.placement.slot(slot.index()).cpu.map(|cpu| cpu.0)
     }
 
     /// The CPU that a worker is bound to.
@@ -169,49 +172,49 @@ impl World {
         u16::try_from(shown.checked_sub(1)?).ok()
     }
 
-    fn member_mut(&mut self, worker: WorkerId) -> Option<&mut Member> {
+    fn member_mut(&mut self, worker: WorkerId) -> Option<&mut WorkerProcess> {
         self.staff.get_mut(worker.index())?.as_mut().filter(|member| member.worker == worker)
     }
 
     /// Idle workers stay awake only while nobody else needs their CPUs.
     fn decide_on_spinning(&self) {
-        let seats: BTreeSet<SeatId> = self.staff.iter().flatten().map(|each| each.seat).collect();
+        let slots: BTreeSet<SlotId> = self.staff.iter().flatten().map(|each| each.slot).collect();
         let crowd = self.staff.iter().flatten().count();
-        let apart = seats.len() == crowd && crowd <= self.recipe.placement.spinners;
+        let apart = slots.len() == crowd && crowd <= self.spec.placement.spinners;
         let most = if apart { SPIN_MAX } else { Span::ZERO };
         self.page.spin_ns.store(u32::try_from(most.as_ns()).unwrap_or(0), Relaxed);
     }
 
-    fn child_changed(&mut self, News { pid, change }: News) -> Child {
+    fn child_changed(&mut self, ChildNews { pid, change }: ChildNews) -> ChangedChild {
         let member = self.staff.iter_mut().flatten().find(|member| member.pid == pid);
         let Some(member) = member else {
             self.left_behind_changed(pid, change);
-            return Child::Stranger;
+            return ChangedChild::Stranger;
         };
         let change = match change {
-            children::Change::Stopped => Change::Stopped,
-            children::Change::Continued => Change::Continued,
-            children::Change::Ended(ending) => {
+            children::ChildChange::Stopped => ProcessChange::Stopped,
+            children::ChildChange::Continued => ProcessChange::Continued,
+            children::ChildChange::Ended(ending) => {
                 member.ended(ending);
                 let clean = ending == Ending::Code(0);
-                Change::Ended(if clean { Exit::Clean } else { Exit::Failed })
+                ProcessChange::Ended(if clean { Exit::Clean } else { Exit::Failed })
             }
         };
-        Child::Worker(member.worker, change)
+        ChangedChild::Worker(member.worker, change)
     }
 
     /// A worker that was left behind has ended at last.
-    fn left_behind_changed(&mut self, pid: u32, change: children::Change) {
-        if let children::Change::Ended(ending) = change
+    fn left_behind_changed(&mut self, pid: u32, change: children::ChildChange) {
+        if let children::ChildChange::Ended(ending) = change
             && let Some(at) = self.left_behind.iter().position(|(known, _)| *known == pid)
         {
-            let (_, seat) = self.left_behind.swap_remove(at);
-            telemetry::left_behind_ended(seat, pid, &member::how(ending));
+            let (_, slot) = self.left_behind.swap_remove(at);
+            telemetry::left_behind_ended(slot, pid, &member::how(ending));
         }
     }
 }
 
-impl Host for World {
+impl Host for LinuxHost {
     type Fd = OwnedFd;
 
     fn now(&mut self) -> Mono {
@@ -219,11 +222,11 @@ impl Host for World {
         self.now
     }
 
-    fn spawn(&mut self, hire: Hire) -> Result<Hired<OwnedFd>, SpawnFailed> {
+    fn spawn(&mut self, hire: SpawnRequest) -> Result<SpawnedWorker<OwnedFd>, SpawnFailed> {
         self.start(hire).map_err(|errno| {
             let text = format!("cannot start a process: {}", io_error(errno));
             self.no_process.clone_from(&text);
-            self.set_last_exit(hire.seat, text);
+            self.set_last_exit(hire.slot, text);
             SpawnFailed
         })
     }
@@ -232,14 +235,14 @@ impl Host for World {
         loop {
             let Some(member) = self.member_mut(worker) else { return Launch::Over };
             match member.progress() {
-                Progress::Pending => return Launch::Pending,
-                Progress::Over => return Launch::Over,
-                Progress::Trouble(Trouble { step, errno }) if step.is_wish() => {
+                SpawnProgress::Pending => return Launch::Pending,
+                SpawnProgress::Over => return Launch::Over,
+                SpawnProgress::Trouble(Trouble { step, errno }) if step.is_wish() => {
                     if self.refused.insert(step) {
                         telemetry::refused(step, errno);
                     }
                 }
-                Progress::Trouble(trouble) => {
+                SpawnProgress::Trouble(trouble) => {
                     self.cannot_execute(worker, trouble);
                     return Launch::Failed;
                 }
@@ -259,7 +262,7 @@ impl Host for World {
         }
     }
 
-    fn child(&mut self) -> Option<Child> {
+    fn child(&mut self) -> Option<ChangedChild> {
         let news = children::next()?;
         let child = self.child_changed(news);
         children::take_in(news);
@@ -279,13 +282,13 @@ impl Host for World {
     }
 
     fn bury(&mut self, worker: WorkerId) {
-        let ours = |member: &mut Member| member.worker == worker;
+        let ours = |member: &mut WorkerProcess| member.worker == worker;
         let place = self.staff.get_mut(worker.index());
         if let Some(mut member) = place.and_then(|place| place.take_if(ours)) {
-            self.past.add(member.seat, settle(&mut member, &self.page));
+            self.past.add(member.slot, settle(&mut member, &self.page));
             self.late_outputs.push(member.output);
             if member.ending.is_none() {
-                self.left_behind.push((member.pid, member.seat));
+                self.left_behind.push((member.pid, member.slot));
             }
         }
         self.decide_on_spinning();
@@ -296,14 +299,14 @@ impl Host for World {
     }
 
     fn withdraw_listeners(&mut self) {
-        let Recipe { listeners, own, files, .. } = &mut self.recipe;
+        let WorkerSpec { listeners, own, files, .. } = &mut self.spec;
         files.clear();
         listeners.clear();
         own.clear();
     }
 
     fn look_after_names(&mut self) -> Option<OwnedFd> {
-        self.recipe.files.retain(|file| {
+        self.spec.files.retain(|file| {
             let is_there = file.is_there();
             if !is_there {
                 telemetry::listener_swept_away(file.path());
@@ -342,25 +345,25 @@ impl Host for World {
         &mut self,
         worker: WorkerId,
         max: usize,
-        out: &mut Vec<Words>,
+        out: &mut Vec<RingWords>,
     ) -> Result<(), Overrun> {
         let Some(member) = self.member(worker) else { return Ok(()) };
-        Ring::to_master(&member.page, &self.page.berths[worker.index()]).drain(max, out)
+        Ring::to_master(&member.page, &self.page.workers[worker.index()]).drain(max, out)
     }
 
     fn asks_to_leave(&mut self, worker: WorkerId) -> bool {
-        let asks = |member: &Member| member.page.speech.asks_to_leave.load(Relaxed) != 0;
+        let asks = |member: &WorkerProcess| member.page.speech.asks_to_leave.load(Relaxed) != 0;
         self.member(worker).is_some_and(asks)
     }
 
     fn has_tokens(&mut self) -> bool {
         self.staff.iter().flatten().any(|member| {
-            let berth = &self.page.berths[member.worker.index()];
-            Ring::to_master(&member.page, berth).has_tokens()
+            let index = &self.page.workers[member.worker.index()];
+            Ring::to_master(&member.page, index).has_tokens()
         })
     }
 
-    fn doze(&mut self, doze: Doze) {
+    fn doze(&mut self, doze: SleepState) {
         ring::doze(&self.page, doze);
     }
 
@@ -394,23 +397,23 @@ impl Host for World {
     }
 
     fn order(&mut self, worker: WorkerId, order: Order) {
-        self.page.berths[worker.index()].order.store(order as u32, Relaxed);
+        self.page.workers[worker.index()].order.store(order as u32, Relaxed);
     }
 
-    fn card(&mut self, ticket: Ticket, note: CardNote) {
-        let Some(card) = self.page.cards.get(ticket.index()) else { return };
+    fn conn_record(&mut self, ticket: Ticket, note: ConnEvent) {
+        let Some(conn_record) = self.page.conn_records.get(ticket.index()) else { return };
         match note {
-            CardNote::Accepted(listener, at) => {
-                card.generation.store(ticket.generation, Relaxed);
-                card.listener.store(u32::from(listener.0), Relaxed);
-                card.offers.store(0, Relaxed);
-                card.accepted_at_ns.store(at.as_ns(), Relaxed);
+            ConnEvent::Accepted(listener, at) => {
+                conn_record.generation.store(ticket.generation, Relaxed);
+                conn_record.listener.store(u32::from(listener.0), Relaxed);
+                conn_record.offers.store(0, Relaxed);
+                conn_record.accepted_at_ns.store(at.as_ns(), Relaxed);
             }
-            CardNote::Readable(at) => card.readable_at_ns.store(at.as_ns(), Relaxed),
-            CardNote::Offered(worker, at) => {
-                card.owner.store(u32::from(worker.berth), Relaxed);
-                card.offers.store(card.offers.load(Relaxed).wrapping_add(1), Relaxed);
-                card.offered_at_ns.store(at.as_ns(), Relaxed);
+            ConnEvent::Readable(at) => conn_record.readable_at_ns.store(at.as_ns(), Relaxed),
+            ConnEvent::Offered(worker, at) => {
+                conn_record.owner.store(u32::from(worker.index), Relaxed);
+                conn_record.offers.store(conn_record.offers.load(Relaxed).wrapping_add(1), Relaxed);
+                conn_record.offered_at_ns.store(at.as_ns(), Relaxed);
             }
         }
     }
@@ -419,10 +422,10 @@ impl Host for World {
         self.page.give_back.store(give_back as u32, Relaxed);
     }
 
-    fn errand(&mut self, worker: WorkerId, errand: Words) -> Result<(), Full> {
+    fn offer_entry(&mut self, worker: WorkerId, offer_entry: RingWords) -> Result<(), Full> {
         let Some(member) = self.member(worker) else { return Ok(()) };
         let ring = Ring::to_worker(&self.page, worker.index(), &member.page);
-        ring.map_or(Ok(()), |ring| ring.push(errand))
+        ring.map_or(Ok(()), |ring| ring.push(offer_entry))
     }
 
     fn nap(&mut self, worker: WorkerId) -> Option<u64> {
@@ -430,7 +433,7 @@ impl Host for World {
     }
 
     fn woke(&mut self, worker: WorkerId) {
-        let wakes = &self.page.berths[worker.index()].wakes;
+        let wakes = &self.page.workers[worker.index()].wakes;
         wakes.store(wakes.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
@@ -454,7 +457,7 @@ impl Host for World {
     }
 
     fn route(&mut self, connection: &OwnedFd) -> Option<Route> {
-        let by = self.recipe.classes?;
+        let by = self.spec.classes?;
         let mut buffer = [0; ROUTE_PEEK];
         route::of(socket::peek(connection.as_fd(), &mut buffer), by, &self.hashers)
     }
@@ -498,14 +501,14 @@ impl Host for World {
 }
 
 /// What a process has done so far.
-fn settle(member: &mut Member, page: &MasterPage) -> Account {
-    let wakes = page.berths[member.worker.index()].wakes.load(Relaxed);
+fn settle(member: &mut WorkerProcess, page: &MasterPage) -> Account {
+    let wakes = page.workers[member.worker.index()].wakes.load(Relaxed);
     member.account(wakes)
 }
 
-const _: () = assert!(BERTHS_MAX < u16::MAX as usize);
+const _: () = assert!(WORKERS_MAX < u16::MAX as usize);
 const _: () = assert!(
     2 * TICKETS_MAX < spawn::DESCRIPTOR_LAST.cast_unsigned(),
     "a new worker finds all descriptors of its master"
 );
-const _: () = assert!(scm::DESCRIPTORS_MAX == crate::limits::PARCEL_MAX);
+const _: () = assert!(scm::DESCRIPTORS_MAX == crate::limits::BATCH_MAX);

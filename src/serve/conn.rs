@@ -2,19 +2,19 @@
 //! phase of its life, which says what a completion or a deadline means for it.
 
 use super::credit::Standing;
-use super::dialogue::Dialogue;
-use super::http::Request;
+use super::http::HttpRequest;
+use super::http1::Http1Connection;
 use crate::io::{Source, Token};
 use crate::units::Mono;
 
 /// An open connection.
 #[derive(Debug)]
-pub(super) struct Conn {
+pub(super) struct ServeConn {
     /// The socket, in the backend's keeping.
     pub(super) source: Source,
     pub(super) standing: Standing,
-    pub(super) dialogue: Dialogue,
-    pub(super) phase: Phase,
+    pub(super) http1: Http1Connection,
+    pub(super) phase: ServePhase,
     /// The receive in flight. It has the input meanwhile.
     pub(super) recv: Option<Token>,
     pub(super) send: Option<Leaving>,
@@ -45,11 +45,11 @@ pub(super) struct Linger {
 
 /// Where a connection stands in its life.
 #[derive(Debug)]
-pub(super) enum Phase {
+pub(super) enum ServePhase {
     /// Requests come and are answered.
     Serving,
     /// The answer to this request comes when its time is there.
-    Parked(Request),
+    Parked(HttpRequest),
     /// It was idle for too long; the end of its receive tells whether something has come after all.
     Retiring,
     /// The request took too long; it is said so when the receive has ended.
@@ -62,14 +62,14 @@ pub(super) enum Phase {
     Doomed,
 }
 
-impl Conn {
+impl ServeConn {
     /// A connection of which nothing has been read.
     pub(super) fn new(source: Source, standing: Standing) -> Self {
         Self {
             source,
             standing,
-            dialogue: Dialogue::new(),
-            phase: Phase::Serving,
+            http1: Http1Connection::new(),
+            phase: ServePhase::Serving,
             recv: None,
             send: None,
             fresh: true,
@@ -80,12 +80,12 @@ impl Conn {
     /// Whether nothing of a request has come, nothing is being received, and of an answer nothing
     /// is left but what is leaving.
     pub(super) fn is_between_requests(&self) -> bool {
-        let open = matches!(self.phase, Phase::Serving | Phase::Retiring);
-        open && self.recv.is_none() && self.dialogue.wants_input() && self.dialogue.is_idle()
+        let open = matches!(self.phase, ServePhase::Serving | ServePhase::Retiring);
+        open && self.recv.is_none() && self.http1.wants_input() && self.http1.is_idle()
     }
 
     /// Whether requests can be taken out of the input and answered.
     pub(super) const fn is_at_rest(&self) -> bool {
-        matches!(self.phase, Phase::Serving) && self.recv.is_none() && self.send.is_none()
+        matches!(self.phase, ServePhase::Serving) && self.recv.is_none() && self.send.is_none()
     }
 }

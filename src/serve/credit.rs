@@ -3,7 +3,7 @@
 //! bytes, or does not take those of its answer: nothing runs here meanwhile.
 
 use crate::units::{Mono, Span, Ticket};
-use crate::wire::token::Say;
+use crate::wire::token::WorkerMessage;
 
 /// What the master believes of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -41,11 +41,11 @@ impl Standing {
     }
 
     /// The client has not sent a whole request.
-    pub(super) fn waits(&mut self) -> Option<Say> {
+    pub(super) fn waits(&mut self) -> Option<WorkerMessage> {
         match *self {
             Self::Begun { ticket, left: None, .. } => {
                 *self = Self::Waiting(ticket);
-                Some(Say::Waiting(ticket))
+                Some(WorkerMessage::Waiting(ticket))
             }
             Self::Own
             | Self::Begun { .. }
@@ -56,11 +56,11 @@ impl Standing {
     }
 
     /// A request begins.
-    pub(super) fn begins(&mut self, now: Mono) -> Option<Say> {
+    pub(super) fn begins(&mut self, now: Mono) -> Option<WorkerMessage> {
         match *self {
             Self::Waiting(ticket) => {
                 *self = Self::claimed(ticket, now);
-                Some(Say::Resumed(ticket))
+                Some(WorkerMessage::Resumed(ticket))
             }
             Self::Own | Self::Begun { .. } | Self::Untaken { .. } | Self::Answered(_) => None,
         }
@@ -79,11 +79,11 @@ impl Standing {
     }
 
     /// The client does not take its answer: the kernel has no room for the rest of it.
-    pub(super) fn stalls(&mut self, now: Mono) -> Option<Say> {
+    pub(super) fn stalls(&mut self, now: Mono) -> Option<WorkerMessage> {
         match *self {
             Self::Begun { ticket, since, left: Some(left) } => {
                 *self = Self::Untaken { ticket, service: now.since(since), left };
-                Some(Say::Waiting(ticket))
+                Some(WorkerMessage::Waiting(ticket))
             }
             Self::Own
             | Self::Begun { left: None, .. }
@@ -94,7 +94,7 @@ impl Standing {
     }
 
     /// The kernel has taken so many bytes.
-    pub(super) fn sent(&mut self, bytes: usize, now: Mono) -> Option<Say> {
+    pub(super) fn sent(&mut self, bytes: usize, now: Mono) -> Option<WorkerMessage> {
         let (ticket, service, left) = match self {
             Self::Begun { ticket, since, left: Some(left) } => (*ticket, now.since(*since), left),
             Self::Untaken { ticket, service, left } => (*ticket, *service, left),
@@ -108,7 +108,7 @@ impl Standing {
         }
         *self = Self::Answered(ticket);
         let service_us = u32::try_from(service.as_us()).unwrap_or(u32::MAX);
-        Some(Say::Done { ticket, service_us })
+        Some(WorkerMessage::Done { ticket, service_us })
     }
 
     /// Whether its first answer holds the credit until it is out.
@@ -128,8 +128,8 @@ impl Standing {
     }
 
     /// The connection is closed.
-    pub(super) fn closes(self) -> Option<Say> {
-        self.ticket().map(Say::Closed)
+    pub(super) fn closes(self) -> Option<WorkerMessage> {
+        self.ticket().map(WorkerMessage::Closed)
     }
 }
 
@@ -137,7 +137,7 @@ impl Standing {
 mod tests {
     use super::*;
 
-    const TICKET: Ticket = Ticket { slot: 3, generation: 1 };
+    const TICKET: Ticket = Ticket { index: 3, generation: 1 };
 
     #[test]
     fn the_credit_goes_back_with_the_last_byte_and_only_once() {
@@ -148,22 +148,22 @@ mod tests {
         standing.answers(50);
         assert_eq!(standing.waits(), None, "an answer is on its way");
         assert_eq!(standing.sent(9, Mono::ZERO), None);
-        let done = Say::Done { ticket: TICKET, service_us: 4 };
+        let done = WorkerMessage::Done { ticket: TICKET, service_us: 4 };
         assert_eq!(standing.sent(2, Mono::from_ns(5_000)), Some(done));
         standing.answers(1);
         assert_eq!(standing.sent(1, Mono::from_ns(9_000)), None);
         assert_eq!((standing.waits(), standing.begins(Mono::ZERO)), (None, None));
-        assert_eq!(standing.closes(), Some(Say::Closed(TICKET)));
+        assert_eq!(standing.closes(), Some(WorkerMessage::Closed(TICKET)));
     }
 
     #[test]
     fn a_slow_client_gives_the_credit_back_and_takes_it_up_again() {
         let mut standing = Standing::claimed(TICKET, Mono::ZERO);
-        assert_eq!(standing.waits(), Some(Say::Waiting(TICKET)));
+        assert_eq!(standing.waits(), Some(WorkerMessage::Waiting(TICKET)));
         assert_eq!(standing.waits(), None);
-        assert_eq!(standing.begins(Mono::from_ns(2_000)), Some(Say::Resumed(TICKET)));
+        assert_eq!(standing.begins(Mono::from_ns(2_000)), Some(WorkerMessage::Resumed(TICKET)));
         standing.answers(1);
-        let done = Say::Done { ticket: TICKET, service_us: 3 };
+        let done = WorkerMessage::Done { ticket: TICKET, service_us: 3 };
         assert_eq!(standing.sent(1, Mono::from_ns(5_000)), Some(done));
     }
 
@@ -172,7 +172,7 @@ mod tests {
         let mut standing = Standing::Waiting(TICKET);
         standing.answers(7);
         assert_eq!(standing.sent(7, Mono::ZERO), None);
-        assert_eq!(standing.closes(), Some(Say::Closed(TICKET)));
+        assert_eq!(standing.closes(), Some(WorkerMessage::Closed(TICKET)));
     }
 
     #[test]
@@ -181,14 +181,14 @@ mod tests {
         assert_eq!(standing.stalls(Mono::ZERO), None, "there is no answer yet");
         standing.answers(10);
         assert_eq!(standing.sent(4, Mono::from_ns(2_000)), None);
-        assert_eq!(standing.stalls(Mono::from_ns(7_000)), Some(Say::Waiting(TICKET)));
+        assert_eq!(standing.stalls(Mono::from_ns(7_000)), Some(WorkerMessage::Waiting(TICKET)));
         assert_eq!((standing.stalls(Mono::ZERO), standing.waits()), (None, None));
         assert_eq!(standing.begins(Mono::ZERO), None);
         assert_eq!(standing.sent(5, Mono::from_ns(50_000)), None);
         // What the client took its time for is none of the request's.
-        let done = Say::Done { ticket: TICKET, service_us: 7 };
+        let done = WorkerMessage::Done { ticket: TICKET, service_us: 7 };
         assert_eq!(standing.sent(1, Mono::from_ns(90_000)), Some(done));
-        assert_eq!(standing.closes(), Some(Say::Closed(TICKET)));
+        assert_eq!(standing.closes(), Some(WorkerMessage::Closed(TICKET)));
     }
 
     #[test]

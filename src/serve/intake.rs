@@ -11,29 +11,29 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::ServeError;
 use super::credit::Standing;
 use super::server::{Mode, Server};
-use crate::io::slots::Key;
+use crate::io::arena::ArenaKey;
 use crate::io::{Backend, Op, Role, Source, Tag, Token};
 use crate::limits::{ACCEPT_PAUSE, CLAIMS_PER_TURN, REQUESTS_PER_TURN, TURN_MAX};
-use crate::sys::scm::Patience;
+use crate::sys::scm::RecvWait;
 use crate::sys::{fd, socket};
 use crate::units::{Errno, Mono};
-use crate::wire::link::Sharing;
-use crate::worker::{Delivery, Link};
+use crate::wire::link::ListenerSharing;
+use crate::worker::{Delivery, LinkEnd};
 
 /// The places where connections come from.
 #[derive(Debug)]
-pub(super) struct Intake {
+pub(super) struct ServeIntake {
     /// The wait for messages.
     watch: Token,
     /// There may be a message. The wait is edge-triggered: what it told is true until the channel
     /// is found empty.
     has_mail: bool,
-    doors: Vec<Door>,
+    doors: Vec<ServeListener>,
     /// The listeners of a worker that leaves, until no accept is in flight any more.
     closing: Vec<OwnedFd>,
     /// Accepting pauses until then.
     reopens_at: Option<Mono>,
-    newcomers: Vec<Key>,
+    newcomers: Vec<ArenaKey>,
     /// Requests served since the last look.
     served: usize,
     looked_at: Mono,
@@ -41,33 +41,34 @@ pub(super) struct Intake {
 
 /// A listener.
 #[derive(Clone, Copy, Debug)]
-struct Door {
+struct ServeListener {
     listener: Source,
     accept: Option<Token>,
 }
 
-impl Intake {
+impl ServeIntake {
     /// Watches the channel; listeners are not accepted from yet.
     pub(super) fn new(
         backend: &mut impl Backend<Fd = OwnedFd>,
-        link: &mut Link,
+        link: &mut LinkEnd,
     ) -> Result<Self, ServeError> {
         let channel = fd::duplicate(link.channel()).map_err(watch_error)?;
-        // The channel is its own bell: each message wakes once, and nobody reads it but the link.
-        let channel = backend.adopt(channel, Role::Bell);
+        // The channel is its own doorbell: each message wakes once, and nobody reads it but the
+        // link.
+        let channel = backend.adopt(channel, Role::Doorbell);
         let role = match link.note().sharing {
             // One of our own was the master's while nobody served it: an accept of the master's
             // that is being cancelled takes a wake-up that this process must get as well.
-            Sharing::Shared | Sharing::Own => Role::SharedListener,
-            Sharing::None => Role::Listener,
+            ListenerSharing::Shared | ListenerSharing::Own => Role::SharedListener,
+            ListenerSharing::None => Role::Listener,
         };
         let mut doors = Vec::new();
         for listener in link.take_listeners() {
             fd::set_nonblocking(&listener).map_err(watch_error)?;
-            doors.push(Door { listener: backend.adopt(listener, role), accept: None });
+            doors.push(ServeListener { listener: backend.adopt(listener, role), accept: None });
         }
         Ok(Self {
-            watch: backend.submit(Op::Ring { bell: channel }, Tag::default()),
+            watch: backend.submit(Op::Ring { doorbell: channel }, Tag::default()),
             has_mail: true,
             doors,
             closing: Vec::new(),
@@ -90,7 +91,7 @@ impl Intake {
     }
 
     /// Moves the connections that were taken in the last turn to `out`.
-    pub(super) fn take_newcomers(&mut self, out: &mut Vec<Key>) {
+    pub(super) fn take_newcomers(&mut self, out: &mut Vec<ArenaKey>) {
         out.append(&mut self.newcomers);
     }
 
@@ -100,7 +101,7 @@ impl Intake {
     }
 
     /// The master has written something.
-    pub(super) const fn has_errands(&mut self) {
+    pub(super) const fn has_offer_entries(&mut self) {
         self.has_mail = true;
     }
 
@@ -115,14 +116,14 @@ impl Intake {
     }
 
     /// Accepts no more from the listeners; what the channel holds is still ours.
-    pub(super) fn drain(&mut self, backend: &mut impl Backend<Fd = OwnedFd>, link: &Link) {
+    pub(super) fn drain(&mut self, backend: &mut impl Backend<Fd = OwnedFd>, link: &LinkEnd) {
         self.has_mail = true;
         self.reopens_at = None;
         link.let_listeners_go();
         self.closing = self.doors.iter().map(|door| backend.release(door.listener)).collect();
     }
 
-    /// Whether nothing is left to take, after [`Intake::drain`].
+    /// Whether nothing is left to take, after [`ServeIntake::drain`].
     pub(super) fn is_empty(&self) -> bool {
         !self.has_mail && !self.is_accepting()
     }
@@ -199,7 +200,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         if !self.intake.has_mail {
             return Ok(false);
         }
-        let mut mail = self.link.receive(Patience::Now)?;
+        let mut mail = self.link.receive(RecvWait::Now)?;
         while let Delivery::Offer(ticket) = mail {
             if let Some(claimed) = self.link.claim(ticket, now) {
                 let key = self.open(claimed.socket, Standing::claimed(ticket, now));
@@ -207,7 +208,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
                 return Ok(true);
             }
             // It was taken back, and is another's by now.
-            mail = self.link.receive(Patience::Now)?;
+            mail = self.link.receive(RecvWait::Now)?;
         }
         match mail {
             // The order may be newer than this turn's look at it: another turn reads it.

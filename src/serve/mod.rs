@@ -5,8 +5,8 @@
 mod buffers;
 mod conn;
 mod credit;
-mod dialogue;
 pub mod http;
+mod http1;
 mod intake;
 mod server;
 mod strength;
@@ -24,8 +24,8 @@ use crate::io::probe::{self, Chosen, ProbeError, Wanted};
 use crate::sys::fd::io_error;
 use crate::sys::{clock, signal, title};
 use crate::units::Errno;
-use crate::wire::link::Sharing;
-use crate::worker::{Link, LinkError};
+use crate::wire::link::ListenerSharing;
+use crate::worker::{LinkEnd, LinkError};
 
 pub use self::strength::SPEEDS_VARIABLE;
 
@@ -64,15 +64,15 @@ pub enum ServeError {
 /// # Errors
 /// When the process was not started by dispatchd, cannot be prepared, or loses its link.
 pub fn run(say: impl Fn(&str)) -> Result<(), ServeError> {
-    let mut link = Link::from_env()?;
+    let mut link = LinkEnd::from_env()?;
     link.raise_nofile();
     // Executed by its descriptor it has the name of a number; it works by any.
-    title::set_name(&format!("dispatchd-w{}", link.note().seat.0)).unwrap_or_default();
+    title::set_name(&format!("dispatchd-w{}", link.note().slot.0)).unwrap_or_default();
     link.pin();
     // Without it answers of `/wait` come up to 50 us later.
     clock::set_timer_slack_ns(1).unwrap_or_default();
     signal::ignore_pipe().map_err(ServeError::Prepare)?;
-    let strength = Strength::of(link.note().seat)?;
+    let strength = Strength::of(link.note().slot)?;
     let wanted = wanted_backend(link.note().sharing)?;
     let choice = probe::choose(wanted)?;
     if let (Wanted::Auto, Chosen::Epoll(_)) = (wanted, &choice.backend) {
@@ -87,7 +87,7 @@ pub fn run(say: impl Fn(&str)) -> Result<(), ServeError> {
 
 /// The backend that the master wants. Under a shared listener it is always epoll: the kernel wakes
 /// one idle worker, and never a stopped one, through epoll's exclusive wait alone.
-fn wanted_backend(sharing: Sharing) -> Result<Wanted, ServeError> {
+fn wanted_backend(sharing: ListenerSharing) -> Result<Wanted, ServeError> {
     #[expect(clippy::disallowed_methods, reason = "the master speaks to its worker through it")]
     let text = std::env::var(BACKEND_VARIABLE).unwrap_or_default();
     let wanted = match text.as_str() {
@@ -97,7 +97,7 @@ fn wanted_backend(sharing: Sharing) -> Result<Wanted, ServeError> {
         _ => return Err(ServeError::Backend(text)),
     };
     Ok(match sharing {
-        Sharing::Shared => Wanted::Epoll,
-        Sharing::Own | Sharing::None => wanted,
+        ListenerSharing::Shared => Wanted::Epoll,
+        ListenerSharing::Own | ListenerSharing::None => wanted,
     })
 }

@@ -10,45 +10,45 @@ use std::os::fd::OwnedFd;
 
 use super::ServeError;
 use super::buffers::Buffers;
-use super::conn::{Conn, Phase};
-use super::dialogue::Next;
-use super::http::{Identity, Request, Responder};
-use super::intake::Intake;
+use super::conn::{ServeConn, ServePhase};
+use super::http::{HttpRequest, Responder, ServerIdentity};
+use super::http1::Next;
+use super::intake::ServeIntake;
 use super::strength::Strength;
-use super::timers::{Limit, Timers};
-use super::work::Work;
-use crate::io::slots::{Key, Slots};
+use super::timers::{ConnLimit, Timers};
+use super::work::RequestWork;
+use crate::io::arena::{Arena, ArenaKey};
 use crate::io::{Backend, Completion, Outcome, Token};
 use crate::limits::{QUICK_STREAK, REQUESTS_PER_TURN, UNSAID_PAUSE};
 use crate::sys::clock;
 use crate::units::{Mono, Span};
-use crate::wire::token::Say;
-use crate::worker::{self, Link, Order};
+use crate::wire::token::WorkerMessage;
+use crate::worker::{self, LinkEnd, Order};
 
 /// The built-in worker on one backend.
 pub(super) struct Server<B> {
     pub(super) backend: B,
-    pub(super) link: Link,
-    pub(super) intake: Intake,
-    pub(super) conns: Slots<Conn>,
+    pub(super) link: LinkEnd,
+    pub(super) intake: ServeIntake,
+    pub(super) conns: Arena<ServeConn>,
     pub(super) timers: Timers,
     pub(super) buffers: Buffers,
     pub(super) responder: Responder,
     strength: Strength,
     pub(super) mode: Mode,
     /// Connections with input that has not been looked through.
-    pub(super) runnable: VecDeque<Key>,
+    pub(super) runnable: VecDeque<ArenaKey>,
     /// Requests whose answer comes at a time: the time, and the connection's key as a word.
     pub(super) parked: BinaryHeap<Reverse<(Mono, u64)>>,
     /// Tokens of this turn.
-    pub(super) says: Vec<Say>,
+    pub(super) says: Vec<WorkerMessage>,
     /// Operations were submitted that no wait has carried out.
     pub(super) unsubmitted: bool,
     pub(super) completions: Vec<Completion<OwnedFd>>,
     /// Room for the connections that a turn settles, kept between turns.
-    newcomers: Vec<Key>,
+    newcomers: Vec<ArenaKey>,
     /// First answers that this turn sends, whose clients may not take them.
-    pub(super) departing: Vec<(Key, Token)>,
+    pub(super) departing: Vec<(ArenaKey, Token)>,
     /// Requests that have begun and whose end is not counted.
     running: u32,
     /// Requests since the last that took its time.
@@ -67,7 +67,7 @@ pub(super) enum Mode {
 
 /// Whether there is another turn.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Flow {
+pub(super) enum TurnFlow {
     /// There is.
     Continue,
     /// Everything has ended.
@@ -76,7 +76,7 @@ pub(super) enum Flow {
 
 /// What serving one connection means for the rest of the turn.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Pace {
+enum ServePace {
     /// What was served took no time: others may follow before the answers leave.
     Quick,
     /// A request took its time: its answer leaves before another begins.
@@ -93,20 +93,20 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
     /// When the channel cannot be watched.
     pub(super) fn new(
         mut backend: B,
-        mut link: Link,
+        mut link: LinkEnd,
         strength: Strength,
     ) -> Result<Self, ServeError> {
-        let identity = worker::Identity::of(&link);
-        let intake = Intake::new(&mut backend, &mut link)?;
+        let identity = worker::WorkerIdentity::of(&link);
+        let intake = ServeIntake::new(&mut backend, &mut link)?;
         Ok(Self {
             backend,
             link,
             intake,
-            conns: Slots::new(),
+            conns: Arena::new(),
             timers: Timers::new(),
             buffers: Buffers::default(),
-            responder: Responder::new(Identity {
-                worker: identity.seat.0,
+            responder: Responder::new(ServerIdentity {
+                worker: identity.slot.0,
                 pid: identity.pid,
                 cpu: identity.cpu.map(|cpu| cpu.0),
                 generation: identity.generation.0,
@@ -134,21 +134,21 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         loop {
             let now = self.look_again()?;
             match self.turn(now)? {
-                Flow::Continue => self.wait(now)?,
-                Flow::Finished => break,
+                TurnFlow::Continue => self.wait(now)?,
+                TurnFlow::Finished => break,
             }
         }
         self.backend.quiesce(&mut self.completions).map_err(ServeError::Wait)
     }
 
     /// One turn of the loop, at `now`.
-    pub(super) fn turn(&mut self, now: Mono) -> Result<Flow, ServeError> {
+    pub(super) fn turn(&mut self, now: Mono) -> Result<TurnFlow, ServeError> {
         if self.date_due <= now {
             self.date_due = now.after(DATE_SLACK);
             self.responder.set_date(clock::unix_seconds());
         }
-        if self.link.has_errands() {
-            self.intake.has_errands();
+        if self.link.has_offer_entries() {
+            self.intake.has_offer_entries();
         }
         if self.mode == Mode::Serve && self.link.order() != Order::Serve {
             self.drain(now);
@@ -158,7 +158,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         let now = self.serve_runnable(now)?;
         self.look(now)?;
         self.say();
-        Ok(if self.is_finished() { Flow::Finished } else { Flow::Continue })
+        Ok(if self.is_finished() { TurnFlow::Finished } else { TurnFlow::Continue })
     }
 
     /// Carries out what the turn submitted, and waits for something to do.
@@ -226,7 +226,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         if self.link.gives_back(true) {
             // Others serve them: nobody has to leave with us.
             while let Some(key) = self.timers.take_idle() {
-                self.expire_one(key, Limit::Idle, now);
+                self.expire_one(key, ConnLimit::Idle, now);
             }
         }
         self.timers.drain(now);
@@ -249,7 +249,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
             && *due <= now
         {
             let Some(Reverse((_, word))) = self.parked.pop() else { return };
-            self.unpark(Key::from_word(word), now);
+            self.unpark(ArenaKey::from_word(word), now);
         }
     }
 
@@ -262,10 +262,10 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
             self.settle(key, now);
             served += count;
             self.quick = match pace {
-                Pace::Quick => self.quick.saturating_add(u32::try_from(count).unwrap_or(0)),
-                Pace::Slow => 0,
+                ServePace::Quick => self.quick.saturating_add(u32::try_from(count).unwrap_or(0)),
+                ServePace::Slow => 0,
             };
-            if pace == Pace::Slow || REQUESTS_PER_TURN <= served {
+            if pace == ServePace::Slow || REQUESTS_PER_TURN <= served {
                 break;
             }
         }
@@ -291,52 +291,52 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
     }
 
     /// Serves the complete requests of one connection.
-    fn serve(&mut self, key: Key, now: Mono) -> Result<(usize, Pace), ServeError> {
+    fn serve(&mut self, key: ArenaKey, now: Mono) -> Result<(usize, ServePace), ServeError> {
         let mut count = 0;
-        while let Some(conn) = self.conns.tenant_mut(key) {
+        while let Some(conn) = self.conns.occupant_mut(key) {
             if !conn.is_at_rest() {
                 break;
             }
-            let request = match conn.dialogue.next() {
+            let request = match conn.http1.next() {
                 Next::Request(request) => request,
                 Next::Refuse(refusal) => {
-                    conn.dialogue.refuse(&refusal, &self.responder, &mut self.buffers);
-                    conn.standing.answers(conn.dialogue.unsent());
+                    conn.http1.refuse(&refusal, &self.responder, &mut self.buffers);
+                    conn.standing.answers(conn.http1.unsent());
                     self.begin(now);
                     count += 1;
                     break;
                 }
                 Next::Pause => break,
             };
-            let work = Work::of(request.route).at(self.strength);
-            if work != Work::None && conn.dialogue.has_output() {
-                conn.dialogue.defer(request);
+            let work = RequestWork::of(request.route).at(self.strength);
+            if work != RequestWork::None && conn.http1.has_output() {
+                conn.http1.defer(request);
                 break;
             }
             conn.late = false;
             self.says.extend(conn.standing.begins(now));
             count += 1;
             match work {
-                Work::None => {
+                RequestWork::None => {
                     self.begin(now);
                     self.answer(key, &request);
                 }
-                Work::Park(span) => {
+                RequestWork::Park(span) => {
                     self.link.began(now);
                     self.park(key, request, now.after(span));
                 }
-                Work::Burn(_) | Work::Sleep(_) => {
+                RequestWork::Burn(_) | RequestWork::Sleep(_) => {
                     self.let_others_leave()?;
                     // What it takes is its own, and not of those that were quick before it.
                     let began_at = self.end_begun().unwrap_or_else(clock::monotonic);
                     self.begin(began_at);
                     work.carry_out();
                     self.answer(key, &request);
-                    return Ok((count, Pace::Slow));
+                    return Ok((count, ServePace::Slow));
                 }
             }
         }
-        Ok((count, Pace::Quick))
+        Ok((count, ServePace::Quick))
     }
 
     /// Counts a request that begins, be it refused; who reads the clock next counts its end.
@@ -345,35 +345,35 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         self.link.began(now);
     }
 
-    fn answer(&mut self, key: Key, request: &Request) {
-        let Some(conn) = self.conns.tenant_mut(key) else { return };
+    fn answer(&mut self, key: ArenaKey, request: &HttpRequest) {
+        let Some(conn) = self.conns.occupant_mut(key) else { return };
         let keep_alive = self.mode == Mode::Serve
             || conn.standing.ticket().is_some() && self.link.gives_back(true);
-        conn.dialogue.answer(request, keep_alive, &self.responder, &mut self.buffers);
-        conn.standing.answers(conn.dialogue.unsent());
+        conn.http1.answer(request, keep_alive, &self.responder, &mut self.buffers);
+        conn.standing.answers(conn.http1.unsent());
     }
 
     /// Puts a request aside until its time comes; others are served meanwhile.
-    fn park(&mut self, key: Key, request: Request, due: Mono) {
-        let Some(conn) = self.conns.tenant_mut(key) else { return };
-        conn.phase = Phase::Parked(request);
+    fn park(&mut self, key: ArenaKey, request: HttpRequest, due: Mono) {
+        let Some(conn) = self.conns.occupant_mut(key) else { return };
+        conn.phase = ServePhase::Parked(request);
         self.parked.push(Reverse((due, key.to_word())));
     }
 
-    fn unpark(&mut self, key: Key, now: Mono) {
-        let Some(conn) = self.conns.tenant_mut(key) else { return };
-        match mem::replace(&mut conn.phase, Phase::Serving) {
-            Phase::Parked(request) => {
+    fn unpark(&mut self, key: ArenaKey, now: Mono) {
+        let Some(conn) = self.conns.occupant_mut(key) else { return };
+        match mem::replace(&mut conn.phase, ServePhase::Serving) {
+            ServePhase::Parked(request) => {
                 self.answer(key, &request);
                 self.link.ended(now);
                 self.settle(key, now);
             }
-            other @ (Phase::Serving
-            | Phase::Retiring
-            | Phase::Overdue
-            | Phase::Lingering(_)
-            | Phase::Ebbing(_)
-            | Phase::Doomed) => conn.phase = other,
+            other @ (ServePhase::Serving
+            | ServePhase::Retiring
+            | ServePhase::Overdue
+            | ServePhase::Lingering(_)
+            | ServePhase::Ebbing(_)
+            | ServePhase::Doomed) => conn.phase = other,
         }
     }
 

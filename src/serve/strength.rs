@@ -2,7 +2,7 @@
 //! strength can be measured on CPUs that are alike.
 
 use super::ServeError;
-use crate::units::{SeatId, Span};
+use crate::units::{SlotId, Span};
 
 /// Name of the environment variable that says how fast each worker is: `1,1,0.5,0.5` by their
 /// numbers, repeated as often as needed. For measurements; nobody else wants it.
@@ -18,14 +18,14 @@ impl Strength {
     /// As strong as the CPU.
     pub(super) const FULL: Self = Self { per_mille: 1_000 };
 
-    /// What the environment says of the worker at this seat; full speed if it says nothing.
-    pub(super) fn of(seat: SeatId) -> Result<Self, ServeError> {
+    /// What the environment says of the worker at this slot; full speed if it says nothing.
+    pub(super) fn of(slot: SlotId) -> Result<Self, ServeError> {
         #[expect(clippy::disallowed_methods, reason = "a measurement speaks to workers through it")]
         let text = std::env::var(SPEEDS_VARIABLE).unwrap_or_default();
-        Self::parse(&text, seat).ok_or(ServeError::Speeds(text))
+        Self::parse(&text, slot).ok_or(ServeError::Speeds(text))
     }
 
-    fn parse(text: &str, seat: SeatId) -> Option<Self> {
+    fn parse(text: &str, slot: SlotId) -> Option<Self> {
         if text.is_empty() {
             return Some(Self::FULL);
         }
@@ -33,7 +33,7 @@ impl Strength {
             .split(',')
             .map(|speed| speed.parse().ok().filter(|speed| (0.001..=1_000.0).contains(speed)))
             .collect::<Option<_>>()?;
-        let speed = speeds[seat.index() % speeds.len()];
+        let speed = speeds[slot.index() % speeds.len()];
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -54,9 +54,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_seat_has_its_speed() {
-        let stretched = |text: &str, seat| {
-            Strength::parse(text, SeatId(seat)).map(|strength| strength.stretch(Span::from_ms(100)))
+    fn each_slot_has_its_speed() {
+        let stretched = |text: &str, slot| {
+            Strength::parse(text, SlotId(slot)).map(|strength| strength.stretch(Span::from_ms(100)))
         };
         assert_eq!(stretched("", 3), Some(Span::from_ms(100)));
         assert_eq!(stretched("1,0.5", 0), Some(Span::from_ms(100)));

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use super::server::{Flow, Server};
+use super::server::{Server, TurnFlow};
 use super::strength::Strength;
 use crate::io::Backend;
 use crate::io::epoll::Epoll;
@@ -18,9 +18,9 @@ use crate::limits::{
 use crate::sys::socket::{self, Endpoint, ListenOptions};
 use crate::sys::{clock, fd};
 use crate::units::{GiveBack, Mono, Span, Ticket};
-use crate::wire::errand::Errand;
-use crate::wire::link::Sharing;
-use crate::wire::token::Say;
+use crate::wire::link::ListenerSharing;
+use crate::wire::offer::OfferEntry;
+use crate::wire::token::WorkerMessage;
 use crate::worker::fake_master::FakeMaster;
 
 macro_rules! on_both_backends {
@@ -108,29 +108,33 @@ fn the_credit_goes_back_after_the_answer(backend: impl Backend<Fd = OwnedFd>) {
     let mut rig = Rig::new(backend);
     let (mut client, ticket) = rig.client_that_sent(GET);
     let says = rig.heard();
-    assert!(matches!(says[0], Say::Claimed { ticket: claimed, .. } if claimed == ticket));
-    assert!(matches!(says[1], Say::Done { ticket: done, .. } if done == ticket));
+    assert!(matches!(says[0], WorkerMessage::Claimed { ticket: claimed, .. } if claimed == ticket));
+    assert!(matches!(says[1], WorkerMessage::Done { ticket: done, .. } if done == ticket));
     assert_eq!(says.len(), 2);
     client.write_all(CLOSE).unwrap();
     rig.read_to_end(&mut client);
     rig.settle();
-    assert_eq!(rig.heard(), [Say::Closed(ticket)]);
+    assert_eq!(rig.heard(), [WorkerMessage::Closed(ticket)]);
 
     let (client, ticket) =
         rig.client_that_sent(b"GET /bytes?n=9000000 HTTP/1.1\r\nHost: a\r\n\r\n");
     let says = rig.heard();
-    assert!(matches!(says[..], [Say::Claimed { .. }, Say::Waiting(_)]), "most of it is not out");
+    assert!(
+        matches!(says[..], [WorkerMessage::Claimed { .. }, WorkerMessage::Waiting(_)]),
+        "most of it is not out"
+    );
     drop(client);
     rig.settle();
-    assert_eq!(rig.heard(), [Say::Closed(ticket)]);
+    assert_eq!(rig.heard(), [WorkerMessage::Closed(ticket)]);
 }
 
 fn a_slow_client_gives_the_credit_back_meanwhile(backend: impl Backend<Fd = OwnedFd>) {
     let mut rig = Rig::new(backend);
     let (mut client, ticket) = rig.client_that_sent(&GET[..9]);
-    assert!(
-        matches!(rig.heard()[..], [Say::Claimed { .. }, Say::Waiting(waits)] if waits == ticket)
-    );
+    assert!(matches!(
+        rig.heard()[..],
+        [WorkerMessage::Claimed { .. }, WorkerMessage::Waiting(waits)] if waits == ticket
+    ));
     client.write_all(&GET[9..12]).unwrap();
     rig.settle();
     assert_eq!(rig.heard(), []);
@@ -138,15 +142,19 @@ fn a_slow_client_gives_the_credit_back_meanwhile(backend: impl Backend<Fd = Owne
     rig.read_until(&mut client, b")\n");
     rig.settle();
     let says = rig.heard();
-    assert!(matches!(says[..], [Say::Resumed(resumed), Say::Done { .. }] if resumed == ticket));
+    assert!(matches!(
+        says[..],
+        [WorkerMessage::Resumed(resumed), WorkerMessage::Done { .. }] if resumed == ticket
+    ));
 }
 
 fn a_silent_client_gives_the_credit_back_at_once(backend: impl Backend<Fd = OwnedFd>) {
     let mut rig = Rig::new(backend);
     let (mut silent, ticket) = rig.client_that_sent(b"");
-    assert!(
-        matches!(rig.heard()[..], [Say::Claimed { .. }, Say::Waiting(waits)] if waits == ticket)
-    );
+    assert!(matches!(
+        rig.heard()[..],
+        [WorkerMessage::Claimed { .. }, WorkerMessage::Waiting(waits)] if waits == ticket
+    ));
     let (mut client, _) = rig.client_that_sent(GET);
     rig.read_until(&mut client, b")\n");
     silent.write_all(b"\r\n").unwrap();
@@ -158,8 +166,9 @@ fn a_silent_client_gives_the_credit_back_at_once(backend: impl Backend<Fd = Owne
 fn one_connection_is_taken_at_a_time(backend: impl Backend<Fd = OwnedFd>) {
     let mut rig = Rig::new(backend);
     let clients: Vec<_> = (0..3).map(|_| rig.client()).collect();
-    let claims =
-        |says: Vec<Say>| says.iter().filter(|say| matches!(say, Say::Claimed { .. })).count();
+    let claims = |says: Vec<WorkerMessage>| {
+        says.iter().filter(|say| matches!(say, WorkerMessage::Claimed { .. })).count()
+    };
     let mut claimed = 0;
     for turn in 0..100 {
         let now = rig.now();
@@ -211,7 +220,9 @@ fn a_slow_reader_does_not_delay_a_neighbour(backend: impl Backend<Fd = OwnedFd>)
                 == got.len()
     });
     rig.settle();
-    assert!(matches!(rig.heard()[..], [Say::Done { ticket: done, .. }] if done == ticket));
+    assert!(
+        matches!(rig.heard()[..], [WorkerMessage::Done { ticket: done, .. }] if done == ticket)
+    );
     reader.write_all(GET).unwrap();
     rig.read_until(&mut reader, b")\n");
 }
@@ -222,7 +233,10 @@ fn who_does_not_take_its_answer_holds_no_credit(backend: impl Backend<Fd = Owned
         rig.client_that_sent(b"GET /bytes?n=3000000 HTTP/1.1\r\nHost: a\r\n\r\n");
     let says = rig.heard();
     assert!(
-        matches!(says[..], [Say::Claimed { .. }, Say::Waiting(waits)] if waits == ticket),
+        matches!(
+            says[..],
+            [WorkerMessage::Claimed { .. }, WorkerMessage::Waiting(waits)] if waits == ticket
+        ),
         "{says:?}"
     );
     let mut got = Vec::new();
@@ -232,7 +246,10 @@ fn who_does_not_take_its_answer_holds_no_credit(backend: impl Backend<Fd = Owned
     });
     rig.settle();
     let says = rig.heard();
-    assert!(matches!(says[..], [Say::Done { ticket: done, .. }] if done == ticket), "{says:?}");
+    assert!(
+        matches!(says[..], [WorkerMessage::Done { ticket: done, .. }] if done == ticket),
+        "{says:?}"
+    );
     // It is a connection like any other.
     reader.write_all(GET).unwrap();
     rig.read_until(&mut reader, b")\n");
@@ -251,7 +268,10 @@ fn a_request_that_takes_too_long_is_told_so(backend: impl Backend<Fd = OwnedFd>)
     drop(client);
     rig.settle();
     let says = rig.heard();
-    assert!(matches!(says[1..], [Say::Waiting(_), Say::Closed(closed)] if closed == ticket));
+    assert!(matches!(
+        says[1..],
+        [WorkerMessage::Waiting(_), WorkerMessage::Closed(closed)] if closed == ticket
+    ));
 }
 
 fn a_refusal_reaches_a_client_that_still_sends(backend: impl Backend<Fd = OwnedFd>) {
@@ -273,7 +293,7 @@ fn a_refusal_reaches_a_client_that_still_sends(backend: impl Backend<Fd = OwnedF
     assert_eq!(rig.master().board().2, 1, "it is open until the client has ended, too");
     drop(client);
     rig.settle();
-    assert_eq!(rig.heard().last(), Some(&Say::Closed(ticket)));
+    assert_eq!(rig.heard().last(), Some(&WorkerMessage::Closed(ticket)));
 }
 
 fn an_idle_connection_is_closed_quietly(backend: impl Backend<Fd = OwnedFd>) {
@@ -297,7 +317,7 @@ fn a_client_that_takes_nothing_is_let_go(backend: impl Backend<Fd = OwnedFd>) {
         rig.client_that_sent(b"GET /bytes?n=3000000 HTTP/1.1\r\nHost: a\r\n\r\n");
     rig.jump(HTTP_WRITE_TIMEOUT);
     rig.settle();
-    assert_eq!(rig.heard().last(), Some(&Say::Closed(ticket)));
+    assert_eq!(rig.heard().last(), Some(&WorkerMessage::Closed(ticket)));
     let mut got = Vec::new();
     assert!(read_some(&mut client, &mut got) && got.len() < 3_000_000);
 }

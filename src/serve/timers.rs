@@ -2,7 +2,7 @@
 //! connections under a limit stand in the order in which they run out: a list per limit, linked
 //! through a table, makes every step constant in time, however many connections there are.
 
-use crate::io::slots::Key;
+use crate::io::arena::ArenaKey;
 use crate::limits::{
     HTTP_DRAIN_IDLE, HTTP_IDLE_TIMEOUT, HTTP_LINGER, HTTP_REQUEST_TIMEOUT, HTTP_WRITE_TIMEOUT,
 };
@@ -10,7 +10,7 @@ use crate::units::{Mono, Span};
 
 /// What a connection is limited in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Limit {
+pub(super) enum ConnLimit {
     /// Nothing has begun.
     Idle,
     /// Nothing has begun, and the worker wants to leave.
@@ -26,31 +26,36 @@ pub(super) enum Limit {
 /// The limits that run; at most one per connection.
 #[derive(Debug)]
 pub(super) struct Timers {
-    lists: [List; LIMITS.len()],
-    links: Vec<Link>,
+    lists: [TimerList; LIMITS.len()],
+    links: Vec<TimerNode>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct List {
+struct TimerList {
     first: u32,
     last: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Link {
-    limit: Option<Limit>,
+struct TimerNode {
+    limit: Option<ConnLimit>,
     generation: u32,
     previous: u32,
     next: u32,
     deadline: Mono,
 }
 
-const LIMITS: [Limit; 5] =
-    [Limit::Idle, Limit::IdleInDrain, Limit::Request, Limit::Write, Limit::Linger];
+const LIMITS: [ConnLimit; 5] = [
+    ConnLimit::Idle,
+    ConnLimit::IdleInDrain,
+    ConnLimit::Request,
+    ConnLimit::Write,
+    ConnLimit::Linger,
+];
 const NOBODY: u32 = u32::MAX;
-const EMPTY: List = List { first: NOBODY, last: NOBODY };
-const UNLINKED: Link =
-    Link { limit: None, generation: 0, previous: NOBODY, next: NOBODY, deadline: Mono::ZERO };
+const EMPTY: TimerList = TimerList { first: NOBODY, last: NOBODY };
+const UNLINKED: TimerNode =
+    TimerNode { limit: None, generation: 0, previous: NOBODY, next: NOBODY, deadline: Mono::ZERO };
 
 impl Timers {
     /// No limit runs.
@@ -60,19 +65,19 @@ impl Timers {
 
     /// Puts the connection under `limit` from `now` on, in place of any other. `now` never goes
     /// back from call to call.
-    pub(super) fn set(&mut self, key: Key, limit: Limit, now: Mono) {
+    pub(super) fn set(&mut self, key: ArenaKey, limit: ConnLimit, now: Mono) {
         self.clear(key);
-        let slot = key.slot as usize;
-        if self.links.len() <= slot {
-            self.links.resize(slot + 1, UNLINKED);
+        let index = key.index as usize;
+        if self.links.len() <= index {
+            self.links.resize(index + 1, UNLINKED);
         }
         let list = &mut self.lists[limit as usize];
-        let previous = std::mem::replace(&mut list.last, key.slot);
+        let previous = std::mem::replace(&mut list.last, key.index);
         match previous {
-            NOBODY => list.first = key.slot,
-            _ => self.links[previous as usize].next = key.slot,
+            NOBODY => list.first = key.index,
+            _ => self.links[previous as usize].next = key.index,
         }
-        self.links[slot] = Link {
+        self.links[index] = TimerNode {
             limit: Some(limit),
             generation: key.generation,
             previous,
@@ -82,16 +87,16 @@ impl Timers {
     }
 
     /// Puts the connection under `limit` unless it is already: what has passed of it counts.
-    pub(super) fn keep(&mut self, key: Key, limit: Limit, now: Mono) {
-        let present = self.links.get(key.slot as usize).and_then(|link| link.limit);
+    pub(super) fn keep(&mut self, key: ArenaKey, limit: ConnLimit, now: Mono) {
+        let present = self.links.get(key.index as usize).and_then(|link| link.limit);
         if present != Some(limit) {
             self.set(key, limit, now);
         }
     }
 
     /// Frees the connection of its limit.
-    pub(super) fn clear(&mut self, key: Key) {
-        let Some(link) = self.links.get_mut(key.slot as usize) else { return };
+    pub(super) fn clear(&mut self, key: ArenaKey) {
+        let Some(link) = self.links.get_mut(key.index as usize) else { return };
         let Some(limit) = link.limit.take() else { return };
         let (previous, next) = (link.previous, link.next);
         let list = &mut self.lists[limit as usize];
@@ -106,7 +111,7 @@ impl Timers {
     }
 
     /// A connection whose limit has run out, which frees it.
-    pub(super) fn expired(&mut self, now: Mono) -> Option<(Key, Limit)> {
+    pub(super) fn expired(&mut self, now: Mono) -> Option<(ArenaKey, ConnLimit)> {
         for limit in LIMITS {
             if let Some((key, deadline)) = self.first(limit)
                 && deadline <= now
@@ -124,27 +129,27 @@ impl Timers {
     }
 
     /// Frees an idle connection of its limit, whether or not it has run out.
-    pub(super) fn take_idle(&mut self) -> Option<Key> {
-        let (key, _) = self.first(Limit::Idle)?;
+    pub(super) fn take_idle(&mut self) -> Option<ArenaKey> {
+        let (key, _) = self.first(ConnLimit::Idle)?;
         self.clear(key);
         Some(key)
     }
 
     /// Puts the idle connections under the limit that they have while the worker drains.
     pub(super) fn drain(&mut self, now: Mono) {
-        while let Some((key, _)) = self.first(Limit::Idle) {
-            self.set(key, Limit::IdleInDrain, now);
+        while let Some((key, _)) = self.first(ConnLimit::Idle) {
+            self.set(key, ConnLimit::IdleInDrain, now);
         }
     }
 
-    fn first(&self, limit: Limit) -> Option<(Key, Mono)> {
-        let slot = self.lists[limit as usize].first;
-        let link = self.links.get(slot as usize)?;
-        Some((Key { slot, generation: link.generation }, link.deadline))
+    fn first(&self, limit: ConnLimit) -> Option<(ArenaKey, Mono)> {
+        let index = self.lists[limit as usize].first;
+        let link = self.links.get(index as usize)?;
+        Some((ArenaKey { index, generation: link.generation }, link.deadline))
     }
 }
 
-impl Limit {
+impl ConnLimit {
     const fn span(self) -> Span {
         match self {
             Self::Idle => HTTP_IDLE_TIMEOUT,
@@ -164,32 +169,32 @@ mod tests {
 
     use super::*;
 
-    fn key(slot: u32) -> Key {
-        Key { slot, generation: slot + 7 }
+    fn key(index: u32) -> ArenaKey {
+        ArenaKey { index, generation: index + 7 }
     }
 
     #[test]
     fn a_limit_that_is_kept_is_not_prolonged_and_one_that_is_set_is() {
         let mut timers = Timers::new();
         let (start, later) = (Mono::from_ns(1), Mono::from_ns(2));
-        timers.set(key(0), Limit::Request, start);
-        timers.keep(key(0), Limit::Request, later);
+        timers.set(key(0), ConnLimit::Request, start);
+        timers.keep(key(0), ConnLimit::Request, later);
         assert_eq!(timers.deadline(), Some(start.after(HTTP_REQUEST_TIMEOUT)));
-        timers.set(key(0), Limit::Request, later);
+        timers.set(key(0), ConnLimit::Request, later);
         assert_eq!(timers.deadline(), Some(later.after(HTTP_REQUEST_TIMEOUT)));
     }
 
     #[test]
     fn draining_shortens_the_idle_and_nothing_else() {
         let mut timers = Timers::new();
-        for slot in 0..3 {
-            timers.set(key(slot), Limit::Idle, Mono::ZERO);
+        for index in 0..3 {
+            timers.set(key(index), ConnLimit::Idle, Mono::ZERO);
         }
-        timers.set(key(3), Limit::Write, Mono::ZERO);
+        timers.set(key(3), ConnLimit::Write, Mono::ZERO);
         timers.drain(Mono::ZERO);
         let due = Mono::ZERO.after(HTTP_DRAIN_IDLE);
         let expired: Vec<_> = std::iter::from_fn(|| timers.expired(due)).collect();
-        let idle: Vec<_> = (0..3).map(|slot| (key(slot), Limit::IdleInDrain)).collect();
+        let idle: Vec<_> = (0..3).map(|index| (key(index), ConnLimit::IdleInDrain)).collect();
         assert_eq!(expired, idle);
         assert_eq!(timers.deadline(), Some(Mono::ZERO.after(HTTP_WRITE_TIMEOUT)));
     }
@@ -200,24 +205,24 @@ mod tests {
             steps in prop::collection::vec((0_u32..8, 0_usize..7, 0_u64..20), 0..200),
         ) {
             let mut timers = Timers::new();
-            let mut map: BTreeMap<u32, (Limit, Mono)> = BTreeMap::new();
+            let mut map: BTreeMap<u32, (ConnLimit, Mono)> = BTreeMap::new();
             let mut now = Mono::from_ns(1);
-            for (slot, action, seconds) in steps {
+            for (index, action, seconds) in steps {
                 now = now.after(Span::from_s(seconds));
                 while let Some((key, limit)) = timers.expired(now) {
-                    let (expected, deadline) = map.remove(&key.slot).unwrap();
-                    prop_assert_eq!((key.generation, limit), (key.slot + 7, expected));
+                    let (expected, deadline) = map.remove(&key.index).unwrap();
+                    prop_assert_eq!((key.generation, limit), (key.index + 7, expected));
                     prop_assert!(deadline <= now);
                 }
                 prop_assert!(map.values().all(|(_, deadline)| now < *deadline));
                 match LIMITS.get(action) {
                     Some(&limit) => {
-                        timers.set(key(slot), limit, now);
-                        map.insert(slot, (limit, now.after(limit.span())));
+                        timers.set(key(index), limit, now);
+                        map.insert(index, (limit, now.after(limit.span())));
                     }
                     None => {
-                        timers.clear(key(slot));
-                        map.remove(&slot);
+                        timers.clear(key(index));
+                        map.remove(&index);
                     }
                 }
                 let next = map.values().map(|(_, deadline)| *deadline).min();

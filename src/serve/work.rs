@@ -1,14 +1,14 @@
 //! What a request costs beside its answer. Burning and sleeping hold the whole worker up, as the
 //! handler of a real program would: that is what makes k workers k servers.
 
-use super::http::Route;
+use super::http::BuiltinRoute;
 use super::strength::Strength;
 use crate::sys::clock;
 use crate::units::Span;
 
 /// What is to be done before the answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Work {
+pub(super) enum RequestWork {
     /// Nothing.
     None,
     /// Use CPU time.
@@ -19,20 +19,20 @@ pub(super) enum Work {
     Park(Span),
 }
 
-impl Work {
+impl RequestWork {
     /// What a route costs.
-    pub(super) const fn of(route: Route) -> Self {
+    pub(super) const fn of(route: BuiltinRoute) -> Self {
         match route {
-            Route::Burn { span } => Self::Burn(span),
-            Route::Sleep { span } => Self::Sleep(span),
-            Route::Wait { span } => Self::Park(span),
-            Route::Root
-            | Route::Whoami
-            | Route::Healthz
-            | Route::Bytes { .. }
-            | Route::Echo
-            | Route::Options { .. }
-            | Route::Unserved(_) => Self::None,
+            BuiltinRoute::Burn { span } => Self::Burn(span),
+            BuiltinRoute::Sleep { span } => Self::Sleep(span),
+            BuiltinRoute::Wait { span } => Self::Park(span),
+            BuiltinRoute::Root
+            | BuiltinRoute::Whoami
+            | BuiltinRoute::Healthz
+            | BuiltinRoute::Bytes { .. }
+            | BuiltinRoute::Echo
+            | BuiltinRoute::Options { .. }
+            | BuiltinRoute::Unserved(_) => Self::None,
         }
     }
 
@@ -70,15 +70,15 @@ mod tests {
         let span = Span::from_ms(20);
         let cpu = || clock::thread_cpu().as_ns();
         let start = cpu();
-        Work::of(Route::Burn { span }).carry_out();
+        RequestWork::of(BuiltinRoute::Burn { span }).carry_out();
         let burnt = cpu() - start;
         assert!(span.as_ns() <= burnt, "{burnt} ns");
         let (start, began_at) = (cpu(), clock::monotonic());
-        Work::of(Route::Sleep { span }).carry_out();
+        RequestWork::of(BuiltinRoute::Sleep { span }).carry_out();
         assert!(span <= clock::monotonic().since(began_at));
         assert!(cpu() - start < span.as_ns());
         let began_at = clock::monotonic();
-        Work::of(Route::Wait { span: Span::from_s(60) }).carry_out();
+        RequestWork::of(BuiltinRoute::Wait { span: Span::from_s(60) }).carry_out();
         assert!(clock::monotonic().since(began_at) < Span::from_s(30));
     }
 }

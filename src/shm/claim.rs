@@ -3,7 +3,7 @@
 //! both know at once, and nobody waits for the other, who may be stopped.
 //!
 //! A word names the connection's generation, so that an offer which was recalled and still lies in
-//! the worker's channel claims nothing of the slot's next tenant. One that was recalled and is
+//! the worker's channel claims nothing of the index's next occupant. One that was recalled and is
 //! offered again to the same worker may well be claimed by the older message: it is the same
 //! connection. What a worker has given back it must claim again, like any other.
 
@@ -65,7 +65,7 @@ mod tests {
     use super::super::map::{Mapped, Writable};
     use super::*;
 
-    const TICKET: Ticket = Ticket { slot: 7, generation: 3 };
+    const TICKET: Ticket = Ticket { index: 7, generation: 3 };
 
     fn page() -> Mapped<WorkerPage, Writable> {
         Mapped::create(c"worker").unwrap().1
@@ -85,11 +85,11 @@ mod tests {
     }
 
     #[test]
-    fn an_old_message_claims_nothing_of_the_next_tenant() {
+    fn an_old_message_claims_nothing_of_the_next_occupant() {
         let page = page();
         offer(&page, Ticket { generation: 4, ..TICKET });
         assert!(!claim(&page, TICKET));
-        assert!(!claim(&page, Ticket { slot: u32::MAX, generation: 0 }));
+        assert!(!claim(&page, Ticket { index: u32::MAX, generation: 0 }));
         assert!(claim(&page, Ticket { generation: 4, ..TICKET }));
     }
 
@@ -116,13 +116,13 @@ mod tests {
                     while round.load(Acquire) < generation {
                         std::thread::yield_now();
                     }
-                    claims += u32::from(claim(&own, Ticket { slot: 1, generation }));
+                    claims += u32::from(claim(&own, Ticket { index: 1, generation }));
                 }
                 claims
             });
             let mut recalls = 0;
             for generation in 1..=ROUNDS {
-                let ticket = Ticket { slot: 1, generation };
+                let ticket = Ticket { index: 1, generation };
                 offer(&page, ticket);
                 round.store(generation, Release);
                 // Now and then the worker gets the time that it needs.

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use super::layout::{Handshake, LAYOUT, MAGIC, NOTE_WORDS, WorkerPage};
+use super::layout::{HandshakeLine, LAYOUT, MAGIC, NOTE_WORDS, WorkerPage};
 
 /// What a page does not show of what it should.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,7 +24,7 @@ pub enum Mismatch {
 /// The master gives this to a worker that it is about to start: what the note says, and what tells
 /// its descriptors apart, in their order.
 pub fn give(page: &WorkerPage, note: [u64; NOTE_WORDS], marks: &[u64]) {
-    let Handshake { magic, layout, note: words, marks: places, taken_by } = &*page.handshake;
+    let HandshakeLine { magic, layout, note: words, marks: places, taken_by } = &*page.handshake;
     layout.store(LAYOUT, Relaxed);
     for (place, word) in words.iter().zip(note) {
         place.store(word, Relaxed);
@@ -41,7 +41,7 @@ pub fn give(page: &WorkerPage, note: [u64; NOTE_WORDS], marks: &[u64]) {
 /// # Errors
 /// What is not as it was given.
 pub fn check(page: &WorkerPage, note: [u64; NOTE_WORDS], marks: &[u64]) -> Result<(), Mismatch> {
-    let Handshake { magic, layout, note: words, marks: places, taken_by } = &*page.handshake;
+    let HandshakeLine { magic, layout, note: words, marks: places, taken_by } = &*page.handshake;
     if magic.load(Acquire) != MAGIC || layout.load(Relaxed) != LAYOUT {
         return Err(Mismatch::Layout);
     }

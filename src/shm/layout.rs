@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use crossbeam_utils::CachePadded;
 
-use crate::limits::{BERTHS_MAX, ERRAND_RING, TICKETS_MAX, TOKEN_RING, WORKER_DESCRIPTORS_MAX};
+use crate::limits::{
+    OFFER_ENTRY_RING, TICKETS_MAX, TOKEN_RING, WORKER_DESCRIPTORS_MAX, WORKERS_MAX,
+};
 
 /// First word of every page.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"dispatch");
@@ -22,11 +24,11 @@ pub const LAYOUT: u64 = layout_hash();
 #[derive(Debug)]
 pub struct MasterPage {
     /// Written once.
-    pub head: CachePadded<Head>,
+    pub head: CachePadded<PageHead>,
     /// How long a worker may go on without a master, to finish what it has begun, in nanoseconds.
     /// Written once.
     pub drain_ns: CachePadded<AtomicU64>,
-    /// Whether workers must ring, a [`Doze`], in the two lowest bits; above them which of the
+    /// Whether workers must ring, a [`SleepState`], in the two lowest bits; above them which of the
     /// master's sleeps it is: one ring per sleep is enough.
     pub doze: CachePadded<AtomicU32>,
     /// A [`crate::units::GiveBack`].
@@ -34,12 +36,12 @@ pub struct MasterPage {
     /// How long an idle worker may stay awake, in nanoseconds.
     pub spin_ns: CachePadded<AtomicU32>,
     /// One line per process.
-    pub berths: [CachePadded<Berth>; BERTHS_MAX],
+    pub workers: [CachePadded<WorkerLine>; WORKERS_MAX],
     /// What each process is told, by number modulo the ring's size. What is never used takes no
     /// memory.
-    pub errands: [[[AtomicU64; 2]; ERRAND_RING]; BERTHS_MAX],
-    /// One card per connection.
-    pub cards: [Card; TICKETS_MAX as usize],
+    pub offer_entries: [[[AtomicU64; 2]; OFFER_ENTRY_RING]; WORKERS_MAX],
+    /// One conn record per connection.
+    pub conn_records: [ConnRecord; TICKETS_MAX as usize],
 }
 
 /// What a worker writes, and, to settle claims, the master.
@@ -49,16 +51,16 @@ pub struct WorkerPage {
     /// Written once, before the worker's hello.
     pub head: CachePadded<WorkerHead>,
     /// Written by the master, before there is a worker.
-    pub handshake: CachePadded<Handshake>,
+    pub handshake: CachePadded<HandshakeLine>,
     /// What it does.
-    pub board: CachePadded<Board>,
+    pub board: CachePadded<Scoreboard>,
     /// How far it has listened.
-    pub ear: CachePadded<Ear>,
+    pub ear: CachePadded<OfferReader>,
     /// How far it has spoken.
-    pub speech: CachePadded<Speech>,
+    pub speech: CachePadded<MessageWriter>,
     /// The tokens, by number modulo the ring's size.
     pub tokens: [[AtomicU64; 2]; TOKEN_RING],
-    /// Whose each offered connection is, by the slot of its ticket: the one part that both sides
+    /// Whose each offered connection is, by the index of its ticket: the one part that both sides
     /// write. What no offer ever touched takes no memory.
     pub claims: [AtomicU64; TICKETS_MAX as usize],
 }
@@ -66,7 +68,7 @@ pub struct WorkerPage {
 /// How a page begins.
 #[repr(C)]
 #[derive(Debug)]
-pub struct Head {
+pub struct PageHead {
     /// [`MAGIC`].
     pub magic: AtomicU64,
     /// [`LAYOUT`].
@@ -92,7 +94,7 @@ pub struct WorkerHead {
 /// What the master gives a worker: see [`super::handshake`].
 #[repr(C)]
 #[derive(Debug)]
-pub struct Handshake {
+pub struct HandshakeLine {
     /// [`MAGIC`].
     pub magic: AtomicU64,
     /// [`LAYOUT`].
@@ -108,12 +110,12 @@ pub struct Handshake {
 /// What the master tells one worker.
 #[repr(C)]
 #[derive(Debug)]
-pub struct Berth {
+pub struct WorkerLine {
     /// Tokens of its ring that have been read.
     pub consumed: AtomicU64,
     /// An [`Order`].
     pub order: AtomicU32,
-    /// Errands ever written for it.
+    /// OfferEntries ever written for it.
     pub produced: AtomicU64,
     /// How often the master woke it.
     pub wakes: AtomicU64,
@@ -122,17 +124,17 @@ pub struct Berth {
 /// What a worker shows of its listening to the master.
 #[repr(C)]
 #[derive(Debug)]
-pub struct Ear {
-    /// Errands that have been read.
+pub struct OfferReader {
+    /// OfferEntries that have been read.
     pub consumed: AtomicU64,
     /// How often it has gone to sleep and woken up, together: odd while it sleeps.
-    pub naps: AtomicU64,
+    pub sleeps: AtomicU64,
 }
 
 /// What a worker shows of its speaking to the master, who reads this line in every turn.
 #[repr(C)]
 #[derive(Debug)]
-pub struct Speech {
+pub struct MessageWriter {
     /// Tokens ever written.
     pub produced: AtomicU64,
     /// Not 0 once it asks to be told to drain: it was sent SIGTERM, or wants to be started anew.
@@ -142,12 +144,12 @@ pub struct Speech {
 /// One connection. The master alone writes it; the worker that was offered it reads it.
 #[repr(C)]
 #[derive(Debug)]
-pub struct Card {
-    /// Which tenant of the slot.
+pub struct ConnRecord {
+    /// Which occupant of the index.
     pub generation: AtomicU32,
     /// Where it came in.
     pub listener: AtomicU32,
-    /// The berth that it was last offered to.
+    /// The index that it was last offered to.
     pub owner: AtomicU32,
     /// Offers made of it.
     pub offers: AtomicU32,
@@ -163,7 +165,7 @@ pub struct Card {
 /// What a worker says of itself, for whoever looks.
 #[repr(C)]
 #[derive(Debug)]
-pub struct Board {
+pub struct Scoreboard {
     /// Requests begun.
     pub started: AtomicU64,
     /// Requests answered.
@@ -184,10 +186,10 @@ pub struct Board {
     pub squares_us2: AtomicU64,
 }
 
-/// Whether a worker's token must be followed by a ring of the bell.
+/// Whether a worker's token must be followed by a ring of the doorbell.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
-pub enum Doze {
+pub enum SleepState {
     /// No: the master looks anyway before it sleeps.
     Awake = 0,
     /// Only when the ring fills up: it has nothing to do that a token could help.
@@ -196,7 +198,7 @@ pub enum Doze {
     Waiting = 2,
 }
 
-impl Doze {
+impl SleepState {
     /// The state that a page shows; what is unknown wakes.
     pub const fn from_word(word: u32) -> Self {
         match word & 3 {
@@ -230,35 +232,35 @@ impl Order {
     }
 }
 
-const _: () = assert!(size_of::<Card>() == 64, "a card is one cache line");
+const _: () = assert!(size_of::<ConnRecord>() == 64, "a conn record is one cache line");
 
 const fn layout_hash() -> u64 {
     let facts = [
         size_of::<MasterPage>(),
         size_of::<WorkerPage>(),
         std::mem::offset_of!(MasterPage, doze),
-        std::mem::offset_of!(MasterPage, berths),
+        std::mem::offset_of!(MasterPage, workers),
         std::mem::offset_of!(MasterPage, drain_ns),
         std::mem::offset_of!(MasterPage, give_back),
         std::mem::offset_of!(MasterPage, spin_ns),
-        std::mem::offset_of!(MasterPage, errands),
-        std::mem::offset_of!(MasterPage, cards),
+        std::mem::offset_of!(MasterPage, offer_entries),
+        std::mem::offset_of!(MasterPage, conn_records),
         std::mem::offset_of!(WorkerHead, pin_errno),
         std::mem::offset_of!(WorkerPage, handshake),
-        std::mem::offset_of!(Handshake, taken_by),
+        std::mem::offset_of!(HandshakeLine, taken_by),
         std::mem::offset_of!(WorkerPage, board),
         std::mem::offset_of!(WorkerPage, speech),
-        std::mem::offset_of!(Speech, asks_to_leave),
+        std::mem::offset_of!(MessageWriter, asks_to_leave),
         std::mem::offset_of!(WorkerPage, tokens),
         std::mem::offset_of!(WorkerPage, claims),
-        std::mem::offset_of!(Card, offered_at_ns),
+        std::mem::offset_of!(ConnRecord, offered_at_ns),
         std::mem::offset_of!(WorkerPage, ear),
-        std::mem::offset_of!(Board, busy_since_ns),
-        std::mem::offset_of!(Board, rings),
-        std::mem::offset_of!(Board, busy_ns),
-        std::mem::offset_of!(Board, squares_us2),
+        std::mem::offset_of!(Scoreboard, busy_since_ns),
+        std::mem::offset_of!(Scoreboard, rings),
+        std::mem::offset_of!(Scoreboard, busy_ns),
+        std::mem::offset_of!(Scoreboard, squares_us2),
         TOKEN_RING,
-        ERRAND_RING,
+        OFFER_ENTRY_RING,
     ];
     // FNV-1a over the facts.
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;

@@ -9,8 +9,8 @@
 //! | head: magic, layout           |             | head: magic, layout, terms    |
 //! |                               |             | handshake: what was given     |
 //! | state: is the master asleep?  |             | board: what it does           |
-//! | berths: consumed, order, ...    |<-- reads ---| produced                      |
-//! | cards: one per connection     |             | ring of tokens                |
+//! | workers: consumed, order, ...    |<-- reads ---| produced                      |
+//! | conn records: one per connection     |             | ring of tokens                |
 //! |                               |             | claims: both swap them        |
 //! +-------------------------------+             +-------------------------------+
 //! ```

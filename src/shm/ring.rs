@@ -1,15 +1,13 @@
 //! The rings of tokens between the master and a worker, one in each direction: one writer, one
-//! reader, release and acquire, and a bell that is rung only when the reader sleeps. The writer's
-//! position lies in the writer's memory, the reader's in the reader's, so that each line has one
-//! writer.
+//! reader, release and acquire, and a doorbell that is rung only when the reader sleeps. The
+//! writer's position lies in the writer's memory, the reader's in the reader's, so that each line
+//! has one writer.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use super::layout::{Berth, Doze, MasterPage, WorkerPage};
-use crate::limits::TOKEN_RING_BELL;
-
-/// A token's two words.
-pub type Words = [u64; 2];
+use super::layout::{MasterPage, SleepState, WorkerLine, WorkerPage};
+use crate::limits::TOKEN_RING_DOORBELL;
+use crate::units::RingWords;
 
 /// One direction: where it is written, and how far both sides are.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +19,7 @@ pub struct Ring<'a> {
 
 /// What a worker has to do after it wrote tokens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Bell {
+pub enum Doorbell {
     /// Nothing: the master looks, or need not.
     Silent,
     /// Ring: the master sleeps, and these tokens matter to it.
@@ -56,16 +54,16 @@ const DOZE_BITS: u32 = 2;
 
 impl<'a> Ring<'a> {
     /// What a worker says to the master.
-    pub fn to_master(own: &'a WorkerPage, berth: &'a Berth) -> Self {
-        Self { produced: &own.speech.produced, consumed: &berth.consumed, tokens: &own.tokens }
+    pub fn to_master(own: &'a WorkerPage, index: &'a WorkerLine) -> Self {
+        Self { produced: &own.speech.produced, consumed: &index.consumed, tokens: &own.tokens }
     }
 
-    /// What the master tells the worker of a berth; `None` for a berth that there is not.
-    pub fn to_worker(master: &'a MasterPage, berth: usize, own: &'a WorkerPage) -> Option<Self> {
+    /// What the master tells the worker of an index; `None` for one that there is not.
+    pub fn to_worker(master: &'a MasterPage, index: usize, own: &'a WorkerPage) -> Option<Self> {
         Some(Self {
-            produced: &master.berths.get(berth)?.produced,
+            produced: &master.workers.get(index)?.produced,
             consumed: &own.ear.consumed,
-            tokens: master.errands.get(berth)?,
+            tokens: master.offer_entries.get(index)?,
         })
     }
 
@@ -73,7 +71,7 @@ impl<'a> Ring<'a> {
     ///
     /// # Errors
     /// When there is no room; nothing is written then.
-    pub fn push(&self, words: Words) -> Result<(), Full> {
+    pub fn push(&self, words: RingWords) -> Result<(), Full> {
         let produced = self.produced.load(Ordering::Relaxed);
         let consumed = acquire(self.consumed);
         if self.tokens.len() as u64 <= produced.wrapping_sub(consumed) {
@@ -95,7 +93,7 @@ impl<'a> Ring<'a> {
     ///
     /// # Errors
     /// When the position is impossible; nothing is read then.
-    pub fn drain(&self, max: usize, out: &mut impl Extend<Words>) -> Result<(), Overrun> {
+    pub fn drain(&self, max: usize, out: &mut impl Extend<RingWords>) -> Result<(), Overrun> {
         let read = self.consumed.load(Ordering::Relaxed);
         let written = acquire(self.produced);
         let unread = written.wrapping_sub(read);
@@ -141,25 +139,29 @@ pub fn after_push(
     master: &MasterPage,
     urgency: Urgency,
     rung: &mut Option<u32>,
-) -> Bell {
+) -> Doorbell {
     fence(Ordering::SeqCst);
     let word = master.doze.load(Ordering::Relaxed);
-    let wants = match (Doze::from_word(word), urgency) {
-        (Doze::Awake, _) => false,
-        (Doze::Content, Urgency::Whenever) => TOKEN_RING_BELL as u64 <= ring.unread(),
-        (Doze::Content, Urgency::Now) | (Doze::Waiting, _) => true,
+    let wants = match (SleepState::from_word(word), urgency) {
+        (SleepState::Awake, _) => false,
+        (SleepState::Content, Urgency::Whenever) => TOKEN_RING_DOORBELL as u64 <= ring.unread(),
+        (SleepState::Content, Urgency::Now) | (SleepState::Waiting, _) => true,
     };
     let sleep = Some(word >> DOZE_BITS);
-    if wants && rung.replace(word >> DOZE_BITS) != sleep { Bell::Ring } else { Bell::Silent }
+    if wants && rung.replace(word >> DOZE_BITS) != sleep {
+        Doorbell::Ring
+    } else {
+        Doorbell::Silent
+    }
 }
 
 /// The master is about to sleep, or awake again. After it said so it must look at the rings once
 /// more before it sleeps.
-pub fn doze(master: &MasterPage, doze: Doze) {
+pub fn doze(master: &MasterPage, doze: SleepState) {
     let before = master.doze.load(Ordering::Relaxed) >> DOZE_BITS;
     let sleep = match doze {
-        Doze::Awake => before,
-        Doze::Content | Doze::Waiting => before.wrapping_add(1),
+        SleepState::Awake => before,
+        SleepState::Content | SleepState::Waiting => before.wrapping_add(1),
     };
     master.doze.store(sleep << DOZE_BITS | doze as u32, Ordering::Relaxed);
     fence(Ordering::SeqCst);
@@ -168,30 +170,30 @@ pub fn doze(master: &MasterPage, doze: Doze) {
 /// The worker is about to sleep. It must look at its ring once more before it does, and say
 /// [`wake`] afterwards.
 pub fn nap(own: &WorkerPage) {
-    let naps = own.ear.naps.load(Ordering::Relaxed);
-    own.ear.naps.store(naps | 1, Ordering::Relaxed);
+    let sleeps = own.ear.sleeps.load(Ordering::Relaxed);
+    own.ear.sleeps.store(sleeps | 1, Ordering::Relaxed);
     fence(Ordering::SeqCst);
 }
 
 /// The worker is awake.
 pub fn wake(own: &WorkerPage) {
-    let naps = own.ear.naps.load(Ordering::Relaxed);
-    own.ear.naps.store(naps.wrapping_add(naps & 1), Ordering::Relaxed);
+    let sleeps = own.ear.sleeps.load(Ordering::Relaxed);
+    own.ear.sleeps.store(sleeps.wrapping_add(sleeps & 1), Ordering::Relaxed);
 }
 
-/// Which of its naps a worker takes, if it sleeps. To be asked after the push: between the two lies
-/// the fence that pairs with [`nap`].
+/// Which of its sleeps a worker takes, if it sleeps. To be asked after the push: between the two
+/// lies the fence that pairs with [`nap`].
 pub fn napping(worker: &WorkerPage) -> Option<u64> {
     fence(Ordering::SeqCst);
-    let naps = worker.ear.naps.load(Ordering::Relaxed);
-    (naps & 1 == 1).then_some(naps)
+    let sleeps = worker.ear.sleeps.load(Ordering::Relaxed);
+    (sleeps & 1 == 1).then_some(sleeps)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::map::{Mapped, Writable};
     use super::*;
-    use crate::limits::{ERRAND_RING, TOKEN_RING};
+    use crate::limits::{OFFER_ENTRY_RING, TOKEN_RING};
 
     fn pages() -> (Mapped<MasterPage, Writable>, Mapped<WorkerPage, Writable>) {
         let (_, master) = Mapped::create(c"master").unwrap();
@@ -202,9 +204,9 @@ mod tests {
     #[test]
     fn tokens_come_out_in_order_and_a_full_ring_takes_no_more() {
         let (master, own) = pages();
-        let up = Ring::to_master(&own, &master.berths[3]);
+        let up = Ring::to_master(&own, &master.workers[3]);
         let down = Ring::to_worker(&master, 3, &own).unwrap();
-        for (ring, size) in [(up, TOKEN_RING), (down, ERRAND_RING)] {
+        for (ring, size) in [(up, TOKEN_RING), (down, OFFER_ENTRY_RING)] {
             let mut out = Vec::new();
             for round in 0..3_u64 {
                 for number in 0..size as u64 {
@@ -222,64 +224,64 @@ mod tests {
     }
 
     #[test]
-    fn the_bell_is_rung_only_for_a_sleeper_who_cares() {
+    fn the_doorbell_is_rung_only_for_a_sleeper_who_cares() {
         let (master, own) = pages();
-        let ring = Ring::to_master(&own, &master.berths[0]);
+        let ring = Ring::to_master(&own, &master.workers[0]);
         // Another worker each time: it has not rung yet.
-        let bell = |urgency| after_push(ring, &master, urgency, &mut None);
+        let doorbell = |urgency| after_push(ring, &master, urgency, &mut None);
         ring.push([1, 1]).unwrap();
-        assert_eq!(bell(Urgency::Now), Bell::Silent);
-        doze(&master, Doze::Waiting);
-        assert_eq!(bell(Urgency::Whenever), Bell::Ring);
-        doze(&master, Doze::Content);
-        assert_eq!(bell(Urgency::Whenever), Bell::Silent);
-        assert_eq!(bell(Urgency::Now), Bell::Ring);
-        for _ in 1..TOKEN_RING_BELL {
+        assert_eq!(doorbell(Urgency::Now), Doorbell::Silent);
+        doze(&master, SleepState::Waiting);
+        assert_eq!(doorbell(Urgency::Whenever), Doorbell::Ring);
+        doze(&master, SleepState::Content);
+        assert_eq!(doorbell(Urgency::Whenever), Doorbell::Silent);
+        assert_eq!(doorbell(Urgency::Now), Doorbell::Ring);
+        for _ in 1..TOKEN_RING_DOORBELL {
             ring.push([1, 1]).unwrap();
         }
-        assert_eq!(bell(Urgency::Whenever), Bell::Ring);
+        assert_eq!(doorbell(Urgency::Whenever), Doorbell::Ring);
     }
 
     #[test]
     fn one_ring_per_sleep_is_enough() {
         let (master, own) = pages();
-        let ring = Ring::to_master(&own, &master.berths[0]);
+        let ring = Ring::to_master(&own, &master.workers[0]);
         let mut rung = None;
         ring.push([1, 1]).unwrap();
         for _ in 0..3 {
-            doze(&master, Doze::Waiting);
-            assert_eq!(after_push(ring, &master, Urgency::Now, &mut rung), Bell::Ring);
-            assert_eq!(after_push(ring, &master, Urgency::Now, &mut rung), Bell::Silent);
-            doze(&master, Doze::Awake);
-            assert_eq!(after_push(ring, &master, Urgency::Now, &mut rung), Bell::Silent);
+            doze(&master, SleepState::Waiting);
+            assert_eq!(after_push(ring, &master, Urgency::Now, &mut rung), Doorbell::Ring);
+            assert_eq!(after_push(ring, &master, Urgency::Now, &mut rung), Doorbell::Silent);
+            doze(&master, SleepState::Awake);
+            assert_eq!(after_push(ring, &master, Urgency::Now, &mut rung), Doorbell::Silent);
         }
         // What it did not ring for does not count as rung.
-        doze(&master, Doze::Content);
-        assert_eq!(after_push(ring, &master, Urgency::Whenever, &mut rung), Bell::Silent);
-        assert_eq!(after_push(ring, &master, Urgency::Now, &mut rung), Bell::Ring);
+        doze(&master, SleepState::Content);
+        assert_eq!(after_push(ring, &master, Urgency::Whenever, &mut rung), Doorbell::Silent);
+        assert_eq!(after_push(ring, &master, Urgency::Now, &mut rung), Doorbell::Ring);
     }
 
     #[test]
     fn each_nap_has_a_number() {
         let (_, own) = pages();
         assert_eq!(napping(&own), None);
-        let mut naps = Vec::new();
+        let mut sleeps = Vec::new();
         for _ in 0..2 {
             nap(&own);
             nap(&own);
-            naps.extend(napping(&own));
+            sleeps.extend(napping(&own));
             wake(&own);
             wake(&own);
             assert_eq!(napping(&own), None);
         }
-        assert_eq!(naps, [1, 3]);
+        assert_eq!(sleeps, [1, 3]);
     }
 
     #[test]
     fn an_impossible_position_is_refused() {
         let (master, own) = pages();
         own.speech.produced.store(TOKEN_RING as u64 + 1, Ordering::Relaxed);
-        let ring = Ring::to_master(&own, &master.berths[0]);
+        let ring = Ring::to_master(&own, &master.workers[0]);
         let refused = ring.drain(8, &mut Vec::new()).unwrap_err();
         assert_eq!(refused.written, TOKEN_RING as u64 + 1);
         // A reader that claims to have read what was never written gets nothing more.

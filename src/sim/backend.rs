@@ -8,12 +8,12 @@ use std::ops::Bound;
 use super::faults::{Sabotage, errno, exhaustion, strikes, watch_failure};
 use super::trace::Who;
 use super::verb::Verb;
-use super::worker::{Letter, ProcessId};
+use super::worker::{ProcessId, SimMessage};
 use super::world::{Holder, Object, Shared, SimFd, World};
-use crate::io::slots::Slots;
-use crate::io::{Backend, Completion, Kind, Op, Outcome, Parcel, Ready, Role, Source, Tag, Token};
+use crate::io::arena::Arena;
+use crate::io::{Backend, Batch, Completion, Op, OpKind, Outcome, Ready, Role, Source, Tag, Token};
 use crate::units::{Errno, Mono, Span};
-use crate::wire::parcel::tickets;
+use crate::wire::batch::tickets;
 
 /// Waits in a row without any result and without time to speak of: whoever does that spins.
 const IDLE_WAITS_MAX: u32 = 200;
@@ -24,8 +24,8 @@ const NO_WAIT: Span = Span::from_us(50);
 #[derive(Debug)]
 pub struct SimBackend {
     world: Shared,
-    operations: Slots<Operation>,
-    sources: Slots<SimFd>,
+    operations: Arena<SimOperation>,
+    sources: Arena<SimFd>,
     /// Submitted, and not begun.
     queue: VecDeque<Token>,
     /// Operations that wait for an object.
@@ -39,9 +39,9 @@ pub struct SimBackend {
 }
 
 #[derive(Debug)]
-struct Operation {
+struct SimOperation {
     tag: Tag,
-    work: Work,
+    work: SimWork,
     /// The long-lived descriptor that it names.
     source: Option<Source>,
     /// The connection that is watched.
@@ -51,7 +51,7 @@ struct Operation {
 }
 
 #[derive(Debug)]
-enum Work {
+enum SimWork {
     Queued(Op<SimFd>),
     Accept(usize),
     Readable(SimFd),
@@ -73,7 +73,7 @@ impl Backend for SimBackend {
         let fd = self.sources.remove(source.key()).expect("a source is released once");
         let (operations, waiting) = (&self.operations, self.waiting.entry(fd.object).or_default());
         let names_it = |token: &Token| {
-            operations.tenant(token.key()).is_some_and(|each| each.source == Some(source))
+            operations.occupant(token.key()).is_some_and(|each| each.source == Some(source))
         };
         let (ended, others): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(waiting).into_iter().partition(names_it);
@@ -96,7 +96,8 @@ impl Backend for SimBackend {
             _ => None,
         };
         let source = source_of(&op);
-        let operation = Operation { tag, work: Work::Queued(op), source, watches, told_at: None };
+        let operation =
+            SimOperation { tag, work: SimWork::Queued(op), source, watches, told_at: None };
         let key = self.operations.insert(operation);
         self.queue.push_back(key.token(kind));
         if self.world.borrow().scenario.eager {
@@ -107,19 +108,19 @@ impl Backend for SimBackend {
 
     fn cancel(&mut self, token: Token) {
         self.begin_queued();
-        let Some(operation) = self.operations.tenant_mut(token.key()) else { return };
+        let Some(operation) = self.operations.occupant_mut(token.key()) else { return };
         let object = match &operation.work {
-            Work::Accept(post) => Object::Post(*post),
-            Work::Readable(fd) => fd.object,
-            Work::Ring(bell) => Object::Bell(*bell),
-            Work::Over if token.kind() == Kind::Accept => {
+            SimWork::Accept(post) => Object::Post(*post),
+            SimWork::Readable(fd) => fd.object,
+            SimWork::Ring(doorbell) => Object::Doorbell(*doorbell),
+            SimWork::Over if token.kind() == OpKind::Accept => {
                 // It has landed, or soon will have.
                 self.world.borrow_mut().landed += 1;
                 return;
             }
-            Work::Queued(_) | Work::Over => return,
+            SimWork::Queued(_) | SimWork::Over => return,
         };
-        if token.kind() == Kind::Accept && self.world.borrow_mut().rng.chance(1, 2) {
+        if token.kind() == OpKind::Accept && self.world.borrow_mut().rng.chance(1, 2) {
             return self.doom(token);
         }
         if let Some(tokens) = self.waiting.get_mut(&object) {
@@ -130,9 +131,9 @@ impl Backend for SimBackend {
 
     fn expire(&mut self, token: Token) -> bool {
         self.begin_queued();
-        let Some(operation) = self.operations.tenant(token.key()) else { return false };
+        let Some(operation) = self.operations.occupant(token.key()) else { return false };
         let Some(index) = operation.watches else { return false };
-        let waits = matches!(operation.work, Work::Readable(_));
+        let waits = matches!(operation.work, SimWork::Readable(_));
         let mut world = self.world.borrow_mut();
         world.judge_expiry(index);
         // One that has just become readable is not shut down any more.
@@ -206,8 +207,8 @@ impl SimBackend {
     pub(super) const fn new(world: Shared) -> Self {
         Self {
             world,
-            operations: Slots::new(),
-            sources: Slots::new(),
+            operations: Arena::new(),
+            sources: Arena::new(),
             queue: VecDeque::new(),
             waiting: BTreeMap::new(),
             ripe: BTreeMap::new(),
@@ -219,9 +220,9 @@ impl SimBackend {
 
     fn begin_queued(&mut self) {
         while let Some(token) = self.queue.pop_front() {
-            let Some(operation) = self.operations.tenant_mut(token.key()) else { continue };
-            match std::mem::replace(&mut operation.work, Work::Over) {
-                Work::Queued(op) => self.begin(token, op),
+            let Some(operation) = self.operations.occupant_mut(token.key()) else { continue };
+            match std::mem::replace(&mut operation.work, SimWork::Over) {
+                SimWork::Queued(op) => self.begin(token, op),
                 other => operation.work = other,
             }
         }
@@ -231,27 +232,27 @@ impl SimBackend {
         match op {
             Op::Accept { listener } => match self.object_of(listener) {
                 Some(Object::Post(post)) => {
-                    self.wait_for(token, Object::Post(post), Work::Accept(post));
+                    self.wait_for(token, Object::Post(post), SimWork::Accept(post));
                 }
                 _ => self.finish(token, Outcome::Accepted(Err(errno::ECANCELED))),
             },
             Op::Readable { fd } => match self.watch_failure(Some(fd.object)) {
                 None => {
                     let object = fd.object;
-                    self.wait_for(token, object, Work::Readable(fd));
+                    self.wait_for(token, object, SimWork::Readable(fd));
                 }
                 Some(errno) => self.finish(token, Outcome::Readable(fd, Err(errno))),
             },
-            Op::Ring { bell } => match (self.object_of(bell), self.watch_failure(None)) {
-                (Some(Object::Bell(bell)), None) => {
-                    self.wait_for(token, Object::Bell(bell), Work::Ring(bell));
+            Op::Ring { doorbell } => match (self.object_of(doorbell), self.watch_failure(None)) {
+                (Some(Object::Doorbell(doorbell)), None) => {
+                    self.wait_for(token, Object::Doorbell(doorbell), SimWork::Ring(doorbell));
                 }
                 (Some(_), Some(errno)) => self.finish(token, Outcome::Rang(Err(errno))),
                 _ => self.finish(token, Outcome::Rang(Err(errno::ECANCELED))),
             },
-            Op::Handoff { channel, parcel } => {
-                let result = self.hand_off(channel, &parcel);
-                self.finish(token, Outcome::HandedOff(parcel, result));
+            Op::Handoff { channel, batch } => {
+                let result = self.hand_off(channel, &batch);
+                self.finish(token, Outcome::HandedOff(batch, result));
             }
             Op::Recv { buffer, .. } => {
                 self.finish(token, Outcome::Received(buffer, Err(errno::ECANCELED)));
@@ -310,8 +311,8 @@ impl SimBackend {
         self.world.borrow().sabotage == Some(sabotage)
     }
 
-    fn wait_for(&mut self, token: Token, object: Object, work: Work) {
-        if let Some(operation) = self.operations.tenant_mut(token.key()) {
+    fn wait_for(&mut self, token: Token, object: Object, work: SimWork) {
+        if let Some(operation) = self.operations.occupant_mut(token.key()) {
             operation.work = work;
         }
         self.waiting.entry(object).or_default().push_back(token);
@@ -322,7 +323,7 @@ impl SimBackend {
     }
 
     fn object_of(&self, source: Source) -> Option<Object> {
-        self.sources.tenant(source.key()).map(|fd| fd.object)
+        self.sources.occupant(source.key()).map(|fd| fd.object)
     }
 
     /// Ends what waits for objects that something has happened to.
@@ -331,7 +332,7 @@ impl SimBackend {
         for object in stirred {
             match object {
                 Object::Post(post) => self.accept_waiting(post),
-                Object::Bell(bell) => self.ring(bell),
+                Object::Doorbell(doorbell) => self.ring(doorbell),
                 Object::Connection(_)
                 | Object::Ending(_)
                 | Object::Launch(_)
@@ -380,9 +381,11 @@ impl SimBackend {
     }
 
     /// A ring that nobody waits for is heard by whoever waits next.
-    fn ring(&mut self, bell: usize) {
-        let tokens = self.waiting.get(&Object::Bell(bell)).cloned().unwrap_or_default();
-        if tokens.is_empty() || !std::mem::take(&mut self.world.borrow_mut().bells[bell].rung) {
+    fn ring(&mut self, doorbell: usize) {
+        let tokens = self.waiting.get(&Object::Doorbell(doorbell)).cloned().unwrap_or_default();
+        if tokens.is_empty()
+            || !std::mem::take(&mut self.world.borrow_mut().doorbells[doorbell].rung)
+        {
             return;
         }
         for token in tokens {
@@ -395,8 +398,9 @@ impl SimBackend {
             return;
         }
         for token in self.waiting.remove(&object).unwrap_or_default() {
-            let Some(operation) = self.operations.tenant_mut(token.key()) else { continue };
-            let Work::Readable(fd) = std::mem::replace(&mut operation.work, Work::Over) else {
+            let Some(operation) = self.operations.occupant_mut(token.key()) else { continue };
+            let SimWork::Readable(fd) = std::mem::replace(&mut operation.work, SimWork::Over)
+            else {
                 continue;
             };
             let swallowed = match object {
@@ -432,12 +436,12 @@ impl SimBackend {
 
     /// Ends an operation that is cancelled.
     fn withdraw(&mut self, token: Token) {
-        let Some(operation) = self.operations.tenant_mut(token.key()) else { return };
-        let outcome = match std::mem::replace(&mut operation.work, Work::Over) {
-            Work::Accept(_) => Outcome::Accepted(Err(errno::ECANCELED)),
-            Work::Readable(fd) => Outcome::Readable(fd, Err(errno::ECANCELED)),
-            Work::Ring(_) => Outcome::Rang(Err(errno::ECANCELED)),
-            other @ (Work::Queued(_) | Work::Over) => {
+        let Some(operation) = self.operations.occupant_mut(token.key()) else { return };
+        let outcome = match std::mem::replace(&mut operation.work, SimWork::Over) {
+            SimWork::Accept(_) => Outcome::Accepted(Err(errno::ECANCELED)),
+            SimWork::Readable(fd) => Outcome::Readable(fd, Err(errno::ECANCELED)),
+            SimWork::Ring(_) => Outcome::Rang(Err(errno::ECANCELED)),
+            other @ (SimWork::Queued(_) | SimWork::Over) => {
                 operation.work = other;
                 return;
             }
@@ -446,14 +450,14 @@ impl SimBackend {
     }
 
     fn finish(&mut self, token: Token, outcome: Outcome<SimFd>) {
-        if let Some(operation) = self.operations.tenant_mut(token.key()) {
-            operation.work = Work::Over;
+        if let Some(operation) = self.operations.occupant_mut(token.key()) {
+            operation.work = SimWork::Over;
         }
         self.tell(token, true, outcome);
     }
 
     fn tell(&mut self, token: Token, last: bool, outcome: Outcome<SimFd>) {
-        let Some(operation) = self.operations.tenant_mut(token.key()) else { return };
+        let Some(operation) = self.operations.occupant_mut(token.key()) else { return };
         let completion = Completion { token, tag: operation.tag, last, outcome };
         let mut world = self.world.borrow_mut();
         let now = world.now;
@@ -482,7 +486,7 @@ impl SimBackend {
     fn untold(&self) -> usize {
         let count = |completion: &Completion<SimFd>| match &completion.outcome {
             Outcome::Accepted(Ok(_)) => 1,
-            Outcome::HandedOff(parcel, _) => parcel.fds.len(),
+            Outcome::HandedOff(batch, _) => batch.fds.len(),
             // It is watched, and counts.
             Outcome::Readable(..)
             | Outcome::Accepted(Err(_))
@@ -513,31 +517,31 @@ impl SimBackend {
         delivered
     }
 
-    fn hand_off(&self, channel: Source, parcel: &Parcel<SimFd>) -> Result<(), Errno> {
+    fn hand_off(&self, channel: Source, batch: &Batch<SimFd>) -> Result<(), Errno> {
         let Some(Object::Channel(process)) = self.object_of(channel) else {
             return Err(errno::ECANCELED);
         };
         let mut world = self.world.borrow_mut();
-        world.saw_parcel(process, parcel);
-        if let Some(errno) = world.refusal(process, parcel) {
+        world.saw_batch(process, batch);
+        if let Some(errno) = world.refusal(process, batch) {
             let number = u64::try_from(errno.0).unwrap_or(0);
             let at = world.now;
             world.trace.did(at, Who::Kernel, Verb::RefusesAParcel, number);
             return Err(errno);
         }
-        world.post_letter(process, parcel);
+        world.post_letter(process, batch);
         Ok(())
     }
 }
 
 impl World {
     /// Why a message does not go out.
-    fn refusal(&mut self, process: ProcessId, parcel: &Parcel<SimFd>) -> Option<Errno> {
+    fn refusal(&mut self, process: ProcessId, batch: &Batch<SimFd>) -> Option<Errno> {
         if self.has_no_reader(process) {
             return Some(errno::EPIPE);
         }
         let full = self.scenario.channel <= self.processes[process].channel.len();
-        if parcel.fds.is_empty() {
+        if batch.fds.is_empty() {
             return full.then_some(errno::EAGAIN);
         }
         if self.strikes(self.scenario.faults.too_many_refs) {
@@ -546,12 +550,12 @@ impl World {
         (full || self.strikes(self.scenario.faults.again)).then_some(errno::EAGAIN)
     }
 
-    /// The kernel puts copies of a parcel's descriptors into a channel.
-    fn post_letter(&mut self, process: ProcessId, parcel: &Parcel<SimFd>) {
-        self.ledger.sent(tickets(&parcel.words[1..]));
-        let copies = parcel.fds.iter().map(|fd| self.copy(fd.object, Holder::Channel(process)));
+    /// The kernel puts copies of a batch's descriptors into a channel.
+    fn post_letter(&mut self, process: ProcessId, batch: &Batch<SimFd>) {
+        self.ledger.sent(tickets(&batch.words[1..]));
+        let copies = batch.fds.iter().map(|fd| self.copy(fd.object, Holder::Channel(process)));
         let copies = copies.collect();
-        let letter = Letter { words: parcel.words.clone(), copies };
+        let letter = SimMessage { words: batch.words.clone(), copies };
         self.processes[process].channel.push_back(letter);
         self.look_soon(process);
     }
@@ -565,7 +569,7 @@ const fn is_quiet(completion: &Completion<SimFd>) -> bool {
 const fn source_of(op: &Op<SimFd>) -> Option<Source> {
     match op {
         Op::Accept { listener: source }
-        | Op::Ring { bell: source }
+        | Op::Ring { doorbell: source }
         | Op::Handoff { channel: source, .. }
         | Op::Recv { stream: source, .. }
         | Op::Send { stream: source, .. } => Some(*source),
@@ -573,15 +577,15 @@ const fn source_of(op: &Op<SimFd>) -> Option<Source> {
     }
 }
 
-const fn kind_of(op: &Op<SimFd>) -> Kind {
+const fn kind_of(op: &Op<SimFd>) -> OpKind {
     match op {
-        Op::Accept { .. } => Kind::Accept,
-        Op::Readable { .. } => Kind::Readable,
-        Op::Ring { .. } => Kind::Ring,
-        Op::Handoff { .. } => Kind::Handoff,
-        Op::Recv { .. } => Kind::Recv,
-        Op::Send { .. } => Kind::Send,
-        Op::Close { .. } => Kind::Close,
+        Op::Accept { .. } => OpKind::Accept,
+        Op::Readable { .. } => OpKind::Readable,
+        Op::Ring { .. } => OpKind::Ring,
+        Op::Handoff { .. } => OpKind::Handoff,
+        Op::Recv { .. } => OpKind::Recv,
+        Op::Send { .. } => OpKind::Send,
+        Op::Close { .. } => OpKind::Close,
     }
 }
 
@@ -590,13 +594,13 @@ mod tests {
     use std::cell::RefCell;
     use std::rc::Rc;
 
-    use super::super::trace::Trace;
+    use super::super::trace::RunTrace;
     use super::super::workload::Scenario;
     use super::*;
     use crate::engine::rng::Rng;
-    use crate::master::host::{Hire, Host};
+    use crate::master::host::{Host, SpawnRequest};
     use crate::sim::host::SimHost;
-    use crate::units::{Generation, SeatId, Ticket, WorkerId};
+    use crate::units::{Generation, SlotId, Ticket, WorkerId};
 
     /// A world without an agenda of its own but for its clients, and a port to it.
     fn world(seed: u64) -> (Shared, SimBackend) {
@@ -604,7 +608,7 @@ mod tests {
         let mut scenario = Scenario::draw(&mut rng);
         scenario.faults.late = 500;
         scenario.faults_from = Mono::ZERO;
-        let world = World::new(scenario, rng, Trace::new(false));
+        let world = World::new(scenario, rng, RunTrace::new(false));
         let shared = Rc::new(RefCell::new(world));
         (Rc::clone(&shared), SimBackend::new(shared))
     }
@@ -614,9 +618,9 @@ mod tests {
     fn disturb(seed: u64) {
         let (world, mut backend) = world(seed);
         let mut rng = Rng::new(seed ^ 7);
-        let hire = Hire {
-            worker: WorkerId { berth: 0, epoch: 1 },
-            seat: SeatId(0),
+        let hire = SpawnRequest {
+            worker: WorkerId { index: 0, epoch: 1 },
+            slot: SlotId(0),
             generation: Generation(1),
         };
         let mut host = SimHost::new(Rc::clone(&world));
@@ -631,9 +635,9 @@ mod tests {
                 (0, Some(fd)) => Op::Readable { fd },
                 (1, Some(fd)) => Op::Close { fd },
                 (2, Some(fd)) => {
-                    let mut parcel = Parcel::new(0);
-                    parcel.push(Ticket { slot: turn, generation: 1 }, fd);
-                    Op::Handoff { channel, parcel }
+                    let mut batch = Batch::new(0);
+                    batch.push(Ticket { index: turn, generation: 1 }, fd);
+                    Op::Handoff { channel, batch }
                 }
                 (_, held) => {
                     connections.extend(held);
@@ -667,7 +671,7 @@ mod tests {
             pending.swap_remove(position.expect("it was submitted, and has not ended before"));
             match outcome {
                 Outcome::Accepted(Ok(fd)) | Outcome::Readable(fd, _) => connections.push(fd),
-                Outcome::HandedOff(parcel, _) => connections.extend(parcel.fds),
+                Outcome::HandedOff(batch, _) => connections.extend(batch.fds),
                 _ => {}
             }
         }

@@ -5,27 +5,27 @@ use std::collections::BTreeMap;
 
 use super::faults::{Faults, errno};
 use super::service::Job;
-use super::shadow::Entry;
+use super::shadow::ShadowEntry;
 use super::trace::Who;
 use super::verb::Verb;
 use super::worker::{Claim, Process, ProcessId};
 use super::workload::{Client, LENGTH_MAX};
-use super::world::{Connection, Holder, Object, SimFd, World};
+use super::world::{Holder, Object, SimConnection, SimFd, World};
 use crate::engine::classes::Class;
-use crate::engine::input::Begins;
+use crate::engine::input::FirstSpeaker;
 use crate::engine::policy::{Binder, Depth, Rebinds};
-use crate::engine::worker::State;
+use crate::engine::worker::WorkerState;
 use crate::engine::{Counters, Engine, Overload};
-use crate::io::{Outcome, Parcel};
+use crate::io::{Batch, Outcome};
 use crate::limits::{
     CONCURRENCY_MAX, JBSQ_AUTO_DEPTH_MAX, KILL_TIMEOUT, PARKED_AFTER, RECALL_AFTER,
     RECALL_DOUBLINGS_MAX, SILENT_AFTER, SILENT_AFTER_FULL, TERM_TIMEOUT, VIOLATIONS_MAX,
 };
-use crate::master::host::{Notice, Words};
-use crate::units::{Span, Ticket, WorkerId};
-use crate::wire::errand::Errand;
-use crate::wire::parcel::tickets;
-use crate::wire::token::{Say, Token};
+use crate::master::host::Notice;
+use crate::units::{RingWords, Span, Ticket, WorkerId};
+use crate::wire::batch::tickets;
+use crate::wire::offer::OfferEntry;
+use crate::wire::token::{RingMessage, WorkerMessage};
 
 /// An offer may lie so long at one worker, beyond the time after which it is recalled and the
 /// lateness of completions.
@@ -34,7 +34,7 @@ const UNCLAIMED_MAX: Span = Span::from_ms(20);
 const RECLAIM_MAX: Span = Span::from_ms(500);
 /// Time after which a claimed connection's copy must have left the master.
 const COPY_MAX: Span = Span::from_ms(20);
-/// Time to wake a worker for an errand, and the master for a word.
+/// Time to wake a worker for an offer entry, and the master for a word.
 const WAKING_MAX: Span = Span::from_ms(1);
 /// How late a stop may end beyond its patience.
 const STOP_SLACK: Span = Span::from_s(3);
@@ -53,7 +53,7 @@ impl World {
         }
         // What is resumed in this very turn may come on top.
         let now = self.now;
-        let counts = |entry: &&Entry| {
+        let counts = |entry: &&ShadowEntry| {
             entry.claimed_at.is_none() || entry.holds && entry.resumed_at != Some(now)
         };
         let outstanding = self.ledger.of(worker).filter(counts).count();
@@ -80,10 +80,10 @@ impl World {
         }
     }
 
-    /// A parcel goes out: which ticket is which connection.
-    pub(super) fn saw_parcel(&mut self, process: ProcessId, parcel: &Parcel<SimFd>) {
+    /// A batch goes out: which ticket is which connection.
+    pub(super) fn saw_batch(&mut self, process: ProcessId, batch: &Batch<SimFd>) {
         let worker = self.processes[process].id;
-        for (ticket, fd) in tickets(&parcel.words[1..]).zip(&parcel.fds) {
+        for (ticket, fd) in tickets(&batch.words[1..]).zip(&batch.fds) {
             let Object::Connection(connection) = fd.object else {
                 self.fail(format!("{fd:?} is handed over"));
                 continue;
@@ -127,7 +127,7 @@ impl World {
     }
 
     /// The master looks for what a worker has said: soon after it rang, whatever others did to
-    /// their bells.
+    /// their doorbells.
     pub(super) fn saw_reading(&mut self, process: ProcessId) {
         let Some(since) = self.processes[process].unheard_since.take() else { return };
         let Faults { late_max, watch_fails, .. } = self.scenario.faults;
@@ -141,37 +141,40 @@ impl World {
     }
 
     /// The master reads a token.
-    pub(super) fn saw_words(&mut self, process: ProcessId, words: Words) {
-        let Ok(Token { say, .. }) = Token::decode(words) else { return };
+    pub(super) fn saw_words(&mut self, process: ProcessId, words: RingWords) {
+        let Ok(RingMessage { say, .. }) = RingMessage::decode(words) else { return };
         let worker = self.processes[process].id;
         // The master counts from what its clock said at the turn's beginning.
         let (ticket, now, told_now) = (ticket_of(say), self.now, self.told_now);
         let entry = ticket.and_then(|ticket| self.ledger.entries.get_mut(&ticket));
         let entry = entry.filter(|entry| entry.with == Some(worker));
         match (say, entry) {
-            (Say::Hello, _) => {
+            (WorkerMessage::Hello, _) => {
                 let nature = self.processes[process].nature;
                 let sane = (1..=CONCURRENCY_MAX).contains(&nature.terms.concurrency);
                 let known = nature.lie != Some(super::faults::Lie::OtherLayout);
                 self.processes[process].seen.ready |= sane && known;
             }
-            (Say::Missed(_), _) => {
+            (WorkerMessage::Missed(_), _) => {
                 self.ledger.late = RECALL_DOUBLINGS_MAX.min(self.ledger.late + 1);
             }
             (_, None) => {}
-            (Say::Claimed { .. }, Some(entry)) if entry.claimed_at.is_none() => {
+            (WorkerMessage::Claimed { .. }, Some(entry)) if entry.claimed_at.is_none() => {
                 (entry.claimed_at, entry.holds) = (Some(now), true);
                 self.ledger.late = 0;
             }
             (_, Some(entry)) if entry.claimed_at.is_none() => {}
-            (Say::Claimed { .. }, Some(_)) => {}
-            (Say::Done { .. } | Say::Waiting(_) | Say::Pinned(_), Some(entry)) => {
+            (WorkerMessage::Claimed { .. }, Some(_)) => {}
+            (
+                WorkerMessage::Done { .. } | WorkerMessage::Waiting(_) | WorkerMessage::Pinned(_),
+                Some(entry),
+            ) => {
                 entry.holds = false;
             }
-            (Say::Resumed(_), Some(entry)) => {
+            (WorkerMessage::Resumed(_), Some(entry)) => {
                 (entry.holds, entry.resumed_at) = (true, Some(now));
             }
-            (Say::Idle { .. }, Some(entry)) => {
+            (WorkerMessage::Idle { .. }, Some(entry)) => {
                 (entry.claimed_at, entry.holds) = (None, false);
                 entry.returned = true;
                 let connection = entry.connection;
@@ -184,7 +187,7 @@ impl World {
                     connection.told = false;
                 }
             }
-            (Say::Closed(_), Some(_)) => {
+            (WorkerMessage::Closed(_), Some(_)) => {
                 if let Some(ticket) = ticket {
                     self.ledger.remove(ticket);
                 }
@@ -354,15 +357,15 @@ impl World {
 
     /// Connections that ask for a worker, wherever they are.
     fn askers(&self) -> usize {
-        let waits = |each: &&Connection| {
+        let waits = |each: &&SimConnection| {
             let left = each.ended.is_some() || each.refused;
             !left && each.accepted.is_some() && each.owner.is_none() && self.asks(each)
         };
         self.connections.iter().filter(waits).count()
     }
 
-    fn asks(&self, connection: &Connection) -> bool {
-        connection.told || self.scenario.listeners[connection.post] == Begins::Server
+    fn asks(&self, connection: &SimConnection) -> bool {
+        connection.told || self.scenario.listeners[connection.post] == FirstSpeaker::Server
     }
 
     /// Whether what waits may be closed: patience has ended.
@@ -424,7 +427,7 @@ impl World {
     /// one.
     fn check_counts(&mut self, engine: &Engine) {
         let Counters { hung_up, rejected, expired, .. } = engine.counters();
-        let count = |is_it: fn(&Connection) -> bool| {
+        let count = |is_it: fn(&SimConnection) -> bool| {
             self.connections.iter().filter(|connection| is_it(connection)).count() as u64
         };
         let left = count(|connection| connection.hung_up);
@@ -456,9 +459,9 @@ impl World {
         let mut running = self.processes.iter().filter(|process| process.runs());
         let fault = running.find_map(|process| {
             let id = process.id;
-            let offer = |words| matches!(Errand::decode(words), Ok(Errand::Offer(_)));
-            let told = process.errands.iter().copied().any(offer);
-            let asleep = process.naps & 1 == 1 && process.channel.is_empty();
+            let offer = |words| matches!(OfferEntry::decode(words), Ok(OfferEntry::Offer(_)));
+            let told = process.offer_entries.iter().copied().any(offer);
+            let asleep = process.sleeps & 1 == 1 && process.channel.is_empty();
             let told_at = process.told_at.max(self.jumped_at);
             let sleeps = asleep && patience < self.now.since(told_at).as_ns();
             let room = process.nature.terms.connections_max as usize;
@@ -497,11 +500,14 @@ impl World {
         let mut reclaiming = BTreeMap::new();
         for (id, worker) in engine.workers() {
             if worker.violations >= VIOLATIONS_MAX
-                && !matches!(worker.state, State::Killing { .. } | State::Reclaiming { .. })
+                && !matches!(
+                    worker.state,
+                    WorkerState::Killing { .. } | WorkerState::Reclaiming { .. }
+                )
             {
                 self.fail(format!("{id} lied {} times and lives", worker.violations));
             }
-            if matches!(worker.state, State::Reclaiming { .. }) {
+            if matches!(worker.state, WorkerState::Reclaiming { .. }) {
                 let since = self.ledger.reclaiming.get(&id).copied().unwrap_or(self.now);
                 reclaiming.insert(id, since);
                 if RECLAIM_MAX < self.now.since(since.max(self.jumped_at)) {
@@ -623,7 +629,7 @@ impl World {
             self.fail(format!("{serving} processes serve where {want} should"));
         }
         // Where all wait for few workers, the last waits for all that the others want.
-        let open = |(each, _): &(&Connection, &Client)| each.ended.is_none();
+        let open = |(each, _): &(&SimConnection, &Client)| each.ended.is_none();
         let clients = self.connections.iter().zip(&self.scenario.clients).filter(open);
         let wanted = clients.map(|(each, client)| client.requests.saturating_sub(each.answered));
         let wanted = u64::from(wanted.sum::<u32>());
@@ -645,11 +651,11 @@ impl World {
 
     /// What the engine believes to be with workers is there.
     fn check_accounts(&mut self, engine: &Engine) {
-        let unread = |kind: fn(Say) -> bool| {
+        let unread = |kind: fn(WorkerMessage) -> bool| {
             let heard = self.processes.iter().filter(|process| !process.seen.is_buried());
             heard
                 .flat_map(|process| &process.tokens)
-                .filter_map(|words| Token::decode(*words).ok())
+                .filter_map(|words| RingMessage::decode(*words).ok())
                 .filter(|each| kind(each.say))
                 .count()
         };
@@ -663,9 +669,9 @@ impl World {
             job.ticket.is_some() && connection.owner == Some(*id) && !given_away
         };
         let begun = begun.filter(has).count();
-        let closed = unread(|say| matches!(say, Say::Closed(_)));
-        let idle = unread(|say| matches!(say, Say::Idle { .. }));
-        let claimed = unread(|say| matches!(say, Say::Claimed { .. }));
+        let closed = unread(|say| matches!(say, WorkerMessage::Closed(_)));
+        let idle = unread(|say| matches!(say, WorkerMessage::Idle { .. }));
+        let claimed = unread(|say| matches!(say, WorkerMessage::Claimed { .. }));
         let there = (begun + closed + idle).saturating_sub(claimed);
         let believed = engine.ledger().delivered() as usize;
         if believed != there {
@@ -698,16 +704,16 @@ impl World {
     }
 }
 
-const fn ticket_of(say: Say) -> Option<Ticket> {
+const fn ticket_of(say: WorkerMessage) -> Option<Ticket> {
     match say {
-        Say::Hello => None,
-        Say::Claimed { ticket, .. }
-        | Say::Done { ticket, .. }
-        | Say::Idle { ticket, .. }
-        | Say::Waiting(ticket)
-        | Say::Resumed(ticket)
-        | Say::Pinned(ticket)
-        | Say::Closed(ticket)
-        | Say::Missed(ticket) => Some(ticket),
+        WorkerMessage::Hello => None,
+        WorkerMessage::Claimed { ticket, .. }
+        | WorkerMessage::Done { ticket, .. }
+        | WorkerMessage::Idle { ticket, .. }
+        | WorkerMessage::Waiting(ticket)
+        | WorkerMessage::Resumed(ticket)
+        | WorkerMessage::Pinned(ticket)
+        | WorkerMessage::Closed(ticket)
+        | WorkerMessage::Missed(ticket) => Some(ticket),
     }
 }

@@ -3,7 +3,7 @@
 
 use super::verb::Verb;
 use crate::engine::event::{Cause, Event, Shortage};
-use crate::units::{Generation, Mono, SeatId, WorkerId};
+use crate::units::{Generation, Mono, SlotId, WorkerId};
 
 const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_FACTOR: u64 = 0x0100_0000_01b3;
@@ -38,34 +38,34 @@ impl Digest {
 }
 
 pub(super) fn number_of(worker: WorkerId) -> u64 {
-    u64::from(worker.epoch) << 32 | u64::from(worker.berth)
+    u64::from(worker.epoch) << 32 | u64::from(worker.index)
 }
 
 /// The number of the kind of an event, for ever, and its contents. The numbers of deeds are below.
 fn numbers_of(event: Event) -> [u64; 6] {
-    let seated = |kind, worker, SeatId(seat)| [kind, number_of(worker), seat.into(), 0, 0, 0];
+    let seated = |kind, worker, SlotId(slot)| [kind, number_of(worker), slot.into(), 0, 0, 0];
     let plain = |kind| [kind, 0, 0, 0, 0, 0];
     let rollout = |kind, Generation(generation)| [kind, u64::from(generation), 0, 0, 0, 0];
     match event {
-        Event::Starting { worker, seat, generation: Generation(generation) } => {
-            [256, number_of(worker), seat.0.into(), generation.into(), 0, 0]
+        Event::Starting { worker, slot, generation: Generation(generation) } => {
+            [256, number_of(worker), slot.0.into(), generation.into(), 0, 0]
         }
-        Event::Ready { worker, seat, generation: Generation(generation) } => {
-            [257, number_of(worker), seat.0.into(), generation.into(), 0, 0]
+        Event::Ready { worker, slot, generation: Generation(generation) } => {
+            [257, number_of(worker), slot.0.into(), generation.into(), 0, 0]
         }
-        Event::Unspoken { worker, seat } => seated(258, worker, seat),
-        Event::Draining { worker, seat } => seated(259, worker, seat),
-        Event::Gone { worker, seat, cause, recovered, lost } => {
+        Event::Unspoken { worker, slot } => seated(258, worker, slot),
+        Event::Draining { worker, slot } => seated(259, worker, slot),
+        Event::Gone { worker, slot, cause, recovered, lost } => {
             let cause = number_of_cause(cause);
-            [260, number_of(worker), seat.0.into(), cause, recovered.into(), lost.into()]
+            [260, number_of(worker), slot.0.into(), cause, recovered.into(), lost.into()]
         }
-        Event::Restarting { seat, after } => [261, seat.0.into(), after.as_ns(), 0, 0, 0],
+        Event::Restarting { slot, after } => [261, slot.0.into(), after.as_ns(), 0, 0, 0],
         Event::Strength { have, want } => [262, have.into(), want.into(), 0, 0, 0],
-        Event::Stalled { worker, seat, recalled } => {
-            [263, number_of(worker), seat.0.into(), recalled.into(), 0, 0]
+        Event::Stalled { worker, slot, recalled } => {
+            [263, number_of(worker), slot.0.into(), recalled.into(), 0, 0]
         }
-        Event::Lied { worker, seat, times } => {
-            [264, number_of(worker), seat.0.into(), times.into(), 0, 0]
+        Event::Lied { worker, slot, times } => {
+            [264, number_of(worker), slot.0.into(), times.into(), 0, 0]
         }
         Event::Hold { full } => [265, full.into(), 0, 0, 0, 0],
         Event::AcceptPaused => plain(266),
@@ -76,10 +76,10 @@ fn numbers_of(event: Event) -> [u64; 6] {
         Event::OffersResumed => plain(271),
         Event::RolloutStarted(generation) => rollout(272, generation),
         Event::RolloutDone(generation) => rollout(273, generation),
-        Event::RolloutAborted { generation: Generation(generation), worker, seat } => {
-            [274, number_of(worker), seat.0.into(), generation.into(), 0, 0]
+        Event::RolloutAborted { generation: Generation(generation), worker, slot } => {
+            [274, number_of(worker), slot.0.into(), generation.into(), 0, 0]
         }
-        Event::NotGrown(Shortage::Seats) => plain(275),
+        Event::NotGrown(Shortage::Slots) => plain(275),
         Event::NotGrown(Shortage::OpenFiles) => plain(276),
         Event::NoLogFiles => plain(277),
         Event::NoUpgrade => plain(278),

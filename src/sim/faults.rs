@@ -41,14 +41,14 @@ pub enum Sabotage {
     LeakSource,
     /// A worker's word is read twice.
     RepeatWord,
-    /// An errand is lost on its way to a worker.
-    LoseErrand,
+    /// An offer entry is lost on its way to a worker.
+    LoseOfferEntry,
     /// The master thinks that all workers are awake.
     LetSleep,
     /// A worker answers once more after it has given a connection back.
     AnswerLate,
-    /// All bells are one, which whoever fills his own silences.
-    ShareBell,
+    /// All doorbells are one, which whoever fills his own silences.
+    ShareDoorbell,
 }
 
 /// How often what goes wrong, in thousandths unless said otherwise.
@@ -90,8 +90,8 @@ pub(super) struct Faults {
     pub(super) slow: u64,
     /// Processes that lie.
     pub(super) lie: u64,
-    /// Processes that fill their bell.
-    pub(super) fill_bell: u64,
+    /// Processes that fill their doorbell.
+    pub(super) fill_doorbell: u64,
     /// Processes of a later release that die a moment after they are ready, if there is one.
     pub(super) bad_release: u64,
     /// Processes that do not finish when told to.
@@ -106,7 +106,7 @@ pub(super) struct Faults {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Crash {
     BeforeHello,
-    /// With parcels that it has not received.
+    /// With batches that it has not received.
     Unread,
     /// Between receiving and claiming.
     Received,
@@ -175,7 +175,7 @@ impl Faults {
             exec_slow: some(500),
             exec_fails: some(300),
             sigterm: some(500),
-            fill_bell: some(500),
+            fill_doorbell: some(500),
             bad_release: if some(3) == 1 { 900 } else { 0 },
             ..self
         }
@@ -201,7 +201,7 @@ impl Faults {
         stop: 0,
         slow: 0,
         lie: 0,
-        fill_bell: 0,
+        fill_doorbell: 0,
         bad_release: 0,
         deaf_to_drain: 0,
         deaf_to_term: 0,

@@ -10,11 +10,11 @@ use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::input::{Load, Terms};
 use crate::master::host::{
-    CardNote, Child, ControlStep, Doze, Full, Hire, Hired, Host, Launch, Notice, Order, Overrun,
-    Settled, Signal, SpawnFailed, Words,
+    ChangedChild, ConnEvent, ControlStep, Full, Host, Launch, Notice, Order, Overrun, Settled,
+    Signal, SleepState, SpawnFailed, SpawnRequest, SpawnedWorker,
 };
-use crate::units::{GiveBack, Mono, Route, Span, Ticket, WorkerId};
-use crate::wire::token::{Say, Token};
+use crate::units::{GiveBack, Mono, RingWords, Route, Span, Ticket, WorkerId};
+use crate::wire::token::{RingMessage, WorkerMessage};
 
 /// The fake world around the master.
 #[derive(Debug)]
@@ -37,14 +37,14 @@ impl Host for SimHost {
         world.now
     }
 
-    fn spawn(&mut self, hire: Hire) -> Result<Hired<SimFd>, SpawnFailed> {
+    fn spawn(&mut self, hire: SpawnRequest) -> Result<SpawnedWorker<SimFd>, SpawnFailed> {
         let mut world = self.world.borrow_mut();
         let process = world.start(hire).ok_or(SpawnFailed)?;
-        let bell = world.processes[process].bell;
-        Ok(Hired {
+        let doorbell = world.processes[process].doorbell;
+        Ok(SpawnedWorker {
             channel: world.open(Object::Channel(process)),
             hangup: world.open(Object::Channel(process)),
-            bell: world.open(Object::Bell(bell)),
+            doorbell: world.open(Object::Doorbell(doorbell)),
             process: world.open(Object::Ending(process)),
             output: world.open(Object::Output(process)),
             report: world.open(Object::Launch(process)),
@@ -71,7 +71,7 @@ impl Host for SimHost {
         }
     }
 
-    fn child(&mut self) -> Option<Child> {
+    fn child(&mut self) -> Option<ChangedChild> {
         self.world.borrow_mut().next_child()
     }
 
@@ -121,7 +121,7 @@ impl Host for SimHost {
         &mut self,
         worker: WorkerId,
         max: usize,
-        out: &mut Vec<Words>,
+        out: &mut Vec<RingWords>,
     ) -> Result<(), Overrun> {
         let mut world = self.world.borrow_mut();
         let Some(process) = world.process_of(worker) else { return Ok(()) };
@@ -135,7 +135,10 @@ impl Host for SimHost {
         }
         for _ in 0..max {
             let Some(words) = world.processes[process].tokens.pop_front() else { break };
-            let closed = matches!(Token::decode(words), Ok(Token { say: Say::Closed(_), .. }));
+            let closed = matches!(
+                RingMessage::decode(words),
+                Ok(RingMessage { say: WorkerMessage::Closed(_), .. })
+            );
             let lost = closed && world.sabotage == Some(Sabotage::LoseClosed);
             if lost && strikes(&mut world.rng, 100) {
                 continue;
@@ -162,7 +165,7 @@ impl Host for SimHost {
             .any(|process| !process.tokens.is_empty() && !process.seen.is_buried())
     }
 
-    fn doze(&mut self, doze: Doze) {
+    fn doze(&mut self, doze: SleepState) {
         self.world.borrow_mut().doze = doze;
     }
 
@@ -185,12 +188,12 @@ impl Host for SimHost {
         }
     }
 
-    fn card(&mut self, ticket: Ticket, note: CardNote) {
+    fn conn_record(&mut self, ticket: Ticket, note: ConnEvent) {
         let mut world = self.world.borrow_mut();
         match note {
-            CardNote::Accepted(..) => world.ledger.opened(ticket),
-            CardNote::Readable(_) => {}
-            CardNote::Offered(worker, _) => world.saw_offer(ticket, worker),
+            ConnEvent::Accepted(..) => world.ledger.opened(ticket),
+            ConnEvent::Readable(_) => {}
+            ConnEvent::Offered(worker, _) => world.saw_offer(ticket, worker),
         }
     }
 
@@ -198,28 +201,28 @@ impl Host for SimHost {
         self.world.borrow_mut().give_back = give_back;
     }
 
-    fn errand(&mut self, worker: WorkerId, errand: Words) -> Result<(), Full> {
+    fn offer_entry(&mut self, worker: WorkerId, offer_entry: RingWords) -> Result<(), Full> {
         let mut world = self.world.borrow_mut();
-        let (room, at) = (world.scenario.errands, world.process_of(worker));
+        let (room, at) = (world.scenario.offer_entries, world.process_of(worker));
         let Some(process) = at else { return Ok(()) };
-        let lost = world.sabotage == Some(Sabotage::LoseErrand);
+        let lost = world.sabotage == Some(Sabotage::LoseOfferEntry);
         if lost && strikes(&mut world.rng, 100) {
             return Ok(());
         }
         let now = world.now;
         let process = &mut world.processes[process];
-        if room <= process.errands.len() {
+        if room <= process.offer_entries.len() {
             return Err(Full);
         }
-        process.errands.push_back(errand);
+        process.offer_entries.push_back(offer_entry);
         process.told_at = now;
         Ok(())
     }
 
     fn nap(&mut self, worker: WorkerId) -> Option<u64> {
         let world = self.world.borrow();
-        let naps = world.processes[world.process_of(worker)?].naps;
-        (naps & 1 == 1 && world.sabotage != Some(Sabotage::LetSleep)).then_some(naps)
+        let sleeps = world.processes[world.process_of(worker)?].sleeps;
+        (sleeps & 1 == 1 && world.sabotage != Some(Sabotage::LetSleep)).then_some(sleeps)
     }
 
     fn woke(&mut self, worker: WorkerId) {

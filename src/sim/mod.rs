@@ -11,6 +11,7 @@ mod digest;
 mod faults;
 mod host;
 mod launch;
+mod lies;
 mod service;
 mod shadow;
 pub mod stage;
@@ -30,17 +31,17 @@ use std::rc::Rc;
 use self::backend::SimBackend;
 pub use self::faults::Sabotage;
 use self::host::SimHost;
-use self::trace::Trace;
+use self::trace::RunTrace;
 use self::workload::Scenario;
 use self::world::{Object, Shared, World};
 use crate::engine::Engine;
 use crate::engine::rng::Rng;
-use crate::master::{Master, Opened, Origin, Posts};
-use crate::units::{ListenerId, Mono, SeatId, Span};
+use crate::master::{ListenerOrigin, Master, Opened, StartupDescriptors};
+use crate::units::{ListenerId, Mono, SlotId, Span};
 
 /// How a run is looked at.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
+pub struct SimOptions {
     /// Keep every line of the trace, not only the last ones.
     pub trace: bool,
     /// A bug to plant.
@@ -52,7 +53,7 @@ pub struct Options {
 
 /// What came of a run.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct SimReport {
     /// The seed.
     pub seed: u64,
     /// Of everything that happened, in order.
@@ -80,7 +81,7 @@ const TURNS_MAX: u64 = 200_000;
 type SimMaster = Master<SimBackend, SimHost>;
 
 /// Runs the world of a seed from its beginning to its end.
-pub fn run(seed: u64, options: Options) -> Report {
+pub fn run(seed: u64, options: SimOptions) -> SimReport {
     let mut rng = Rng::new(seed);
     let scenario = Scenario::draw(&mut rng);
     run_in(seed, rng, scenario, options)
@@ -88,15 +89,15 @@ pub fn run(seed: u64, options: Options) -> Report {
 
 /// Runs a world of so many clients, whose connections are all parked at once; nothing is at fault.
 /// What costs time for each connection is looked at now and then only.
-pub fn run_crowd(seed: u64, clients: u32, options: Options) -> Report {
+pub fn run_crowd(seed: u64, clients: u32, options: SimOptions) -> SimReport {
     let mut rng = Rng::new(seed);
     let scenario = Scenario::crowd(&mut rng, clients);
     run_in(seed, rng, scenario, options)
 }
 
-fn run_in(seed: u64, rng: Rng, scenario: Scenario, options: Options) -> Report {
+fn run_in(seed: u64, rng: Rng, scenario: Scenario, options: SimOptions) -> SimReport {
     let described = scenario.to_string();
-    let mut world = World::new(scenario, rng, Trace::new(options.trace));
+    let mut world = World::new(scenario, rng, RunTrace::new(options.trace));
     world.sabotage = options.sabotage;
     let world: Shared = Rc::new(RefCell::new(world));
     let (mut turns, mut parked) = (0, 0);
@@ -110,10 +111,10 @@ fn run_in(seed: u64, rng: Rng, scenario: Scenario, options: Options) -> Report {
         (trace, counts) = (world.trace.lines(), world.trace.counts());
     }
     counts.insert(PARKED, parked);
-    Report { seed, hash, turns, took, verdict, trace, scenario: described, counts }
+    SimReport { seed, hash, turns, took, verdict, trace, scenario: described, counts }
 }
 
-fn live(world: &Shared, options: Options, turns: &mut u64, parked: &mut u64) {
+fn live(world: &Shared, options: SimOptions, turns: &mut u64, parked: &mut u64) {
     let mut master = build(world);
     let clients = world.borrow().scenario.clients.len() as u64;
     // Each look is at every connection: it must not cost more than all the rest.
@@ -171,14 +172,14 @@ fn build(world: &Shared) -> SimMaster {
                 socket: world.open(Object::Post(index)),
                 listener: ListenerId(u16::try_from(index).expect("there are few listeners")),
                 begins: begins[index],
-                seat: world.posts[index]
-                    .seat
-                    .map(|seat| SeatId(u16::try_from(seat).expect("there are few seats"))),
-                origin: Origin::Ours,
+                slot: world.posts[index]
+                    .slot
+                    .map(|slot| SlotId(u16::try_from(slot).expect("there are few slots"))),
+                origin: ListenerOrigin::Ours,
             })
             .collect();
         let signals = world.open(Object::Signals);
-        (world.scenario.setup.clone(), Posts { listeners, signals, control: None })
+        (world.scenario.setup.clone(), StartupDescriptors { listeners, signals, control: None })
     };
     Master::new(setup, posts, SimBackend::new(Rc::clone(world)), SimHost::new(Rc::clone(world)))
 }
@@ -188,7 +189,7 @@ fn describe(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned()
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for SimReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in &self.trace {
             writeln!(f, "{line}")?;

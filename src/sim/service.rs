@@ -4,11 +4,11 @@
 use super::faults::{Crash, Sabotage, between, strikes};
 use super::verb::Verb;
 use super::worker::ProcessId;
-use super::workload::Stay;
+use super::workload::ClientStay;
 use super::world::{Happening, World};
 use crate::master::host::Order;
 use crate::units::{GiveBack, Mono, Span, Ticket};
-use crate::wire::token::Say;
+use crate::wire::token::WorkerMessage;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Job {
@@ -18,7 +18,7 @@ pub(super) struct Job {
     pub(super) ticket: Option<Ticket>,
     /// Since when its request runs.
     pub(super) since: Mono,
-    pub(super) stage: Stage,
+    pub(super) stage: ServiceStage,
     /// Requests that it has read and not answered.
     pub(super) requests: u32,
     /// It will not be given back.
@@ -27,7 +27,7 @@ pub(super) struct Job {
 
 /// How far a connection's service got.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Stage {
+pub(super) enum ServiceStage {
     /// The first request runs.
     First,
     /// Its client owes bytes.
@@ -46,7 +46,7 @@ impl Job {
         since: Mono,
         requests: u32,
     ) -> Self {
-        let stage = Stage::First;
+        let stage = ServiceStage::First;
         Self { connection, copy, ticket, since, stage, requests, pinned: false }
     }
 }
@@ -64,16 +64,16 @@ impl World {
         let jobs = &self.processes[process].jobs;
         let Some(at) = jobs.iter().position(|job| job.connection == connection) else { return };
         match jobs[at].stage {
-            Stage::First => self.first_ends(process, at),
-            Stage::Owing => self.client_pays(process, at),
-            Stage::Idle => self.idles(process, at),
-            Stage::Later => {
+            ServiceStage::First => self.first_ends(process, at),
+            ServiceStage::Owing => self.client_pays(process, at),
+            ServiceStage::Idle => self.idles(process, at),
+            ServiceStage::Later => {
                 self.processes[process].load.in_flight -= 1;
                 self.answers(process, at);
                 let Job { pinned, ticket, .. } = self.processes[process].jobs[at];
                 if pinned {
                     self.processes[process].running -= 1;
-                    self.says_of(process, ticket, Say::Pinned);
+                    self.says_of(process, ticket, WorkerMessage::Pinned);
                 }
                 self.rests(process, at, 0);
             }
@@ -87,13 +87,13 @@ impl World {
         if self.connections[connection].has_input() {
             let requests = self.connections[connection].take_input();
             let this = &mut self.processes[process];
-            (this.jobs[at].stage, this.jobs[at].requests) = (Stage::Later, requests);
+            (this.jobs[at].stage, this.jobs[at].requests) = (ServiceStage::Later, requests);
             this.jobs[at].since = self.now;
             this.load.in_flight += 1;
             let Job { pinned, ticket, .. } = this.jobs[at];
             if pinned {
                 this.running += 1;
-                self.says_of(process, ticket, Say::Resumed);
+                self.says_of(process, ticket, WorkerMessage::Resumed);
             }
             return self.works_later(process, connection);
         }
@@ -116,12 +116,12 @@ impl World {
                 self.gives_back(process, job, ticket, service_us);
             }
             Some(ticket) if 0 < service_us => {
-                self.processes[process].jobs[at].stage = Stage::Idle;
-                self.says(process, Say::Done { ticket, service_us });
+                self.processes[process].jobs[at].stage = ServiceStage::Idle;
+                self.says(process, WorkerMessage::Done { ticket, service_us });
                 self.works_later(process, job.connection);
             }
             Some(_) | None => {
-                self.processes[process].jobs[at].stage = Stage::Idle;
+                self.processes[process].jobs[at].stage = ServiceStage::Idle;
                 self.works_later(process, job.connection);
             }
         }
@@ -149,7 +149,7 @@ impl World {
         this.load.connections -= 1;
         this.copies.insert(ticket, job.copy);
         self.connections[job.connection].owner = None;
-        self.says(process, Say::Idle { ticket, service_us });
+        self.says(process, WorkerMessage::Idle { ticket, service_us });
         if self.sabotage == Some(Sabotage::AnswerLate) && strikes(&mut self.rng, 20) {
             self.judge_answer(process, job.connection, 1);
         }
@@ -186,29 +186,29 @@ impl World {
         this.running -= 1;
         this.load.in_flight -= 1;
         if owes {
-            this.jobs[at].stage = Stage::Owing;
-            self.says_of(process, ticket, Say::Waiting);
+            this.jobs[at].stage = ServiceStage::Owing;
+            self.says_of(process, ticket, WorkerMessage::Waiting);
             let after = between(&mut self.rng, Span::from_us(100), Span::from_ms(20));
             return self.plan_in(after, Happening::Works(process, connection));
         }
         self.answers(process, at);
         let (keeps, pins) = match self.scenario.stay {
-            Stay::Never => (false, false),
-            Stay::Mixed => {
+            ClientStay::Never => (false, false),
+            ClientStay::Mixed => {
                 let keeps = self.rng.chance(4, 5);
                 (keeps, keeps && self.rng.chance(1, 6))
             }
-            Stay::Always => (true, false),
+            ClientStay::Always => (true, false),
         };
         let service_us = u32::try_from(self.now.since(since).as_us()).unwrap_or(u32::MAX);
         if pins {
-            self.says_of(process, ticket, Say::Pinned);
+            self.says_of(process, ticket, WorkerMessage::Pinned);
             self.processes[process].jobs[at].pinned = true;
             self.rests(process, at, 0);
         } else if keeps {
             self.rests(process, at, service_us.max(1));
         } else {
-            self.says_of(process, ticket, |ticket| Say::Done { ticket, service_us });
+            self.says_of(process, ticket, |ticket| WorkerMessage::Done { ticket, service_us });
             let job = self.processes[process].jobs.swap_remove(at);
             self.closes(process, job);
         }
@@ -230,10 +230,10 @@ impl World {
         }
         if 0 < self.processes[process].jobs[at].requests {
             let this = &mut self.processes[process];
-            (this.jobs[at].stage, this.jobs[at].since) = (Stage::First, self.now);
+            (this.jobs[at].stage, this.jobs[at].since) = (ServiceStage::First, self.now);
             this.running += 1;
             this.load.in_flight += 1;
-            self.says_of(process, ticket, Say::Resumed);
+            self.says_of(process, ticket, WorkerMessage::Resumed);
         }
         self.works_later(process, connection);
     }
@@ -242,7 +242,7 @@ impl World {
         self.did(process, Verb::Closes, job.connection as u64);
         let this = &mut self.processes[process];
         this.load.connections -= 1;
-        self.says_of(process, job.ticket, Say::Closed);
+        self.says_of(process, job.ticket, WorkerMessage::Closed);
         if job.ticket.is_some() {
             self.connections[job.connection].shut = true;
         }
@@ -253,7 +253,7 @@ impl World {
         &mut self,
         process: ProcessId,
         ticket: Option<Ticket>,
-        say: impl FnOnce(Ticket) -> Say,
+        say: impl FnOnce(Ticket) -> WorkerMessage,
     ) {
         if let Some(ticket) = ticket {
             self.says(process, say(ticket));

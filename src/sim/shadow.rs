@@ -3,19 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::units::{Generation, Mono, SeatId, Span, Ticket, WorkerId};
+use crate::units::{Generation, Mono, SlotId, Span, Ticket, WorkerId};
 
 /// What has passed the ports.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
-    pub(super) entries: BTreeMap<Ticket, Entry>,
+pub(super) struct ShadowLedger {
+    pub(super) entries: BTreeMap<Ticket, ShadowEntry>,
     /// The tickets that somebody has, or is to have.
     shares: BTreeSet<(WorkerId, Ticket)>,
     /// Lies about tickets that the liar may yet be offered.
     pub(super) lies: BTreeSet<(Ticket, WorkerId)>,
-    /// Each seat's last delay, and how many processes there had been by then.
-    pub(super) backoffs: BTreeMap<SeatId, (Span, usize)>,
-    pub(super) ready: BTreeMap<SeatId, Mono>,
+    /// Each slot's last delay, and how many processes there had been by then.
+    pub(super) backoffs: BTreeMap<SlotId, (Span, usize)>,
+    pub(super) ready: BTreeMap<SlotId, Mono>,
     /// What each worker is of, as it was told when it was started.
     pub(super) generations: BTreeMap<WorkerId, Generation>,
     /// A release that is being rolled out.
@@ -45,7 +45,7 @@ pub(super) struct Ledger {
 
 /// What is known of a ticket.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Entry {
+pub(super) struct ShadowEntry {
     pub(super) connection: Option<usize>,
     pub(super) with: Option<WorkerId>,
     pub(super) offered_at: Mono,
@@ -99,7 +99,7 @@ impl Seen {
     }
 }
 
-impl Ledger {
+impl ShadowLedger {
     /// Every known ticket, and who has it.
     pub(super) fn tickets(&self) -> impl Iterator<Item = (Ticket, Option<WorkerId>)> + '_ {
         self.entries.iter().map(|(ticket, entry)| (*ticket, entry.with))
@@ -109,15 +109,15 @@ impl Ledger {
         self.lies.insert((ticket, liar));
     }
 
-    /// A new tenant of a ticket's slot: the old one has ended.
+    /// A new occupant of a ticket's index: the old one has ended.
     pub(super) fn opened(&mut self, ticket: Ticket) {
-        let tenants =
+        let occupants =
             Ticket { generation: 0, ..ticket }..=Ticket { generation: u32::MAX, ..ticket };
-        let before: Vec<Ticket> = self.entries.range(tenants).map(|(old, _)| *old).collect();
+        let before: Vec<Ticket> = self.entries.range(occupants).map(|(old, _)| *old).collect();
         for old in before {
             self.remove(old);
         }
-        self.entries.insert(ticket, Entry::default());
+        self.entries.insert(ticket, ShadowEntry::default());
     }
 
     /// Somebody has the connection from now on, or nobody; returns who had it.
@@ -137,12 +137,12 @@ impl Ledger {
     }
 
     pub(super) fn tickets_of(&self, worker: WorkerId) -> impl Iterator<Item = Ticket> + '_ {
-        const FIRST: Ticket = Ticket { slot: 0, generation: 0 };
-        const LAST: Ticket = Ticket { slot: u32::MAX, generation: u32::MAX };
+        const FIRST: Ticket = Ticket { index: 0, generation: 0 };
+        const LAST: Ticket = Ticket { index: u32::MAX, generation: u32::MAX };
         self.shares.range((worker, FIRST)..=(worker, LAST)).map(|(_, ticket)| *ticket)
     }
 
-    pub(super) fn of(&self, worker: WorkerId) -> impl Iterator<Item = &Entry> {
+    pub(super) fn of(&self, worker: WorkerId) -> impl Iterator<Item = &ShadowEntry> {
         self.tickets_of(worker).filter_map(|ticket| self.entries.get(&ticket))
     }
 

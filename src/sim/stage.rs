@@ -6,14 +6,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::faults::Faults;
-use super::trace::Trace;
+use super::trace::RunTrace;
 use super::worker::ProcessId;
 use super::workload::Scenario;
-use super::world::{Happening, Object, Post, Shared, World};
-use crate::engine::input::Begins;
+use super::world::{Happening, Object, Shared, SimListener, World};
+use crate::engine::input::FirstSpeaker;
 use crate::engine::rng::Rng;
-use crate::master::host::Hire;
-use crate::units::{Generation, Mono, SeatId, Span, WorkerId};
+use crate::master::host::SpawnRequest;
+use crate::units::{Generation, Mono, SlotId, Span, WorkerId};
 
 pub use super::backend::SimBackend;
 pub use super::world::SimFd;
@@ -36,19 +36,19 @@ pub struct Address(usize);
 
 /// A client, by its connection.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Client(usize);
+pub struct StageClient(usize);
 
 /// The other end of a channel.
 #[derive(Debug)]
 pub struct FarEnd(ProcessId);
 
-/// The other end of a bell.
+/// The other end of a doorbell.
 #[derive(Clone, Copy, Debug)]
 pub struct Clapper(usize);
 
 /// A message that was received.
 #[derive(Debug)]
-pub struct Message {
+pub struct ReceivedMessage {
     /// Its payload: one header word, then one ticket per descriptor.
     pub words: Vec<u64>,
     /// The receiver's copies, in the order of the tickets.
@@ -66,11 +66,11 @@ impl Stage {
             calm_from: Mono::from_ns(u64::MAX),
             clients: Vec::new(),
             orders: Vec::new(),
-            listeners: vec![Begins::Client],
+            listeners: vec![FirstSpeaker::Client],
             channel: CHANNEL_MESSAGES,
             ..Scenario::draw(&mut rng)
         };
-        let mut world = World::new(scenario, rng, Trace::new(false));
+        let mut world = World::new(scenario, rng, RunTrace::new(false));
         world.judges_master = false;
         Self { world: Rc::new(RefCell::new(world)) }
     }
@@ -89,19 +89,19 @@ impl Stage {
     pub fn listener(&self) -> (SimFd, Address) {
         let mut world = self.world.borrow_mut();
         let post = world.posts.len();
-        world.posts.push(Post::new(None));
+        world.posts.push(SimListener::new(None));
         (world.open(Object::Post(post)), Address(post))
     }
 
     /// A client connects, and waits to be accepted.
-    pub fn connect(&self, to: Address) -> Client {
+    pub fn connect(&self, to: Address) -> StageClient {
         let connection = self.world.borrow_mut().dials(to.0);
         self.happens(Happening::Connects(connection));
-        Client(connection)
+        StageClient(connection)
     }
 
     /// A connection that has been accepted, and whose client is silent.
-    pub fn connection(&self) -> (SimFd, Client) {
+    pub fn connection(&self) -> (SimFd, StageClient) {
         // The one address that nobody has a listener of.
         let client = self.connect(Address(0));
         let mut world = self.world.borrow_mut();
@@ -110,30 +110,30 @@ impl Stage {
     }
 
     /// A client sends.
-    pub fn send(&self, client: Client) {
+    pub fn send(&self, client: StageClient) {
         self.happens(Happening::Sends(client.0));
     }
 
     /// A client closes its end.
-    pub fn hang_up(&self, client: Client) {
+    pub fn hang_up(&self, client: StageClient) {
         self.happens(Happening::HangsUp(client.0));
     }
 
     /// Reads what the client of this connection has sent, so that there is nothing to read any
     /// more.
     pub fn read(&self, fd: &SimFd) {
-        if let Some(Client(connection)) = Self::client_of(fd) {
+        if let Some(StageClient(connection)) = Self::client_of(fd) {
             self.world.borrow_mut().connections[connection].take_input();
         }
     }
 
     /// The client of a connection; `None` for a descriptor of anything else.
-    pub fn client_of(fd: &SimFd) -> Option<Client> {
-        fd.connection().map(Client)
+    pub fn client_of(fd: &SimFd) -> Option<StageClient> {
+        fd.connection().map(StageClient)
     }
 
     /// Copies of a client's connection that are open anywhere, in unread messages too.
-    pub fn copies(&self, client: Client) -> u32 {
+    pub fn copies(&self, client: StageClient) -> u32 {
         let mut world = self.world.borrow_mut();
         world.settle();
         world.connections[client.0].copies
@@ -141,7 +141,7 @@ impl Stage {
 
     /// Whether a client is told that its connection is over: it was shut down, or its last copy is
     /// closed.
-    pub fn is_over(&self, client: Client) -> bool {
+    pub fn is_over(&self, client: StageClient) -> bool {
         let mut world = self.world.borrow_mut();
         world.settle();
         let connection = &world.connections[client.0];
@@ -157,18 +157,18 @@ impl Stage {
     pub fn channel(&self) -> (SimFd, FarEnd) {
         let mut world = self.world.borrow_mut();
         // Its owner never says or does anything by itself: all processes are mute here.
-        let worker = WorkerId { berth: 0, epoch: 1 };
-        let hire = Hire { worker, seat: SeatId(0), generation: Generation(1) };
+        let worker = WorkerId { index: 0, epoch: 1 };
+        let hire = SpawnRequest { worker, slot: SlotId(0), generation: Generation(1) };
         let process = world.start(hire).expect("no start fails here");
         (world.open(Object::Channel(process)), FarEnd(process))
     }
 
     /// Receives one message at a channel's far end, if there is one.
-    pub fn receive(&self, far: &FarEnd) -> Option<Message> {
+    pub fn receive(&self, far: &FarEnd) -> Option<ReceivedMessage> {
         let mut world = self.world.borrow_mut();
         let letter = world.processes[far.0].channel.pop_front()?;
         let fds = letter.copies.into_iter().map(|copy| world.descriptor(copy)).collect();
-        Some(Message { words: letter.words, fds })
+        Some(ReceivedMessage { words: letter.words, fds })
     }
 
     /// Closes a channel's far end. Nobody can read the channel then.
@@ -178,19 +178,19 @@ impl Stage {
         self.happens(Happening::Dies(process, true));
     }
 
-    /// A bell, and what rings it.
-    pub fn bell(&self) -> (SimFd, Clapper) {
+    /// A doorbell, and what rings it.
+    pub fn doorbell(&self) -> (SimFd, Clapper) {
         let mut world = self.world.borrow_mut();
-        let bell = world.hangs_bell();
-        (world.open(Object::Bell(bell)), Clapper(bell))
+        let doorbell = world.hangs_doorbell();
+        (world.open(Object::Doorbell(doorbell)), Clapper(doorbell))
     }
 
-    /// Rings a bell.
+    /// Rings a doorbell.
     pub fn ring(&self, clapper: Clapper) {
         self.world.borrow_mut().rings(clapper.0);
     }
 
-    /// Fills a bell, so that it can be rung no more.
+    /// Fills a doorbell, so that it can be rung no more.
     pub fn fill(&self, clapper: Clapper) {
         self.world.borrow_mut().fills(clapper.0);
     }

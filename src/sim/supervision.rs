@@ -5,10 +5,10 @@ use super::worker::{Process, ProcessId};
 use super::world::World;
 use crate::engine::event::{Cause, Event};
 use crate::limits::{BACKOFF_FORGET, START_DEATHS_MAX};
-use crate::units::{Generation, Mono, SeatId, Span, WorkerId};
+use crate::units::{Generation, Mono, SlotId, Span, WorkerId};
 
-/// So many processes of one seat that do nothing, in so much time, are no series of tries any more:
-/// each of a few rollouts has three, and the seat's own brake allows for five.
+/// So many processes of one slot that do nothing, in so much time, are no series of tries any more:
+/// each of a few rollouts has three, and the slot's own brake allows for five.
 const STORM: usize = 16;
 const STORM_OVER: Span = Span::from_ms(500);
 
@@ -19,11 +19,11 @@ impl World {
         let deaths = self.processes.iter().filter(ended).count();
         let ledger = &mut self.ledger;
         match event {
-            Event::Ready { seat, .. } => {
+            Event::Ready { slot, .. } => {
                 ledger.ever_ready = true;
-                ledger.ready.insert(seat, self.now);
+                ledger.ready.insert(slot, self.now);
             }
-            Event::Restarting { seat, after } => self.judge_restart(seat, after),
+            Event::Restarting { slot, after } => self.judge_restart(slot, after),
             Event::Stopping if ledger.stop_at.is_none() => {
                 // It gives up by itself: no worker ever became ready.
                 ledger.stop_at = Some(self.now);
@@ -55,9 +55,9 @@ impl World {
                 self.judge_release(generation);
             }
             Event::RolloutAborted { .. } => ledger.rollout = None,
-            Event::Starting { worker, seat, generation } => {
+            Event::Starting { worker, slot, generation } => {
                 ledger.generations.insert(worker, generation);
-                self.judge_start(seat);
+                self.judge_start(slot);
             }
             Event::Gone { .. }
             | Event::Unspoken { .. }
@@ -81,14 +81,14 @@ impl World {
     }
 
     /// Processes that do nothing and end are started less and less often, whoever has them started.
-    fn judge_start(&mut self, seat: SeatId) {
+    fn judge_start(&mut self, slot: SlotId) {
         let then = Mono::from_ns(self.now.as_ns().saturating_sub(STORM_OVER.as_ns()));
         let useless = |each: &&Process| {
-            each.seat == seat.index() && each.was_of_no_use(then.max(self.jumped_at))
+            each.slot == slot.index() && each.was_of_no_use(then.max(self.jumped_at))
         };
         let count = self.processes.iter().rev().take(64).filter(useless).count();
         if STORM <= count {
-            self.fail(format!("{count} processes of seat {seat} were of no use in {STORM_OVER}"));
+            self.fail(format!("{count} processes of slot {slot} were of no use in {STORM_OVER}"));
         }
     }
 
@@ -103,20 +103,20 @@ impl World {
         }
     }
 
-    /// A seat is to be filled after this time. The delays of one whose workers do nothing, and do
+    /// A slot is to be filled after this time. The delays of one whose workers do nothing, and do
     /// not stay, never shrink.
-    fn judge_restart(&mut self, seat: SeatId, after: Span) {
-        let stayed = self.ledger.ready.remove(&seat);
+    fn judge_restart(&mut self, slot: SlotId, after: Span) {
+        let stayed = self.ledger.ready.remove(&slot);
         let stayed = stayed.is_some_and(|at| BACKOFF_FORGET <= self.now.since(at));
         // Whoever lives on counts for the next time, such as one that was to follow.
-        let lives = |each: &Process| each.seat == seat.index() && each.ended.is_none();
+        let lives = |each: &Process| each.slot == slot.index() && each.ended.is_none();
         let until = self.processes.iter().position(lives).unwrap_or(self.processes.len());
-        let (before, from) = self.ledger.backoffs.insert(seat, (after, until)).unwrap_or_default();
-        let mut latest = self.processes[from..].iter().filter(|each| each.seat == seat.index());
+        let (before, from) = self.ledger.backoffs.insert(slot, (after, until)).unwrap_or_default();
+        let mut latest = self.processes[from..].iter().filter(|each| each.slot == slot.index());
         let forgotten = stayed || latest.any(|process| process.has_begun);
         // Jitter adds up to a quarter.
         if !forgotten && after.as_ns() * 5 / 4 + 1 < before.as_ns() {
-            self.fail(format!("seat {seat} waits {after} after {before}: not monotone"));
+            self.fail(format!("slot {slot} waits {after} after {before}: not monotone"));
         }
     }
 

@@ -14,9 +14,9 @@ const LAST: usize = 40;
 
 /// The diary of one run.
 #[derive(Debug)]
-pub(super) struct Trace {
+pub(super) struct RunTrace {
     keeps_all: bool,
-    notes: VecDeque<Note>,
+    notes: VecDeque<TraceLine>,
     counts: BTreeMap<&'static str, u64>,
     digest: Digest,
 }
@@ -32,7 +32,7 @@ pub(super) enum Who {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Note {
+struct TraceLine {
     at: Mono,
     what: What,
 }
@@ -43,7 +43,7 @@ enum What {
     Told(Event),
 }
 
-impl Trace {
+impl RunTrace {
     pub(super) const fn new(keeps_all: bool) -> Self {
         Self { keeps_all, notes: VecDeque::new(), counts: BTreeMap::new(), digest: Digest::new() }
     }
@@ -59,12 +59,12 @@ impl Trace {
             Who::Worker(id) => number_of(id) << 8 | 5,
         };
         self.digest.take_deed(at, doer, verb, number);
-        self.keep(Note { at, what: What::Did { who, verb, number } });
+        self.keep(TraceLine { at, what: What::Did { who, verb, number } });
     }
 
     pub(super) fn told(&mut self, at: Mono, event: Event) {
         self.digest.take_event(at, event);
-        self.keep(Note { at, what: What::Told(event) });
+        self.keep(TraceLine { at, what: What::Told(event) });
     }
 
     pub(super) const fn hash(&self) -> u64 {
@@ -79,7 +79,7 @@ impl Trace {
         self.notes.iter().map(ToString::to_string).collect()
     }
 
-    fn keep(&mut self, note: Note) {
+    fn keep(&mut self, note: TraceLine) {
         if !self.keeps_all && self.notes.len() == LAST {
             self.notes.pop_front();
         }
@@ -87,7 +87,7 @@ impl Trace {
     }
 }
 
-impl fmt::Display for Note {
+impl fmt::Display for TraceLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let us = self.at.as_ns() / 1_000;
         write!(f, "{:>4}.{:06} ", us / 1_000_000, us % 1_000_000)?;

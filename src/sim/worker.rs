@@ -4,19 +4,21 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::faults::{CRASHES, Crash, LIES, Lie, Sabotage, between, pick, strikes};
-use super::service::{Job, Stage};
+use super::service::{Job, ServiceStage};
 use super::shadow::Seen;
 use super::trace::Who;
 use super::verb::Verb;
 use super::workload::{Concurrency, length_of};
 use super::world::{Happening, Holder, Object, World};
 use crate::engine::input::{Exit, Load, Terms};
-use crate::limits::{TOKEN_RING, TOKEN_RING_BELL};
-use crate::master::host::{Change, Child, Doze, Hire, Launch, Notice, Order, Signal, Words};
-use crate::units::{Mono, PoolId, Span, Ticket, WorkerId};
-use crate::wire::errand::Errand;
-use crate::wire::parcel::{Header, Kind, tickets};
-use crate::wire::token::{Say, Token};
+use crate::limits::{TOKEN_RING, TOKEN_RING_DOORBELL};
+use crate::master::host::{
+    ChangedChild, Launch, Notice, Order, ProcessChange, Signal, SleepState, SpawnRequest,
+};
+use crate::units::{Mono, PoolId, RingWords, Span, Ticket, WorkerId};
+use crate::wire::batch::{BatchKind, Header, tickets};
+use crate::wire::offer::OfferEntry;
+use crate::wire::token::{RingMessage, WorkerMessage};
 
 /// Position in the world's list of all processes that ever were.
 pub(super) type ProcessId = usize;
@@ -25,8 +27,8 @@ pub(super) type ProcessId = usize;
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) id: WorkerId,
-    pub(super) seat: usize,
-    pub(super) bell: usize,
+    pub(super) slot: usize,
+    pub(super) doorbell: usize,
     pub(super) nature: Nature,
     started_at: Mono,
     /// Whether it is its program.
@@ -36,7 +38,7 @@ pub(super) struct Process {
     pub(super) ended: Option<bool>,
     pub(super) stopped_since: Option<Mono>,
     /// What `waitid` would say of stops; only the last one is kept, and the master is told.
-    change: Option<Change>,
+    change: Option<ProcessChange>,
     /// From when on `waitid` says how it ended, until it has.
     reapable_from: Option<Mono>,
     /// Its end is told in no way.
@@ -49,13 +51,13 @@ pub(super) struct Process {
     term_pending: bool,
     pub(super) order: Order,
     /// What was sent to it and nobody has read.
-    pub(super) channel: VecDeque<Letter>,
+    pub(super) channel: VecDeque<SimMessage>,
     /// What it was told, and has not read.
-    pub(super) errands: VecDeque<Words>,
+    pub(super) offer_entries: VecDeque<RingWords>,
     /// When it was last told something.
     pub(super) told_at: Mono,
     /// How often it has gone to sleep and woken up, together.
-    pub(super) naps: u64,
+    pub(super) sleeps: u64,
     /// Offered, not claimed.
     inbox: VecDeque<Ticket>,
     /// Copies of connections that are not its own at the moment.
@@ -64,7 +66,7 @@ pub(super) struct Process {
     pub(super) claims: BTreeMap<Ticket, Claim>,
     pub(super) jobs: Vec<Job>,
     /// Its ring.
-    pub(super) tokens: VecDeque<Words>,
+    pub(super) tokens: VecDeque<RingWords>,
     pub(super) asks_to_leave: bool,
     /// When it rang for what the master has not read.
     pub(super) unheard_since: Option<Mono>,
@@ -72,7 +74,7 @@ pub(super) struct Process {
     pub(super) looking: bool,
     /// It has begun with something.
     pub(super) has_begun: bool,
-    /// Requests that hold its slots.
+    /// Requests that hold its credits.
     pub(super) running: u32,
     /// What its page says.
     pub(super) load: Load,
@@ -97,7 +99,7 @@ pub(super) struct Nature {
 
 /// A message in a channel.
 #[derive(Debug)]
-pub(super) struct Letter {
+pub(super) struct SimMessage {
     pub(super) words: Vec<u64>,
     pub(super) copies: Vec<usize>,
 }
@@ -112,9 +114,9 @@ pub(super) enum Claim {
 
 impl World {
     /// Starts a process, or fails to.
-    pub(super) fn start(&mut self, hire: Hire) -> Option<ProcessId> {
+    pub(super) fn start(&mut self, hire: SpawnRequest) -> Option<ProcessId> {
         if self.strikes(self.scenario.faults.spawn_fails) {
-            self.trace.did(self.now, Who::Worker(hire.worker), Verb::CannotBeStartedAtSeat, 0);
+            self.trace.did(self.now, Who::Worker(hire.worker), Verb::CannotBeStartedAtSlot, 0);
             return None;
         }
         let mut nature = self.draw_nature();
@@ -126,9 +128,9 @@ impl World {
             nature.mute = false;
         }
         let process = self.processes.len();
-        let bell = self.hangs_bell();
-        self.processes.push(Process::new(hire, bell, nature, self.now));
-        self.did(process, Verb::StartsAtSeat, u64::from(hire.seat.0));
+        let doorbell = self.hangs_doorbell();
+        self.processes.push(Process::new(hire, doorbell, nature, self.now));
+        self.did(process, Verb::StartsAtSlot, u64::from(hire.slot.0));
         let boot = self.launches(process);
         if self.ails(self.scenario.faults.stop) {
             let when = between(&mut self.rng, boot, Span::from_ms(1_500));
@@ -151,9 +153,9 @@ impl World {
             let moment = between(&mut self.rng, Span::ZERO, Span::from_ms(5));
             self.plan_in(boot.plus(moment), Happening::Dies(process, false));
         }
-        if self.ails(self.scenario.faults.fill_bell) {
+        if self.ails(self.scenario.faults.fill_doorbell) {
             let when = between(&mut self.rng, boot, Span::from_ms(1_500));
-            self.plan_in(when, Happening::FillsBell(process));
+            self.plan_in(when, Happening::FillsDoorbell(process));
         }
         Some(process)
     }
@@ -205,7 +207,7 @@ impl World {
                 Terms { concurrency: pick(&mut self.rng, &[0, u32::MAX]), connections_max: 9 };
             self.processes[process].nature.terms = bad;
         }
-        self.says(process, Say::Hello);
+        self.says(process, WorkerMessage::Hello);
         if self.processes[process].nature.lie.is_some() {
             self.plan_in(Span::from_ms(1), Happening::Lies(process));
         }
@@ -236,17 +238,17 @@ impl World {
 
     fn accepts_from(&self, process: ProcessId, post: usize) -> bool {
         let this = &self.processes[process];
-        let seat = self.posts[post].seat;
-        this.ended.is_none() && this.up && seat.is_none_or(|seat| seat == this.seat)
+        let slot = self.posts[post].slot;
+        this.ended.is_none() && this.up && slot.is_none_or(|slot| slot == this.slot)
     }
 
     /// Takes in what there is, as far as it goes.
     pub(super) fn looks(&mut self, process: ProcessId) {
         let this = &mut self.processes[process];
         this.looking = false;
-        this.naps += this.naps & 1;
+        this.sleeps += this.sleeps & 1;
         while self.runs(process) && self.processes[process].up {
-            self.runs_errands(process);
+            self.runs_offer_entries(process);
             if self.claims_next(process) || self.receives_next(process) {
                 continue;
             }
@@ -255,26 +257,26 @@ impl World {
             }
         }
         // One that is stopped goes to sleep when it goes on.
-        self.processes[process].naps |= 1;
+        self.processes[process].sleeps |= 1;
     }
 
     /// Does what the master has written.
-    fn runs_errands(&mut self, process: ProcessId) {
-        while let Some(words) = self.processes[process].errands.pop_front() {
-            let Ok(errand) = Errand::decode(words) else {
+    fn runs_offer_entries(&mut self, process: ProcessId) {
+        while let Some(words) = self.processes[process].offer_entries.pop_front() {
+            let Ok(offer_entry) = OfferEntry::decode(words) else {
                 let id = self.processes[process].id;
                 return self.fail(format!("worker {id} was told {words:?}"));
             };
-            let (Errand::Offer(ticket) | Errand::Forget(ticket)) = errand;
+            let (OfferEntry::Offer(ticket) | OfferEntry::Forget(ticket)) = offer_entry;
             // The message with the descriptor may not have been read.
             while !self.processes[process].copies.contains_key(&ticket) {
                 if !self.opens_letter(process) {
                     break;
                 }
             }
-            match errand {
-                Errand::Offer(ticket) => self.processes[process].inbox.push_back(ticket),
-                Errand::Forget(ticket) => {
+            match offer_entry {
+                OfferEntry::Offer(ticket) => self.processes[process].inbox.push_back(ticket),
+                OfferEntry::Forget(ticket) => {
                     if let Some(copy) = self.processes[process].copies.remove(&ticket) {
                         self.close(copy);
                     }
@@ -286,7 +288,7 @@ impl World {
     /// Begins with something that it has received.
     fn claims_next(&mut self, process: ProcessId) -> bool {
         let this = &self.processes[process];
-        if this.nature.lie == Some(Lie::NeverClaims) || !this.has_slot() {
+        if this.nature.lie == Some(Lie::NeverClaims) || !this.has_credit() {
             return false;
         }
         let Some(ticket) = self.processes[process].inbox.pop_front() else { return false };
@@ -294,8 +296,8 @@ impl World {
         let open = this.claims.get(&ticket) == Some(&Claim::Open)
             || self.sabotage == Some(Sabotage::ClaimRecalled);
         let Some(copy) = (if open { this.copies.remove(&ticket) } else { None }) else {
-            self.did(process, Verb::MissesSlot, u64::from(ticket.slot));
-            self.says(process, Say::Missed(ticket));
+            self.did(process, Verb::MissesIndex, u64::from(ticket.index));
+            self.says(process, WorkerMessage::Missed(ticket));
             return true;
         };
         let connection = self.connection_of(copy);
@@ -308,7 +310,7 @@ impl World {
             return true;
         }
         let transit_us = u32::try_from(self.rng.below(200)).unwrap_or(0);
-        self.says(process, Say::Claimed { ticket, transit_us });
+        self.says(process, WorkerMessage::Claimed { ticket, transit_us });
         self.works_on(process, Job::new(connection, copy, Some(ticket), self.now, requests));
         if self.processes[process].nature.crash == Some(Crash::Claimed) {
             self.dies(process, false);
@@ -338,7 +340,7 @@ impl World {
         let greedy = self.scenario.greedy;
         let this = &mut self.processes[process];
         let wants = greedy && 1 < this.nature.terms.concurrency
-            || this.has_slot() && this.inbox.is_empty()
+            || this.has_credit() && this.inbox.is_empty()
             || this.nature.lie == Some(Lie::NeverClaims) && this.inbox.is_empty();
         if !wants {
             return false;
@@ -365,8 +367,8 @@ impl World {
             return false;
         };
         match kind {
-            Kind::Look => return true,
-            Kind::Offer => {}
+            BatchKind::Look => return true,
+            BatchKind::Offer => {}
         }
         for (ticket, copy) in tickets(words).zip(letter.copies) {
             self.receives(process, copy);
@@ -385,7 +387,7 @@ impl World {
     /// Accepts a connection itself, under a kernel policy.
     fn accepts_next(&mut self, process: ProcessId) -> bool {
         let this = &self.processes[process];
-        if !self.scenario.is_kernel() || !this.has_slot() || this.order != Order::Serve {
+        if !self.scenario.is_kernel() || !this.has_credit() || this.order != Order::Serve {
             return false;
         }
         let waits = |post: &usize| {
@@ -410,7 +412,7 @@ impl World {
             self.dies(process, false);
             return true;
         }
-        if !this.inbox.is_empty() || this.jobs.iter().any(|job| job.stage != Stage::Idle) {
+        if !this.inbox.is_empty() || this.jobs.iter().any(|job| job.stage != ServiceStage::Idle) {
             return true;
         }
         while let Some(job) = self.processes[process].jobs.pop() {
@@ -425,105 +427,43 @@ impl World {
         true
     }
 
-    pub(super) fn says(&mut self, process: ProcessId, say: Say) {
-        let words = Token { pool: PoolId(0), say }.encode();
+    pub(super) fn says(&mut self, process: ProcessId, say: WorkerMessage) {
+        let words = RingMessage { pool: PoolId(0), say }.encode();
         self.pushes(process, words);
     }
 
-    fn pushes(&mut self, process: ProcessId, words: Words) {
+    pub(super) fn pushes(&mut self, process: ProcessId, words: RingWords) {
         let this = &mut self.processes[process];
         this.tokens.push_back(words);
-        let urgent = matches!(Token::decode(words), Ok(Token { say: Say::Idle { .. }, .. }));
+        let urgent = matches!(
+            RingMessage::decode(words),
+            Ok(RingMessage { say: WorkerMessage::Idle { .. }, .. })
+        );
         let rings = match self.doze {
-            Doze::Awake => false,
-            Doze::Content => urgent || TOKEN_RING_BELL <= this.tokens.len(),
-            Doze::Waiting => true,
+            SleepState::Awake => false,
+            SleepState::Content => urgent || TOKEN_RING_DOORBELL <= this.tokens.len(),
+            SleepState::Waiting => true,
         };
-        let (now, bell) = (self.now, this.bell);
-        if rings && self.rings(bell) {
+        let (now, doorbell) = (self.now, this.doorbell);
+        if rings && self.rings(doorbell) {
             self.processes[process].unheard_since.get_or_insert(now);
         }
     }
 
-    /// It writes so much into its bell that nobody can ring it any more.
-    pub(super) fn fills_bell(&mut self, process: ProcessId) {
+    /// It writes so much into its doorbell that nobody can ring it any more.
+    pub(super) fn fills_doorbell(&mut self, process: ProcessId) {
         if self.runs(process) && self.now < self.scenario.calm_from {
-            self.did(process, Verb::FillsItsBell, 0);
-            self.fills(self.processes[process].bell);
+            self.did(process, Verb::FillsItsDoorbell, 0);
+            self.fills(self.processes[process].doorbell);
         }
     }
 
     /// It can be heard again, and is: whatever it has said meanwhile waits.
-    pub(super) fn empties_bell(&mut self, process: ProcessId) {
-        let Process { bell, ended, .. } = self.processes[process];
-        if std::mem::take(&mut self.bells[bell].full) && ended.is_none() {
-            self.rings(bell);
+    pub(super) fn empties_doorbell(&mut self, process: ProcessId) {
+        let Process { doorbell, ended, .. } = self.processes[process];
+        if std::mem::take(&mut self.doorbells[doorbell].full) && ended.is_none() {
+            self.rings(doorbell);
         }
-    }
-
-    pub(super) fn lies(&mut self, process: ProcessId) {
-        let Some(lie) = self.processes[process].nature.lie else { return };
-        if self.processes[process].ended.is_some() || self.scenario.calm_from <= self.now {
-            return;
-        }
-        self.plan_in(Span::from_ms(7), Happening::Lies(process));
-        if !self.runs(process) {
-            return;
-        }
-        match lie {
-            Lie::BadToken => {
-                let words = [self.rng.next_u64() | 0xff, self.rng.next_u64()];
-                self.pushes(process, words);
-            }
-            Lie::DoubleHello => self.says(process, Say::Hello),
-            Lie::StaleTicket => {
-                let slot = u32::try_from(self.rng.below(40)).unwrap_or(0);
-                self.says(process, Say::Closed(Ticket { slot, generation: u32::MAX }));
-            }
-            Lie::OthersTicket => self.lies_of_another(process),
-            Lie::DoubleClaim => {
-                let jobs = &self.processes[process].jobs;
-                let Some(Some(ticket)) = jobs.first().map(|job| job.ticket) else { return };
-                self.says(process, Say::Claimed { ticket, transit_us: 1 });
-            }
-            Lie::GivesAway => {
-                let jobs = &self.processes[process].jobs;
-                let Some(Job { ticket: Some(ticket), connection, .. }) = jobs.first().copied()
-                else {
-                    return;
-                };
-                self.connections[connection].tainted = true;
-                self.says(process, Say::Idle { ticket, service_us: 1 });
-            }
-            Lie::ForgesClaims => self.processes[process].claims.clear(),
-            Lie::NeverClaims | Lie::ImpossibleTerms | Lie::OtherLayout | Lie::Overrun => {}
-        }
-        self.did(process, Verb::Lies, lie as u64);
-    }
-
-    /// Says something about a connection that is none of its business.
-    fn lies_of_another(&mut self, process: ProcessId) {
-        let id = self.processes[process].id;
-        let strangers: Vec<Ticket> = self
-            .ledger
-            .tickets()
-            .filter(|(_, with)| *with != Some(id))
-            .map(|(ticket, _)| ticket)
-            .collect();
-        if strangers.is_empty() {
-            return;
-        }
-        let ticket = pick(&mut self.rng, &strangers);
-        let say = match self.rng.below(5) {
-            4 => Say::Idle { ticket, service_us: 3 },
-            0 => Say::Claimed { ticket, transit_us: 3 },
-            1 => Say::Done { ticket, service_us: 3 },
-            2 => Say::Closed(ticket),
-            _ => Say::Resumed(ticket),
-        };
-        // It may be offered the ticket before the word is read: then the lie is about its own.
-        self.says(process, say);
-        self.ledger.lied_about(ticket, id);
     }
 
     pub(super) fn writes(&mut self, process: ProcessId) {
@@ -542,7 +482,7 @@ impl World {
         self.processes[process].stopped_since = Some(self.now);
         // One that hangs in the kernel does as little, and nobody is told.
         if self.rng.chance(2, 3) {
-            self.tells_of(process, Change::Stopped);
+            self.tells_of(process, ProcessChange::Stopped);
         }
         if let Some(length) = length {
             self.plan_in(length, Happening::Continues(process));
@@ -556,7 +496,7 @@ impl World {
         }
         let (up, term) = (this.up, std::mem::take(&mut this.term_pending));
         self.did(process, Verb::IsContinued, 0);
-        self.tells_of(process, Change::Continued);
+        self.tells_of(process, ProcessChange::Continued);
         if term && self.processes[process].nature.obeys_term {
             return self.dies(process, false);
         }
@@ -567,7 +507,7 @@ impl World {
         }
     }
 
-    fn tells_of(&mut self, process: ProcessId, change: Change) {
+    fn tells_of(&mut self, process: ProcessId, change: ProcessChange) {
         self.processes[process].change = Some(change);
         self.tells_parent();
     }
@@ -597,7 +537,7 @@ impl World {
         }
         self.did(process, Verb::AsksToLeave, 0);
         self.processes[process].asks_to_leave = true;
-        self.rings(self.processes[process].bell);
+        self.rings(self.processes[process].doorbell);
     }
 
     /// SIGCHLD; several are one.
@@ -617,7 +557,7 @@ impl World {
     }
 
     /// What `waitid` says, one thing at a time.
-    pub(super) fn next_child(&mut self) -> Option<Child> {
+    pub(super) fn next_child(&mut self) -> Option<ChangedChild> {
         let now = self.now;
         let is_new = |process: &Process| {
             process.change.is_some() || process.reapable_from.is_some_and(|from| from <= now)
@@ -629,11 +569,11 @@ impl World {
                 process.reapable_from = None;
                 process.seen.ended(now);
                 let clean = process.ended == Some(true);
-                Change::Ended(if clean { Exit::Clean } else { Exit::Failed })
+                ProcessChange::Ended(if clean { Exit::Clean } else { Exit::Failed })
             }
         };
         let known = !process.seen.is_buried();
-        Some(if known { Child::Worker(process.id, change) } else { Child::Stranger })
+        Some(if known { ChangedChild::Worker(process.id, change) } else { ChangedChild::Stranger })
     }
 
     pub(super) fn signals(&mut self, process: ProcessId, signal: Signal) {
@@ -729,11 +669,11 @@ impl World {
 }
 
 impl Process {
-    fn new(hire: Hire, bell: usize, nature: Nature, started_at: Mono) -> Self {
+    fn new(hire: SpawnRequest, doorbell: usize, nature: Nature, started_at: Mono) -> Self {
         Self {
             id: hire.worker,
-            seat: hire.seat.index(),
-            bell,
+            slot: hire.slot.index(),
+            doorbell,
             nature,
             started_at,
             launch: Launch::Pending,
@@ -748,9 +688,9 @@ impl Process {
             term_pending: false,
             order: Order::Serve,
             channel: VecDeque::new(),
-            errands: VecDeque::new(),
+            offer_entries: VecDeque::new(),
             told_at: Mono::ZERO,
-            naps: 0,
+            sleeps: 0,
             inbox: VecDeque::new(),
             copies: BTreeMap::new(),
             claims: BTreeMap::new(),
@@ -783,7 +723,7 @@ impl Process {
         self.ended.is_some() && !self.swallowed
     }
 
-    const fn has_slot(&self) -> bool {
+    const fn has_credit(&self) -> bool {
         self.running < self.nature.terms.concurrency
     }
 

@@ -4,12 +4,12 @@ use std::fmt;
 
 use super::faults::{Faults, between, pick};
 use crate::engine::giveback::Dispatch;
-use crate::engine::input::Begins;
+use crate::engine::input::FirstSpeaker;
 use crate::engine::policy::{Binder, Depth, Policy};
 use crate::engine::rng::Rng;
 use crate::engine::worker::Patience;
 use crate::engine::{Overload, Setup};
-use crate::limits::{ERRAND_RING, HOLD_MAX, TICKETS_MAX};
+use crate::limits::{HOLD_MAX, OFFER_ENTRY_RING, TICKETS_MAX};
 use crate::master::host::Notice;
 use crate::units::{Mono, Route, Span};
 
@@ -26,21 +26,21 @@ pub(super) struct Scenario {
     pub(super) examined_at: Option<Mono>,
     pub(super) clients: Vec<Client>,
     pub(super) orders: Vec<(Mono, Notice)>,
-    /// Who speaks first on each listener; with `seats`, one listener per seat.
-    pub(super) listeners: Vec<Begins>,
+    /// Who speaks first on each listener; with `slots`, one listener per slot.
+    pub(super) listeners: Vec<FirstSpeaker>,
     /// What workers announce.
     pub(super) concurrency: Concurrency,
     pub(super) connections_max: u32,
     /// Messages that fit into a channel.
     pub(super) channel: usize,
-    /// Errands that fit into a worker's ring.
-    pub(super) errands: usize,
+    /// OfferEntries that fit into a worker's ring.
+    pub(super) offer_entries: usize,
     /// Longest service.
     pub(super) service: Span,
     /// Whether workers receive more than they begin with; only those of concurrency above one.
     pub(super) greedy: bool,
     /// Whether connections live on after the first answer.
-    pub(super) stay: Stay,
+    pub(super) stay: ClientStay,
     /// Whether submitted operations take effect at once, as with epoll, or in the next wait.
     pub(super) eager: bool,
 }
@@ -55,7 +55,7 @@ pub(super) enum Concurrency {
 
 /// What becomes of connections that are answered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Stay {
+pub(super) enum ClientStay {
     /// They end.
     Never,
     /// Most live on, and some of them are pinned.
@@ -132,10 +132,10 @@ impl Scenario {
             clients.extend(draw_clients(rng, 10, stay, at, at.after(Span::from_s(1))));
         }
         let server_first = rng.chance(1, 8);
-        let begins = if server_first { Begins::Server } else { Begins::Client };
+        let begins = if server_first { FirstSpeaker::Server } else { FirstSpeaker::Client };
         let listeners = match setup.policy {
-            Policy::Reuseport => vec![Begins::Client; setup.weights.len()],
-            _ if rng.chance(1, 3) => vec![Begins::Client, begins],
+            Policy::Reuseport => vec![FirstSpeaker::Client; setup.weights.len()],
+            _ if rng.chance(1, 3) => vec![FirstSpeaker::Client, begins],
             _ => vec![begins],
         };
         Self {
@@ -147,10 +147,10 @@ impl Scenario {
             },
             connections_max: pick(rng, &[1_000, 1_000, 6]),
             channel: pick(rng, &[1, 2, 8, 64]),
-            errands: pick(rng, &[1, 3, 64, 64]),
+            offer_entries: pick(rng, &[1, 3, 64, 64]),
             service: pick(rng, &SERVICES),
             greedy: rng.chance(1, 2),
-            stay: if rng.chance(1, 2) { Stay::Mixed } else { Stay::Never },
+            stay: if rng.chance(1, 2) { ClientStay::Mixed } else { ClientStay::Never },
             eager: rng.chance(1, 2),
             setup,
             faults,
@@ -180,7 +180,7 @@ impl Scenario {
                 classes: false,
                 hold_max: HOLD_MAX,
                 copies_max: TICKETS_MAX,
-                seat_cost: 0,
+                slot_cost: 0,
                 overload: Overload::Hold,
                 patience,
                 stall_timeout: Span::from_s(1),
@@ -192,14 +192,14 @@ impl Scenario {
             examined_at: Some(CROWD_IS_THERE_AT),
             clients: (0..clients).map(|_| one(rng)).collect(),
             orders: vec![(ends_at, Notice::Terminate)],
-            listeners: vec![Begins::Client],
+            listeners: vec![FirstSpeaker::Client],
             concurrency: Concurrency::Same(1),
             connections_max: TICKETS_MAX,
             channel: 64,
-            errands: ERRAND_RING,
+            offer_entries: OFFER_ENTRY_RING,
             service: Span::from_us(50),
             greedy: false,
-            stay: Stay::Always,
+            stay: ClientStay::Always,
             eager: false,
         }
     }
@@ -239,7 +239,7 @@ fn draw_setup(rng: &mut Rng) -> Setup {
             Policy::Reuseport,
         ],
     );
-    let seats = 1 + rng.below(4);
+    let slots = 1 + rng.below(4);
     let dispatch =
         pick(rng, &[Dispatch::Auto, Dispatch::Request, Dispatch::Request, Dispatch::Connection]);
     let (holds, seed) = (matches!(policy, Policy::Jbsq(_)), rng.next_u64());
@@ -248,8 +248,8 @@ fn draw_setup(rng: &mut Rng) -> Setup {
         dispatch,
         classes: holds && seed & 1 == 1,
         copies_max: pick(rng, &[1_000, 1_000, 1_000, 30]),
-        seat_cost: 0,
-        weights: (0..seats).map(|_| pick(rng, &[1, 1, 2, 5])).collect(),
+        slot_cost: 0,
+        weights: (0..slots).map(|_| pick(rng, &[1, 1, 2, 5])).collect(),
         hold_max: pick(rng, &[1, 2, 5, 20, 1_000]),
         overload: pick(rng, &[Overload::Hold, Overload::Hold, Overload::Reject]),
         patience: Patience {

@@ -7,13 +7,13 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::faults::{Sabotage, between, strikes};
-use super::shadow::Ledger;
-use super::trace::{Trace, Who};
+use super::shadow::ShadowLedger;
+use super::trace::{RunTrace, Who};
 use super::verb::Verb;
 use super::worker::{Process, ProcessId};
 use super::workload::Scenario;
 use crate::engine::rng::Rng;
-use crate::master::host::{Doze, Launch, Notice};
+use crate::master::host::{Launch, Notice, SleepState};
 use crate::units::{GiveBack, Mono, Span, Ticket, WorkerId};
 
 /// A world that backend and host share.
@@ -28,7 +28,7 @@ pub(super) struct World {
     pub(super) rng: Rng,
     pub(super) scenario: Scenario,
     pub(super) sabotage: Option<Sabotage>,
-    pub(super) trace: Trace,
+    pub(super) trace: RunTrace,
     /// What is wrong; the first finding counts.
     pub(super) verdict: Option<String>,
     agenda: BTreeMap<(Mono, u64), Happening>,
@@ -37,18 +37,18 @@ pub(super) struct World {
     copies: Vec<Replica>,
     /// Copies of connections that the master has.
     pub(super) in_master: usize,
-    pub(super) connections: Vec<Connection>,
+    pub(super) connections: Vec<SimConnection>,
     pub(super) processes: Vec<Process>,
-    pub(super) posts: Vec<Post>,
+    pub(super) posts: Vec<SimListener>,
     pub(super) notices: VecDeque<Notice>,
-    pub(super) doze: Doze,
+    pub(super) doze: SleepState,
     /// What the master's page says of connections that have been answered.
     pub(super) give_back: GiveBack,
-    /// All bells that ever were.
-    pub(super) bells: Vec<Bell>,
+    /// All doorbells that ever were.
+    pub(super) doorbells: Vec<SimEventfd>,
     /// Objects that may have become ready since the backend last looked.
     pub(super) stirred: Vec<Object>,
-    pub(super) ledger: Ledger,
+    pub(super) ledger: ShadowLedger,
     pub(super) jumped_at: Mono,
     /// Accepts that landed though they were cancelled.
     pub(super) landed: usize,
@@ -66,7 +66,7 @@ pub(super) enum Object {
     Ending(ProcessId),
     Launch(ProcessId),
     Output(ProcessId),
-    Bell(usize),
+    Doorbell(usize),
     Signals,
 }
 
@@ -98,7 +98,7 @@ struct Replica {
 
 /// A client's connection, seen from above.
 #[derive(Clone, Debug)]
-pub(super) struct Connection {
+pub(super) struct SimConnection {
     pub(super) post: usize,
     /// Requests that the client has sent.
     pub(super) asked: u32,
@@ -134,7 +134,7 @@ pub(super) struct Connection {
 
 /// An eventfd that nobody reads.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Bell {
+pub(super) struct SimEventfd {
     /// It was rung, and nobody has been told of that.
     pub(super) rung: bool,
     /// It cannot be rung any more.
@@ -143,12 +143,12 @@ pub(super) struct Bell {
 
 /// A listening socket.
 #[derive(Clone, Debug)]
-pub(super) struct Post {
+pub(super) struct SimListener {
     pub(super) backlog: VecDeque<usize>,
     /// The master has it open.
     pub(super) open: bool,
-    /// The seat whose worker accepts from it too.
-    pub(super) seat: Option<usize>,
+    /// The slot whose worker accepts from it too.
+    pub(super) slot: Option<usize>,
 }
 
 /// What will happen.
@@ -168,7 +168,7 @@ pub(super) enum Happening {
     BecomesReapable(ProcessId),
     Detaches(ProcessId),
     AsksToLeave(ProcessId),
-    FillsBell(ProcessId),
+    FillsDoorbell(ProcessId),
     Executes(ProcessId, Span),
     FailsToExecute(ProcessId),
     Orders(Notice),
@@ -177,9 +177,9 @@ pub(super) enum Happening {
 }
 
 impl World {
-    pub(super) fn new(scenario: Scenario, rng: Rng, trace: Trace) -> Self {
-        let by_seat = scenario.setup.policy == crate::engine::policy::Policy::Reuseport;
-        let post = |seat| Post::new(by_seat.then_some(seat));
+    pub(super) fn new(scenario: Scenario, rng: Rng, trace: RunTrace) -> Self {
+        let by_slot = scenario.setup.policy == crate::engine::policy::Policy::Reuseport;
+        let post = |slot| SimListener::new(by_slot.then_some(slot));
         let posts = (0..scenario.listeners.len()).map(post).collect();
         let mut world = Self {
             now: Mono::from_ns(1_000),
@@ -198,11 +198,11 @@ impl World {
             processes: Vec::new(),
             posts,
             notices: VecDeque::new(),
-            doze: Doze::Awake,
+            doze: SleepState::Awake,
             give_back: GiveBack::Never,
-            bells: Vec::new(),
+            doorbells: Vec::new(),
             stirred: Vec::new(),
-            ledger: Ledger::default(),
+            ledger: ShadowLedger::default(),
             jumped_at: Mono::ZERO,
             landed: 0,
             judges_master: true,
@@ -280,7 +280,7 @@ impl World {
             Happening::BecomesReapable(process) => self.becomes_reapable(process),
             Happening::Detaches(process) => self.detaches(process),
             Happening::AsksToLeave(process) => self.asks_to_leave(process),
-            Happening::FillsBell(process) => self.fills_bell(process),
+            Happening::FillsDoorbell(process) => self.fills_doorbell(process),
             Happening::Executes(process, boot) => self.executes(process, boot),
             Happening::FailsToExecute(process) => self.fails_to_execute(process),
             Happening::Orders(notice) => {
@@ -331,35 +331,35 @@ impl World {
         self.verdict.get_or_insert(text);
     }
 
-    /// A new bell.
-    pub(super) fn hangs_bell(&mut self) -> usize {
-        self.bells.push(Bell::default());
-        self.bells.len() - 1
+    /// A new doorbell.
+    pub(super) fn hangs_doorbell(&mut self) -> usize {
+        self.doorbells.push(SimEventfd::default());
+        self.doorbells.len() - 1
     }
 
-    /// Somebody rings. Whether that is to be heard: not when it has filled the bell.
-    pub(super) fn rings(&mut self, bell: usize) -> bool {
-        let filled = |bell: &Bell| bell.full;
+    /// Somebody rings. Whether that is to be heard: not when it has filled the doorbell.
+    pub(super) fn rings(&mut self, doorbell: usize) -> bool {
+        let filled = |doorbell: &SimEventfd| doorbell.full;
         let silenced = match self.sabotage {
-            Some(Sabotage::ShareBell) => self.bells.iter().any(filled),
-            Some(_) | None => filled(&self.bells[bell]),
+            Some(Sabotage::ShareDoorbell) => self.doorbells.iter().any(filled),
+            Some(_) | None => filled(&self.doorbells[doorbell]),
         };
         if !silenced {
-            self.bells[bell].rung = true;
-            self.stir(Object::Bell(bell));
+            self.doorbells[doorbell].rung = true;
+            self.stir(Object::Doorbell(doorbell));
         }
-        !self.bells[bell].full
+        !self.doorbells[doorbell].full
     }
 
-    /// Somebody writes as much into a bell as goes, which is heard, for the last time.
-    pub(super) fn fills(&mut self, bell: usize) {
-        self.bells[bell] = Bell { rung: true, full: true };
-        self.stir(Object::Bell(bell));
+    /// Somebody writes as much into a doorbell as goes, which is heard, for the last time.
+    pub(super) fn fills(&mut self, doorbell: usize) {
+        self.doorbells[doorbell] = SimEventfd { rung: true, full: true };
+        self.stir(Object::Doorbell(doorbell));
     }
 
     /// A client that will connect to this listener.
     pub(super) fn dials(&mut self, post: usize) -> usize {
-        self.connections.push(Connection::new(post));
+        self.connections.push(SimConnection::new(post));
         self.connections.len() - 1
     }
 
@@ -408,7 +408,7 @@ impl World {
         self.trace.did(self.now, Who::Kernel, Verb::CalmsDown, 0);
         for process in 0..self.processes.len() {
             self.continues(process);
-            self.empties_bell(process);
+            self.empties_doorbell(process);
         }
     }
 
@@ -438,7 +438,7 @@ impl World {
             }
             Object::Signals => !self.notices.is_empty(),
             Object::Post(post) => !self.posts[post].backlog.is_empty(),
-            Object::Bell(bell) => self.bells[bell].rung,
+            Object::Doorbell(doorbell) => self.doorbells[doorbell].rung,
             Object::Channel(process) => self.has_no_reader(process),
         }
     }
@@ -521,7 +521,7 @@ impl World {
             Object::Ending(_)
             | Object::Launch(_)
             | Object::Output(_)
-            | Object::Bell(_)
+            | Object::Doorbell(_)
             | Object::Signals => {}
         }
     }
@@ -548,19 +548,19 @@ impl World {
     }
 
     pub(super) fn process_of(&self, id: WorkerId) -> Option<ProcessId> {
-        // The youngest first: berths have many tenants.
+        // The youngest first: workers have many occupants.
         self.processes.iter().rposition(|process| process.id == id)
     }
 }
 
-impl Post {
-    /// `seat`: whose worker accepts from it too.
-    pub(super) const fn new(seat: Option<usize>) -> Self {
-        Self { backlog: VecDeque::new(), open: true, seat }
+impl SimListener {
+    /// `slot`: whose worker accepts from it too.
+    pub(super) const fn new(slot: Option<usize>) -> Self {
+        Self { backlog: VecDeque::new(), open: true, slot }
     }
 }
 
-impl Connection {
+impl SimConnection {
     /// Whether there is something to read.
     pub(super) const fn has_input(&self) -> bool {
         self.taken < self.asked
@@ -613,7 +613,7 @@ impl SimFd {
             | Object::Ending(_)
             | Object::Launch(_)
             | Object::Output(_)
-            | Object::Bell(_)
+            | Object::Doorbell(_)
             | Object::Signals => None,
         }
     }

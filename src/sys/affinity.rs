@@ -1,4 +1,4 @@
-//! A worker pins itself, so that the CPU which the plan gave its seat is the one that it runs on;
+//! A worker pins itself, so that the CPU which the plan gave its slot is the one that it runs on;
 //! and it looks again afterwards, since a pin that silently failed would make every figure a lie.
 
 use nix::sched::{CpuSet, sched_setaffinity};

@@ -10,16 +10,16 @@ use nix::errno::Errno as Number;
 
 /// What has happened to one child.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct News {
+pub struct ChildNews {
     /// The child's number. It means another process once the end of the child is taken in.
     pub pid: u32,
     /// What has happened.
-    pub change: Change,
+    pub change: ChildChange,
 }
 
 /// What can happen to a child.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Change {
+pub enum ChildChange {
     /// SIGSTOP and its like: it does nothing until continued.
     Stopped,
     /// SIGCONT.
@@ -39,22 +39,22 @@ pub enum Ending {
 
 /// What has happened to some child and has not been taken in; `None` when nothing has. Of a child
 /// that has ended while a debugger holds it nothing is told until it lets go.
-pub fn next() -> Option<News> {
+pub fn next() -> Option<ChildNews> {
     wait_for(libc::P_ALL, 0, libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED | libc::WNOWAIT)
 }
 
 /// Takes it in. Until then a child that has ended keeps its number, and that of its group.
-pub fn take_in(news: News) {
+pub fn take_in(news: ChildNews) {
     let change = match news.change {
-        Change::Stopped => libc::WSTOPPED,
-        Change::Continued => libc::WCONTINUED,
-        Change::Ended(_) => libc::WEXITED,
+        ChildChange::Stopped => libc::WSTOPPED,
+        ChildChange::Continued => libc::WCONTINUED,
+        ChildChange::Ended(_) => libc::WEXITED,
     };
     // If it has changed again in between, that is what is told of next.
     let _ = wait_for(libc::P_PID, news.pid, change);
 }
 
-fn wait_for(kind: libc::idtype_t, pid: u32, changes: i32) -> Option<News> {
+fn wait_for(kind: libc::idtype_t, pid: u32, changes: i32) -> Option<ChildNews> {
     let mut place = MaybeUninit::<libc::siginfo_t>::zeroed();
     // SAFETY: the place is as large as a siginfo_t and ours alone; the rest are numbers.
     let result = unsafe { libc::waitid(kind, pid, place.as_mut_ptr(), changes | libc::WNOHANG) };
@@ -68,13 +68,13 @@ fn wait_for(kind: libc::idtype_t, pid: u32, changes: i32) -> Option<News> {
     let status = unsafe { info.si_status() };
     let pid = u32::try_from(pid).ok().filter(|pid| 0 < *pid)?;
     let change = match info.si_code {
-        libc::CLD_EXITED => Change::Ended(Ending::Code(status)),
-        libc::CLD_KILLED | libc::CLD_DUMPED => Change::Ended(Ending::Signal(status)),
-        libc::CLD_CONTINUED => Change::Continued,
+        libc::CLD_EXITED => ChildChange::Ended(Ending::Code(status)),
+        libc::CLD_KILLED | libc::CLD_DUMPED => ChildChange::Ended(Ending::Signal(status)),
+        libc::CLD_CONTINUED => ChildChange::Continued,
         // CLD_STOPPED, and CLD_TRAPPED, which nobody here traces for.
-        _ => Change::Stopped,
+        _ => ChildChange::Stopped,
     };
-    Some(News { pid, change })
+    Some(ChildNews { pid, change })
 }
 
 /// The usual name of a signal, without its prefix.

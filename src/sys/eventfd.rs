@@ -1,6 +1,7 @@
-//! Bells: eventfds that one side rings and the other side is woken by. They are never read, because
-//! an edge-triggered wait sees every write, and the read would be a system call for nothing. Who
-//! can ring one can also fill or empty it, so nobody shares one with somebody it must not silence.
+//! Doorbells: eventfds that one side rings and the other side is woken by. They are never read,
+//! because an edge-triggered wait sees every write, and the read would be a system call for
+//! nothing. Who can ring one can also fill or empty it, so nobody shares one with somebody it must
+//! not silence.
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
@@ -10,7 +11,7 @@ use nix::sys::stat::fstat;
 use crate::sys::fd::errno_of;
 use crate::units::Errno;
 
-/// A silent bell, close-on-exec and non-blocking.
+/// A silent doorbell, close-on-exec and non-blocking.
 ///
 /// # Errors
 /// EMFILE, ENFILE or ENOMEM.
@@ -20,21 +21,21 @@ pub fn create() -> Result<OwnedFd, Errno> {
         .map_err(errno_of)
 }
 
-/// Wakes whoever waits on the bell.
+/// Wakes whoever waits on the doorbell.
 ///
 /// # Errors
 /// EAGAIN when the counter is full, which takes 2^64 - 1 rings or a hostile peer.
-pub fn ring(bell: &BorrowedFd<'_>) -> Result<(), Errno> {
-    match nix::unistd::write(bell, &1_u64.to_ne_bytes()) {
+pub fn ring(doorbell: &BorrowedFd<'_>) -> Result<(), Errno> {
+    match nix::unistd::write(doorbell, &1_u64.to_ne_bytes()) {
         Ok(_) => Ok(()),
         Err(error) => Err(errno_of(error)),
     }
 }
 
-/// The number that the kernel has given a bell, and no other as long as anybody has it open. None
-/// when this is no eventfd, and where /proc does not tell (before Linux 5.2, or without it).
-pub fn number(bell: BorrowedFd<'_>) -> Option<u64> {
-    let about = about(bell)?;
+/// The number that the kernel has given a doorbell, and no other as long as anybody has it open.
+/// None when this is no eventfd, and where /proc does not tell (before Linux 5.2, or without it).
+pub fn number(doorbell: BorrowedFd<'_>) -> Option<u64> {
+    let about = about(doorbell)?;
     about.lines().find_map(|line| line.strip_prefix("eventfd-id:"))?.trim().parse().ok()
 }
 
@@ -56,19 +57,19 @@ mod tests {
 
     #[test]
     fn rings_are_counted() {
-        let bell = create().unwrap();
-        ring(&bell.as_fd()).unwrap();
-        ring(&bell.as_fd()).unwrap();
+        let doorbell = create().unwrap();
+        ring(&doorbell.as_fd()).unwrap();
+        ring(&doorbell.as_fd()).unwrap();
         let mut count = [0; 8];
-        assert_eq!(nix::unistd::read(&bell, &mut count), Ok(8));
+        assert_eq!(nix::unistd::read(&doorbell, &mut count), Ok(8));
         assert_eq!(u64::from_ne_bytes(count), 2);
-        assert_eq!(nix::unistd::read(&bell, &mut count), Err(nix::errno::Errno::EAGAIN));
+        assert_eq!(nix::unistd::read(&doorbell, &mut count), Err(nix::errno::Errno::EAGAIN));
     }
 
     #[test]
-    fn a_bell_is_told_from_other_files_without_a_type() {
-        let bell = create().unwrap();
-        assert!(is_one(bell.as_fd()) && number(bell.as_fd()).is_some());
+    fn a_doorbell_is_told_from_other_files_without_a_type() {
+        let doorbell = create().unwrap();
+        assert!(is_one(doorbell.as_fd()) && number(doorbell.as_fd()).is_some());
         let other =
             nix::sys::epoll::Epoll::new(nix::sys::epoll::EpollCreateFlags::empty()).unwrap();
         assert!(!is_one(other.0.as_fd()) && number(other.0.as_fd()).is_none());
@@ -76,9 +77,9 @@ mod tests {
     }
 
     #[test]
-    fn a_full_bell_answers_at_once() {
-        let bell = create().unwrap();
-        nix::unistd::write(&bell, &(u64::MAX - 1).to_ne_bytes()).unwrap();
-        assert_eq!(ring(&bell.as_fd()), Err(Errno(libc::EAGAIN)));
+    fn a_full_doorbell_answers_at_once() {
+        let doorbell = create().unwrap();
+        nix::unistd::write(&doorbell, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+        assert_eq!(ring(&doorbell.as_fd()), Err(Errno(libc::EAGAIN)));
     }
 }

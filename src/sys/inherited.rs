@@ -63,8 +63,8 @@ mod tests {
 
     #[test]
     fn what_is_not_open_is_not_looked_at() {
-        let bell = eventfd::create().unwrap();
-        let number = bell.as_raw_fd();
+        let doorbell = eventfd::create().unwrap();
+        let number = doorbell.as_raw_fd();
         let seen = |numbers: &[i32]| {
             look_at(numbers.iter().copied(), |all| all.iter().map(AsRawFd::as_raw_fd).collect())
         };

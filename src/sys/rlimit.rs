@@ -11,7 +11,7 @@ use crate::units::Errno;
 
 /// A limit of this process, as the kernel keeps it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Limit {
+pub struct ResourceLimit {
     /// What counts now.
     pub soft: u64,
     /// How far `soft` may be raised without privileges.
@@ -33,9 +33,9 @@ pub enum Resource {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Raised {
     /// As it was inherited; what foreign programs may want back (`select` knows 1024).
-    pub before: Limit,
+    pub before: ResourceLimit,
     /// As it is now.
-    pub after: Limit,
+    pub after: ResourceLimit,
 }
 
 /// Why a limit could not be read.
@@ -59,7 +59,7 @@ pub struct RlimitError {
 pub fn raise_open_files() -> Result<Raised, RlimitError> {
     let before = read(Resource::OpenFiles)?;
     if before.soft < before.hard {
-        set_open_files(Limit { soft: before.hard, ..before }).unwrap_or_default();
+        set_open_files(ResourceLimit { soft: before.hard, ..before }).unwrap_or_default();
     }
     Ok(Raised { before, after: read(Resource::OpenFiles)? })
 }
@@ -69,7 +69,7 @@ pub fn raise_open_files() -> Result<Raised, RlimitError> {
 ///
 /// # Errors
 /// EPERM to raise what may only be lowered, and in a sandbox.
-pub fn set_open_files(limit: Limit) -> Result<(), Errno> {
+pub fn set_open_files(limit: ResourceLimit) -> Result<(), Errno> {
     resource::setrlimit(resource::Resource::RLIMIT_NOFILE, limit.soft, limit.hard).map_err(errno_of)
 }
 
@@ -91,23 +91,23 @@ pub fn without_locked_memory<T>(work: impl FnOnce() -> T) -> T {
 ///
 /// # Errors
 /// The kernel refuses to say.
-pub fn read(resource: Resource) -> Result<Limit, RlimitError> {
+pub fn read(resource: Resource) -> Result<ResourceLimit, RlimitError> {
     let kernels = match resource {
         Resource::OpenFiles => resource::Resource::RLIMIT_NOFILE,
         Resource::LockedMemory => resource::Resource::RLIMIT_MEMLOCK,
         Resource::Processes => resource::Resource::RLIMIT_NPROC,
     };
     resource::getrlimit(kernels)
-        .map(|(soft, hard)| Limit { soft, hard })
+        .map(|(soft, hard)| ResourceLimit { soft, hard })
         .map_err(|errno| RlimitError { resource, errno: errno_of(errno) })
 }
 
-impl Limit {
+impl ResourceLimit {
     /// No limit, in the kernel's words.
     pub const UNLIMITED: u64 = libc::RLIM_INFINITY;
 }
 
-impl fmt::Display for Limit {
+impl fmt::Display for ResourceLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = |value: u64| match value {
             Self::UNLIMITED => String::from("unlimited"),
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn no_limit_has_a_word() {
-        let limit = Limit { soft: 1024, hard: Limit::UNLIMITED };
+        let limit = ResourceLimit { soft: 1024, hard: ResourceLimit::UNLIMITED };
         assert_eq!(limit.to_string(), "1024 (hard unlimited)");
     }
 }

@@ -13,7 +13,7 @@ pub struct Scheduling(libc::sched_attr);
 
 /// Of the kernel's policies, those that mean something here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Policy {
+pub enum SchedPolicy {
     /// SCHED_OTHER: what everybody has.
     Other,
     /// SCHED_DEADLINE, which no child inherits, and which forbids to have any.
@@ -52,11 +52,11 @@ impl Scheduling {
     }
 
     /// Its policy.
-    pub const fn policy(self) -> Policy {
+    pub const fn policy(self) -> SchedPolicy {
         match self.0.sched_policy.cast_signed() {
-            libc::SCHED_OTHER => Policy::Other,
-            libc::SCHED_DEADLINE => Policy::Deadline,
-            _ => Policy::Special,
+            libc::SCHED_OTHER => SchedPolicy::Other,
+            libc::SCHED_DEADLINE => SchedPolicy::Deadline,
+            _ => SchedPolicy::Special,
         }
     }
 
@@ -113,7 +113,7 @@ mod tests {
             assert_eq!(batch.0.sched_policy, libc::SCHED_BATCH.cast_unsigned());
             assert_eq!(batch.0.sched_nice, before.0.sched_nice);
             assert!(batch.is_for_itself_alone());
-            assert_eq!(batch.policy(), Policy::Special);
+            assert_eq!(batch.policy(), SchedPolicy::Special);
         });
     }
 
@@ -122,7 +122,7 @@ mod tests {
         apart(|| {
             Scheduling::plain().enter().unwrap();
             let now = Scheduling::current().unwrap();
-            assert_eq!((now.policy(), now.0.sched_nice), (Policy::Other, 0));
+            assert_eq!((now.policy(), now.0.sched_nice), (SchedPolicy::Other, 0));
         });
     }
 }

@@ -1,4 +1,4 @@
-//! Parcels over a SOCK_SEQPACKET channel: a few words and the descriptors that they speak of, in
+//! Batches over a SOCK_SEQPACKET channel: a few words and the descriptors that they speak of, in
 //! one message. The layout is here once, for the call and for the ring alike.
 #![expect(unsafe_code, reason = "control messages are built from raw parts")]
 
@@ -31,7 +31,7 @@ const _: () = assert!(HEAD.is_multiple_of(WORD), "the data begins right behind t
 
 /// Whether to wait for a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Patience {
+pub enum RecvWait {
     /// Until one comes or the channel ends.
     Wait,
     /// Not at all.
@@ -42,7 +42,7 @@ pub enum Patience {
 #[derive(Debug)]
 pub enum Incoming {
     /// A message.
-    Parcel(Received),
+    Batch(Received),
     /// Nothing at the moment.
     Empty,
     /// The peer is gone, and nothing is left to read.
@@ -69,8 +69,8 @@ pub struct Received {
 ///
 /// # Panics
 /// When there are more than [`WORDS_MAX`] words or [`DESCRIPTORS_MAX`] descriptors.
-pub fn send_parcel(channel: BorrowedFd<'_>, words: &[u64], fds: &[impl AsFd]) -> Result<(), Errno> {
-    let mut envelope = Envelope::new();
+pub fn send_batch(channel: BorrowedFd<'_>, words: &[u64], fds: &[impl AsFd]) -> Result<(), Errno> {
+    let mut envelope = MessageBuffer::new();
     envelope.fill(words, fds.iter().map(|fd| fd.as_fd().as_raw_fd()));
     let header = envelope.header_to_send();
     loop {
@@ -92,11 +92,11 @@ pub fn send_parcel(channel: BorrowedFd<'_>, words: &[u64], fds: &[impl AsFd]) ->
 /// # Errors
 /// ECONNRESET when the peer closed with our messages unread, and what else recvmsg says; an empty
 /// channel is [`Incoming::Empty`].
-pub fn recv_parcel(channel: BorrowedFd<'_>, patience: Patience) -> Result<Incoming, Errno> {
-    let mut envelope = Envelope::new();
+pub fn recv_batch(channel: BorrowedFd<'_>, patience: RecvWait) -> Result<Incoming, Errno> {
+    let mut envelope = MessageBuffer::new();
     let wait = match patience {
-        Patience::Wait => 0,
-        Patience::Now => libc::MSG_DONTWAIT,
+        RecvWait::Wait => 0,
+        RecvWait::Now => libc::MSG_DONTWAIT,
     };
     loop {
         let header = envelope.header_to_receive();
@@ -105,7 +105,7 @@ pub fn recv_parcel(channel: BorrowedFd<'_>, patience: Patience) -> Result<Incomi
         let got =
             unsafe { libc::recvmsg(channel.as_raw_fd(), header, wait | libc::MSG_CMSG_CLOEXEC) };
         if let Ok(bytes) = usize::try_from(got) {
-            return Ok(envelope.take(bytes).map_or(Incoming::EndOfStream, Incoming::Parcel));
+            return Ok(envelope.take(bytes).map_or(Incoming::EndOfStream, Incoming::Batch));
         }
         match last_errno() {
             Errno(libc::EINTR) => {}
@@ -119,14 +119,14 @@ pub fn recv_parcel(channel: BorrowedFd<'_>, patience: Patience) -> Result<Incomi
 /// envelope must stay where it is from `header_to_*` until the kernel is done with it.
 #[derive(Debug)]
 #[repr(C)]
-pub(crate) struct Envelope {
+pub(crate) struct MessageBuffer {
     header: libc::msghdr,
     payload: libc::iovec,
     words: [u64; WORDS_MAX],
     control: [u64; CONTROL_WORDS],
 }
 
-impl Envelope {
+impl MessageBuffer {
     /// An empty envelope.
     pub(crate) fn new() -> Self {
         Self {
@@ -260,8 +260,8 @@ mod tests {
 
     fn received(incoming: Incoming) -> Received {
         match incoming {
-            Incoming::Parcel(received) => received,
-            other @ (Incoming::Empty | Incoming::EndOfStream) => panic!("no parcel but {other:?}"),
+            Incoming::Batch(received) => received,
+            other @ (Incoming::Empty | Incoming::EndOfStream) => panic!("no batch but {other:?}"),
         }
     }
 
@@ -280,18 +280,18 @@ mod tests {
     }
 
     #[test]
-    fn every_size_of_parcel_arrives_as_it_was_sent() {
+    fn every_size_of_batch_arrives_as_it_was_sent() {
         let (a, b) = seqpacket_pair().unwrap();
         for count in 0..=DESCRIPTORS_MAX {
             let fds: Vec<_> = (0..count).map(|n| marked(u8::try_from(n).unwrap())).collect();
             let words: Vec<_> = (0..=count as u64).map(|n| n | 7 << 40).collect();
             let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-            send_parcel(a.as_fd(), &words, &borrowed).unwrap();
+            send_batch(a.as_fd(), &words, &borrowed).unwrap();
             drop(fds);
-            let parcel = received(recv_parcel(b.as_fd(), Patience::Wait).unwrap());
-            assert_eq!(parcel.words, words);
-            assert!(!parcel.truncated);
-            let marks: Vec<_> = parcel.fds.into_iter().map(mark_of).collect();
+            let batch = received(recv_batch(b.as_fd(), RecvWait::Wait).unwrap());
+            assert_eq!(batch.words, words);
+            assert!(!batch.truncated);
+            let marks: Vec<_> = batch.fds.into_iter().map(mark_of).collect();
             assert_eq!(marks, (0..u8::try_from(count).unwrap()).collect::<Vec<_>>());
         }
     }
@@ -299,10 +299,10 @@ mod tests {
     #[test]
     fn empty_full_and_ended_are_told_apart() {
         let (a, b) = seqpacket_pair().unwrap();
-        assert!(matches!(recv_parcel(b.as_fd(), Patience::Now).unwrap(), Incoming::Empty));
+        assert!(matches!(recv_batch(b.as_fd(), RecvWait::Now).unwrap(), Incoming::Empty));
         let mut sent = 0;
         let full = loop {
-            match send_parcel(a.as_fd(), &[sent], NONE) {
+            match send_batch(a.as_fd(), &[sent], NONE) {
                 Ok(()) => sent += 1,
                 Err(errno) => break errno,
             }
@@ -310,11 +310,11 @@ mod tests {
         assert_eq!(full, Errno(libc::EAGAIN));
         drop(a);
         for expected in 0..sent {
-            let parcel = received(recv_parcel(b.as_fd(), Patience::Wait).unwrap());
-            assert_eq!(parcel.words, [expected]);
+            let batch = received(recv_batch(b.as_fd(), RecvWait::Wait).unwrap());
+            assert_eq!(batch.words, [expected]);
         }
-        assert!(matches!(recv_parcel(b.as_fd(), Patience::Wait).unwrap(), Incoming::EndOfStream));
-        assert_eq!(send_parcel(b.as_fd(), &[1], NONE), Err(Errno(libc::EPIPE)));
+        assert!(matches!(recv_batch(b.as_fd(), RecvWait::Wait).unwrap(), Incoming::EndOfStream));
+        assert_eq!(send_batch(b.as_fd(), &[1], NONE), Err(Errno(libc::EPIPE)));
     }
 
     #[test]
@@ -327,8 +327,8 @@ mod tests {
                 nix::sys::socket::MsgFlags::empty(),
             )
             .unwrap();
-            let parcel = received(recv_parcel(b.as_fd(), Patience::Now).unwrap());
-            assert_eq!((parcel.words.len(), parcel.truncated), (words, true));
+            let batch = received(recv_batch(b.as_fd(), RecvWait::Now).unwrap());
+            assert_eq!((batch.words.len(), batch.truncated), (words, true));
         }
     }
 
@@ -338,8 +338,8 @@ mod tests {
         nix::sys::socket::setsockopt(&b, nix::sys::socket::sockopt::PassCred, &true).unwrap();
         let fds: Vec<_> = (0..16).map(marked).collect();
         let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        send_parcel(a.as_fd(), &[1], &borrowed).unwrap();
-        let parcel = received(recv_parcel(b.as_fd(), Patience::Now).unwrap());
-        assert_eq!((parcel.fds.len(), parcel.truncated), (16, false));
+        send_batch(a.as_fd(), &[1], &borrowed).unwrap();
+        let batch = received(recv_batch(b.as_fd(), RecvWait::Now).unwrap());
+        assert_eq!((batch.fds.len(), batch.truncated), (16, false));
     }
 }

@@ -51,16 +51,16 @@ const HEARD: [(Number, Notice); 9] = [
 
 /// What signals were held back before [`hold`].
 #[derive(Debug)]
-pub struct Held(SigSet);
+pub struct HeldSignals(SigSet);
 
 /// Holds back the signals that mean something here, so that none ends this process before anybody
 /// listens; whatever else was held back when it was started is no longer.
-pub fn hold() -> Held {
+pub fn hold() -> HeldSignals {
     let set = heard();
-    Held(set.thread_swap_mask(SigmaskHow::SIG_SETMASK).unwrap_or(set))
+    HeldSignals(set.thread_swap_mask(SigmaskHow::SIG_SETMASK).unwrap_or(set))
 }
 
-impl Held {
+impl HeldSignals {
     /// As it was.
     pub fn let_go(self) {
         self.0.thread_set_mask().unwrap_or_default();

@@ -32,11 +32,11 @@ use crate::units::{Errno, Span};
 
 /// Whom the handler tells, and what it goes by.
 #[derive(Debug)]
-pub struct Setup {
+pub struct HandlerSetup {
     /// Where the master reads that this process asks to leave: it is set to 1.
     pub asks_to_leave: &'static AtomicU32,
     /// What wakes the master for it.
-    pub bell: OwnedFd,
+    pub doorbell: OwnedFd,
     /// What the master has the other end of.
     pub channel: Watched,
     /// Where the master writes its order.
@@ -51,8 +51,8 @@ pub struct Setup {
 
 /// All that the handler looks at; set once, and never changed or freed.
 #[derive(Debug)]
-struct Plan {
-    setup: Setup,
+struct HandlerPlan {
+    setup: HandlerSetup,
     worker: Pid,
     /// Whether the master is this process's parent, or was.
     is_child: bool,
@@ -80,7 +80,7 @@ struct Timer {
 /// The number of what is open no more.
 const NONE: i32 = -1;
 
-static PLAN: OnceLock<Plan> = OnceLock::new();
+static PLAN: OnceLock<HandlerPlan> = OnceLock::new();
 
 /// Has SIGTERM handled this way, unless this process handles or ignores it already, or has called
 /// this before. `listeners` are those that the process accepts from.
@@ -88,7 +88,7 @@ static PLAN: OnceLock<Plan> = OnceLock::new();
 /// # Errors
 /// EMFILE.
 pub fn handle<'a>(
-    setup: Setup,
+    setup: HandlerSetup,
     listeners: impl Iterator<Item = BorrowedFd<'a>>,
 ) -> Result<(), Errno> {
     let copy = |listener| duplicate(listener).map(ListenerCopy::of);
@@ -97,7 +97,7 @@ pub fn handle<'a>(
     // finds none.
     let (worker, is_child) = (getpid(), getppid() == setup.master);
     let timer = Timer::create();
-    if PLAN.set(Plan { setup, worker, is_child, listeners, timer }).is_err() {
+    if PLAN.set(HandlerPlan { setup, worker, is_child, listeners, timer }).is_err() {
         return Ok(());
     }
     let ours = SigHandler::Handler(terminated);
@@ -141,7 +141,7 @@ extern "C" fn terminated(_signal: libc::c_int) {
         } else {
             plan.setup.asks_to_leave.store(1, Relaxed);
             // It fails where enough has been rung already.
-            eventfd::ring(&plan.setup.bell.as_fd()).unwrap_or_default();
+            eventfd::ring(&plan.setup.doorbell.as_fd()).unwrap_or_default();
         }
     }
     nix::errno::Errno::set_raw(errno);
@@ -155,7 +155,7 @@ fn end_by_it() {
     }
 }
 
-impl Plan {
+impl HandlerPlan {
     fn has_lost_its_master(&self) -> bool {
         self.is_child && getppid() != self.setup.master
     }

@@ -57,7 +57,7 @@ pub struct ListenOptions {
 
 /// What kind of address a socket has.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Family {
+pub enum SocketFamily {
     /// IPv4.
     V4,
     /// IPv6.
@@ -175,14 +175,14 @@ pub fn begin_listening(fd: &OwnedFd, backlog: u32) -> Result<(), Errno> {
 pub fn local_endpoint(fd: impl AsFd) -> Result<Endpoint, Errno> {
     let fd = fd.as_fd();
     match family(fd)? {
-        Family::V4 | Family::V6 => {
+        SocketFamily::V4 | SocketFamily::V6 => {
             // The standard library parses what nix leaves out; it wants a descriptor of its own.
             let listener = std::net::TcpListener::from(duplicate(fd)?);
             let address = listener.local_addr().map_err(|error| errno_from_io(&error))?;
             return Ok(Endpoint::Tcp(address));
         }
-        Family::Other => return Err(Errno(libc::EAFNOSUPPORT)),
-        Family::Unix => {}
+        SocketFamily::Other => return Err(Errno(libc::EAFNOSUPPORT)),
+        SocketFamily::Unix => {}
     }
     let unix: UnixAddr = nix::sys::socket::getsockname(fd.as_raw_fd()).map_err(errno_of)?;
     let name = match (unix.path(), unix.as_abstract()) {
@@ -197,13 +197,13 @@ pub fn local_endpoint(fd: impl AsFd) -> Result<Endpoint, Errno> {
 ///
 /// # Errors
 /// ENOTSOCK.
-pub fn family(fd: impl AsFd) -> Result<Family, Errno> {
+pub fn family(fd: impl AsFd) -> Result<SocketFamily, Errno> {
     let domain = option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_DOMAIN)?;
     Ok(match domain {
-        libc::AF_INET => Family::V4,
-        libc::AF_INET6 => Family::V6,
-        libc::AF_UNIX => Family::Unix,
-        _ => Family::Other,
+        libc::AF_INET => SocketFamily::V4,
+        libc::AF_INET6 => SocketFamily::V6,
+        libc::AF_UNIX => SocketFamily::Unix,
+        _ => SocketFamily::Other,
     })
 }
 
@@ -225,7 +225,7 @@ pub fn is_channel(fd: impl AsFd) -> Result<bool, Errno> {
     let fd = fd.as_fd();
     let listens = option(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? != 0;
     let kind = option(fd, libc::SOL_SOCKET, libc::SO_TYPE)?;
-    Ok(!listens && kind == libc::SOCK_SEQPACKET && family(fd)? == Family::Unix)
+    Ok(!listens && kind == libc::SOCK_SEQPACKET && family(fd)? == SocketFamily::Unix)
 }
 
 /// The process that made this channel ([`seqpacket_pair`]), as this process sees it.
@@ -597,7 +597,7 @@ mod tests {
 
     #[test]
     fn tcp_listeners_accept_close_on_exec_blocking_connections() {
-        for (text, kind) in [("127.0.0.1:0", Family::V4), ("[::1]:0", Family::V6)] {
+        for (text, kind) in [("127.0.0.1:0", SocketFamily::V4), ("[::1]:0", SocketFamily::V6)] {
             let listener = listen(&Endpoint::Tcp(text.parse().unwrap()), OPTIONS).unwrap();
             assert_eq!(family(&listener), Ok(kind));
             assert_eq!(is_listening(&listener), Ok(true));
@@ -654,7 +654,7 @@ mod tests {
         let endpoint = Endpoint::Unix(path.clone());
         let listener = listen(&endpoint, OPTIONS).unwrap();
         assert_eq!(local_endpoint(&listener), Ok(endpoint.clone()));
-        assert_eq!(family(&listener), Ok(Family::Unix));
+        assert_eq!(family(&listener), Ok(SocketFamily::Unix));
         let _client = UnixStream::connect(&path).unwrap();
         assert_eq!(listen(&endpoint, OPTIONS).unwrap_err(), Errno(libc::EADDRINUSE));
         drop(listener);

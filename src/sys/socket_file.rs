@@ -24,11 +24,11 @@ use crate::units::{Errno, Span};
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
-    identity: Identity,
+    identity: FileIdentity,
 }
 
 /// What tells a file from a later one of its name.
-type Identity = (u64, u64);
+type FileIdentity = (u64, u64);
 
 /// Who may connect: what is not said is as for any new file.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -46,11 +46,11 @@ pub struct Access {
 #[error("cannot listen on unix:{}: {why}", path.display())]
 pub struct SocketFileError {
     path: PathBuf,
-    why: Obstacle,
+    why: PathObstacle,
 }
 
 #[derive(Debug, Error)]
-enum Obstacle {
+enum PathObstacle {
     #[error("somebody listens there: stop them (`ss -xap` shows who), or choose another path")]
     InUse,
     #[error(
@@ -100,7 +100,7 @@ pub fn listen(
     let deadline = clock::monotonic().after(SOCKET_CLOSE_PATIENCE);
     loop {
         match try_to_listen(path, backlog, access, SOCKET_LOCK_PATIENCE) {
-            Err(Obstacle::InUse) if clock::monotonic() < deadline => {
+            Err(PathObstacle::InUse) if clock::monotonic() < deadline => {
                 clock::sleep(SOCKET_CLOSE_PAUSE);
             }
             tried => return tried.map_err(|why| SocketFileError { path: path.to_owned(), why }),
@@ -126,17 +126,17 @@ fn try_to_listen(
     backlog: u32,
     access: Access,
     patience: Span,
-) -> Result<(OwnedFd, SocketFile), Obstacle> {
+) -> Result<(OwnedFd, SocketFile), PathObstacle> {
     // Of two that find the same old file one would remove the other's new one.
     let _lock = lock_directory(path, patience)?;
     make_room(path, access)?;
     let socket = socket::bind_unix(path, access.mode);
-    let socket = socket.map_err(Obstacle::of_bind)?;
+    let socket = socket.map_err(PathObstacle::of_bind)?;
     let (held, found) = hold(path)?;
     let file = SocketFile { path: path.to_owned(), identity: identity(&found) };
     access.give(&held, &found)?;
     // Nobody can connect before it is said who may.
-    socket::begin_listening(&socket, backlog).map_err(Obstacle::Kernel)?;
+    socket::begin_listening(&socket, backlog).map_err(PathObstacle::Kernel)?;
     Ok((socket, file))
 }
 
@@ -167,18 +167,18 @@ impl Access {
 
     /// Acts on the file that is held, whatever its name leads to by now: whoever owns the directory
     /// may have put a link there, to a file that is root's.
-    fn give(self, held: &File, found: &Metadata) -> Result<(), Obstacle> {
+    fn give(self, held: &File, found: &Metadata) -> Result<(), PathObstacle> {
         let owned = self.user.is_some() || self.group.is_some();
         let mode = self.mode.filter(|mode| found.mode() & 0o777 != *mode);
         if (owned || mode.is_some()) && !is_one_socket(found) {
-            return Err(Obstacle::Replaced);
+            return Err(PathObstacle::Replaced);
         }
         if owned {
             let (user, group) = (self.user.map(Uid::from_raw), self.group.map(Gid::from_raw));
             fchownat(held, "", user, group, AtFlags::AT_EMPTY_PATH).map_err(|errno| {
                 let number = |id: Option<u32>| id.map_or_else(String::new, |id| id.to_string());
                 let owner = format!("{}:{}", number(self.user), number(self.group));
-                Obstacle::Owner { owner, errno: errno_of(errno) }
+                PathObstacle::Owner { owner, errno: errno_of(errno) }
             })?;
         }
         // The access list of its directory took some away.
@@ -187,11 +187,11 @@ impl Access {
 }
 
 /// The file of this name itself, to be acted upon, though nothing can be read from it.
-fn hold(path: &Path) -> Result<(File, Metadata), Obstacle> {
+fn hold(path: &Path) -> Result<(File, Metadata), PathObstacle> {
     let flags = libc::O_PATH | libc::O_NOFOLLOW;
     let held = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let held = held.map_err(|error| Obstacle::of(&error))?;
-    let found = held.metadata().map_err(|error| Obstacle::of(&error))?;
+    let held = held.map_err(|error| PathObstacle::of(&error))?;
+    let found = held.metadata().map_err(|error| PathObstacle::of(&error))?;
     Ok((held, found))
 }
 
@@ -201,13 +201,13 @@ fn is_one_socket(found: &Metadata) -> bool {
 }
 
 /// Before Linux 6.6 the only call that takes such a descriptor is one by its name in /proc.
-fn set_mode(held: &File, mode: u32) -> Result<(), Obstacle> {
+fn set_mode(held: &File, mode: u32) -> Result<(), PathObstacle> {
     let name = format!("/proc/self/fd/{}", held.as_raw_fd());
     fs::set_permissions(name, Permissions::from_mode(mode))
-        .map_err(|error| Obstacle::Mode { mode, errno: errno_from_io(&error) })
+        .map_err(|error| PathObstacle::Mode { mode, errno: errno_from_io(&error) })
 }
 
-impl Obstacle {
+impl PathObstacle {
     fn of(error: &io::Error) -> Self {
         Self::Kernel(errno_from_io(error))
     }
@@ -223,7 +223,7 @@ impl Obstacle {
 
 /// Keeps out others who look at files in the same directory. One that cannot be read is left
 /// unlocked: few could write to it.
-fn lock_directory(path: &Path, patience: Span) -> Result<Option<Flock<File>>, Obstacle> {
+fn lock_directory(path: &Path, patience: Span) -> Result<Option<Flock<File>>, PathObstacle> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or_else(|| Path::new("."));
     // A pipe would be waited for.
@@ -240,40 +240,40 @@ fn lock_directory(path: &Path, patience: Span) -> Result<Option<Flock<File>>, Ob
             Err(_) => return Ok(None),
         }
         if deadline <= clock::monotonic() {
-            return Err(Obstacle::Locked);
+            return Err(PathObstacle::Locked);
         }
         clock::sleep(SOCKET_LOCK_PAUSE);
     }
 }
 
 /// Removes a file that one of ours left behind.
-fn make_room(path: &Path, access: Access) -> Result<(), Obstacle> {
+fn make_room(path: &Path, access: Access) -> Result<(), PathObstacle> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Obstacle::of(&error)),
+        Err(error) => return Err(PathObstacle::of(&error)),
     };
     if let Some(kind) = not_a_socket(&found) {
-        return Err(Obstacle::NoSocket { kind });
+        return Err(PathObstacle::NoSocket { kind });
     }
     match socket::has_owner(path) {
         Ok(false) => remove(path, &found, access),
-        Ok(true) => Err(Obstacle::InUse),
-        Err(Errno(libc::EACCES)) => Err(Obstacle::Closed { user: found.uid() }),
+        Ok(true) => Err(PathObstacle::InUse),
+        Err(Errno(libc::EACCES)) => Err(PathObstacle::Closed { user: found.uid() }),
         Err(Errno(libc::ENOENT)) => Ok(()),
-        Err(errno) => Err(Obstacle::Kernel(errno)),
+        Err(errno) => Err(PathObstacle::Kernel(errno)),
     }
 }
 
-fn remove(path: &Path, found: &Metadata, access: Access) -> Result<(), Obstacle> {
+fn remove(path: &Path, found: &Metadata, access: Access) -> Result<(), PathObstacle> {
     let user = found.uid();
     if user != process::effective_uid() && Some(user) != access.user {
-        return Err(Obstacle::Foreign { user });
+        return Err(PathObstacle::Foreign { user });
     }
     match fs::remove_file(path) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Obstacle::of_bind(errno_from_io(&error))),
+        Err(error) => Err(PathObstacle::of_bind(errno_from_io(&error))),
     }
 }
 
@@ -292,7 +292,7 @@ fn not_a_socket(found: &Metadata) -> Option<&'static str> {
     }
 }
 
-fn identity(found: &Metadata) -> Identity {
+fn identity(found: &Metadata) -> FileIdentity {
     (found.dev(), found.ino())
 }
 

@@ -21,11 +21,11 @@ use std::process::Command;
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
-use self::child::{Image, Plan};
-pub use self::report::{Progress, Step, Trouble, progress};
+use self::child::{ChildPlan, Image};
+pub use self::report::{SpawnProgress, SpawnStep, Trouble, progress};
 use super::executable::Executable;
 use super::fd::{adopt, errno_of, last_errno, set_nonblocking};
-use super::rlimit::Limit;
+use super::rlimit::ResourceLimit;
 use super::scheduling::Scheduling;
 use crate::units::Errno;
 
@@ -39,9 +39,9 @@ pub const DESCRIPTOR_LAST: i32 = 1 << 19;
 
 /// What to start, and with what.
 #[derive(Debug)]
-pub struct Order<'a> {
+pub struct SpawnOrder<'a> {
     /// What it is to become.
-    pub program: Program<'a>,
+    pub program: SpawnProgram<'a>,
     /// Its arguments; the first is its own name.
     pub args: &'a [OsString],
     /// Variables to set.
@@ -51,7 +51,7 @@ pub struct Order<'a> {
     /// How it is to be scheduled; none: as the kernel has children of this process scheduled.
     pub scheduling: Option<Scheduling>,
     /// Its limit on open files; none: as this process.
-    pub open_files: Option<Limit>,
+    pub open_files: Option<ResourceLimit>,
     /// What it reads as standard input.
     pub stdin: BorrowedFd<'a>,
     /// Descriptors that the worker finds under [`FIRST_FD`] and up, in this order.
@@ -60,7 +60,7 @@ pub struct Order<'a> {
 
 /// What a process is to become.
 #[derive(Clone, Copy, Debug)]
-pub enum Program<'a> {
+pub enum SpawnProgram<'a> {
     /// The file of this path.
     Path(&'a OsStr),
     /// A file that was opened before.
@@ -85,12 +85,12 @@ pub struct Child {
 /// # Errors
 /// What pipe and clone say: EMFILE, ENOMEM, EAGAIN at the limit of processes; EINVAL for words
 /// with a zero byte.
-pub fn spawn(order: &Order<'_>) -> Result<Child, Errno> {
+pub fn spawn(order: &SpawnOrder<'_>) -> Result<Child, Errno> {
     let (output, input) = pipe()?;
     let (report, told) = pipe()?;
     let mut sources = vec![order.stdin.as_raw_fd(), input.as_raw_fd(), input.as_raw_fd()];
     sources.extend(order.fds.iter().map(AsRawFd::as_raw_fd));
-    let mut plan = Plan::new(Image::of(order)?, sources, told.as_raw_fd());
+    let mut plan = ChildPlan::new(Image::of(order)?, sources, told.as_raw_fd());
     plan.args = Strings::of(order.args.iter().map(|arg| arg.as_bytes().to_vec()))?;
     plan.env = Strings::of(environment(order))?;
     plan.scheduling = order.scheduling;
@@ -167,7 +167,7 @@ fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
 }
 
 /// The environment of this process with what the order changes in it.
-fn environment(order: &Order<'_>) -> impl Iterator<Item = Vec<u8>> {
+fn environment(order: &SpawnOrder<'_>) -> impl Iterator<Item = Vec<u8>> {
     let is_kept = |name: &OsStr| {
         let replaced = order.env.iter().any(|(other, _)| *other == name);
         !replaced && order.env_remove.iter().all(|other| *other != name)
@@ -218,9 +218,9 @@ mod tests {
     use super::*;
     use crate::sys::{fd, rlimit};
 
-    fn order<'a>(stdin: &'a OwnedFd, args: &'a [OsString]) -> Order<'a> {
-        Order {
-            program: Program::Path(OsStr::new("/bin/sh")),
+    fn order<'a>(stdin: &'a OwnedFd, args: &'a [OsString]) -> SpawnOrder<'a> {
+        SpawnOrder {
+            program: SpawnProgram::Path(OsStr::new("/bin/sh")),
             args,
             env: &[],
             env_remove: &[],
@@ -240,9 +240,9 @@ mod tests {
         let mut troubles = Vec::new();
         loop {
             match progress(&child.report) {
-                Progress::Trouble(trouble) => troubles.push(trouble),
-                Progress::Over => break,
-                Progress::Pending => wait(&child.report),
+                SpawnProgress::Trouble(trouble) => troubles.push(trouble),
+                SpawnProgress::Over => break,
+                SpawnProgress::Pending => wait(&child.report),
             }
         }
         fd::set_blocking(&child.output).unwrap();
@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(poll(&mut fds, PollTimeout::from(20_000_u16)), Ok(1), "it takes too long");
     }
 
-    fn run(order: &Order<'_>) -> String {
+    fn run(order: &SpawnOrder<'_>) -> String {
         let (text, troubles) = hear(spawn(order).unwrap());
         assert_eq!(troubles, []);
         text
@@ -266,7 +266,7 @@ mod tests {
     /// A shell that runs a script, with these descriptors.
     fn script(text: &str, fds: &[BorrowedFd<'_>]) -> String {
         let (stdin, args) = (fd::no_input().unwrap(), words(&["sh", "-c", text]));
-        run(&Order { fds, ..order(&stdin, &args) })
+        run(&SpawnOrder { fds, ..order(&stdin, &args) })
     }
 
     #[test]
@@ -334,7 +334,7 @@ mod tests {
     fn it_has_its_name_and_an_environment_of_its_own() {
         let (stdin, args) = (fd::no_input().unwrap(), words(&["-name", "-c", "echo $0 $HOME $A"]));
         let env = [("A", String::from("b"))];
-        let order = Order { env: &env, env_remove: &["HOME"], ..order(&stdin, &args) };
+        let order = SpawnOrder { env: &env, env_remove: &["HOME"], ..order(&stdin, &args) };
         assert_eq!(run(&order), "-name b\n");
     }
 
@@ -342,9 +342,10 @@ mod tests {
     fn what_cannot_be_executed_says_why() {
         let (stdin, args) = (fd::no_input().unwrap(), words(&["name"]));
         for (path, errno) in [("/nowhere", libc::ENOENT), ("/", libc::EACCES)] {
-            let program = Program::Path(OsStr::new(path));
-            let (_, troubles) = hear(spawn(&Order { program, ..order(&stdin, &args) }).unwrap());
-            assert_eq!(troubles, [Trouble { step: Step::Exec, errno: Errno(errno) }]);
+            let program = SpawnProgram::Path(OsStr::new(path));
+            let (_, troubles) =
+                hear(spawn(&SpawnOrder { program, ..order(&stdin, &args) }).unwrap());
+            assert_eq!(troubles, [Trouble { step: SpawnStep::Exec, errno: Errno(errno) }]);
         }
         let zero = words(&["a\0b"]);
         assert_eq!(spawn(&order(&stdin, &zero)).unwrap_err(), Errno(libc::EINVAL));
@@ -359,31 +360,31 @@ mod tests {
         file.set_permissions(fs::Permissions::from_mode(0o755)).unwrap();
         drop(file);
         let (stdin, args) = (fd::no_input().unwrap(), words(&["name", "hello"]));
-        let program = Program::Path(path.as_os_str());
-        assert_eq!(run(&Order { program, ..order(&stdin, &args) }), "hello from the shell\n");
+        let program = SpawnProgram::Path(path.as_os_str());
+        assert_eq!(run(&SpawnOrder { program, ..order(&stdin, &args) }), "hello from the shell\n");
     }
 
     #[test]
     fn an_open_file_is_executed_though_its_name_is_gone() {
         let own = Executable::own().unwrap();
         let (stdin, args) = (fd::no_input().unwrap(), words(&["name", "--list", "--exact", "no"]));
-        let program = Program::Open(&own);
-        assert_eq!(run(&Order { program, ..order(&stdin, &args) }), "0 tests, 0 benchmarks\n");
+        let program = SpawnProgram::Open(&own);
+        assert_eq!(run(&SpawnOrder { program, ..order(&stdin, &args) }), "0 tests, 0 benchmarks\n");
     }
 
     #[test]
     fn its_scheduling_and_its_limit_are_set() {
         let (stdin, args) = (fd::no_input().unwrap(), words(&["sh", "-c", "cat /proc/$$/stat"]));
         let scheduling = Some(Scheduling::current().unwrap().as_batch());
-        let stat = run(&Order { scheduling, ..order(&stdin, &args) });
+        let stat = run(&SpawnOrder { scheduling, ..order(&stdin, &args) });
         let (_, fields) = stat.rsplit_once(')').unwrap();
         assert_eq!(fields.split_whitespace().nth(38), Some("3"), "{stat}");
 
         let (stdin, args) =
             (fd::no_input().unwrap(), words(&["sh", "-c", "ulimit -Sn; ulimit -Hn"]));
         let hard = rlimit::read(rlimit::Resource::OpenFiles).unwrap().hard;
-        let open_files = Some(Limit { soft: 77, hard });
-        let limits = run(&Order { open_files, ..order(&stdin, &args) });
+        let open_files = Some(ResourceLimit { soft: 77, hard });
+        let limits = run(&SpawnOrder { open_files, ..order(&stdin, &args) });
         assert_eq!(limits, format!("77\n{hard}\n"));
     }
 }

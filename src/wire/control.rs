@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 /// What a client may ask.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Request {
-    /// How are you? [`Reply::Status`].
+pub enum ControlRequest {
+    /// How are you? [`ControlReply::Status`].
     Status,
 }
 
 /// What the master answers.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "reply", rename_all = "snake_case")]
-pub enum Reply {
+pub enum ControlReply {
     /// The whole picture.
     Status(Box<Status>),
     /// The request made no sense.
@@ -49,7 +49,7 @@ pub struct Status {
     /// Whether requests are dispatched each for itself at the moment.
     pub spreads_requests: bool,
     /// Short requests before long ones.
-    pub classes: Classes,
+    pub classes: ClassesStatus,
     /// Bound addresses.
     pub listeners: Vec<String>,
     /// The rollout that serves.
@@ -90,7 +90,7 @@ pub struct Hold {
 /// What is known of short and long requests.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
-pub struct Classes {
+pub struct ClassesStatus {
     /// What makes requests alike, as `--classes` takes it.
     pub by: String,
     /// Routes whose time is known.
@@ -155,12 +155,12 @@ pub struct Reload {
     pub why: Option<String>,
 }
 
-/// One worker process. What it has done so far includes what others did in its seat before it;
+/// One worker process. What it has done so far includes what others did in its slot before it;
 /// while one is being replaced by another, that stands with the older one.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct WorkerStatus {
-    /// Its seat.
+    /// Its slot.
     pub worker: u16,
     /// Its process.
     pub pid: u32,
@@ -182,9 +182,9 @@ pub struct WorkerStatus {
     pub wakes: u64,
     /// Times that it woke the master.
     pub rings: u64,
-    /// How often its seat was filled again.
+    /// How often its slot was filled again.
     pub restarts: u32,
-    /// How the seat's last worker ended.
+    /// How the slot's last worker ended.
     pub last_exit: Option<String>,
 }
 
@@ -195,16 +195,18 @@ mod tests {
     #[test]
     fn a_master_of_another_version_is_understood() {
         let line = r#"{"reply":"status","name":"a","totals":{"arrived":3},"moons":[2]}"#;
-        let Reply::Status(status) = serde_json::from_str(line).unwrap() else { panic!("{line}") };
+        let ControlReply::Status(status) = serde_json::from_str(line).unwrap() else {
+            panic!("{line}")
+        };
         assert_eq!((status.name.as_str(), status.totals.arrived, status.have), ("a", 3, 0));
     }
 
     #[test]
     fn requests_read_back_and_strangers_are_refused() {
-        let line = serde_json::to_string(&Request::Status).unwrap();
+        let line = serde_json::to_string(&ControlRequest::Status).unwrap();
         assert_eq!(line, r#"{"ask":"status"}"#);
-        assert_eq!(serde_json::from_str::<Request>(&line).unwrap(), Request::Status);
-        serde_json::from_str::<Request>(r#"{"ask":"reboot"}"#).unwrap_err();
-        serde_json::from_str::<Request>("status").unwrap_err();
+        assert_eq!(serde_json::from_str::<ControlRequest>(&line).unwrap(), ControlRequest::Status);
+        serde_json::from_str::<ControlRequest>(r#"{"ask":"reboot"}"#).unwrap_err();
+        serde_json::from_str::<ControlRequest>("status").unwrap_err();
     }
 }

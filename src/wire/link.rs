@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use crate::limits::{LISTENERS_MAX, SEATS_MAX};
-use crate::units::{Cpu, Generation, PoolId, SeatId, WorkerId};
+use crate::limits::{LISTENERS_MAX, SLOTS_MAX};
+use crate::units::{Cpu, Generation, PoolId, SlotId, WorkerId};
 
 /// Name of the environment variable that holds the note.
 pub const VARIABLE: &str = "DISPATCHD_LINK";
@@ -21,18 +21,18 @@ pub mod position {
     /// The worker's own memory.
     pub const OWN: usize = 2;
     /// The eventfd that wakes the master.
-    pub const BELL: usize = 3;
+    pub const DOORBELL: usize = 3;
     /// The first listener.
     pub const LISTENERS: usize = 4;
 }
 
 /// Who a worker is and what it was given.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Note {
+pub struct Handshake {
     /// Its pool.
     pub pool: PoolId,
     /// Its place.
-    pub seat: SeatId,
+    pub slot: SlotId,
     /// Its name.
     pub worker: WorkerId,
     /// Its rollout.
@@ -45,12 +45,12 @@ pub struct Note {
     /// end.
     pub inherited: usize,
     /// Whether those listeners are its own.
-    pub sharing: Sharing,
+    pub sharing: ListenerSharing,
 }
 
 /// Whose the listeners are that a worker was given.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Sharing {
+pub enum ListenerSharing {
     /// It was given none: the master accepts.
     None,
     /// All workers have the same.
@@ -61,7 +61,7 @@ pub enum Sharing {
 
 /// A note that cannot be read.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum BadNote {
+pub enum BadHandshake {
     /// Another version of the contract.
     #[error(
         "{VARIABLE} speaks version {found}, this program version {VERSION}: build \
@@ -79,20 +79,20 @@ pub enum BadNote {
     },
 }
 
-impl fmt::Display for Note {
+impl fmt::Display for Handshake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sharing = match self.sharing {
-            Sharing::None => "none",
-            Sharing::Shared => "shared",
-            Sharing::Own => "own",
+            ListenerSharing::None => "none",
+            ListenerSharing::Shared => "shared",
+            ListenerSharing::Own => "own",
         };
         write!(
             f,
             "v={VERSION} pool={} seat={} berth={} epoch={} generation={} listeners={} \
              inherited={} sharing={sharing}",
             self.pool.0,
-            self.seat,
-            self.worker.berth,
+            self.slot,
+            self.worker.index,
             self.worker.epoch,
             self.generation,
             self.listeners,
@@ -105,21 +105,21 @@ impl fmt::Display for Note {
     }
 }
 
-impl Note {
+impl Handshake {
     /// The same as words of shared memory, which cannot be forged by whoever sets a variable.
     pub fn words(&self) -> [u64; 4] {
-        let Self { pool, seat, worker, generation, cpu, listeners, inherited, sharing } = *self;
+        let Self { pool, slot, worker, generation, cpu, listeners, inherited, sharing } = *self;
         let pair = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
         let cpu = cpu.map_or(0, |cpu| u32::from(cpu.0) + 1);
         let short = |count: usize| u32::from(u16::try_from(count).unwrap_or(u16::MAX));
         let sharing = match sharing {
-            Sharing::None => 0,
-            Sharing::Shared => 1,
-            Sharing::Own => 2,
+            ListenerSharing::None => 0,
+            ListenerSharing::Shared => 1,
+            ListenerSharing::Own => 2,
         };
         [
-            pair(VERSION, u32::from(pool.0) << 16 | u32::from(seat.0)),
-            pair(worker.epoch, worker.berth.into()),
+            pair(VERSION, u32::from(pool.0) << 16 | u32::from(slot.0)),
+            pair(worker.epoch, worker.index.into()),
             pair(generation.0, cpu),
             pair(sharing, short(inherited) << 16 | short(listeners)),
         ]
@@ -129,34 +129,34 @@ impl Note {
     ///
     /// # Errors
     /// When the version is another, or a field is missing, malformed or out of range.
-    pub fn parse(text: &str) -> Result<Self, BadNote> {
-        let fields = Fields(text);
+    pub fn parse(text: &str) -> Result<Self, BadHandshake> {
+        let fields = HandshakeFields(text);
         let version = fields.text("v")?;
         if version != VERSION.to_string() {
-            return Err(BadNote::Version { found: version.to_owned() });
+            return Err(BadHandshake::Version { found: version.to_owned() });
         }
-        let seat: u16 = fields.number("seat")?;
+        let slot: u16 = fields.number("seat")?;
         let listeners: usize = fields.number("listeners")?;
         let sharing = match fields.text("sharing")? {
-            "none" => Sharing::None,
-            "shared" => Sharing::Shared,
-            "own" => Sharing::Own,
-            _ => return Err(BadNote::Field { field: "sharing" }),
+            "none" => ListenerSharing::None,
+            "shared" => ListenerSharing::Shared,
+            "own" => ListenerSharing::Own,
+            _ => return Err(BadHandshake::Field { field: "sharing" }),
         };
-        if SEATS_MAX <= usize::from(seat) {
-            return Err(BadNote::Field { field: "seat" });
+        if SLOTS_MAX <= usize::from(slot) {
+            return Err(BadHandshake::Field { field: "seat" });
         }
         if LISTENERS_MAX < listeners {
-            return Err(BadNote::Field { field: "listeners" });
+            return Err(BadHandshake::Field { field: "listeners" });
         }
         let inherited: usize = fields.number("inherited")?;
         if listeners < inherited {
-            return Err(BadNote::Field { field: "inherited" });
+            return Err(BadHandshake::Field { field: "inherited" });
         }
         Ok(Self {
             pool: PoolId(fields.number("pool")?),
-            seat: SeatId(seat),
-            worker: WorkerId { berth: fields.number("berth")?, epoch: fields.number("epoch")? },
+            slot: SlotId(slot),
+            worker: WorkerId { index: fields.number("berth")?, epoch: fields.number("epoch")? },
             generation: Generation(fields.number("generation")?),
             cpu: fields.text("cpu").ok().map(|_| fields.number("cpu")).transpose()?.map(Cpu),
             listeners,
@@ -166,20 +166,20 @@ impl Note {
     }
 }
 
-struct Fields<'a>(&'a str);
+struct HandshakeFields<'a>(&'a str);
 
-impl<'a> Fields<'a> {
-    fn text(&self, field: &'static str) -> Result<&'a str, BadNote> {
+impl<'a> HandshakeFields<'a> {
+    fn text(&self, field: &'static str) -> Result<&'a str, BadHandshake> {
         self.0
             .split(' ')
             .filter_map(|pair| pair.split_once('='))
             .find(|(name, _)| *name == field)
             .map(|(_, value)| value)
-            .ok_or(BadNote::Field { field })
+            .ok_or(BadHandshake::Field { field })
     }
 
-    fn number<T: std::str::FromStr>(&self, field: &'static str) -> Result<T, BadNote> {
-        self.text(field)?.parse().map_err(|_| BadNote::Field { field })
+    fn number<T: std::str::FromStr>(&self, field: &'static str) -> Result<T, BadHandshake> {
+        self.text(field)?.parse().map_err(|_| BadHandshake::Field { field })
     }
 }
 
@@ -187,23 +187,30 @@ impl<'a> Fields<'a> {
 mod tests {
     use super::*;
 
-    const NOTE: Note = Note {
+    const NOTE: Handshake = Handshake {
         pool: PoolId(0),
-        seat: SeatId(3),
-        worker: WorkerId { berth: 5, epoch: 9 },
+        slot: SlotId(3),
+        worker: WorkerId { index: 5, epoch: 9 },
         generation: Generation(2),
         cpu: Some(Cpu(1)),
         listeners: 2,
         inherited: 1,
-        sharing: Sharing::Own,
+        sharing: ListenerSharing::Own,
     };
 
     #[test]
     fn a_note_reads_back() {
-        for note in
-            [NOTE, Note { cpu: None, listeners: 0, inherited: 0, sharing: Sharing::None, ..NOTE }]
-        {
-            assert_eq!(Note::parse(&note.to_string()), Ok(note));
+        for note in [
+            NOTE,
+            Handshake {
+                cpu: None,
+                listeners: 0,
+                inherited: 0,
+                sharing: ListenerSharing::None,
+                ..NOTE
+            },
+        ] {
+            assert_eq!(Handshake::parse(&note.to_string()), Ok(note));
         }
     }
 
@@ -211,16 +218,16 @@ mod tests {
     fn notes_that_differ_have_other_words() {
         let mut notes = vec![
             NOTE,
-            Note { pool: PoolId(1), ..NOTE },
-            Note { seat: SeatId(4), ..NOTE },
-            Note { worker: WorkerId { berth: 6, epoch: 9 }, ..NOTE },
-            Note { worker: WorkerId { berth: 5, epoch: 10 }, ..NOTE },
-            Note { generation: Generation(3), ..NOTE },
-            Note { cpu: None, ..NOTE },
-            Note { cpu: Some(Cpu(0)), ..NOTE },
-            Note { listeners: 3, ..NOTE },
-            Note { inherited: 2, ..NOTE },
-            Note { sharing: Sharing::Shared, ..NOTE },
+            Handshake { pool: PoolId(1), ..NOTE },
+            Handshake { slot: SlotId(4), ..NOTE },
+            Handshake { worker: WorkerId { index: 6, epoch: 9 }, ..NOTE },
+            Handshake { worker: WorkerId { index: 5, epoch: 10 }, ..NOTE },
+            Handshake { generation: Generation(3), ..NOTE },
+            Handshake { cpu: None, ..NOTE },
+            Handshake { cpu: Some(Cpu(0)), ..NOTE },
+            Handshake { listeners: 3, ..NOTE },
+            Handshake { inherited: 2, ..NOTE },
+            Handshake { sharing: ListenerSharing::Shared, ..NOTE },
         ];
         while let Some(note) = notes.pop() {
             assert!(notes.iter().all(|other| other.words() != note.words()), "{note}");
@@ -231,15 +238,15 @@ mod tests {
     fn a_wrong_note_is_named() {
         let text = NOTE.to_string();
         let cases = [
-            (text.replace("v=2", "v=1"), BadNote::Version { found: "1".to_owned() }),
-            (text.replace("seat=3", "seat=900"), BadNote::Field { field: "seat" }),
-            (text.replace("berth=5", "berth=x"), BadNote::Field { field: "berth" }),
-            (text.replace("cpu=1", "cpu=-1"), BadNote::Field { field: "cpu" }),
-            (text.replace("sharing=own", ""), BadNote::Field { field: "sharing" }),
-            (String::new(), BadNote::Field { field: "v" }),
+            (text.replace("v=2", "v=1"), BadHandshake::Version { found: "1".to_owned() }),
+            (text.replace("seat=3", "seat=900"), BadHandshake::Field { field: "seat" }),
+            (text.replace("berth=5", "berth=x"), BadHandshake::Field { field: "berth" }),
+            (text.replace("cpu=1", "cpu=-1"), BadHandshake::Field { field: "cpu" }),
+            (text.replace("sharing=own", ""), BadHandshake::Field { field: "sharing" }),
+            (String::new(), BadHandshake::Field { field: "v" }),
         ];
         for (text, error) in cases {
-            assert_eq!(Note::parse(&text), Err(error));
+            assert_eq!(Handshake::parse(&text), Err(error));
         }
     }
 }

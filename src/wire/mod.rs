@@ -1,11 +1,11 @@
 //! What master and workers say to each other, as pure codecs: bytes and words in, meaning or an
 //! error out. Who carries them is another matter.
 
+pub mod batch;
 #[cfg(feature = "master")]
 pub mod control;
-pub mod errand;
 pub mod link;
-pub mod parcel;
+pub mod offer;
 #[cfg(feature = "master")]
 pub mod route;
 pub mod token;

@@ -1,23 +1,20 @@
 //! Tokens: what a worker says about a connection, in sixteen bytes, through shared memory. The
 //! master reads them as a stranger's: every one is decoded or refused, none is believed.
 
-use crate::units::{PoolId, Ticket};
-
-/// A token as it lies in the ring.
-pub type Words = [u64; 2];
+use crate::units::{PoolId, RingWords, Ticket};
 
 /// One message of a worker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Token {
+pub struct RingMessage {
     /// Whose connection, once there are several pools.
     pub pool: PoolId,
     /// What is said.
-    pub say: Say,
+    pub say: WorkerMessage,
 }
 
 /// What a worker can say.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Say {
+pub enum WorkerMessage {
     /// I am up; my terms are on my page.
     Hello,
     /// I am about to read it for the first time.
@@ -64,25 +61,25 @@ const CLOSED: u8 = 7;
 const MISSED: u8 = 8;
 const IDLE: u8 = 9;
 
-/// Words that no honest worker writes.
+/// RingWords that no honest worker writes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("token {0:#018x} {1:#018x} means nothing")]
-pub struct BadToken(u64, u64);
+pub struct BadRingMessage(u64, u64);
 
-impl Token {
+impl RingMessage {
     /// The token as it is written: kind in bits 0 to 7, pool in 8 to 15, number in 32 to 63 of the
     /// first word, the ticket in the second.
-    pub const fn encode(self) -> Words {
+    pub const fn encode(self) -> RingWords {
         let (kind, ticket, number) = match self.say {
-            Say::Hello => (HELLO, Ticket { slot: 0, generation: 0 }, 0),
-            Say::Claimed { ticket, transit_us } => (CLAIMED, ticket, transit_us),
-            Say::Done { ticket, service_us } => (DONE, ticket, service_us),
-            Say::Idle { ticket, service_us } => (IDLE, ticket, service_us),
-            Say::Waiting(ticket) => (WAITING, ticket, 0),
-            Say::Resumed(ticket) => (RESUMED, ticket, 0),
-            Say::Pinned(ticket) => (PINNED, ticket, 0),
-            Say::Closed(ticket) => (CLOSED, ticket, 0),
-            Say::Missed(ticket) => (MISSED, ticket, 0),
+            WorkerMessage::Hello => (HELLO, Ticket { index: 0, generation: 0 }, 0),
+            WorkerMessage::Claimed { ticket, transit_us } => (CLAIMED, ticket, transit_us),
+            WorkerMessage::Done { ticket, service_us } => (DONE, ticket, service_us),
+            WorkerMessage::Idle { ticket, service_us } => (IDLE, ticket, service_us),
+            WorkerMessage::Waiting(ticket) => (WAITING, ticket, 0),
+            WorkerMessage::Resumed(ticket) => (RESUMED, ticket, 0),
+            WorkerMessage::Pinned(ticket) => (PINNED, ticket, 0),
+            WorkerMessage::Closed(ticket) => (CLOSED, ticket, 0),
+            WorkerMessage::Missed(ticket) => (MISSED, ticket, 0),
         };
         let head = kind as u64 | (self.pool.0 as u64) << 8 | (number as u64) << 32;
         [head, ticket.to_word()]
@@ -92,22 +89,22 @@ impl Token {
     ///
     /// # Errors
     /// When they mean none.
-    pub fn decode(words: Words) -> Result<Self, BadToken> {
+    pub fn decode(words: RingWords) -> Result<Self, BadRingMessage> {
         let [head, ticket_word] = words;
-        let bad = BadToken(head, ticket_word);
+        let bad = BadRingMessage(head, ticket_word);
         let [kind, pool, 0, 0, number @ ..] = head.to_le_bytes() else { return Err(bad) };
         let number = u32::from_le_bytes(number);
         let ticket = Ticket::from_word(ticket_word);
         let say = match (kind, number) {
-            (HELLO, 0) if ticket_word == 0 => Say::Hello,
-            (CLAIMED, transit_us) => Say::Claimed { ticket, transit_us },
-            (DONE, service_us) => Say::Done { ticket, service_us },
-            (IDLE, service_us) => Say::Idle { ticket, service_us },
-            (WAITING, 0) => Say::Waiting(ticket),
-            (RESUMED, 0) => Say::Resumed(ticket),
-            (PINNED, 0) => Say::Pinned(ticket),
-            (CLOSED, 0) => Say::Closed(ticket),
-            (MISSED, 0) => Say::Missed(ticket),
+            (HELLO, 0) if ticket_word == 0 => WorkerMessage::Hello,
+            (CLAIMED, transit_us) => WorkerMessage::Claimed { ticket, transit_us },
+            (DONE, service_us) => WorkerMessage::Done { ticket, service_us },
+            (IDLE, service_us) => WorkerMessage::Idle { ticket, service_us },
+            (WAITING, 0) => WorkerMessage::Waiting(ticket),
+            (RESUMED, 0) => WorkerMessage::Resumed(ticket),
+            (PINNED, 0) => WorkerMessage::Pinned(ticket),
+            (CLOSED, 0) => WorkerMessage::Closed(ticket),
+            (MISSED, 0) => WorkerMessage::Missed(ticket),
             _ => return Err(bad),
         };
         Ok(Self { pool: PoolId(pool), say })
@@ -122,20 +119,20 @@ mod tests {
 
     #[test]
     fn every_token_survives_the_ring() {
-        let ticket = Ticket { slot: 5, generation: u32::MAX };
+        let ticket = Ticket { index: 5, generation: u32::MAX };
         for say in [
-            Say::Hello,
-            Say::Claimed { ticket, transit_us: 7 },
-            Say::Done { ticket, service_us: u32::MAX },
-            Say::Idle { ticket, service_us: 1 },
-            Say::Waiting(ticket),
-            Say::Resumed(ticket),
-            Say::Pinned(ticket),
-            Say::Closed(ticket),
-            Say::Missed(ticket),
+            WorkerMessage::Hello,
+            WorkerMessage::Claimed { ticket, transit_us: 7 },
+            WorkerMessage::Done { ticket, service_us: u32::MAX },
+            WorkerMessage::Idle { ticket, service_us: 1 },
+            WorkerMessage::Waiting(ticket),
+            WorkerMessage::Resumed(ticket),
+            WorkerMessage::Pinned(ticket),
+            WorkerMessage::Closed(ticket),
+            WorkerMessage::Missed(ticket),
         ] {
-            let token = Token { pool: PoolId(9), say };
-            assert_eq!(Token::decode(token.encode()), Ok(token));
+            let token = RingMessage { pool: PoolId(9), say };
+            assert_eq!(RingMessage::decode(token.encode()), Ok(token));
         }
     }
 
@@ -143,7 +140,7 @@ mod tests {
         #[test]
         fn whatever_decodes_is_written_no_other_way(head: u64, ticket: u64, kind in 0_u64..11) {
             for words in [[head, ticket], [head & !0xffff_ff00 & !0xff | kind, ticket]] {
-                if let Ok(token) = Token::decode(words) {
+                if let Ok(token) = RingMessage::decode(words) {
                     prop_assert_eq!(token.encode(), words);
                 }
             }

@@ -9,20 +9,20 @@ use std::process;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use super::link::{Link, LinkError};
+use super::link::{LinkEnd, LinkError};
 use crate::shm::handshake::{self, Mismatch};
 use crate::shm::layout::{LAYOUT, MAGIC, MasterPage, WorkerPage};
 use crate::shm::map::{MapError, Mapped, ReadOnly, Writable};
 use crate::sys::spawn::FIRST_FD;
 use crate::sys::{environment, eventfd, fd, inherited, overheard, socket};
-use crate::wire::link::{Note, VARIABLE, position};
+use crate::wire::link::{Handshake, VARIABLE, position};
 
 /// The process that has the link, or is about to: this one, or one that it was forked from.
 static TAKEN_BY: AtomicU32 = AtomicU32::new(NOBODY);
 
 const NOBODY: u32 = 0;
 
-impl Link {
+impl LinkEnd {
     /// Takes up the link that dispatchd left in the environment, once in a process.
     ///
     /// The variable that tells of it is good for one reading, and is taken away thereafter. With
@@ -49,31 +49,31 @@ impl Link {
 /// A worker's own page and its master's.
 type Pages = (Mapped<WorkerPage, Writable>, Mapped<MasterPage, ReadOnly>);
 
-fn read_note() -> Result<Note, LinkError> {
+fn read_note() -> Result<Handshake, LinkError> {
     #[expect(clippy::disallowed_methods, reason = "this is where the worker reads it, once")]
     let text = std::env::var(VARIABLE).map_err(|_| LinkError::Missing)?;
-    Ok(Note::parse(&text)?)
+    Ok(Handshake::parse(&text)?)
 }
 
-fn take_up(note: Note) -> Result<Link, LinkError> {
+fn take_up(note: Handshake) -> Result<LinkEnd, LinkError> {
     let count = position::LISTENERS + note.listeners;
     let looked = inherited::look_at((0..count).map(number_of), |found| check(&note, found));
     let (own, master) = looked.map_err(|number| LinkError::Descriptor { number })??;
     handshake::take(&own, process::id()).map_err(refusal)?;
     // Whatever it does before its hello, this program knows what it is.
     own.head.magic.store(MAGIC, Relaxed);
-    let (channel, bell) = (adopt(position::CHANNEL)?, adopt(position::BELL)?);
+    let (channel, doorbell) = (adopt(position::CHANNEL)?, adopt(position::DOORBELL)?);
     // They are mapped, and needed no longer than this.
     let (master_memory, own_memory) = (adopt(position::MASTER)?, adopt(position::OWN)?);
     let listeners = (position::LISTENERS..count).map(adopt).collect::<Result<_, _>>()?;
-    let link = Link::over(note, channel, bell, master, own, listeners);
+    let link = LinkEnd::over(note, channel, doorbell, master, own, listeners);
     link.handle_sigterm(&master_memory, &own_memory)?;
     overheard::overhear();
     Ok(link)
 }
 
 /// That this was given to this very worker, by a master of this version. Returns its pages.
-fn check(note: &Note, found: &[BorrowedFd<'_>]) -> Result<Pages, LinkError> {
+fn check(note: &Handshake, found: &[BorrowedFd<'_>]) -> Result<Pages, LinkError> {
     check_kinds(found)?;
     let own = Mapped::<WorkerPage, Writable>::open(found[position::OWN])
         .map_err(|error| not_a_page(error, position::OWN))?;
@@ -91,7 +91,7 @@ fn check(note: &Note, found: &[BorrowedFd<'_>]) -> Result<Pages, LinkError> {
 fn check_kinds(found: &[BorrowedFd<'_>]) -> Result<(), LinkError> {
     let strange = found.iter().enumerate().find(|(position, fd)| match *position {
         position::CHANNEL => !socket::is_channel(fd).unwrap_or(false),
-        position::BELL => !eventfd::is_one(fd.as_fd()),
+        position::DOORBELL => !eventfd::is_one(fd.as_fd()),
         // Their mapping tells.
         position::MASTER | position::OWN => false,
         _ => !socket::is_listening(fd).unwrap_or(false),
@@ -131,7 +131,7 @@ fn is_strange(position: usize) -> LinkError {
         position::CHANNEL => "channel",
         position::MASTER => "master's page",
         position::OWN => "worker's page",
-        position::BELL => "doorbell",
+        position::DOORBELL => "doorbell",
         _ => "listener",
     };
     LinkError::Strange { number: number_of(position), wanted }

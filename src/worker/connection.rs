@@ -5,37 +5,37 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use super::After;
+use super::idle::{IdleConnection, IdleStay};
 use super::intake::Arrival;
-use super::kept::{Kept, Stay};
-use super::link::{Claimed, Link, micros};
+use super::link::{Claimed, LinkEnd, micros};
 use crate::shm::layout::Order;
 use crate::sys::clock;
 use crate::sys::fd::io_error;
 use crate::sys::socket::{self, Way};
 use crate::units::{Errno, ListenerId, Mono, Span, Ticket};
-use crate::wire::token::Say;
+use crate::wire::token::WorkerMessage;
 
 /// A claimed connection. Dropping it says that its answer is out and closes it;
 /// [`Connection::idle`] keeps it open for the next request. The worker is borrowed meanwhile, so
 /// there is one at a time.
 #[derive(Debug)]
 pub struct Connection<'worker> {
-    link: &'worker mut Link,
+    link: &'worker mut LinkEnd,
     /// There until it is given back, kept or dropped.
     stream: Option<std::fs::File>,
-    origin: Origin,
+    origin: ConnectionOrigin,
     listener: ListenerId,
     began_at: Mono,
     /// When reading and writing of this request end, if that is bounded.
     deadline: Option<Mono>,
     /// What had come by then has been looked for.
     looked_again: bool,
-    credit: Credit,
+    credit: CreditUse,
 }
 
 /// Where a connection came from.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Origin {
+pub(super) enum ConnectionOrigin {
     /// The master offered it, and may still have a copy.
     Master(Ticket),
     /// This worker accepted it itself.
@@ -44,14 +44,14 @@ pub(super) enum Origin {
 
 /// Whether the request counts against what this worker may be offered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Credit {
+enum CreditUse {
     /// It does, until its answer is out.
     Holds,
     /// It does not: it is a later one of a connection that stayed here.
     Free,
 }
 
-impl Origin {
+impl ConnectionOrigin {
     pub(super) const fn ticket(self) -> Option<Ticket> {
         match self {
             Self::Master(ticket) => Some(ticket),
@@ -61,24 +61,25 @@ impl Origin {
 }
 
 impl<'worker> Connection<'worker> {
-    pub(super) fn arrived(link: &'worker mut Link, arrival: Arrival) -> Self {
+    pub(super) fn arrived(link: &'worker mut LinkEnd, arrival: Arrival) -> Self {
         let (socket, origin, listener, credit) = match arrival {
             Arrival::Claimed(Claimed { ticket, socket, listener }) => {
-                (socket, Origin::Master(ticket), listener, Credit::Holds)
+                (socket, ConnectionOrigin::Master(ticket), listener, CreditUse::Holds)
             }
             Arrival::Accepted(socket, listener) => {
                 link.opened();
-                (socket, Origin::Listener, listener, Credit::Free)
+                (socket, ConnectionOrigin::Listener, listener, CreditUse::Free)
             }
-            Arrival::Kept(Kept { socket, origin, listener, stay, since: _ }) => {
+            Arrival::Kept(IdleConnection { socket, origin, listener, stay, since: _ }) => {
                 let credit = match (stay, origin) {
-                    (Stay::Pinned, Origin::Master(ticket)) => {
-                        link.say(Say::Resumed(ticket));
-                        Credit::Holds
+                    (IdleStay::Pinned, ConnectionOrigin::Master(ticket)) => {
+                        link.say(WorkerMessage::Resumed(ticket));
+                        CreditUse::Holds
                     }
-                    (Stay::Loose | Stay::Pinned, Origin::Master(_) | Origin::Listener) => {
-                        Credit::Free
-                    }
+                    (
+                        IdleStay::Loose | IdleStay::Pinned,
+                        ConnectionOrigin::Master(_) | ConnectionOrigin::Listener,
+                    ) => CreditUse::Free,
                 };
                 (socket, origin, listener, credit)
             }
@@ -149,8 +150,8 @@ impl<'worker> Connection<'worker> {
     /// `Connection: close`.
     pub fn goes_back(&self) -> bool {
         match self.origin {
-            Origin::Master(_) => self.link.gives_back(true),
-            Origin::Listener => false,
+            ConnectionOrigin::Master(_) => self.link.gives_back(true),
+            ConnectionOrigin::Listener => false,
         }
     }
 
@@ -166,7 +167,7 @@ impl<'worker> Connection<'worker> {
     }
 
     /// Gives the connection back if that is wanted; else it is to be kept.
-    pub(super) fn rest(self) -> Option<Kept> {
+    pub(super) fn rest(self) -> Option<IdleConnection> {
         // Read once: an order that comes in between is for the next look.
         let leaving = self.is_leaving();
         let stays = self.give_back(leaving)?;
@@ -174,7 +175,7 @@ impl<'worker> Connection<'worker> {
         if leaving && !socket::has_input(stays.as_fd()) {
             return None;
         }
-        stays.keep(Stay::Loose)
+        stays.keep(IdleStay::Loose)
     }
 
     /// As [`super::Worker::ask_to_leave`], for whoever is called with each connection.
@@ -187,30 +188,37 @@ impl<'worker> Connection<'worker> {
     }
 
     /// The connection, to be kept until its next request.
-    pub(super) fn keep(mut self, stay: Stay) -> Option<Kept> {
+    pub(super) fn keep(mut self, stay: IdleStay) -> Option<IdleConnection> {
         let stream = self.stream.take()?;
         let service_us = self.end_request();
         match (self.origin, stay) {
-            (Origin::Master(ticket), Stay::Pinned) => self.link.say(Say::Pinned(ticket)),
-            (Origin::Master(ticket), Stay::Loose) if self.credit == Credit::Holds => {
-                self.link.say(Say::Done { ticket, service_us });
+            (ConnectionOrigin::Master(ticket), IdleStay::Pinned) => {
+                self.link.say(WorkerMessage::Pinned(ticket));
             }
-            (Origin::Master(_) | Origin::Listener, Stay::Loose | Stay::Pinned) => {}
+            (ConnectionOrigin::Master(ticket), IdleStay::Loose)
+                if self.credit == CreditUse::Holds =>
+            {
+                self.link.say(WorkerMessage::Done { ticket, service_us });
+            }
+            (
+                ConnectionOrigin::Master(_) | ConnectionOrigin::Listener,
+                IdleStay::Loose | IdleStay::Pinned,
+            ) => {}
         }
         let (origin, listener, since) = (self.origin, self.listener, clock::monotonic());
-        Some(Kept { socket: stream.into(), origin, listener, stay, since })
+        Some(IdleConnection { socket: stream.into(), origin, listener, stay, since })
     }
 
     /// Gives the connection back, or returns it where nobody takes it.
     fn give_back(mut self, leaving: bool) -> Option<Self> {
-        let Origin::Master(ticket) = self.origin else { return Some(self) };
+        let ConnectionOrigin::Master(ticket) = self.origin else { return Some(self) };
         if !self.link.gives_back(leaving) {
             return Some(self);
         }
         let stream = self.stream.take()?;
         let service_us = match (self.end_request(), self.credit) {
-            (service_us, Credit::Holds) => service_us,
-            (_, Credit::Free) => 0,
+            (service_us, CreditUse::Holds) => service_us,
+            (_, CreditUse::Free) => 0,
         };
         self.link.give_back(ticket, stream.into(), service_us);
         None
@@ -237,7 +245,7 @@ impl Drop for Connection<'_> {
     fn drop(&mut self) {
         let Some(stream) = self.stream.take() else { return };
         let service_us = self.end_request();
-        let told = (self.credit == Credit::Holds).then_some(service_us);
+        let told = (self.credit == CreditUse::Holds).then_some(service_us);
         self.link.let_go(self.origin.ticket(), stream.into(), told);
     }
 }

@@ -5,9 +5,9 @@ use std::os::fd::OwnedFd;
 
 use crate::units::Ticket;
 
-/// Copies by the slot of their ticket.
+/// Copies by the index of their ticket.
 #[derive(Debug, Default)]
-pub(super) struct Copies(Vec<Option<Copy>>);
+pub(super) struct ReceivedCopies(Vec<Option<Copy>>);
 
 #[derive(Debug)]
 struct Copy {
@@ -15,8 +15,8 @@ struct Copy {
     socket: OwnedFd,
 }
 
-impl Copies {
-    /// Takes a copy in. One of another tenant of the slot is closed: that one has ended.
+impl ReceivedCopies {
+    /// Takes a copy in. One of another occupant of the index is closed: that one has ended.
     pub(super) fn put(&mut self, ticket: Ticket, socket: OwnedFd) {
         if self.0.len() <= ticket.index() {
             self.0.resize_with(ticket.index() + 1, || None);

@@ -4,18 +4,18 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::link::Link;
+use super::link::LinkEnd;
 use crate::limits::TOKEN_RING;
 use crate::shm::claim::{self, Settled};
 use crate::shm::layout::{MasterPage, Order, WorkerPage};
 use crate::shm::map::{Mapped, ReadOnly, Writable};
 use crate::shm::ring::{self, Ring};
 use crate::sys::{eventfd, scm, socket};
-use crate::units::{Generation, GiveBack, PoolId, SeatId, Ticket, WorkerId};
-use crate::wire::errand::Errand;
-use crate::wire::link::{Note, Sharing};
-use crate::wire::parcel::{Header, Kind};
-use crate::wire::token::{Say, Token};
+use crate::units::{Generation, GiveBack, PoolId, SlotId, Ticket, WorkerId};
+use crate::wire::batch::{BatchKind, Header};
+use crate::wire::link::{Handshake, ListenerSharing};
+use crate::wire::offer::OfferEntry;
+use crate::wire::token::{RingMessage, WorkerMessage};
 
 /// A master of one worker.
 #[derive(Debug)]
@@ -26,25 +26,25 @@ pub(crate) struct FakeMaster {
 }
 
 impl FakeMaster {
-    /// A master, and the link of its worker: seat 3 in berth 5 of generation 7. The worker gets
+    /// A master, and the link of its worker: slot 3 in index 5 of generation 7. The worker gets
     /// these listeners.
-    pub(crate) fn new(sharing: Sharing, listeners: Vec<OwnedFd>) -> (Self, Link) {
+    pub(crate) fn new(sharing: ListenerSharing, listeners: Vec<OwnedFd>) -> (Self, LinkEnd) {
         let (master, link) = Self::apart(sharing, listeners);
         (master, link())
     }
 
     /// The same, where the link is taken up by another thread.
     pub(crate) fn apart(
-        sharing: Sharing,
+        sharing: ListenerSharing,
         listeners: Vec<OwnedFd>,
-    ) -> (Self, impl FnOnce() -> Link + Send) {
+    ) -> (Self, impl FnOnce() -> LinkEnd + Send) {
         let (channel, end) = socket::seqpacket_pair().unwrap();
         let (master_memory, page) = Mapped::<MasterPage, Writable>::create(c"master").unwrap();
         let (own_memory, theirs) = Mapped::<WorkerPage, Writable>::create(c"worker").unwrap();
-        let note = Note {
+        let note = Handshake {
             pool: PoolId(0),
-            seat: SeatId(3),
-            worker: WorkerId { berth: 5, epoch: 0 },
+            slot: SlotId(3),
+            worker: WorkerId { index: 5, epoch: 0 },
             generation: Generation(7),
             cpu: None,
             listeners: listeners.len(),
@@ -52,10 +52,10 @@ impl FakeMaster {
             sharing,
         };
         let link = move || {
-            let bell = eventfd::create().unwrap();
+            let doorbell = eventfd::create().unwrap();
             let page = Mapped::<MasterPage, ReadOnly>::open(&master_memory).unwrap();
             let own = Mapped::<WorkerPage, Writable>::open(&own_memory).unwrap();
-            Link::over(note, end, bell, page, own, listeners)
+            LinkEnd::over(note, end, doorbell, page, own, listeners)
         };
         (Self { channel, page, theirs }, link)
     }
@@ -63,19 +63,19 @@ impl FakeMaster {
     /// Offers a connection, of which the caller keeps a copy.
     pub(crate) fn offer(&self, ticket: Ticket, connection: &OwnedFd) {
         claim::offer(&self.theirs, ticket);
-        self.send(Kind::Offer, &[ticket], &[connection.as_fd()]);
+        self.send(BatchKind::Offer, &[ticket], &[connection.as_fd()]);
     }
 
     /// Offers a connection that the worker has a copy of.
     pub(crate) fn offer_again(&self, ticket: Ticket) {
         claim::offer(&self.theirs, ticket);
-        self.errand(Errand::Offer(ticket));
+        self.offer_entry(OfferEntry::Offer(ticket));
     }
 
-    /// Writes an errand, and wakes the worker if it sleeps.
-    pub(crate) fn errand(&self, errand: Errand) {
+    /// Writes an offer entry, and wakes the worker if it sleeps.
+    pub(crate) fn offer_entry(&self, offer_entry: OfferEntry) {
         let ring = Ring::to_worker(&self.page, 5, &self.theirs).unwrap();
-        ring.push(errand.encode()).unwrap();
+        ring.push(offer_entry.encode()).unwrap();
         if ring::napping(&self.theirs).is_some() {
             self.look();
         }
@@ -98,21 +98,21 @@ impl FakeMaster {
 
     /// Tells the worker to leave.
     pub(crate) fn drain(&self) {
-        self.page.berths[5].order.store(Order::Drain as u32, Relaxed);
+        self.page.workers[5].order.store(Order::Drain as u32, Relaxed);
         self.look();
     }
 
     /// Tells the worker to look.
     pub(crate) fn look(&self) {
-        self.send(Kind::Look, &[], &[] as &[OwnedFd]);
+        self.send(BatchKind::Look, &[], &[] as &[OwnedFd]);
     }
 
     /// What the worker has said since the last call.
-    pub(crate) fn heard(&self) -> Vec<Say> {
+    pub(crate) fn heard(&self) -> Vec<WorkerMessage> {
         let mut words = Vec::new();
-        let ring = Ring::to_master(&self.theirs, &self.page.berths[5]);
+        let ring = Ring::to_master(&self.theirs, &self.page.workers[5]);
         ring.drain(TOKEN_RING, &mut words).unwrap();
-        words.into_iter().map(|words| Token::decode(words).unwrap().say).collect()
+        words.into_iter().map(|words| RingMessage::decode(words).unwrap().say).collect()
     }
 
     /// Requests that the worker has begun and answered, and its open connections.
@@ -127,9 +127,9 @@ impl FakeMaster {
         self.theirs.head.connections_max.load(Relaxed)
     }
 
-    fn send(&self, kind: Kind, tickets: &[Ticket], fds: &[impl AsFd]) {
+    fn send(&self, kind: BatchKind, tickets: &[Ticket], fds: &[impl AsFd]) {
         let mut words = vec![Header { pool: PoolId(0), kind }.encode()];
         words.extend(tickets.iter().map(|ticket| ticket.to_word()));
-        scm::send_parcel(self.channel.as_fd(), &words, fds).unwrap();
+        scm::send_batch(self.channel.as_fd(), &words, fds).unwrap();
     }
 }

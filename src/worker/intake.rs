@@ -4,18 +4,18 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::WorkerError;
-use super::connection::Origin;
-use super::kept::{Kept, Shelf, Stay};
-use super::link::{Claimed, Delivery, Link};
+use super::connection::ConnectionOrigin;
+use super::idle::{IdleConnection, IdleConnections, IdleStay};
+use super::link::{Claimed, Delivery, LinkEnd};
 use crate::limits::{
     ACCEPT_PAUSE, PARKED_AFTER, REQUESTS_PER_TURN, ROTATE_EVERY, TURN_MAX, UNSAID_PAUSE,
 };
 use crate::shm::layout::Order;
 use crate::sys::epoll::{EpollFlags, Events, Set};
-use crate::sys::scm::Patience;
+use crate::sys::scm::RecvWait;
 use crate::sys::{clock, fd, socket};
 use crate::units::{Errno, ListenerId, Mono, Span};
-use crate::wire::link::Sharing;
+use crate::wire::link::ListenerSharing;
 
 /// A connection to serve.
 #[derive(Debug)]
@@ -25,14 +25,14 @@ pub(super) enum Arrival {
     /// This worker accepted it.
     Accepted(OwnedFd, ListenerId),
     /// It has stayed here since its last request.
-    Kept(Kept),
+    Kept(IdleConnection),
 }
 
 /// The places where connections come from.
 #[derive(Debug)]
-pub(super) struct Intake {
-    listeners: Listeners,
-    shelf: Shelf,
+pub(super) struct WorkerIntake {
+    listeners: WatchedListeners,
+    shelf: IdleConnections,
     /// There once anything but the channel is waited for: to wait for that alone is one call less.
     waits: Option<Waits>,
     /// When the set was last asked, and how many connections were served since.
@@ -44,7 +44,7 @@ pub(super) struct Intake {
 
 /// What has come from the channel and the listeners.
 #[derive(Debug)]
-enum News {
+enum IntakeNews {
     /// A connection.
     Arrival(Arrival),
     /// Something to look at anew.
@@ -65,9 +65,9 @@ struct Waits {
 /// Listeners in the set. Shared ones are exclusive (one idle worker wakes per connection) and added
 /// anew from time to time, since the kernel wakes whoever was added first.
 #[derive(Debug)]
-struct Listeners {
+struct WatchedListeners {
     sockets: Vec<OwnedFd>,
-    sharing: Sharing,
+    sharing: ListenerSharing,
     next: usize,
     accepted: u32,
     accepting: Accepting,
@@ -94,18 +94,19 @@ const ENDS: EpollFlags =
     EpollFlags::EPOLLRDHUP.union(EpollFlags::EPOLLHUP).union(EpollFlags::EPOLLERR);
 
 impl Waits {
-    fn new(link: &Link) -> Result<Self, Errno> {
+    fn new(link: &LinkEnd) -> Result<Self, Errno> {
         let set = Set::new()?;
         set.add(link.channel(), INPUT, CHANNEL)?;
         Ok(Self { set, events: Events::new() })
     }
 }
 
-impl Intake {
-    pub(super) fn new(link: &mut Link) -> Result<Self, Errno> {
+impl WorkerIntake {
+    pub(super) fn new(link: &mut LinkEnd) -> Result<Self, Errno> {
         let (sockets, sharing) = (link.take_listeners(), link.note().sharing);
         let (accepting, last) = (Accepting::Now, Vec::new());
-        let listeners = Listeners { sockets, sharing, next: 0, accepted: 0, accepting, last };
+        let listeners =
+            WatchedListeners { sockets, sharing, next: 0, accepted: 0, accepting, last };
         let mut waits = None;
         if !listeners.sockets.is_empty() {
             let Waits { set, .. } = waits.insert(Waits::new(link)?);
@@ -114,13 +115,13 @@ impl Intake {
                 listeners.add(set, listener)?;
             }
         }
-        let (shelf, asked_at) = (Shelf::default(), clock::monotonic());
+        let (shelf, asked_at) = (IdleConnections::default(), clock::monotonic());
         Ok(Self { listeners, shelf, waits, asked_at, served: 0, kept_first: false })
     }
 
     /// The next connection, or `None` when the worker shall end. Those that are kept and those that
     /// are new take turns, so that neither keeps the other out.
-    pub(super) fn next(&mut self, link: &mut Link) -> Result<Option<Arrival>, WorkerError> {
+    pub(super) fn next(&mut self, link: &mut LinkEnd) -> Result<Option<Arrival>, WorkerError> {
         self.ask_if_due().map_err(WorkerError::Wait)?;
         loop {
             let draining = link.order() != Order::Serve;
@@ -131,14 +132,14 @@ impl Intake {
             let all_is_said = link.flush();
             let kept = if self.kept_first { self.take_ready(link) } else { None };
             let news = match kept {
-                Some(kept) => News::Arrival(Arrival::Kept(kept)),
+                Some(kept) => IntakeNews::Arrival(Arrival::Kept(kept)),
                 None => self.take_new(link, draining, all_is_said)?,
             };
             let arrival = match news {
-                News::Arrival(arrival) => Some(arrival),
-                News::Nothing => self.take_ready(link).map(Arrival::Kept),
-                News::Look => continue,
-                News::Gone => {
+                IntakeNews::Arrival(arrival) => Some(arrival),
+                IntakeNews::Nothing => self.take_ready(link).map(Arrival::Kept),
+                IntakeNews::Look => continue,
+                IntakeNews::Gone => {
                     self.end_all(link);
                     return Ok(None);
                 }
@@ -156,30 +157,30 @@ impl Intake {
 
     fn take_new(
         &mut self,
-        link: &mut Link,
+        link: &mut LinkEnd,
         draining: bool,
         all_is_said: bool,
-    ) -> Result<News, WorkerError> {
+    ) -> Result<IntakeNews, WorkerError> {
         // What was sent before the order to leave is still ours to serve.
         let nothing_else = self.listeners.sockets.is_empty() && self.shelf.is_empty();
         let patience = match nothing_else && all_is_said && !draining {
-            true => Patience::Wait,
-            false => Patience::Now,
+            true => RecvWait::Wait,
+            false => RecvWait::Now,
         };
         Ok(match link.receive(patience)? {
             Delivery::Offer(ticket) => match link.claim(ticket, clock::monotonic()) {
-                Some(claimed) => News::Arrival(Arrival::Claimed(claimed)),
+                Some(claimed) => IntakeNews::Arrival(Arrival::Claimed(claimed)),
                 // It was taken back.
-                None => News::Look,
+                None => IntakeNews::Look,
             },
-            Delivery::Look => News::Look,
-            Delivery::Gone => News::Gone,
-            Delivery::Nothing => self.accept().map_or(News::Nothing, News::Arrival),
+            Delivery::Look => IntakeNews::Look,
+            Delivery::Gone => IntakeNews::Gone,
+            Delivery::Nothing => self.accept().map_or(IntakeNews::Nothing, IntakeNews::Arrival),
         })
     }
 
     /// Keeps a connection until it has something to read. One that cannot be waited for ends.
-    pub(super) fn keep(&mut self, link: &mut Link, kept: Kept) -> Result<(), Errno> {
+    pub(super) fn keep(&mut self, link: &mut LinkEnd, kept: IdleConnection) -> Result<(), Errno> {
         let mark = self.shelf.next_mark();
         match self.waits(link)?.set.add(&kept.socket, INPUT | EpollFlags::EPOLLRDHUP, mark) {
             Ok(()) => {
@@ -190,7 +191,7 @@ impl Intake {
         Ok(())
     }
 
-    fn waits(&mut self, link: &Link) -> Result<&mut Waits, Errno> {
+    fn waits(&mut self, link: &LinkEnd) -> Result<&mut Waits, Errno> {
         match &mut self.waits {
             Some(waits) => Ok(waits),
             waits @ None => Ok(waits.insert(Waits::new(link)?)),
@@ -198,11 +199,11 @@ impl Intake {
     }
 
     /// One that has something to read, out of the set: others have copies, and events would go on.
-    fn take_ready(&mut self, link: &mut Link) -> Option<Kept> {
+    fn take_ready(&mut self, link: &mut LinkEnd) -> Option<IdleConnection> {
         while let Some((kept, ended)) = self.shelf.take_ready() {
             self.forget(&kept);
             // The program may remember something of one that is pinned, and is told of its end.
-            if !ended || kept.stay == Stay::Pinned || kept.has_asked() {
+            if !ended || kept.stay == IdleStay::Pinned || kept.has_asked() {
                 return Some(kept);
             }
             kept.end(link);
@@ -210,7 +211,7 @@ impl Intake {
         None
     }
 
-    fn forget(&self, kept: &Kept) {
+    fn forget(&self, kept: &IdleConnection) {
         if let Some(Waits { set, .. }) = &self.waits {
             // It is in the set, or it could not be added.
             let _not_there = set.remove(&kept.socket);
@@ -219,25 +220,27 @@ impl Intake {
 
     /// This worker is to leave: what can be another's is, what is idle ends, what has asked is
     /// served first, and what is pinned stays until it ends by itself.
-    fn clear_out(&mut self, link: &mut Link) {
+    fn clear_out(&mut self, link: &mut LinkEnd) {
         link.let_listeners_go();
         let leaves = link.gives_back(true);
         while let Some(kept) = self.shelf.take_oldest_loose() {
             self.forget(&kept);
             match kept.origin {
-                Origin::Master(ticket) if leaves => link.give_back(ticket, kept.socket, 0),
-                Origin::Master(_) | Origin::Listener if kept.has_asked() => {
+                ConnectionOrigin::Master(ticket) if leaves => {
+                    link.give_back(ticket, kept.socket, 0);
+                }
+                ConnectionOrigin::Master(_) | ConnectionOrigin::Listener if kept.has_asked() => {
                     self.shelf.put_first(kept);
                     return;
                 }
-                Origin::Master(_) | Origin::Listener => kept.end(link),
+                ConnectionOrigin::Master(_) | ConnectionOrigin::Listener => kept.end(link),
             }
         }
     }
 
     /// The master is gone, and this worker goes too.
     /// Nothing more is taken: what waits at a listener may be another worker's.
-    fn end_all(&mut self, link: &mut Link) {
+    fn end_all(&mut self, link: &mut LinkEnd) {
         self.listeners.sockets.clear();
         self.shelf.take_all().for_each(|kept| kept.end(link));
     }
@@ -281,7 +284,7 @@ impl Intake {
 
     /// Waits for any of them, until the oldest that is kept has been idle for too long, or until
     /// accepting is to be tried again.
-    fn wait(&mut self, link: &mut Link, all_is_said: bool) -> Result<(), Errno> {
+    fn wait(&mut self, link: &mut LinkEnd, all_is_said: bool) -> Result<(), Errno> {
         self.waits(link)?;
         if link.spin() || !link.nap() {
             return Ok(());
@@ -326,7 +329,7 @@ impl Intake {
         Ok(())
     }
 
-    fn expire(&mut self, link: &mut Link, now: Mono) {
+    fn expire(&mut self, link: &mut LinkEnd, now: Mono) {
         while self.shelf.oldest_loose().is_some_and(|since| since.after(PARKED_AFTER) <= now) {
             let Some(kept) = self.shelf.take_oldest_loose() else { return };
             self.forget(&kept);
@@ -339,10 +342,10 @@ impl Intake {
     }
 }
 
-impl Listeners {
+impl WatchedListeners {
     fn rotate(&mut self, set: &Set) {
         self.accepted += 1;
-        if self.accepted.is_multiple_of(ROTATE_EVERY) && self.sharing == Sharing::Shared {
+        if self.accepted.is_multiple_of(ROTATE_EVERY) && self.sharing == ListenerSharing::Shared {
             self.remove_all(set);
             self.open(set);
         }
@@ -400,8 +403,8 @@ impl Listeners {
 
     fn add(&self, set: &Set, listener: &OwnedFd) -> Result<(), Errno> {
         let interest = match self.sharing {
-            Sharing::Shared => INPUT | EpollFlags::EPOLLEXCLUSIVE,
-            Sharing::Own | Sharing::None => INPUT,
+            ListenerSharing::Shared => INPUT | EpollFlags::EPOLLEXCLUSIVE,
+            ListenerSharing::Own | ListenerSharing::None => INPUT,
         };
         set.add(listener, interest, LISTENER)
     }
@@ -423,8 +426,8 @@ mod tests {
     }
 
     /// An intake that has just found no descriptor to accept with, and pauses for so long.
-    fn pausing(link: &mut Link, span: Span) -> Intake {
-        let mut intake = Intake::new(link).unwrap();
+    fn pausing(link: &mut LinkEnd, span: Span) -> WorkerIntake {
+        let mut intake = WorkerIntake::new(link).unwrap();
         intake.listeners.shut(&intake.waits.as_ref().unwrap().set);
         intake.listeners.accepting = Accepting::PausedUntil(clock::monotonic().after(span));
         intake
@@ -433,7 +436,7 @@ mod tests {
     #[test]
     fn a_pause_in_accepting_keeps_nobody_waiting_but_those_who_connect() {
         let (listener, _client) = awaited();
-        let (master, link) = FakeMaster::apart(Sharing::Shared, vec![listener.into()]);
+        let (master, link) = FakeMaster::apart(ListenerSharing::Shared, vec![listener.into()]);
         let wait_for_nap = || {
             while !master.sees_nap() {
                 std::thread::yield_now();
@@ -453,7 +456,7 @@ mod tests {
             });
             wait_for_nap();
             let (near, _far) = socket::seqpacket_pair().unwrap();
-            master.offer(Ticket { slot: 1, generation: 1 }, &near);
+            master.offer(Ticket { index: 1, generation: 1 }, &near);
             wait_for_nap();
             master.drain();
             assert!(worker.join().unwrap() < Span::from_s(30));
@@ -463,7 +466,7 @@ mod tests {
     #[test]
     fn accepting_goes_on_after_a_pause() {
         let (listener, _client) = awaited();
-        let (_master, mut link) = FakeMaster::new(Sharing::Shared, vec![listener.into()]);
+        let (_master, mut link) = FakeMaster::new(ListenerSharing::Shared, vec![listener.into()]);
         let mut intake = pausing(&mut link, Span::from_ms(20));
         let began_at = clock::monotonic();
         let arrival = intake.next(&mut link).unwrap();
@@ -475,8 +478,8 @@ mod tests {
     fn who_leaves_takes_what_waits_and_lets_its_listeners_go() {
         let (listener, client) = awaited();
         let address = listener.local_addr().unwrap();
-        let (master, mut link) = FakeMaster::new(Sharing::Shared, vec![listener.into()]);
-        let mut intake = Intake::new(&mut link).unwrap();
+        let (master, mut link) = FakeMaster::new(ListenerSharing::Shared, vec![listener.into()]);
+        let mut intake = WorkerIntake::new(&mut link).unwrap();
         master.drain();
         let arrival = intake.next(&mut link).unwrap();
         assert!(matches!(arrival, Some(Arrival::Accepted(..))), "{arrival:?}");

@@ -1,63 +1,63 @@
 //! The worker's end of everything that it shares with its master: the channel that descriptors
-//! come through, the pages, the bell. It keeps the order that makes a connection safe: claim
+//! come through, the pages, the doorbell. It keeps the order that makes a connection safe: claim
 //! before the first read, done or idle after the last byte of the answer, closed at the end.
 //!
 //! A descriptor comes once; here it stays, whosever the connection is, until it ends. What is
-//! offered afterwards is only named, in the errands that the master writes.
+//! offered afterwards is only named, in the offer entries that the master writes.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::copies::Copies;
-use super::spin::Spin;
+use super::copies::ReceivedCopies;
+use super::spin::Spinner;
 use crate::limits::{
-    CONCURRENCY_MAX, ERRAND_RING, LOOK_AFTER, TICKETS_MAX, WORKER_SPARE_DESCRIPTORS,
+    CONCURRENCY_MAX, LOOK_AFTER, OFFER_ENTRY_RING, TICKETS_MAX, WORKER_SPARE_DESCRIPTORS,
 };
 use crate::shm::claim;
-use crate::shm::layout::{Berth, LAYOUT, MasterPage, Order, WorkerPage};
+use crate::shm::layout::{LAYOUT, MasterPage, Order, WorkerLine, WorkerPage};
 use crate::shm::map::{MapError, Mapped, ReadOnly, Writable};
-use crate::shm::ring::{self, Bell, Overrun, Ring, Urgency, Words};
+use crate::shm::ring::{self, Doorbell, Overrun, Ring, Urgency};
 use crate::sys::affinity::{self, PinError};
 use crate::sys::clock;
 use crate::sys::eventfd;
 use crate::sys::fd::{self, io_error};
 use crate::sys::rlimit::{self, Resource};
-use crate::sys::scm::{self, Incoming, Patience};
+use crate::sys::scm::{self, Incoming, RecvWait};
 use crate::sys::sigterm::{self, Watched};
 use crate::sys::socket;
-use crate::units::{Cpu, Errno, GiveBack, ListenerId, Mono, Span, Ticket};
-use crate::wire::errand::{BadErrand, Errand};
-use crate::wire::link::{BadNote, Note, VARIABLE};
-use crate::wire::parcel::{self, BadParcel, Header, Kind};
-use crate::wire::token::{Say, Token};
+use crate::units::{Cpu, Errno, GiveBack, ListenerId, Mono, RingWords, Span, Ticket};
+use crate::wire::batch::{self, BadBatch, BatchKind, Header};
+use crate::wire::link::{BadHandshake, Handshake, VARIABLE};
+use crate::wire::offer::{BadOfferEntry, OfferEntry};
+use crate::wire::token::{RingMessage, WorkerMessage};
 
 /// The worker's end.
 #[derive(Debug)]
-pub struct Link {
-    note: Note,
+pub struct LinkEnd {
+    note: Handshake,
     channel: OwnedFd,
-    bell: OwnedFd,
+    doorbell: OwnedFd,
     master: Mapped<MasterPage, ReadOnly>,
     own: Mapped<WorkerPage, Writable>,
     listeners: Vec<OwnedFd>,
     /// Connections that the master may offer without sending them, and those on offer.
-    copies: Copies,
+    copies: ReceivedCopies,
     /// Offers that have not been asked for.
     offers: VecDeque<Ticket>,
     /// There was a wake-up among what was read for another reason.
     told_to_look: bool,
-    /// Errands that were read together and have not been run.
-    errands: VecDeque<Words>,
+    /// OfferEntries that were read together and have not been run.
+    offer_entries: VecDeque<RingWords>,
     /// Tokens that found the ring full, in order; they go before any other.
-    unsaid: VecDeque<Words>,
+    unsaid: VecDeque<RingWords>,
     /// The master's sleep that this worker last rang for.
     rung: Option<u32>,
     connections: u32,
     busy_since: Mono,
     idle_since: Mono,
-    spin: Spin,
+    spin: Spinner,
     /// Since when this worker has had nothing to do, until it is told something.
     pausing: Option<Mono>,
     /// It has slept since it last claimed anything.
@@ -83,7 +83,7 @@ pub struct Claimed {
 pub enum Delivery {
     /// A connection, to be claimed when it can be begun with.
     Offer(Ticket),
-    /// Only a wake-up: look at [`Link::order`].
+    /// Only a wake-up: look at [`LinkEnd::order`].
     Look,
     /// Nothing at the moment.
     Nothing,
@@ -93,7 +93,7 @@ pub enum Delivery {
 
 /// What a message was.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Letter {
+enum ChannelMessage {
     Offers,
     Look,
     Nothing,
@@ -108,7 +108,7 @@ pub enum LinkError {
     Missing,
     /// The variable cannot be read.
     #[error(transparent)]
-    Note(#[from] BadNote),
+    Note(#[from] BadHandshake),
     /// A descriptor that the note names is not open.
     #[error(
         "descriptor {number} of {VARIABLE} is not open: something between \
@@ -163,13 +163,13 @@ pub enum LinkError {
     Receive(Errno),
     /// The channel had what no master sends.
     #[error(transparent)]
-    Parcel(#[from] BadParcel),
+    Batch(#[from] BadBatch),
     /// A ticket is beyond the table.
     #[error("ticket {0} is beyond the table: build dispatchd and this program from one version")]
     Ticket(Ticket),
     /// The ring had what no master writes.
     #[error(transparent)]
-    Errand(#[from] BadErrand),
+    OfferEntry(#[from] BadOfferEntry),
     /// The ring is impossible.
     #[error(transparent)]
     Overrun(#[from] Overrun),
@@ -181,19 +181,19 @@ pub enum LinkError {
     Truncated,
 }
 
-impl Link {
+impl LinkEnd {
     /// From now on SIGTERM is a request to leave; see [`sigterm`].
     pub(super) fn handle_sigterm(&self, master: &OwnedFd, own: &OwnedFd) -> Result<(), LinkError> {
         let master = Mapped::<MasterPage, ReadOnly>::open(master)?.leak();
         let own = Mapped::<WorkerPage, Writable>::open(own)?.leak();
-        let Some(berth) = master.berths.get(self.note.worker.index()) else {
+        let Some(index) = master.workers.get(self.note.worker.index()) else {
             return Err(LinkError::Layout);
         };
-        let setup = sigterm::Setup {
+        let setup = sigterm::HandlerSetup {
             asks_to_leave: &own.speech.asks_to_leave,
-            bell: fd::duplicate(&self.bell).map_err(LinkError::SigTerm)?,
+            doorbell: fd::duplicate(&self.doorbell).map_err(LinkError::SigTerm)?,
             channel: Watched::new(self.channel()),
-            order: &berth.order,
+            order: &index.order,
             end_at_once: Order::Terminate as u32,
             master: socket::maker(&self.channel).map_err(LinkError::SigTerm)?,
             patience: Span::from_ns(master.drain_ns.load(Relaxed)),
@@ -204,9 +204,9 @@ impl Link {
 
     /// A link over these, of which nothing has been used.
     pub(super) fn over(
-        note: Note,
+        note: Handshake,
         channel: OwnedFd,
-        bell: OwnedFd,
+        doorbell: OwnedFd,
         master: Mapped<MasterPage, ReadOnly>,
         own: Mapped<WorkerPage, Writable>,
         listeners: Vec<OwnedFd>,
@@ -214,20 +214,20 @@ impl Link {
         Self {
             note,
             channel,
-            bell,
+            doorbell,
             master,
             own,
             listeners,
-            copies: Copies::default(),
+            copies: ReceivedCopies::default(),
             offers: VecDeque::new(),
             told_to_look: false,
-            errands: VecDeque::new(),
+            offer_entries: VecDeque::new(),
             unsaid: VecDeque::new(),
             rung: None,
             connections: 0,
             busy_since: Mono::ZERO,
             idle_since: Mono::ZERO,
-            spin: Spin::UNTRIED,
+            spin: Spinner::UNTRIED,
             pausing: None,
             slept: false,
             gone: false,
@@ -249,7 +249,7 @@ impl Link {
     /// Raises this process's soft limit of open files to the hard one: every connection is a
     /// descriptor, and those that are given back stay here as copies (decision 012). Programs that
     /// call `select`, which knows 1,024, are better off without. To be called before
-    /// [`Link::hello`].
+    /// [`LinkEnd::hello`].
     pub fn raise_nofile(&self) {
         // If it cannot be raised, the limit as it is bounds the connections.
         rlimit::raise_open_files().map(drop).unwrap_or_default();
@@ -261,7 +261,7 @@ impl Link {
     /// When the limit of open files leaves no room for a connection.
     pub fn hello(&mut self, concurrency: u32) -> Result<(), LinkError> {
         let open_files = rlimit::read(Resource::OpenFiles).map_or(1024, |limit| limit.soft);
-        // Those listeners that it accepts from are there twice: see [`Link::let_listeners_go`].
+        // Those listeners that it accepts from are there twice: see [`LinkEnd::let_listeners_go`].
         let listeners = 2 * u64::try_from(self.note.listeners).unwrap_or(0);
         let spare = u64::from(WORKER_SPARE_DESCRIPTORS) + listeners;
         let room = open_files.saturating_sub(spare);
@@ -272,7 +272,7 @@ impl Link {
         head.concurrency.store(concurrency.clamp(1, CONCURRENCY_MAX), Relaxed);
         head.connections_max.store(u32::try_from(room).unwrap_or(u32::MAX), Relaxed);
         head.layout.store(LAYOUT, Relaxed);
-        self.say(Say::Hello);
+        self.say(WorkerMessage::Hello);
         Ok(())
     }
 
@@ -280,8 +280,8 @@ impl Link {
     ///
     /// # Errors
     /// When the channel fails, or it or the ring holds what no master sends.
-    pub fn receive(&mut self, patience: Patience) -> Result<Delivery, LinkError> {
-        self.run_errands()?;
+    pub fn receive(&mut self, patience: RecvWait) -> Result<Delivery, LinkError> {
+        self.run_offer_entries()?;
         if let Some(ticket) = self.offers.pop_front() {
             return Ok(Delivery::Offer(ticket));
         }
@@ -289,15 +289,17 @@ impl Link {
             return Ok(Delivery::Look);
         }
         let letter = match patience {
-            Patience::Wait if self.spin() || !self.nap() => return Ok(Delivery::Look),
-            Patience::Wait | Patience::Now => self.open_letter(patience),
+            RecvWait::Wait if self.spin() || !self.nap() => return Ok(Delivery::Look),
+            RecvWait::Wait | RecvWait::Now => self.open_letter(patience),
         };
         self.wake();
         Ok(match letter? {
-            Letter::Offers => self.offers.pop_front().map_or(Delivery::Look, Delivery::Offer),
-            Letter::Look => Delivery::Look,
-            Letter::Nothing => Delivery::Nothing,
-            Letter::Gone => {
+            ChannelMessage::Offers => {
+                self.offers.pop_front().map_or(Delivery::Look, Delivery::Offer)
+            }
+            ChannelMessage::Look => Delivery::Look,
+            ChannelMessage::Nothing => Delivery::Nothing,
+            ChannelMessage::Gone => {
                 sigterm::abandoned();
                 Delivery::Gone
             }
@@ -309,7 +311,7 @@ impl Link {
     /// waited here.
     pub fn claim(&mut self, ticket: Ticket, now: Mono) -> Option<Claimed> {
         if !self.copies.has(ticket) || !claim::claim(&self.own, ticket) {
-            self.say(Say::Missed(ticket));
+            self.say(WorkerMessage::Missed(ticket));
             return None;
         }
         let socket = self.copies.take(ticket)?;
@@ -319,8 +321,8 @@ impl Link {
         if std::mem::take(&mut self.slept) && 0 < transit_us {
             self.spin.woke(Span::from_us(transit_us.into()), self.spins_at_most());
         }
-        self.say(Say::Claimed { ticket, transit_us });
-        let waited = now.since(self.card_time(ticket));
+        self.say(WorkerMessage::Claimed { ticket, transit_us });
+        let waited = now.since(self.conn_record_time(ticket));
         if LOOK_AFTER <= waited && socket::is_reset(socket.as_fd()) {
             // Its client has given up, and nobody would read the answer.
             self.let_go(Some(ticket), socket, None);
@@ -330,7 +332,8 @@ impl Link {
     }
 
     /// Whether a connection that has been answered goes back to the master now, which
-    /// [`Link::keep_copy`] and [`Say::Idle`] do. `leaving` is whether this worker is to end.
+    /// [`LinkEnd::keep_copy`] and [`WorkerMessage::Idle`] do. `leaving` is whether this worker is
+    /// to end.
     pub fn gives_back(&self, leaving: bool) -> bool {
         if self.gone {
             return false;
@@ -344,17 +347,17 @@ impl Link {
 
     /// Keeps our copy of a connection that is not ours any more: all that was asked is answered,
     /// the answer's last byte is in the kernel, and nothing that came after it has been read.
-    /// [`Say::Idle`] is to follow, and without a claim it is not to be touched again.
+    /// [`WorkerMessage::Idle`] is to follow, and without a claim it is not to be touched again.
     pub fn keep_copy(&mut self, ticket: Ticket, socket: OwnedFd) {
         self.copies.put(ticket, socket);
         self.closed();
     }
 
-    /// Gives a connection back, as [`Link::keep_copy`] says. `service_us` is how long its request
-    /// took; 0 where that was told.
+    /// Gives a connection back, as [`LinkEnd::keep_copy`] says. `service_us` is how long its
+    /// request took; 0 where that was told.
     pub(super) fn give_back(&mut self, ticket: Ticket, socket: OwnedFd, service_us: u32) {
         self.keep_copy(ticket, socket);
-        self.say(Say::Idle { ticket, service_us });
+        self.say(WorkerMessage::Idle { ticket, service_us });
     }
 
     /// Ends a connection for its client. `service_us` is how long its request took, where that is
@@ -371,18 +374,20 @@ impl Link {
         // client is gone, and then there is nobody to tell.
         socket::shutdown(socket.as_fd()).unwrap_or_default();
         drop(socket);
-        let done = service_us.map(|service_us| Say::Done { ticket, service_us });
-        let says: Vec<Say> = done.into_iter().chain([Say::Closed(ticket)]).collect();
+        let done = service_us.map(|service_us| WorkerMessage::Done { ticket, service_us });
+        let says: Vec<WorkerMessage> =
+            done.into_iter().chain([WorkerMessage::Closed(ticket)]).collect();
         self.say_all(&says);
     }
 
-    /// Whether the master has written anything that [`Link::receive`] has not taken in.
-    pub fn has_errands(&self) -> bool {
-        !self.errands.is_empty() || self.ring().is_some_and(|ring| ring.has_tokens())
+    /// Whether the master has written anything that [`LinkEnd::receive`] has not taken in.
+    pub fn has_offer_entries(&self) -> bool {
+        !self.offer_entries.is_empty() || self.ring().is_some_and(|ring| ring.has_tokens())
     }
 
     /// Stays awake for a moment, where that is wanted and likely to be worth it. Whether the master
-    /// has written something meanwhile. To be asked before [`Link::nap`], with nothing left undone.
+    /// has written something meanwhile. To be asked before [`LinkEnd::nap`], with nothing left
+    /// undone.
     pub fn spin(&mut self) -> bool {
         let most = self.spins_at_most();
         if most == Span::ZERO {
@@ -393,7 +398,7 @@ impl Link {
         let end = began_at.after(self.spin.for_how_long(most));
         let mut now = began_at;
         while now < end {
-            if self.has_errands() {
+            if self.has_offer_entries() {
                 self.slept = false;
                 return true;
             }
@@ -408,12 +413,12 @@ impl Link {
         false
     }
 
-    /// Says that this worker is about to sleep, until [`Link::wake`]. False when it must not, since
-    /// the master has written something meanwhile.
-    #[must_use = "whoever sleeps over errands is not woken for them"]
+    /// Says that this worker is about to sleep, until [`LinkEnd::wake`]. False when it must not,
+    /// since the master has written something meanwhile.
+    #[must_use = "whoever sleeps over offer entries is not woken for them"]
     pub fn nap(&mut self) -> bool {
         ring::nap(&self.own);
-        self.slept = !self.has_errands();
+        self.slept = !self.has_offer_entries();
         if !self.slept {
             self.wake();
         }
@@ -426,19 +431,19 @@ impl Link {
     }
 
     /// Runs what the master has written.
-    fn run_errands(&mut self) -> Result<(), LinkError> {
-        let Self { own, master, errands, note, .. } = self;
+    fn run_offer_entries(&mut self) -> Result<(), LinkError> {
+        let Self { own, master, offer_entries, note, .. } = self;
         if let Some(ring) = Ring::to_worker(master, note.worker.index(), own) {
-            ring.drain(ERRAND_RING, errands)?;
+            ring.drain(OFFER_ENTRY_RING, offer_entries)?;
         }
-        while let Some(words) = self.errands.pop_front() {
-            match Errand::decode(words)? {
-                Errand::Offer(ticket) => {
+        while let Some(words) = self.offer_entries.pop_front() {
+            match OfferEntry::decode(words)? {
+                OfferEntry::Offer(ticket) => {
                     self.end_pause(ticket);
                     self.fetch(ticket)?;
                     self.offers.push_back(ticket);
                 }
-                Errand::Forget(ticket) => {
+                OfferEntry::Forget(ticket) => {
                     self.fetch(ticket)?;
                     drop(self.copies.take(ticket));
                 }
@@ -455,32 +460,32 @@ impl Link {
     /// The pause since there was nothing to do ended when this was offered.
     fn end_pause(&mut self, ticket: Ticket) {
         if let Some(since) = self.pausing.take() {
-            self.spin.paused(self.card_time(ticket).since(since), self.spins_at_most());
+            self.spin.paused(self.conn_record_time(ticket).since(since), self.spins_at_most());
         }
     }
 
-    /// An errand may be read before the message that brought its connection. What was sent after
-    /// the errand may be newer than it: no more is read than is needed.
+    /// An offer entry may be read before the message that brought its connection. What was sent
+    /// after the offer entry may be newer than it: no more is read than is needed.
     fn fetch(&mut self, ticket: Ticket) -> Result<(), LinkError> {
         while !self.copies.has(ticket) {
-            match self.open_letter(Patience::Now)? {
-                Letter::Offers => {}
+            match self.open_letter(RecvWait::Now)? {
+                ChannelMessage::Offers => {}
                 // What it is about may be newer than whatever was looked at before.
-                Letter::Look => self.told_to_look = true,
-                Letter::Nothing | Letter::Gone => break,
+                ChannelMessage::Look => self.told_to_look = true,
+                ChannelMessage::Nothing | ChannelMessage::Gone => break,
             }
         }
         Ok(())
     }
 
     /// Reads one message: what is in it joins the copies and the offers.
-    fn open_letter(&mut self, patience: Patience) -> Result<Letter, LinkError> {
-        let message = match scm::recv_parcel(self.channel.as_fd(), patience) {
-            Ok(Incoming::Parcel(message)) => message,
-            Ok(Incoming::Empty) => return Ok(Letter::Nothing),
+    fn open_letter(&mut self, patience: RecvWait) -> Result<ChannelMessage, LinkError> {
+        let message = match scm::recv_batch(self.channel.as_fd(), patience) {
+            Ok(Incoming::Batch(message)) => message,
+            Ok(Incoming::Empty) => return Ok(ChannelMessage::Nothing),
             Ok(Incoming::EndOfStream) | Err(Errno(libc::ECONNRESET)) => {
                 self.gone = true;
-                return Ok(Letter::Gone);
+                return Ok(ChannelMessage::Gone);
             }
             Err(errno) => return Err(LinkError::Receive(errno)),
         };
@@ -489,39 +494,39 @@ impl Link {
         }
         let (header, tickets) = Header::decode(&message.words, message.fds.len())?;
         match header.kind {
-            Kind::Look => return Ok(Letter::Look),
-            Kind::Offer => {}
+            BatchKind::Look => return Ok(ChannelMessage::Look),
+            BatchKind::Offer => {}
         }
-        for (ticket, socket) in parcel::tickets(tickets).zip(message.fds) {
-            if TICKETS_MAX <= ticket.slot {
+        for (ticket, socket) in batch::tickets(tickets).zip(message.fds) {
+            if TICKETS_MAX <= ticket.index {
                 return Err(LinkError::Ticket(ticket));
             }
             self.copies.put(ticket, socket);
             self.offers.push_back(ticket);
         }
-        Ok(Letter::Offers)
+        Ok(ChannelMessage::Offers)
     }
 
     /// Microseconds since the offer, if that is what it took to come here: a worker that was idle
     /// before the offer was made measures the way; any other measures itself.
     fn transit_us(&self, ticket: Ticket, now: Mono) -> u32 {
-        let offered_at = self.card_time(ticket);
+        let offered_at = self.conn_record_time(ticket);
         let idle = self.own.board.busy_since_ns.load(Relaxed) == 0;
         if idle && self.idle_since <= offered_at { micros(now.since(offered_at)).max(1) } else { 0 }
     }
 
     /// Says something about a connection, or hello.
-    pub fn say(&mut self, say: Say) {
+    pub fn say(&mut self, say: WorkerMessage) {
         self.say_all(&[say]);
     }
 
-    /// Says several things, with one look at the bell.
-    pub fn say_all(&mut self, says: &[Say]) {
+    /// Says several things, with one look at the doorbell.
+    pub fn say_all(&mut self, says: &[WorkerMessage]) {
         let mut urgency = Urgency::Whenever;
         for say in says {
             self.note_token(*say);
             // Somebody has to watch for the next request.
-            if let Say::Idle { .. } = say {
+            if let WorkerMessage::Idle { .. } = say {
                 urgency = Urgency::Now;
             }
         }
@@ -530,7 +535,7 @@ impl Link {
 
     /// What the master wants of this worker.
     pub fn order(&self) -> Order {
-        Order::from_word(self.berth().order.load(Relaxed))
+        Order::from_word(self.index().order.load(Relaxed))
     }
 
     /// Asks for the order to drain, which comes when another worker is ready to take over. SIGTERM
@@ -538,29 +543,29 @@ impl Link {
     pub fn ask_to_leave(&self) {
         self.own.speech.asks_to_leave.store(1, Relaxed);
         // It fails where enough has been rung already.
-        eventfd::ring(&self.bell.as_fd()).unwrap_or_default();
+        eventfd::ring(&self.doorbell.as_fd()).unwrap_or_default();
     }
 
     /// Who this worker is.
-    pub const fn note(&self) -> &Note {
+    pub const fn note(&self) -> &Handshake {
         &self.note
     }
 
-    /// The CPU that [`Link::pin`] has bound this process to, which is not always the one that its
-    /// note names.
+    /// The CPU that [`LinkEnd::pin`] has bound this process to, which is not always the one that
+    /// its note names.
     pub fn cpu(&self) -> Option<Cpu> {
         let number = self.own.board.cpu.load(Relaxed).checked_sub(1)?;
         u16::try_from(number).ok().map(Cpu)
     }
 
-    /// The channel, to wait for; it is read with [`Link::receive`].
+    /// The channel, to wait for; it is read with [`LinkEnd::receive`].
     pub fn channel(&self) -> BorrowedFd<'_> {
         self.channel.as_fd()
     }
 
     /// The listeners that this worker accepts from, once. They are to be closed when the order is
-    /// to drain, after one last accept from each, and [`Link::let_listeners_go`] is to be called:
-    /// who accepts no more keeps nobody waiting.
+    /// to drain, after one last accept from each, and [`LinkEnd::let_listeners_go`] is to be
+    /// called: who accepts no more keeps nobody waiting.
     pub fn take_listeners(&mut self) -> Vec<OwnedFd> {
         std::mem::take(&mut self.listeners)
     }
@@ -612,7 +617,7 @@ impl Link {
 
     /// Pushes what found the ring full before; true when nothing is left.
     pub fn flush(&mut self) -> bool {
-        let ring = Ring::to_master(&self.own, &self.master.berths[self.note.worker.index()]);
+        let ring = Ring::to_master(&self.own, &self.master.workers[self.note.worker.index()]);
         while let Some(words) = self.unsaid.front() {
             if ring.push(*words).is_err() {
                 return false;
@@ -622,22 +627,22 @@ impl Link {
         true
     }
 
-    fn note_token(&mut self, say: Say) {
-        let words = Token { pool: self.note.pool, say }.encode();
-        if !self.flush() || Ring::to_master(&self.own, self.berth()).push(words).is_err() {
+    fn note_token(&mut self, say: WorkerMessage) {
+        let words = RingMessage { pool: self.note.pool, say }.encode();
+        if !self.flush() || Ring::to_master(&self.own, self.index()).push(words).is_err() {
             self.unsaid.push_back(words);
         }
     }
 
     fn ring_if_needed(&mut self, urgency: Urgency) {
         let Self { own, master, rung, note, .. } = self;
-        let ring = Ring::to_master(own, &master.berths[note.worker.index()]);
+        let ring = Ring::to_master(own, &master.workers[note.worker.index()]);
         match ring::after_push(ring, master, urgency, rung) {
-            Bell::Silent => {}
-            // It fails when this process has filled its bell, and is then heard by chance.
-            Bell::Ring => {
+            Doorbell::Silent => {}
+            // It fails when this process has filled its doorbell, and is then heard by chance.
+            Doorbell::Ring => {
                 add_one(&own.board.rings);
-                eventfd::ring(&self.bell.as_fd()).unwrap_or_default();
+                eventfd::ring(&self.doorbell.as_fd()).unwrap_or_default();
             }
         }
     }
@@ -646,23 +651,26 @@ impl Link {
         Ring::to_worker(&self.master, self.note.worker.index(), &self.own)
     }
 
-    fn berth(&self) -> &Berth {
-        &self.master.berths[self.note.worker.index()]
+    fn index(&self) -> &WorkerLine {
+        &self.master.workers[self.note.worker.index()]
     }
 
     fn listener_of(&self, ticket: Ticket) -> ListenerId {
-        let listener =
-            self.master.cards.get(ticket.index()).map_or(0, |card| card.listener.load(Relaxed));
+        let listener = self
+            .master
+            .conn_records
+            .get(ticket.index())
+            .map_or(0, |conn_record| conn_record.listener.load(Relaxed));
         ListenerId(u16::try_from(listener).unwrap_or(0))
     }
 
-    fn card_time(&self, ticket: Ticket) -> Mono {
-        let card = self.master.cards.get(ticket.index());
-        Mono::from_ns(card.map_or(0, |card| card.offered_at_ns.load(Relaxed)))
+    fn conn_record_time(&self, ticket: Ticket) -> Mono {
+        let conn_record = self.master.conn_records.get(ticket.index());
+        Mono::from_ns(conn_record.map_or(0, |conn_record| conn_record.offered_at_ns.load(Relaxed)))
     }
 }
 
-impl Drop for Link {
+impl Drop for LinkEnd {
     fn drop(&mut self) {
         // Its number may soon be another's.
         sigterm::forget(&self.channel);

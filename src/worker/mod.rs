@@ -29,7 +29,7 @@
 //! # }
 //! ```
 //!
-//! A program with a loop of its own uses [`Link`] instead, as the built-in server does. What
+//! A program with a loop of its own uses [`LinkEnd`] instead, as the built-in server does. What
 //! HTTP/1.1 asks of a worker, `examples/http/mod.rs` shows.
 
 mod adoption;
@@ -37,8 +37,8 @@ mod connection;
 mod copies;
 #[cfg(test)]
 pub(crate) mod fake_master;
+mod idle;
 mod intake;
-mod kept;
 mod link;
 mod spin;
 
@@ -46,18 +46,18 @@ use std::fmt;
 use std::io;
 
 pub use self::connection::Connection;
-use self::intake::Intake;
-use self::kept::Stay;
-pub use self::link::{Claimed, Delivery, Link, LinkError};
+use self::idle::IdleStay;
+use self::intake::WorkerIntake;
+pub use self::link::{Claimed, Delivery, LinkEnd, LinkError};
 pub use crate::shm::layout::Order;
 use crate::sys::fd::io_error;
-use crate::units::{Cpu, Errno, Generation, SeatId};
+use crate::units::{Cpu, Errno, Generation, SlotId};
 
 /// A worker that serves one connection at a time, blocking.
 #[derive(Debug)]
 pub struct Worker {
-    link: Link,
-    intake: Intake,
+    link: LinkEnd,
+    intake: WorkerIntake,
 }
 
 /// What becomes of a connection when its request is answered.
@@ -140,7 +140,7 @@ impl Worker {
             let mut connection = Connection::arrived(&mut self.link, arrival);
             let kept = match answer(&mut connection) {
                 Ok(After::Idle) => connection.rest(),
-                Ok(After::Pin) => connection.keep(Stay::Pinned),
+                Ok(After::Pin) => connection.keep(IdleStay::Pinned),
                 Ok(After::Close) | Err(_) => {
                     drop(connection);
                     None
@@ -156,14 +156,14 @@ impl Worker {
     /// Asks for leave, so that this program is started anew, say after so many requests: dispatchd
     /// starts another worker, and when that is ready [`Worker::next_connection`] returns `None`
     /// here. Until then connections come as before. Who just ends, with exit code 0 between two
-    /// connections, is replaced at once as well, but leaves its seat empty meanwhile.
+    /// connections, is replaced at once as well, but leaves its slot empty meanwhile.
     pub fn ask_to_leave(&self) {
         self.link.ask_to_leave();
     }
 
     /// Who this worker is.
-    pub fn identity(&self) -> Identity {
-        Identity::of(&self.link)
+    pub fn identity(&self) -> WorkerIdentity {
+        WorkerIdentity::of(&self.link)
     }
 }
 
@@ -187,12 +187,12 @@ impl Builder {
     /// # Errors
     /// The same.
     pub fn from_env(self) -> Result<Worker, WorkerError> {
-        let mut link = Link::from_env()?;
+        let mut link = LinkEnd::from_env()?;
         if self.raises_nofile {
             link.raise_nofile();
         }
         link.pin();
-        let intake = Intake::new(&mut link).map_err(WorkerError::Wait)?;
+        let intake = WorkerIntake::new(&mut link).map_err(WorkerError::Wait)?;
         link.hello(1)?;
         Ok(Worker { link, intake })
     }
@@ -200,9 +200,9 @@ impl Builder {
 
 /// Who a worker is, for people.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Identity {
+pub struct WorkerIdentity {
     /// Its place.
-    pub seat: SeatId,
+    pub slot: SlotId,
     /// Its process.
     pub pid: u32,
     /// The CPU that it is bound to, if any.
@@ -211,12 +211,12 @@ pub struct Identity {
     pub generation: Generation,
 }
 
-impl Identity {
+impl WorkerIdentity {
     /// Who this process is by its link.
-    pub fn of(link: &Link) -> Self {
+    pub fn of(link: &LinkEnd) -> Self {
         let note = link.note();
         Self {
-            seat: note.seat,
+            slot: note.slot,
             pid: std::process::id(),
             cpu: link.cpu(),
             generation: note.generation,
@@ -237,8 +237,8 @@ mod tests {
     use crate::limits::TOKEN_RING;
     use crate::sys::{clock, overheard};
     use crate::units::{GiveBack, Span, Ticket};
-    use crate::wire::link::Sharing;
-    use crate::wire::token::Say;
+    use crate::wire::link::ListenerSharing;
+    use crate::wire::token::WorkerMessage;
 
     fn client() -> (UnixStream, OwnedFd) {
         let (client, connection) = UnixStream::pair().unwrap();
@@ -249,10 +249,10 @@ mod tests {
 
     #[test]
     fn a_blocking_worker_gives_a_connection_back_and_gets_it_again() {
-        let (master, mut link) = FakeMaster::new(Sharing::None, Vec::new());
-        let intake = Intake::new(&mut link).unwrap();
+        let (master, mut link) = FakeMaster::new(ListenerSharing::None, Vec::new());
+        let intake = WorkerIntake::new(&mut link).unwrap();
         let mut worker = Worker { link, intake };
-        let ticket = Ticket { slot: 1, generation: 1 };
+        let ticket = Ticket { index: 1, generation: 1 };
         let (mut served, copy) = client();
         master.offer(ticket, &copy);
         let connection = worker.next_connection().unwrap().unwrap();
@@ -261,7 +261,7 @@ mod tests {
         master.heard();
 
         master.wants_back(GiveBack::WhenLeaving);
-        let again = Ticket { slot: 2, generation: 1 };
+        let again = Ticket { index: 2, generation: 1 };
         let (mut lent, copy) = client();
         master.offer(again, &copy);
         for round in 0..2 {
@@ -270,7 +270,9 @@ mod tests {
             assert!(connection.idle().is_none());
             lent.read_exact(&mut [0; 5]).unwrap();
             let says = master.heard();
-            let [Say::Claimed { .. }, Say::Idle { ticket, service_us }] = says[..] else {
+            let [WorkerMessage::Claimed { .. }, WorkerMessage::Idle { ticket, service_us }] =
+                says[..]
+            else {
                 panic!("{says:?} in round {round}");
             };
             assert_eq!((ticket, 0 < service_us), (again, true));
@@ -288,7 +290,7 @@ mod tests {
         let late = |error: &io::Error| error.kind() == ErrorKind::TimedOut;
         let (master, mut worker) = worker();
         let (mut drips, copy) = client();
-        master.offer(Ticket { slot: 1, generation: 1 }, &copy);
+        master.offer(Ticket { index: 1, generation: 1 }, &copy);
         let mut connection = worker.next_connection().unwrap().unwrap();
         std::thread::scope(|scope| {
             // One byte after the other, without an end: each read gets something at once.
@@ -306,7 +308,7 @@ mod tests {
         });
 
         let (_silent, copy) = client();
-        master.offer(Ticket { slot: 2, generation: 1 }, &copy);
+        master.offer(Ticket { index: 2, generation: 1 }, &copy);
         let mut connection = worker.next_connection().unwrap().unwrap();
         // It is one for both directions.
         connection.set_deadline(patience);
@@ -321,7 +323,7 @@ mod tests {
     fn what_came_before_the_deadline_is_read_after_it_and_nothing_else() {
         let (master, mut worker) = worker();
         let (mut asks, copy) = client();
-        master.offer(Ticket { slot: 1, generation: 1 }, &copy);
+        master.offer(Ticket { index: 1, generation: 1 }, &copy);
         let mut connection = worker.next_connection().unwrap().unwrap();
         connection.set_deadline(Duration::ZERO);
         asks.write_all(b"came in time").unwrap();
@@ -333,7 +335,7 @@ mod tests {
     #[test]
     fn a_deadline_ends_with_its_request() {
         let (master, mut worker) = worker();
-        let ((mut asks, copy), ticket) = (client(), Ticket { slot: 1, generation: 1 });
+        let ((mut asks, copy), ticket) = (client(), Ticket { index: 1, generation: 1 });
         master.offer(ticket, &copy);
         let mut connection = worker.next_connection().unwrap().unwrap();
         connection.set_deadline(Duration::ZERO);
@@ -355,7 +357,7 @@ mod tests {
     fn a_signal_that_is_handled_ends_no_read() {
         overheard::overhear();
         let (master, mut worker) = worker();
-        let ((mut asks, copy), ticket) = (client(), Ticket { slot: 1, generation: 1 });
+        let ((mut asks, copy), ticket) = (client(), Ticket { index: 1, generation: 1 });
         master.offer(ticket, &copy);
         let mut connection = worker.next_connection().unwrap().unwrap();
         connection.set_timeouts(Duration::from_secs(60)).unwrap();
@@ -375,7 +377,7 @@ mod tests {
     #[test]
     fn who_is_sending_still_gets_the_answer_and_the_end() {
         let (master, mut worker) = worker();
-        let ((mut asks, copy), ticket) = (client(), Ticket { slot: 1, generation: 1 });
+        let ((mut asks, copy), ticket) = (client(), Ticket { index: 1, generation: 1 });
         master.offer(ticket, &copy);
         asks.write_all(&[b'x'; 10_000]).unwrap();
         asks.shutdown(Shutdown::Write).unwrap();
@@ -388,7 +390,7 @@ mod tests {
         assert_eq!(answer, "no");
 
         // Who does not end is not waited for for ever.
-        let ((_stays, copy), ticket) = (client(), Ticket { slot: 2, generation: 1 });
+        let ((_stays, copy), ticket) = (client(), Ticket { index: 2, generation: 1 });
         master.offer(ticket, &copy);
         let mut connection = worker.next_connection().unwrap().unwrap();
         connection.finish(Duration::from_millis(20));
@@ -398,15 +400,15 @@ mod tests {
     /// byte, which is the answer too. `p` pins and `c` closes the connection, `o` has the master
     /// offer the second one again, and `q` has it tell the worker to leave. Returns what the worker
     /// has said.
-    fn served(gives: GiveBack, script: &'static [(usize, u8)]) -> Vec<Say> {
-        let (master, mut link) = FakeMaster::new(Sharing::None, Vec::new());
+    fn served(gives: GiveBack, script: &'static [(usize, u8)]) -> Vec<WorkerMessage> {
+        let (master, mut link) = FakeMaster::new(ListenerSharing::None, Vec::new());
         master.wants_back(gives);
-        let tickets = [0, 1].map(|slot| Ticket { slot, generation: 1 });
+        let tickets = [0, 1].map(|index| Ticket { index, generation: 1 });
         let (mut clients, copies): (Vec<_>, Vec<_>) = tickets.map(|_| client()).into_iter().unzip();
         for (ticket, copy) in tickets.iter().zip(&copies) {
             master.offer(*ticket, copy);
         }
-        let intake = Intake::new(&mut link).unwrap();
+        let intake = WorkerIntake::new(&mut link).unwrap();
         let mut worker = Worker { link, intake };
         let clients = std::thread::scope(|scope| {
             let asking = scope.spawn(move || {
@@ -441,7 +443,7 @@ mod tests {
         says
     }
 
-    fn count(says: &[Say], wanted: impl Fn(&Say) -> bool) -> usize {
+    fn count(says: &[WorkerMessage], wanted: impl Fn(&WorkerMessage) -> bool) -> usize {
         says.iter().filter(|say| wanted(say)).count()
     }
 
@@ -449,15 +451,19 @@ mod tests {
     fn connections_that_nobody_takes_back_are_served_beside_each_other() {
         let script = &[(0, b'a'), (1, b'a'), (0, b'b'), (1, b'b'), (0, b'c'), (1, b'q')];
         let says = served(GiveBack::Never, script);
-        assert_eq!(count(&says, |say| matches!(say, Say::Done { .. })), 2, "once for each");
-        assert_eq!(count(&says, |say| matches!(say, Say::Closed(_))), 2);
+        assert_eq!(
+            count(&says, |say| matches!(say, WorkerMessage::Done { .. })),
+            2,
+            "once for each"
+        );
+        assert_eq!(count(&says, |say| matches!(say, WorkerMessage::Closed(_))), 2);
     }
 
     /// A worker that serves by callback, and its master, under which nobody takes connections back.
     fn worker() -> (FakeMaster, Worker) {
-        let (master, mut link) = FakeMaster::new(Sharing::None, Vec::new());
+        let (master, mut link) = FakeMaster::new(ListenerSharing::None, Vec::new());
         master.wants_back(GiveBack::Never);
-        let intake = Intake::new(&mut link).unwrap();
+        let intake = WorkerIntake::new(&mut link).unwrap();
         (master, Worker { link, intake })
     }
 
@@ -465,13 +471,13 @@ mod tests {
     fn those_that_are_kept_do_not_keep_others_out_however_busy_they_are() {
         let (master, mut worker) = worker();
         // More than are served in one turn, each with more to ask than is answered here.
-        let tickets = (0..70).map(|slot| Ticket { slot, generation: 1 });
+        let tickets = (0..70).map(|index| Ticket { index, generation: 1 });
         let busy: Vec<_> = tickets.map(|ticket| (ticket, client())).collect();
         for (ticket, (client, copy)) in &busy {
             (&*client).write_all(&[b'a'; 100]).unwrap();
             master.offer(*ticket, copy);
         }
-        let ((other, copy), ticket) = (client(), Ticket { slot: 70, generation: 1 });
+        let ((other, copy), ticket) = (client(), Ticket { index: 70, generation: 1 });
         (&other).write_all(b"z").unwrap();
         let (mut requests, mut came_at) = (0, None);
         let ended = worker.serve(|connection| {
@@ -495,9 +501,9 @@ mod tests {
     #[test]
     fn who_leaves_answers_what_was_asked_and_nothing_more() {
         let (master, mut worker) = worker();
-        let clients = [0, 1].map(|slot| (Ticket { slot, generation: 1 }, client()));
+        let clients = [0, 1].map(|index| (Ticket { index, generation: 1 }, client()));
         for (ticket, (client, copy)) in &clients {
-            (&*client).write_all(&ticket.slot.to_le_bytes()[..1]).unwrap();
+            (&*client).write_all(&ticket.index.to_le_bytes()[..1]).unwrap();
             master.offer(*ticket, copy);
         }
         let mut requests = 0;
@@ -518,19 +524,19 @@ mod tests {
         });
         ended.unwrap();
         assert!((10..20).contains(&requests), "{requests}");
-        assert_eq!(count(&master.heard(), |say| matches!(say, Say::Closed(_))), 2);
+        assert_eq!(count(&master.heard(), |say| matches!(say, WorkerMessage::Closed(_))), 2);
     }
 
     #[test]
     fn who_leaves_has_said_everything_before() {
-        let (master, link) = FakeMaster::apart(Sharing::None, Vec::new());
+        let (master, link) = FakeMaster::apart(ListenerSharing::None, Vec::new());
         master.drain();
         std::thread::scope(|scope| {
             let leaving = scope.spawn(|| {
                 let mut link = link();
-                let lost = Ticket { slot: 9, generation: 1 };
-                (0..=TOKEN_RING).for_each(|_| link.say(Say::Missed(lost)));
-                let intake = Intake::new(&mut link).unwrap();
+                let lost = Ticket { index: 9, generation: 1 };
+                (0..=TOKEN_RING).for_each(|_| link.say(WorkerMessage::Missed(lost)));
+                let intake = WorkerIntake::new(&mut link).unwrap();
                 Worker { link, intake }.next_connection().unwrap().is_none()
             });
             while !master.sees_nap() {
@@ -548,7 +554,7 @@ mod tests {
     #[test]
     fn a_client_that_leaves_between_two_requests_is_no_request() {
         let (master, mut worker) = worker();
-        let clients = [0, 1].map(|slot| (Ticket { slot, generation: 1 }, client()));
+        let clients = [0, 1].map(|index| (Ticket { index, generation: 1 }, client()));
         for (ticket, (client, copy)) in &clients {
             (&*client).write_all(b"a").unwrap();
             master.offer(*ticket, copy);
@@ -577,8 +583,8 @@ mod tests {
     #[test]
     fn who_leaves_gives_back_what_it_has_kept() {
         let says = served(GiveBack::WhenLeaving, &[(0, b'a'), (1, b'b'), (0, b'a'), (1, b'q')]);
-        assert_eq!(count(&says, |say| matches!(say, Say::Idle { service_us: 0, .. })), 2);
-        assert_eq!(count(&says, |say| matches!(say, Say::Closed(_))), 0);
+        assert_eq!(count(&says, |say| matches!(say, WorkerMessage::Idle { service_us: 0, .. })), 2);
+        assert_eq!(count(&says, |say| matches!(say, WorkerMessage::Closed(_))), 0);
     }
 
     #[test]
@@ -586,30 +592,30 @@ mod tests {
         let script = &[(0, b'p'), (1, b'a'), (0, b'o'), (1, b'q'), (0, b'c')];
         let says = served(GiveBack::Always, script);
         let [
-            Say::Claimed { .. },
-            Say::Pinned(pinned),
-            Say::Claimed { .. },
-            Say::Idle { ticket: other, .. },
-            Say::Resumed(resumed),
-            Say::Pinned(_),
-            Say::Claimed { .. },
-            Say::Idle { .. },
-            Say::Resumed(_),
-            Say::Done { .. },
-            Say::Closed(closed),
+            WorkerMessage::Claimed { .. },
+            WorkerMessage::Pinned(pinned),
+            WorkerMessage::Claimed { .. },
+            WorkerMessage::Idle { ticket: other, .. },
+            WorkerMessage::Resumed(resumed),
+            WorkerMessage::Pinned(_),
+            WorkerMessage::Claimed { .. },
+            WorkerMessage::Idle { .. },
+            WorkerMessage::Resumed(_),
+            WorkerMessage::Done { .. },
+            WorkerMessage::Closed(closed),
         ] = says[..]
         else {
             panic!("{says:?}")
         };
-        assert_eq!((pinned, pinned, pinned.slot), (resumed, closed, 0));
-        assert_eq!(other.slot, 1);
+        assert_eq!((pinned, pinned, pinned.index), (resumed, closed, 0));
+        assert_eq!(other.index, 1);
     }
 
     #[test]
     fn listeners_and_their_copies_take_room_from_connections() {
         let listener = || TcpListener::bind("127.0.0.1:0").unwrap().into();
         let [without, with] = [Vec::new(), vec![listener(), listener()]].map(|listeners| {
-            let (master, mut link) = FakeMaster::new(Sharing::Shared, listeners);
+            let (master, mut link) = FakeMaster::new(ListenerSharing::Shared, listeners);
             link.raise_nofile();
             link.hello(1).unwrap();
             master.connections_max()
@@ -619,10 +625,10 @@ mod tests {
 
     #[test]
     fn a_blocking_worker_leaves_alone_what_was_taken_back() {
-        let (master, mut link) = FakeMaster::new(Sharing::None, Vec::new());
-        let intake = Intake::new(&mut link).unwrap();
+        let (master, mut link) = FakeMaster::new(ListenerSharing::None, Vec::new());
+        let intake = WorkerIntake::new(&mut link).unwrap();
         let mut worker = Worker { link, intake };
-        let [gone, ours] = [1, 2].map(|slot| Ticket { slot, generation: 1 });
+        let [gone, ours] = [1, 2].map(|index| Ticket { index, generation: 1 });
         let ((mut another, kept), (mut served, copy)) = (client(), client());
         master.offer(gone, &kept);
         assert!(master.recall(gone));
@@ -631,8 +637,10 @@ mod tests {
         connection.write_all(b"hello").unwrap();
         drop(connection);
         let mut heard = master.heard().into_iter();
-        assert_eq!(heard.next(), Some(Say::Missed(gone)));
-        assert!(matches!(heard.next(), Some(Say::Claimed { ticket, .. }) if ticket == ours));
+        assert_eq!(heard.next(), Some(WorkerMessage::Missed(gone)));
+        assert!(
+            matches!(heard.next(), Some(WorkerMessage::Claimed { ticket, .. }) if ticket == ours)
+        );
         // The end reaches the client although the master has a copy, and only this one.
         let mut answer = String::new();
         served.read_to_string(&mut answer).unwrap();

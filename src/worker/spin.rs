@@ -7,7 +7,7 @@ use crate::units::Span;
 
 /// What is known of pauses and of waking up.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Spin {
+pub(super) struct Spinner {
     /// How long it took until there was something to do, a running mean.
     pause: Span,
     /// From an offer to its claim by a worker that slept, a running mean.
@@ -23,7 +23,7 @@ const PAUSE_MAX: u64 = 8;
 /// one is awake the other need not fall asleep either.
 const WAKINGS: u64 = 4;
 
-impl Spin {
+impl Spinner {
     /// Nothing is known: it sleeps.
     pub(super) const UNTRIED: Self = Self { pause: Span::from_s(1), waking: Span::ZERO };
 
@@ -56,14 +56,14 @@ mod tests {
 
     const MOST: Span = Span::from_us(150);
 
-    fn sleeper(waking_us: u64) -> Spin {
-        let mut spin = Spin::UNTRIED;
+    fn sleeper(waking_us: u64) -> Spinner {
+        let mut spin = Spinner::UNTRIED;
         (0..50).for_each(|_| spin.woke(Span::from_us(waking_us), MOST));
         spin
     }
 
     /// After how many pauses like this it changes its mind.
-    fn until(spin: &mut Spin, pause_us: u64, wanted: bool) -> Option<u32> {
+    fn until(spin: &mut Spinner, pause_us: u64, wanted: bool) -> Option<u32> {
         (1..1_000).find(|_| {
             spin.paused(Span::from_us(pause_us), MOST);
             (spin.for_how_long(MOST) != Span::ZERO) == wanted

@@ -6,11 +6,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod accepts;
+mod batches;
 mod chance;
 mod endings;
 mod kernel;
 mod machine;
-mod parcels;
 mod rig;
 mod staged;
 mod streams;
@@ -64,19 +64,19 @@ laws! {
         watches::more_watches_than_completions_fit_all_end
         watches::a_late_word_about_an_old_token_does_nothing
         watches::each_ring_wakes_without_a_read
-        watches::a_bell_rung_before_anybody_listened_is_heard
-        watches::a_full_bell_silences_no_other
+        watches::a_doorbell_rung_before_anybody_listened_is_heard
+        watches::a_full_doorbell_silences_no_other
         watches::nothing_is_told_after_the_last
-        parcels::a_parcel_arrives_and_comes_back
-        parcels::a_parcel_of_any_size_leaves_no_copy_behind
-        parcels::a_full_channel_is_an_answer_and_everything_is_back
-        parcels::a_closed_channel_is_an_answer_and_everything_is_back
-        parcels::a_handoff_that_is_cut_short_gives_everything_back
-        parcels::a_channel_that_ends_takes_only_its_own_copies
-        parcels::unread_parcels_wait_in_order_and_need_no_copy_of_ours
-        parcels::a_flood_of_parcels_is_conserved
-        parcels::a_handoff_ends_a_wait_only_when_it_fails
-        parcels::a_handoff_that_is_alone_ends_its_wait
+        batches::a_batch_arrives_and_comes_back
+        batches::a_batch_of_any_size_leaves_no_copy_behind
+        batches::a_full_channel_is_an_answer_and_everything_is_back
+        batches::a_closed_channel_is_an_answer_and_everything_is_back
+        batches::a_handoff_that_is_cut_short_gives_everything_back
+        batches::a_channel_that_ends_takes_only_its_own_copies
+        batches::unread_batches_wait_in_order_and_need_no_copy_of_ours
+        batches::a_flood_of_batches_is_conserved
+        batches::a_handoff_ends_a_wait_only_when_it_fails
+        batches::a_handoff_that_is_alone_ends_its_wait
         endings::a_released_source_ends_what_names_it
         endings::a_released_source_ends_nothing_else
         endings::a_source_that_was_released_is_not_served

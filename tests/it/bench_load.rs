@@ -10,11 +10,11 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dispatchd::bench::load::{Options, Run, Target, replay};
+use dispatchd::bench::load::{LoadOptions, LoadTarget, Run, replay};
 use dispatchd::bench::mix::Mix;
 use dispatchd::bench::outcome::Fate;
-use dispatchd::bench::result::{Kind, Results};
-use dispatchd::bench::trace::{Arrivals, Connections, Recipe, Trace};
+use dispatchd::bench::result::{MeasurementKind, Results};
+use dispatchd::bench::trace::{Arrivals, Connections, Trace, TraceSpec};
 use dispatchd::io::probe::Wanted;
 use dispatchd::units::Span;
 
@@ -64,7 +64,7 @@ fn every_request_is_answered_however_connections_are_shared(backend: &str) {
 fn threads_share_the_connections(backend: &str) {
     let house = Plan::on("auto").start();
     let trace = draw("/", Connections::Pool { count: 5 }, 2_000.0, 300);
-    let options = Options { threads: 3, ..options(backend) };
+    let options = LoadOptions { threads: 3, ..options(backend) };
     let run = ask(&format!("http://{}", house.address()), &trace, &options);
     assert_eq!(fates(&run), [("Answered".to_owned(), 300)].into());
 }
@@ -89,7 +89,7 @@ fn statuses_are_told_apart(backend: &str) {
         let trace = draw("50%:/,50%:/nowhere", connections, 2_000.0, 200);
         let run = ask(&format!("http://{}", house.address()), &trace, &options(backend));
         for (request, sample) in trace.requests.iter().zip(&run.outcome.samples) {
-            let path = &trace.recipe.mix.classes[usize::from(request.class)].path;
+            let path = &trace.spec.mix.classes[usize::from(request.class)].path;
             let fate = if path == "/" { Fate::Answered } else { Fate::Refused(404) };
             assert_eq!(sample.fate, fate);
         }
@@ -117,7 +117,7 @@ fn each_kind_of_failure_has_its_fate(backend: &str) {
         };
         for connections in [Connections::PerRequest, Connections::Pool { count: 2 }] {
             let trace = draw("/", connections, 1_000.0, 6);
-            let short = Options { timeout: Span::from_ms(100), ..options(backend) };
+            let short = LoadOptions { timeout: Span::from_ms(100), ..options(backend) };
             let options = if hangs { short } else { options(backend) };
             let run = serve(handle, |url| ask(url, &trace, &options));
             let first = run.outcome.samples[0].fate;
@@ -189,7 +189,7 @@ fn a_connection_that_the_server_ends_is_opened_again(backend: &str) {
 fn a_server_that_never_answers_ends_the_run(backend: &str) {
     let handle = |mut stream: TcpStream| while 0 < hear(&mut stream) {};
     let trace = draw("/", Connections::Pool { count: 1 }, 1_000.0, 5);
-    let options = Options { timeout: Span::from_ms(200), ..options(backend) };
+    let options = LoadOptions { timeout: Span::from_ms(200), ..options(backend) };
     let run = serve(handle, |url| ask(url, &trace, &options));
     let samples = &run.outcome.samples;
     assert_eq!(samples[0].fate, Fate::TimedOut);
@@ -210,7 +210,7 @@ fn the_command_measures_saves_and_replays() {
         saved.display()
     );
     let results = measured(&bench_load(&line));
-    assert_eq!(results.kind, Kind::Load);
+    assert_eq!(results.kind, MeasurementKind::Load);
     let (cell, round) = (&results.cells[0], &results.cells[0].rounds[0]);
     assert_eq!((cell.subject.as_str(), cell.connections.as_str()), (url.as_str(), "pool 4"));
     assert_eq!((round.requests, round.errors), (200, 0));
@@ -290,17 +290,17 @@ fn a_server_that_answers_nothing_well_is_a_failure() {
 fn draw(mix: &str, connections: Connections, rate: f64, requests: u64) -> Trace {
     let mix = Mix::parse(mix).unwrap();
     let arrivals = Arrivals::Constant;
-    Trace::draw(Recipe { seed: 5, mix, arrivals, connections, rate, requests, ramp_s: 0.0 })
+    Trace::draw(TraceSpec { seed: 5, mix, arrivals, connections, rate, requests, ramp_s: 0.0 })
         .unwrap()
 }
 
-fn options(backend: &str) -> Options {
+fn options(backend: &str) -> LoadOptions {
     let backend = if backend == "uring" { Wanted::Uring } else { Wanted::Epoll };
-    Options { backend, ..Options::default() }
+    LoadOptions { backend, ..LoadOptions::default() }
 }
 
-fn ask(url: &str, trace: &Trace, options: &Options) -> Run {
-    let target = Target::parse(url).unwrap();
+fn ask(url: &str, trace: &Trace, options: &LoadOptions) -> Run {
+    let target = LoadTarget::parse(url).unwrap();
     let mut last = None;
     let run = replay(trace, &target, options, &mut |progress| last = Some(progress)).unwrap();
     assert_eq!(run.outcome.samples.len(), trace.requests.len());

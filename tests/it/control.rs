@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dispatchd::limits::{CONTROL_CLIENTS_MAX, CONTROL_TIMEOUT};
 use dispatchd::sys::clock::monotonic;
-use dispatchd::wire::control::Reply;
+use dispatchd::wire::control::ControlReply;
 use nix::sys::signal::Signal;
 
 use crate::house::{House, Plan};
@@ -35,8 +35,8 @@ const WORKERS: u16 = 30;
 fn eventful(backend: &str) -> House {
     let plan = Plan::on(backend).with(&format!("--workers {WORKERS}")).program(program());
     let house = plan.env(ROLE, "noisy").start();
-    for seat in 0..WORKERS {
-        process::signal(house.worker(seat).pid, Signal::SIGKILL);
+    for slot in 0..WORKERS {
+        process::signal(house.worker(slot).pid, Signal::SIGKILL);
     }
     house.wait_for_status("all have died once, and are back", |status| {
         let told = status.workers.iter().all(|worker| worker.last_exit.is_some());
@@ -77,7 +77,9 @@ fn is_over(client: &mut UnixStream) -> bool {
 }
 
 fn workers_in(answer: &str) -> usize {
-    let Ok(Reply::Status(status)) = serde_json::from_str(answer) else { panic!("it is torn") };
+    let Ok(ControlReply::Status(status)) = serde_json::from_str(answer) else {
+        panic!("it is torn")
+    };
     status.workers.len()
 }
 

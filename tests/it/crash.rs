@@ -61,9 +61,9 @@ fn kill_under_load(backend: &str, policy: &str) {
 }
 
 fn restarts(status: &Status) -> u32 {
-    let mut seats: Vec<_> = status.workers.iter().map(|one| (one.worker, one.restarts)).collect();
-    seats.dedup();
-    seats.iter().map(|(_, restarts)| restarts).sum()
+    let mut slots: Vec<_> = status.workers.iter().map(|one| (one.worker, one.restarts)).collect();
+    slots.dedup();
+    slots.iter().map(|(_, restarts)| restarts).sum()
 }
 
 fn what_a_killed_worker_had_not_read_is_served_by_others_under_rr(backend: &str) {
@@ -164,6 +164,6 @@ fn requests_that_kill_whatever_comes_are_slowed_down_a_little(backend: &str) {
     poison(&house, TIMES);
     assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
     let took = monotonic().since(began_at);
-    // Ten in each seat: 0, 50, 100 and 200 ms, then 400 ms each, and a quarter more at most.
+    // Ten in each slot: 0, 50, 100 and 200 ms, then 400 ms each, and a quarter more at most.
     assert!(Span::from_ms(1_000) < took && took < Span::from_s(60), "{took}");
 }

@@ -99,7 +99,7 @@ fn the_end_of_a_traced_worker_is_told_once_its_debugger_lets_go(backend: &str) {
 fn a_master_ends_while_a_debugger_holds_its_workers(backend: &str) {
     for signal in [Signal::SIGTERM, Signal::SIGQUIT] {
         let mut house = Plan::on(backend).start();
-        let traced = [0, 1].map(|seat| Traced::attach(house.worker(seat).pid));
+        let traced = [0, 1].map(|slot| Traced::attach(house.worker(slot).pid));
         for Traced(pid) in &traced {
             kill(pid.as_raw().unsigned_abs());
         }

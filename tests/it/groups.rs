@@ -98,14 +98,14 @@ fn one_that_has_lost_its_shell_leaves_the_others_their_port(backend: &str) {
         let words = ["sh", "-c", "\"$0\"; exit $?"].map(Into::into).into_iter();
         let words = words.chain([example("http_worker").into_os_string()]);
         let house = Plan::on(backend).with(&format!("--policy {policy}")).program(words).start();
-        let [killed, terminated] = [0, 1].map(|seat| house.worker(seat).pid);
+        let [killed, terminated] = [0, 1].map(|slot| house.worker(slot).pid);
         let [first, second] = [killed, terminated].map(Process::child_of);
         process::signal(second.pid, Signal::SIGSTOP);
         process::signal(second.pid, Signal::SIGTERM);
         for shell in [killed, terminated] {
             process::signal(shell, Signal::SIGKILL);
         }
-        house.wait_for_status("others have their seats", |status| {
+        house.wait_for_status("others have their slots", |status| {
             let others = |pid| ![killed, terminated].contains(&pid);
             status.have == 2 && status.workers.iter().all(|worker| others(worker.pid))
         });

@@ -18,7 +18,7 @@ on_both! {
     a_worker_that_speaks_of_strangers_is_replaced
     a_worker_that_mistakes_the_generation_is_replaced
     a_worker_that_returns_a_credit_twice_is_replaced
-    a_worker_that_fills_or_empties_its_bell_silences_no_other
+    a_worker_that_fills_or_empties_its_doorbell_silences_no_other
 }
 
 fn a_thousand_dripping_clients_do_not_delay_a_neighbour(backend: &str) {
@@ -94,7 +94,7 @@ fn a_worker_that_returns_a_credit_twice_is_replaced(backend: &str) {
     assert_eq!(errors_beside_a_liar(backend, "twice"), 0);
 }
 
-fn a_worker_that_fills_or_empties_its_bell_silences_no_other(backend: &str) {
+fn a_worker_that_fills_or_empties_its_doorbell_silences_no_other(backend: &str) {
     for lie in ["filler", "thief"] {
         let plan =
             Plan::on(backend).with("--policy jbsq:1 --dispatch connection --drain-timeout 1s");

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use dispatchd::sys::clock::monotonic;
 use dispatchd::sys::socket::set_timeouts;
 use dispatchd::units::Span;
-use dispatchd::wire::control::{Reply, Request, Status, WorkerStatus};
+use dispatchd::wire::control::{ControlReply, ControlRequest, Status, WorkerStatus};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -264,10 +264,10 @@ impl House {
         })
     }
 
-    /// The worker that serves in a seat.
-    pub(crate) fn worker(&self, seat: u16) -> WorkerStatus {
-        let is_it = |worker: &&WorkerStatus| worker.worker == seat && worker.state == "ready";
-        eventually("the seat has a worker", || self.status().workers.iter().find(is_it).cloned())
+    /// The worker that serves in a slot.
+    pub(crate) fn worker(&self, slot: u16) -> WorkerStatus {
+        let is_it = |worker: &&WorkerStatus| worker.worker == slot && worker.state == "ready";
+        eventually("the slot has a worker", || self.status().workers.iter().find(is_it).cloned())
     }
 
     /// The worker that serves a request right now.
@@ -308,12 +308,12 @@ impl House {
         let mut stream = UnixStream::connect(self.control_path()).ok()?;
         // A master that never answers fails the test, and does not keep it waiting for ever.
         set_timeouts(&stream, PATIENCE).unwrap();
-        let mut line = serde_json::to_string(&Request::Status).unwrap();
+        let mut line = serde_json::to_string(&ControlRequest::Status).unwrap();
         line.push('\n');
         stream.write_all(line.as_bytes()).ok()?;
         line.clear();
         BufReader::new(stream).read_line(&mut line).ok()?;
-        let Ok(Reply::Status(status)) = serde_json::from_str(&line) else { return None };
+        let Ok(ControlReply::Status(status)) = serde_json::from_str(&line) else { return None };
         for worker in status.workers.iter().filter(|_| self.numbers == Numbers::Ours) {
             if let Some(start) = process::started(worker.pid) {
                 self.seen.borrow_mut().insert(worker.pid, start);

@@ -78,14 +78,14 @@ fn a_program_is_found_where_newer_calls_are_forbidden(backend: &str) {
 
 fn a_cpu_that_is_gone_is_replaced_by_another(backend: &str) {
     let house = Plan::on(backend).with("--workers 2").start();
-    let [first, second] = [0, 1].map(|seat| house.worker(seat).cpu.unwrap());
+    let [first, second] = [0, 1].map(|slot| house.worker(slot).cpu.unwrap());
     assert_ne!(first, second, "this machine has one CPU: it cannot lose any");
     let mut left = CpuSet::new();
     left.set(first.into()).unwrap();
     sched_setaffinity(Pid::from_raw(house.pid().try_into().unwrap()), &left).unwrap();
     let before = house.worker(1).pid;
     process::signal(before, Signal::SIGKILL);
-    let status = house.wait_for_status("another has the seat", |status| {
+    let status = house.wait_for_status("another has the slot", |status| {
         status.have == 2 && status.workers.iter().all(|worker| worker.pid != before)
     });
     assert!(status.workers.iter().all(|worker| worker.cpu == Some(first)), "{status:?}");
@@ -112,8 +112,8 @@ fn workers_are_scheduled_as_dispatchd_was(backend: &str) {
         (&["chrt", "-R", "-o", "0"], "SCHED_OTHER|SCHED_RESET_ON_FORK 0", 0),
     ] {
         let house = Plan::on(backend).through(wrapper).start();
-        for seat in [0, 1] {
-            let (policy, found) = scheduling(house.worker(seat).pid);
+        for slot in [0, 1] {
+            let (policy, found) = scheduling(house.worker(slot).pid);
             assert!(policy.starts_with(wanted), "{wrapper:?}: {policy}");
             assert_eq!(found, nice, "{wrapper:?}");
         }

@@ -25,7 +25,7 @@ on_both! {
     an_exec_that_never_ends_is_given_up
     a_start_whose_exec_never_ends_is_given_up
     a_master_ends_while_an_exec_hangs
-    a_program_that_is_gone_is_told_and_its_seat_waits
+    a_program_that_is_gone_is_told_and_its_slot_waits
 }
 
 /// How long an exec hangs.
@@ -183,7 +183,7 @@ fn a_master_ends_while_an_exec_hangs(backend: &str) {
     }
 }
 
-fn a_program_that_is_gone_is_told_and_its_seat_waits(backend: &str) {
+fn a_program_that_is_gone_is_told_and_its_slot_waits(backend: &str) {
     let plan = Plan::on(backend).with("--workers 1");
     let program = plan.dir().join("worker");
     std::fs::copy(env!("CARGO_BIN_EXE_dispatchd"), &program).unwrap();

@@ -77,8 +77,8 @@ fn a_group_that_is_terminated_answers_what_it_has_begun(backend: &str) {
 fn so_does_one_whose_workers_hear_it_first(backend: &str) {
     let mut house = Plan::on(backend).start();
     let clients = [(); 2].map(|()| asking(&house, "/wait?ms=400"));
-    for seat in [0, 1] {
-        process::signal(house.worker(seat).pid, Signal::SIGTERM);
+    for slot in [0, 1] {
+        process::signal(house.worker(slot).pid, Signal::SIGTERM);
     }
     house.signal(Signal::SIGTERM);
     clients.into_iter().for_each(is_answered);
@@ -97,7 +97,7 @@ fn a_group_of_sdk_workers_does_so_too(backend: &str) {
 }
 
 fn is_replaced(house: &House, before: u32) {
-    let status = house.wait_for_status("another has its seat", |status| {
+    let status = house.wait_for_status("another has its slot", |status| {
         status.have == 1 && status.workers.iter().all(|worker| worker.pid != before)
     });
     assert_eq!(status.generation, 1);

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use dispatchd::limits::{PARCEL_MAX, STDERR_TAIL};
+use dispatchd::limits::{BATCH_MAX, STDERR_TAIL};
 use dispatchd::sys::fd::{set_blocking, set_nonblocking};
 use dispatchd::sys::{scm, socket};
 use dispatchd::units::Span;
@@ -244,9 +244,9 @@ fn told_once(house: &House, texts: &[&str]) {
 /// So many descriptors on their way, in the name of this user, that nobody fetches.
 fn in_flight(count: usize) -> (OwnedFd, OwnedFd) {
     let (near, far) = socket::seqpacket_pair().unwrap();
-    let parcel = vec![near.as_fd(); PARCEL_MAX];
-    for _ in 0..count.div_ceil(PARCEL_MAX) {
-        scm::send_parcel(near.as_fd(), &[], &parcel).unwrap();
+    let batch = vec![near.as_fd(); BATCH_MAX];
+    for _ in 0..count.div_ceil(BATCH_MAX) {
+        scm::send_batch(near.as_fd(), &[], &batch).unwrap();
     }
     (near, far)
 }

@@ -42,7 +42,7 @@ const STRETCH: usize = 400;
 
 /// Who answered 4,000 connections that came one after the other, in stretches without disturbance.
 /// A worker that a busy machine lets oversleep has its offers taken back and misses its turn for a
-/// while; what is counted then is the machine. `share` is seat 0's part of eight turns.
+/// while; what is counted then is the machine. `share` is slot 0's part of eight turns.
 fn stretches(house: &House, share: usize) -> Vec<Vec<u16>> {
     let ask = || Client::get_once(house.address(), "/whoami").unwrap().worker();
     let mut stretches = Vec::new();
@@ -63,8 +63,8 @@ fn stretches(house: &House, share: usize) -> Vec<Vec<u16>> {
     panic!("this machine is too busy for {STRETCH} turns without a pause");
 }
 
-fn count(workers: &[u16], seat: u16) -> usize {
-    workers.iter().filter(|worker| **worker == seat).count()
+fn count(workers: &[u16], slot: u16) -> usize {
+    workers.iter().filter(|worker| **worker == slot).count()
 }
 
 fn least_goes_around_a_busy_worker(backend: &str) {

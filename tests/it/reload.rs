@@ -132,7 +132,7 @@ fn a_reload_in_which_nobody_lives_and_nobody_starts_is_not_done(backend: &str) {
         process::signal(worker.pid, Signal::SIGKILL);
     }
     // From the third death in a row on there is time between two attempts.
-    house.wait_for_status("all seats wait for their next attempt", |status| {
+    house.wait_for_status("all slots wait for their next attempt", |status| {
         status.workers.iter().all(|worker| 4 <= worker.restarts && worker.state == "vacant")
     });
     house.signal(Signal::SIGHUP);

@@ -59,10 +59,10 @@ fn nothing_waits_behind_another_connections_request(backend: &str) {
 fn an_idle_connection_survives_the_worker_that_served_it(backend: &str) {
     let house = spreading(backend).start();
     let mut clients: Vec<Client> = (0..6).map(|_| parked(&house)).collect();
-    for seat in [0, 1] {
+    for slot in [0, 1] {
         // Who has its answer may be a moment ahead of who says that it is out.
         house.wait_for_status("all are parked", |status| status.hold.parked == 6);
-        let victim = house.worker(seat).pid;
+        let victim = house.worker(slot).pid;
         process::signal(victim, Signal::SIGKILL);
         house.wait_for_status("the dead worker is replaced", |status| {
             status.have == 2 && status.workers.iter().all(|worker| worker.pid != victim)

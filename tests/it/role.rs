@@ -16,14 +16,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use dispatchd::limits::{STDERR_TAIL, VIOLATIONS_MAX};
 use dispatchd::shm::layout::{MasterPage, WorkerPage};
 use dispatchd::shm::map::{Mapped, ReadOnly, Writable};
-use dispatchd::shm::ring::{self, Ring};
+use dispatchd::shm::ring::Ring;
 use dispatchd::sys::clock::monotonic;
-use dispatchd::sys::scm::Patience;
+use dispatchd::sys::scm::RecvWait;
 use dispatchd::sys::socket;
-use dispatchd::units::{SeatId, Span, Ticket};
-use dispatchd::wire::link::{Note, VARIABLE};
-use dispatchd::wire::token::Say;
-use dispatchd::worker::{After, Claimed, Connection, Delivery, Link, Worker};
+use dispatchd::units::{RingWords, SlotId, Span, Ticket};
+use dispatchd::wire::link::{Handshake, VARIABLE};
+use dispatchd::wire::token::WorkerMessage;
+use dispatchd::worker::{After, Claimed, Connection, Delivery, LinkEnd, Worker};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -193,7 +193,7 @@ fn a_worker() {
         "keeper" => keeper(),
         "hoarder" => hoarder(),
         "once" => once(),
-        "taker" => drop(Link::from_env().unwrap()),
+        "taker" => drop(LinkEnd::from_env().unwrap()),
         "imposter" => imposter(),
         "bystander" => bystander(),
         "outsider" => outsider(),
@@ -209,7 +209,7 @@ fn a_worker() {
 
 /// Says that it is ready, and never anything again.
 fn stubborn() {
-    let mut link = Link::from_env().unwrap();
+    let mut link = LinkEnd::from_env().unwrap();
     link.hello(1).unwrap();
     wait_for_the_end();
 }
@@ -350,7 +350,7 @@ fn hoarder() {
 
 /// Claims a connection, lets go of everything but that, and hangs.
 fn detached() {
-    let mut link = Link::from_env().unwrap();
+    let mut link = LinkEnd::from_env().unwrap();
     link.hello(1).unwrap();
     let ticket = next_offer(&mut link);
     let _claimed = link.claim(ticket, monotonic()).expect("nobody recalls it");
@@ -362,7 +362,7 @@ fn detached() {
 /// came of that.
 fn once() {
     let mut worker = Worker::from_env().unwrap();
-    let again = Link::from_env().map(drop).unwrap_err();
+    let again = LinkEnd::from_env().map(drop).unwrap_err();
     let words = program();
     let other = Command::new(&words[0]).args(&words[1..]).env(ROLE, "imposter").output().unwrap();
     let other = String::from_utf8(other.stderr).unwrap();
@@ -378,7 +378,7 @@ fn once() {
 /// Says why it has no link.
 #[expect(clippy::print_stderr, reason = "what a worker writes there is what is tested")]
 fn imposter() {
-    match Link::from_env() {
+    match LinkEnd::from_env() {
         Ok(_) => eprintln!("the link is mine"),
         Err(error) => eprintln!("{error}"),
     }
@@ -389,7 +389,7 @@ fn bystander() {
     let path = env::current_exe().unwrap();
     let files: Vec<File> = (0..8).map(|_| File::open(&path).unwrap()).collect();
     for _ in 0..2 {
-        Link::from_env().map(drop).unwrap_err();
+        LinkEnd::from_env().map(drop).unwrap_err();
         for mut file in &files {
             file.read_exact(&mut [0; 4]).unwrap();
         }
@@ -407,19 +407,19 @@ fn outsider() {
 
 /// Takes up its link, and is not ready for longer than anybody waits.
 fn slow() {
-    let _link = Link::from_env().unwrap();
+    let _link = LinkEnd::from_env().unwrap();
     wait_for_the_end();
 }
 
-/// In seat 0 it tells the master what is not so; elsewhere it is the built-in worker.
+/// In slot 0 it tells the master what is not so; elsewhere it is the built-in worker.
 fn liar(lie: &str) {
-    let note = Note::parse(env::var_os(VARIABLE).unwrap().to_str().unwrap()).unwrap();
-    if note.seat != SeatId(0) {
+    let note = Handshake::parse(env::var_os(VARIABLE).unwrap().to_str().unwrap()).unwrap();
+    if note.slot != SlotId(0) {
         let error = Command::new(env!("CARGO_BIN_EXE_dispatchd")).arg("serve-worker").exec();
         panic!("{error}");
     }
     let pages = Pages::open(note);
-    let mut link = Link::from_env().unwrap();
+    let mut link = LinkEnd::from_env().unwrap();
     link.hello(1).unwrap();
     if lie != "deaf" {
         wait_for_an_offer(&link);
@@ -428,30 +428,30 @@ fn liar(lie: &str) {
         "nonsense" => repeat(|| pages.push([u64::MAX, 7])),
         "overrun" => pages.own.speech.produced.store(u64::MAX / 2, Relaxed),
         "stranger" => {
-            let ticket = Ticket { slot: 60_000, generation: 1 };
-            repeat(|| link.say(Say::Done { ticket, service_us: 1 }));
+            let ticket = Ticket { index: 60_000, generation: 1 };
+            repeat(|| link.say(WorkerMessage::Done { ticket, service_us: 1 }));
         }
         "stale" => {
-            let Ticket { slot, generation } = next_offer(&mut link);
-            let ticket = Ticket { slot, generation: generation.wrapping_add(1) };
-            repeat(|| link.say(Say::Claimed { ticket, transit_us: 1 }));
+            let Ticket { index, generation } = next_offer(&mut link);
+            let ticket = Ticket { index, generation: generation.wrapping_add(1) };
+            repeat(|| link.say(WorkerMessage::Claimed { ticket, transit_us: 1 }));
             wait_for_the_end();
         }
         "twice" => {
             let ticket = next_offer(&mut link);
             let claimed = link.claim(ticket, monotonic()).expect("nobody recalls it");
             answer(&claimed);
-            link.say(Say::Done { ticket, service_us: 1 });
-            repeat(|| link.say(Say::Done { ticket, service_us: 1 }));
+            link.say(WorkerMessage::Done { ticket, service_us: 1 });
+            repeat(|| link.say(WorkerMessage::Done { ticket, service_us: 1 }));
             wait_for_the_end();
         }
         "filler" | "thief" => {
             let ticket = next_offer(&mut link);
             let _kept = link.claim(ticket, monotonic()).expect("nobody recalls it");
             if lie == "thief" {
-                pages.empty_bell();
+                pages.empty_doorbell();
             }
-            pages.fill_bell();
+            pages.fill_doorbell();
             wait_for_the_end();
         }
         "deaf" => {}
@@ -469,29 +469,29 @@ fn repeat(mut lie: impl FnMut()) {
 
 /// What a worker has, in the hands of one that is bent on mischief.
 struct Pages {
-    note: Note,
-    bell: OwnedFd,
+    note: Handshake,
+    doorbell: OwnedFd,
     master: Mapped<MasterPage, ReadOnly>,
     own: Mapped<WorkerPage, Writable>,
 }
 
 impl Pages {
-    fn open(note: Note) -> Self {
+    fn open(note: Handshake) -> Self {
         let open = |number: u32, writable: bool| {
             let path = format!("/proc/self/fd/{number}");
             OpenOptions::new().read(true).write(writable).open(path).unwrap()
         };
         let master = Mapped::<MasterPage, ReadOnly>::open(open(4, false)).unwrap();
         let own = Mapped::<WorkerPage, Writable>::open(open(5, true)).unwrap();
-        let bell = copy_of_number(6);
-        Self { note, bell, master, own }
+        let doorbell = copy_of_number(6);
+        Self { note, doorbell, master, own }
     }
 
     /// Rings so often that nobody can ring any more.
-    fn fill_bell(&self) {
+    fn fill_doorbell(&self) {
         let mut step = u64::MAX - 1;
         while 0 < step {
-            match nix::unistd::write(&self.bell, &step.to_ne_bytes()) {
+            match nix::unistd::write(&self.doorbell, &step.to_ne_bytes()) {
                 Ok(_) => {}
                 Err(_) => step /= 2,
             }
@@ -499,27 +499,27 @@ impl Pages {
     }
 
     /// Reads every ring before anybody else sees it.
-    fn empty_bell(&self) -> ! {
+    fn empty_doorbell(&self) -> ! {
         loop {
-            let _silent = nix::unistd::read(&self.bell, &mut [0; 8]);
+            let _silent = nix::unistd::read(&self.doorbell, &mut [0; 8]);
         }
     }
 
-    fn push(&self, words: ring::Words) {
-        let berth = &self.master.berths[self.note.worker.index()];
-        Ring::to_master(&self.own, berth).push(words).unwrap();
+    fn push(&self, words: RingWords) {
+        let index = &self.master.workers[self.note.worker.index()];
+        Ring::to_master(&self.own, index).push(words).unwrap();
     }
 }
 
 /// Waits until there is one, and leaves it where it is. There is none before the master has read
 /// that this worker is ready.
-fn wait_for_an_offer(link: &Link) {
+fn wait_for_an_offer(link: &LinkEnd) {
     poll(&mut [PollFd::new(link.channel(), PollFlags::POLLIN)], PollTimeout::NONE).unwrap();
 }
 
-fn next_offer(link: &mut Link) -> Ticket {
+fn next_offer(link: &mut LinkEnd) -> Ticket {
     loop {
-        match link.receive(Patience::Wait).unwrap() {
+        match link.receive(RecvWait::Wait).unwrap() {
             Delivery::Offer(ticket) => return ticket,
             Delivery::Look | Delivery::Nothing => {}
             Delivery::Gone => wait_for_the_end(),

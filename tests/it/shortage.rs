@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::thread;
 
-use dispatchd::sys::scm::{Incoming, Patience, recv_parcel, send_parcel};
+use dispatchd::sys::scm::{Incoming, RecvWait, recv_batch, send_batch};
 use dispatchd::sys::socket;
 use nix::errno::Errno;
 
@@ -63,8 +63,8 @@ pub(crate) fn supervised(plan: Plan, wrapper: Vec<OsString>) -> (Plan, Superviso
 impl Supervisor {
     /// Waits for the wrapper.
     pub(crate) fn questions(&self) -> OwnedFd {
-        match recv_parcel(self.0.as_fd(), Patience::Wait).unwrap() {
-            Incoming::Parcel(parcel) => parcel.fds.into_iter().next().unwrap(),
+        match recv_batch(self.0.as_fd(), RecvWait::Wait).unwrap() {
+            Incoming::Batch(batch) => batch.fds.into_iter().next().unwrap(),
             other => panic!("the wrapper has told nothing: {other:?}"),
         }
     }
@@ -120,7 +120,7 @@ pub(crate) fn tell_of_calls(calls: &[libc::c_long]) {
         // A thread that the filter is not for, since nobody could answer for this call yet.
         scope.spawn(|| {
             let questions: OwnedFd = told.into_iter().next().unwrap();
-            send_parcel(io::stdin().as_fd(), &[0], &[questions]).unwrap();
+            send_batch(io::stdin().as_fd(), &[0], &[questions]).unwrap();
         });
         questions.send(ask_before(calls)).unwrap();
     });

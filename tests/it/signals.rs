@@ -19,7 +19,7 @@ on_both! {
     a_second_int_is_fast
     quit_is_fast
     one_worker_more_and_one_less
-    a_grown_seat_accepts_for_itself_under_reuseport
+    a_grown_slot_accepts_for_itself_under_reuseport
     workers_end_when_their_master_is_killed
     a_worker_that_ignores_sigterm_is_killed
     what_is_meant_for_the_master_does_nothing_to_workers
@@ -127,7 +127,7 @@ fn one_worker_more_and_one_less(backend: &str) {
     Client::get_once(house.address(), "/").unwrap();
 }
 
-fn a_grown_seat_accepts_for_itself_under_reuseport(backend: &str) {
+fn a_grown_slot_accepts_for_itself_under_reuseport(backend: &str) {
     let house = Plan::on(backend).with("--policy reuseport").start();
     house.signal(Signal::SIGTTIN);
     house.wait_for_status("a third worker is ready", |status| status.have == 3);

@@ -42,12 +42,12 @@ fn stop_each(backend: &str, policy: &str) {
     stop_a_busy_worker(&house());
 }
 
-fn stop_an_idle_worker(house: &House, seat: u16) {
-    let worker = house.worker(seat);
+fn stop_an_idle_worker(house: &House, slot: u16) {
+    let worker = house.worker(slot);
     process::freeze(worker.pid);
     let worst = arrivals(house.address());
     process::signal(worker.pid, Signal::SIGCONT);
-    assert!(worst < DELAY_MAX, "a connection waited {worst} for the idle worker {seat}");
+    assert!(worst < DELAY_MAX, "a connection waited {worst} for the idle worker {slot}");
 }
 
 fn stop_a_busy_worker(house: &House) {

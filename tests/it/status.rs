@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Read;
 use std::process::{Child, ChildStdout, Stdio};
 
-use dispatchd::wire::control::{Reply, Status};
+use dispatchd::wire::control::{ControlReply, Status};
 use nix::sys::signal::Signal;
 
 use crate::client::Client;
@@ -144,10 +144,10 @@ fn ps_says_who_is_who(backend: &str) {
     assert_eq!(process::arguments(house.pid()), [format!("dispatchd: master ({name})")]);
     let variables = fs::read_to_string(format!("/proc/{}/environ", house.pid())).unwrap();
     assert!(variables.contains("SEEN=still\0"), "{variables}");
-    for seat in 0..2 {
-        let worker = house.worker(seat).pid;
-        assert_eq!(process::name(worker).unwrap(), format!("dispatchd-w{seat}"));
-        let title = format!("dispatchd: worker {seat} ({name})");
+    for slot in 0..2 {
+        let worker = house.worker(slot).pid;
+        assert_eq!(process::name(worker).unwrap(), format!("dispatchd-w{slot}"));
+        let title = format!("dispatchd: worker {slot} ({name})");
         assert_eq!(process::arguments(worker)[0], title);
     }
     let program = example("http_worker");
@@ -215,7 +215,9 @@ fn a_watch_goes_on_until_it_is_interrupted(backend: &str) {
     let mut watch = Watch::of(&house, &["status", "--watch", "0.1", "--json"]);
     for _ in 0..3 {
         let line = watch.wait_for("");
-        let Ok(Reply::Status(status)) = serde_json::from_str(&line) else { panic!("{line}") };
+        let Ok(ControlReply::Status(status)) = serde_json::from_str(&line) else {
+            panic!("{line}")
+        };
         assert_eq!(status.have, 2);
     }
     watch.pictures = None;

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use thiserror::Error;
 
-use crate::bench::grid::Group;
+use crate::bench::grid::GridGroup;
 use crate::limits::{BENCH_START_TIMEOUT, BENCH_STOP_TIMEOUT};
 use crate::master;
 use crate::serve::SPEEDS_VARIABLE;
@@ -16,11 +16,11 @@ use crate::sys::clock::{monotonic, sleep};
 use crate::sys::pidfd::{self, Signal};
 use crate::sys::spawn;
 use crate::units::Span;
-use crate::wire::control::{Reply, Status};
+use crate::wire::control::{ControlReply, Status};
 
 /// A running dispatchd.
 #[derive(Debug)]
-pub struct House {
+pub struct ServerUnderTest {
     child: Child,
     folder: PathBuf,
     /// Where it listens.
@@ -31,7 +31,7 @@ pub struct House {
 
 /// How it is started.
 #[derive(Clone, Debug)]
-pub struct Plan<'a> {
+pub struct ServerPlan<'a> {
     /// The program.
     pub program: &'a Path,
     /// Where its log and its socket go; made anew.
@@ -48,7 +48,7 @@ pub struct Plan<'a> {
 
 /// Why it does not run.
 #[derive(Debug, Error)]
-pub enum HouseError {
+pub enum ServerError {
     /// Its folder cannot be made.
     #[error("cannot make the folder {folder}", folder = folder.display())]
     Folder {
@@ -75,18 +75,18 @@ pub enum HouseError {
     },
 }
 
-impl House {
+impl ServerUnderTest {
     /// Starts it and waits until all its workers are ready.
     ///
     /// # Errors
     /// It does not come up; its log stays in its folder.
-    pub fn start(plan: &Plan<'_>) -> Result<Self, HouseError> {
+    pub fn start(plan: &ServerPlan<'_>) -> Result<Self, ServerError> {
         let folder = plan.folder.to_owned();
-        let failed = |source| HouseError::Folder { folder: folder.clone(), source };
+        let failed = |source| ServerError::Folder { folder: folder.clone(), source };
         fs::create_dir_all(&folder).map_err(failed)?;
         let log = fs::File::create(folder.join("log")).map_err(failed)?;
         let mut command = Command::new(plan.program);
-        let (policy, dispatch, classes) = Group::flags_of(plan.policy);
+        let (policy, dispatch, classes) = GridGroup::flags_of(plan.policy);
         command.args(["run", "--listen", "127.0.0.1:0", "--name", NAME, "--policy", policy]);
         if let Some(dispatch) = dispatch {
             command.args(["--dispatch", dispatch]);
@@ -105,7 +105,7 @@ impl House {
         let child = command
             .stderr(log)
             .spawn()
-            .map_err(|source| HouseError::Start { program: plan.program.to_owned(), source })?;
+            .map_err(|source| ServerError::Start { program: plan.program.to_owned(), source })?;
         let mut house = Self { child, folder, address: String::new(), workers: Vec::new() };
         match house.wait_until_ready() {
             Some(status) => {
@@ -115,7 +115,7 @@ impl House {
                 house.workers = workers.iter().map(|worker| worker.pid).collect();
                 Ok(house)
             }
-            None => Err(HouseError::Unready {
+            None => Err(ServerError::Unready {
                 program: plan.program.to_owned(),
                 last_words: house.last_words(),
             }),
@@ -131,8 +131,8 @@ impl House {
     pub fn status(&self) -> Option<Status> {
         let line = master::ask(&master::socket_path(Some(&self.folder), NAME)).ok()?;
         match serde_json::from_str(&line) {
-            Ok(Reply::Status(status)) => Some(*status),
-            Ok(Reply::Error { .. }) | Err(_) => None,
+            Ok(ControlReply::Status(status)) => Some(*status),
+            Ok(ControlReply::Error { .. }) | Err(_) => None,
         }
     }
 
@@ -157,7 +157,7 @@ impl House {
     }
 }
 
-impl Drop for House {
+impl Drop for ServerUnderTest {
     fn drop(&mut self) {
         if let Ok(master) = pidfd::open(self.child.id()) {
             let until = monotonic().after(BENCH_STOP_TIMEOUT);

@@ -7,17 +7,17 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::grid::Group;
-use super::super::load::{self, Options, Target};
+use super::super::grid::GridGroup;
+use super::super::load::{self, LoadOptions, LoadTarget};
 use super::super::mix::{Mix, Service};
-use super::super::outcome::Outcome;
+use super::super::outcome::TraceOutcome;
 use super::super::result::{Medium, Round};
 use super::super::simulate::warm_up;
 use super::super::summary::summarise;
-use super::super::trace::{Arrivals, Connections, Recipe, Trace};
+use super::super::trace::{Arrivals, Connections, Trace, TraceSpec};
 use super::super::yardstick::add_idleness;
-use super::house::{House, Plan};
-use super::{FairnessError, Study};
+use super::house::{ServerPlan, ServerUnderTest};
+use super::{FairnessError, FairnessStudy};
 use crate::units::Span;
 
 /// What one try found.
@@ -42,14 +42,14 @@ impl Measured {
 
 /// Starts a dispatchd, measures and ends it.
 pub(super) fn measure(
-    study: &Study,
-    group: &Group,
+    study: &FairnessStudy,
+    group: &GridGroup,
     policy: &str,
     trace: &Trace,
 ) -> Result<Measured, FairnessError> {
     let flags = flags(group, policy);
     let folder = runtime_folder();
-    let plan = Plan {
+    let plan = ServerPlan {
         program: &study.program,
         folder: &folder,
         policy,
@@ -57,10 +57,11 @@ pub(super) fn measure(
         flags: &flags,
         speeds: &group.speeds,
     };
-    let house = House::start(&plan)?;
-    let target = Target::parse(&format!("http://{}/", house.address)).expect("it is an address");
-    let options = Options { servers: vec![house.master()], ..Options::default() };
-    let bursts = bursts(group, trace.recipe.seed)?;
+    let house = ServerUnderTest::start(&plan)?;
+    let target =
+        LoadTarget::parse(&format!("http://{}/", house.address)).expect("it is an address");
+    let options = LoadOptions { servers: vec![house.master()], ..LoadOptions::default() };
+    let bursts = bursts(group, trace.spec.seed)?;
     let run = load::replay(&bursts, &target, &options, &mut |_| {})?;
     let overhead = median_overhead(&bursts, &run.outcome);
     let run = load::replay(trace, &target, &options, &mut |_| {})?;
@@ -74,13 +75,13 @@ pub(super) fn measure(
 
 /// Bursts of two requests for each worker at a load of a twentieth: the second of each pair begins
 /// when the first has ended, with nothing between them but what every request takes.
-fn bursts(group: &Group, seed: u64) -> Result<Trace, FairnessError> {
+fn bursts(group: &GridGroup, seed: u64) -> Result<Trace, FairnessError> {
     let service = match group.medium {
         Medium::Spin => Service::Spin,
         Medium::Sleep | Medium::Simulated | Medium::Server => Service::Sleep,
     };
     let burst = u64::from(group.workers) * 2;
-    let recipe = Recipe {
+    let spec = TraceSpec {
         seed,
         mix: Mix::named("det", service, BURST_MS).expect("the mix has this name"),
         arrivals: Arrivals::Constant,
@@ -89,7 +90,7 @@ fn bursts(group: &Group, seed: u64) -> Result<Trace, FairnessError> {
         requests: burst * BURSTS,
         ramp_s: 0.0,
     };
-    let mut trace = Trace::draw(recipe)?;
+    let mut trace = Trace::draw(spec)?;
     for burst in trace.requests.chunks_mut(usize::try_from(burst).expect("workers are few")) {
         let at = burst[0].at;
         burst.iter_mut().for_each(|request| request.at = at);
@@ -105,7 +106,7 @@ const BURSTS: u64 = 100;
 /// the one before it in its burst, at the same worker, to its own, less its service. Latency alone
 /// would count the waking of client, master and worker, which nobody pays who waits in a queue,
 /// and would make the bound so lax that everybody beat it (decision 010).
-fn median_overhead(trace: &Trace, outcome: &Outcome) -> Span {
+fn median_overhead(trace: &Trace, outcome: &TraceOutcome) -> Span {
     let mut ends: BTreeMap<(Span, u16), Vec<Span>> = BTreeMap::new();
     for (request, sample) in trace.requests.iter().zip(&outcome.samples) {
         if let Some(worker) = sample.worker.filter(|_| sample.fate.is_good()) {
@@ -123,7 +124,7 @@ fn median_overhead(trace: &Trace, outcome: &Outcome) -> Span {
     Span::from_ns(all.get(all.len() / 2).copied().unwrap_or(0))
 }
 
-fn flags(group: &Group, policy: &str) -> Vec<String> {
+fn flags(group: &GridGroup, policy: &str) -> Vec<String> {
     let mut flags = Vec::new();
     if policy == "wrr" && !group.speeds.is_empty() {
         let weights: Vec<String> = group.true_weights().iter().map(u32::to_string).collect();
@@ -140,18 +141,18 @@ pub(super) fn runtime_folder() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::super::super::bound;
-    use super::super::super::grid::Sharing;
+    use super::super::super::grid::ConnectionSharing;
     use super::*;
 
     #[test]
     fn the_overhead_of_a_known_world_is_found() {
-        let group = Group {
+        let group = GridGroup {
             workers: 4,
             speeds: Vec::new(),
             mix: Mix::named("bim100", Service::Sleep, 1.0).unwrap(),
             medium: Medium::Sleep,
             load: 0.8,
-            sharing: Sharing::Close,
+            sharing: ConnectionSharing::Close,
             policies: vec!["jbsq".into()],
         };
         let trace = bursts(&group, 1).unwrap();

@@ -11,14 +11,14 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use self::house::HouseError;
+use self::house::ServerError;
 use self::measure::Measured;
-use self::store::{Key, Store};
-use super::grid::{Group, Sharing};
+use self::store::{RoundKey, Store};
+use super::grid::{ConnectionSharing, GridGroup};
 use super::load::LoadError;
 use super::result::Cell;
 use super::simulate::warm_up;
-use super::trace::{RecipeError, Trace};
+use super::trace::{Trace, TraceSpecError};
 use super::yardstick::add_bound;
 use crate::limits::BENCH_TRIES;
 use crate::units::Span;
@@ -27,11 +27,11 @@ pub use self::store::StoreError;
 
 /// What is measured, and where it is kept.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Study {
+pub struct FairnessStudy {
     /// The dispatchd that is started.
     pub program: PathBuf,
     /// What is compared.
-    pub groups: Vec<Group>,
+    pub groups: Vec<GridGroup>,
     /// How often, with another trace each time.
     pub rounds: u32,
     /// Requests per trace.
@@ -55,7 +55,7 @@ pub enum Stalls {
 
 /// How far a study is.
 #[derive(Clone, Copy, Debug)]
-pub struct Progress<'a> {
+pub struct StudyProgress<'a> {
     /// Rounds of cells that are done.
     pub done: u64,
     /// All of them.
@@ -71,10 +71,10 @@ pub struct Progress<'a> {
 pub enum FairnessError {
     /// There is no such trace.
     #[error(transparent)]
-    Recipe(#[from] RecipeError),
+    Spec(#[from] TraceSpecError),
     /// The server does not come up.
     #[error(transparent)]
-    House(#[from] HouseError),
+    House(#[from] ServerError),
     /// The generator cannot work.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -90,8 +90,8 @@ pub enum FairnessError {
 /// # Errors
 /// What stands in the way; the rounds done until then are kept.
 pub fn run(
-    study: &Study,
-    observe: &mut dyn FnMut(Progress<'_>),
+    study: &FairnessStudy,
+    observe: &mut dyn FnMut(StudyProgress<'_>),
 ) -> Result<Vec<Cell>, FairnessError> {
     let store = Store::open(&study.folder)?;
     let cells: usize = study.groups.iter().map(|group| group.policies.len()).sum();
@@ -103,9 +103,9 @@ pub fn run(
                 policies.reverse();
             }
             for policy in policies {
-                let key = Key::new(group, policy, round);
+                let key = RoundKey::new(group, policy, round);
                 let mut tell = |rejected: Option<&str>| {
-                    observe(Progress { done, total, doing: &key.told(), rejected });
+                    observe(StudyProgress { done, total, doing: &key.told(), rejected });
                 };
                 tell(None);
                 let mut tries = store.load(&key)?.unwrap_or_default();
@@ -119,22 +119,22 @@ pub fn run(
     }
     if study.stalls == Stalls::Tested {
         stall_all(study, &store, &mut |doing| {
-            observe(Progress { done, total, doing, rejected: None });
+            observe(StudyProgress { done, total, doing, rejected: None });
         })?;
     }
-    observe(Progress { done, total, doing: "the bound of every trace", rejected: None });
+    observe(StudyProgress { done, total, doing: "the bound of every trace", rejected: None });
     assemble(study, &store)
 }
 
 /// Makes the stall tests that were not made before.
 fn stall_all(
-    study: &Study,
+    study: &FairnessStudy,
     store: &Store,
     tell: &mut dyn FnMut(&str),
 ) -> Result<(), FairnessError> {
-    for group in study.groups.iter().filter(|group| group.sharing == Sharing::Close) {
+    for group in study.groups.iter().filter(|group| group.sharing == ConnectionSharing::Close) {
         for policy in &group.policies {
-            let key = Key::new(group, policy, 0);
+            let key = RoundKey::new(group, policy, 0);
             if store.load_stall(&key)?.is_none() {
                 tell(&format!("the stall test of {} {policy}", group.slug()));
                 store.save_stall(&key, &stall::measure(&study.program, policy, group.workers)?)?;
@@ -146,10 +146,10 @@ fn stall_all(
 
 /// Tries until a try counts, or is the last one allowed; all of them are kept.
 fn measured(
-    study: &Study,
-    group: &Group,
+    study: &FairnessStudy,
+    group: &GridGroup,
     policy: &str,
-    key: &Key,
+    key: &RoundKey,
     tell: &mut dyn FnMut(Option<&str>),
 ) -> Result<Vec<Measured>, FairnessError> {
     let trace = trace_of(study, group, key.round)?;
@@ -165,28 +165,28 @@ fn measured(
     }
 }
 
-fn trace_of(study: &Study, group: &Group, round: u32) -> Result<Trace, RecipeError> {
-    Trace::draw(group.recipe(study.seed.wrapping_add(u64::from(round)), study.requests))
+fn trace_of(study: &FairnessStudy, group: &GridGroup, round: u32) -> Result<Trace, TraceSpecError> {
+    Trace::draw(group.spec(study.seed.wrapping_add(u64::from(round)), study.requests))
 }
 
 /// Puts the kept rounds together and holds each against the bound. The overhead in the bound is
 /// the least that any policy of the group showed: what this machine takes however requests are
 /// dispatched. What a policy takes beyond that counts against it.
-fn assemble(study: &Study, store: &Store) -> Result<Vec<Cell>, FairnessError> {
+fn assemble(study: &FairnessStudy, store: &Store) -> Result<Vec<Cell>, FairnessError> {
     let mut cells = Vec::new();
     for group in &study.groups {
         let mut kept = Vec::new();
         for policy in &group.policies {
             let mut rounds = Vec::new();
             for round in 0..study.rounds {
-                rounds.push(store.load(&Key::new(group, policy, round))?.unwrap_or_default());
+                rounds.push(store.load(&RoundKey::new(group, policy, round))?.unwrap_or_default());
             }
             kept.push((policy, rounds));
         }
         let overhead = least_overhead(kept.iter().map(|(_, rounds)| rounds.as_slice()));
         let first = cells.len();
         for policy in &group.policies {
-            let stall = store.load_stall(&Key::new(group, policy, 0))?;
+            let stall = store.load_stall(&RoundKey::new(group, policy, 0))?;
             cells.push(Cell { stall, ..group.cell(policy) });
         }
         for round in 0..study.rounds {

@@ -4,13 +4,13 @@
 use std::path::Path;
 use std::thread;
 
-use super::super::load::{self, Options, Target};
+use super::super::load::{self, LoadOptions, LoadTarget};
 use super::super::mix::{Mix, Service};
-use super::super::outcome::{Outcome, us};
+use super::super::outcome::{TraceOutcome, us};
 use super::super::result::Stall;
-use super::super::trace::{Arrivals, Connections, Recipe, Trace};
+use super::super::trace::{Arrivals, Connections, Trace, TraceSpec};
 use super::FairnessError;
-use super::house::{House, Plan};
+use super::house::{ServerPlan, ServerUnderTest};
 use super::measure::runtime_folder;
 use crate::sys::clock::{monotonic, sleep};
 use crate::sys::process;
@@ -22,10 +22,11 @@ use crate::units::{Mono, Span};
 /// The server does not come up, or the generator cannot work.
 pub fn measure(program: &Path, policy: &str, workers: u32) -> Result<Stall, FairnessError> {
     let folder = runtime_folder();
-    let plan = Plan { program, folder: &folder, policy, workers, flags: &[], speeds: &[] };
-    let house = House::start(&plan)?;
-    let target = Target::parse(&format!("http://{}/", house.address)).expect("it is an address");
-    let options = Options { servers: vec![house.master()], ..Options::default() };
+    let plan = ServerPlan { program, folder: &folder, policy, workers, flags: &[], speeds: &[] };
+    let house = ServerUnderTest::start(&plan)?;
+    let target =
+        LoadTarget::parse(&format!("http://{}/", house.address)).expect("it is an address");
+    let options = LoadOptions { servers: vec![house.master()], ..LoadOptions::default() };
     let trace = trace()?;
     thread::scope(|scope| {
         let stopping = scope.spawn(|| stop_in_turn(&house.workers));
@@ -46,7 +47,7 @@ const NOTICED: Span = Span::from_ms(30);
 
 fn trace() -> Result<Trace, FairnessError> {
     let requests = FROM_STOP_TO_STOP.times(STOPS + 1).as_ns() / EVERY.as_ns();
-    let recipe = Recipe {
+    let spec = TraceSpec {
         seed: 1,
         mix: Mix::named("det", Service::Sleep, 1.0).expect("the mix has this name"),
         arrivals: Arrivals::Constant,
@@ -55,7 +56,7 @@ fn trace() -> Result<Trace, FairnessError> {
         requests,
         ramp_s: 0.0,
     };
-    Ok(Trace::draw(recipe)?)
+    Ok(Trace::draw(spec)?)
 }
 
 /// When a worker was stopped, and its number.
@@ -75,7 +76,7 @@ fn stop_in_turn(pids: &[u32]) -> Vec<Stop> {
 }
 
 /// A stopped worker finishes late what it had begun, one request at most: that one is excused.
-fn count(trace: &Trace, outcome: &Outcome, start: Mono, stops: &[Stop]) -> Stall {
+fn count(trace: &Trace, outcome: &TraceOutcome, start: Mono, stops: &[Stop]) -> Stall {
     let mut stall = Stall { stops: stops.len() as u64, ..Stall::default() };
     let mut excuses: Vec<Stop> = stops.to_vec();
     for (request, sample) in trace.requests.iter().zip(&outcome.samples) {
@@ -124,7 +125,7 @@ mod tests {
             sample(at[3], 30, 0),
         ];
         let stops = [(start.after(at[1]), 1)];
-        let stall = count(&trace, &Outcome { samples }, start, &stops);
+        let stall = count(&trace, &TraceOutcome { samples }, start, &stops);
         assert_eq!((stall.stops, stall.requests), (1, 4));
         assert_eq!((stall.excused, stall.delayed), (1, 2));
         assert!((stall.worst_ms - 295.0).abs() < 1e-9);

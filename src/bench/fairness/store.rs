@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use super::super::grid::Group;
+use super::super::grid::GridGroup;
 use super::super::result::Stall;
 use super::measure::Measured;
 
@@ -21,7 +21,7 @@ pub(super) struct Store {
 
 /// Which round of which cell.
 #[derive(Debug)]
-pub(super) struct Key {
+pub(super) struct RoundKey {
     cell: String,
     policy: String,
     pub(super) round: u32,
@@ -74,30 +74,30 @@ impl Store {
     }
 
     /// The tries of a round; none when there was none.
-    pub(super) fn load(&self, key: &Key) -> Result<Option<Vec<Measured>>, StoreError> {
+    pub(super) fn load(&self, key: &RoundKey) -> Result<Option<Vec<Measured>>, StoreError> {
         read(self.round(key))
     }
 
     /// Keeps the tries of a round, whole or not at all.
-    pub(super) fn save(&self, key: &Key, tries: &[Measured]) -> Result<(), StoreError> {
+    pub(super) fn save(&self, key: &RoundKey, tries: &[Measured]) -> Result<(), StoreError> {
         write(self.round(key), tries)
     }
 
     /// What the stall test of a cell found; none when it was not made.
-    pub(super) fn load_stall(&self, key: &Key) -> Result<Option<Stall>, StoreError> {
+    pub(super) fn load_stall(&self, key: &RoundKey) -> Result<Option<Stall>, StoreError> {
         read(self.stall(key))
     }
 
     /// Keeps what the stall test of a cell found.
-    pub(super) fn save_stall(&self, key: &Key, stall: &Stall) -> Result<(), StoreError> {
+    pub(super) fn save_stall(&self, key: &RoundKey, stall: &Stall) -> Result<(), StoreError> {
         write(self.stall(key), stall)
     }
 
-    fn round(&self, key: &Key) -> PathBuf {
+    fn round(&self, key: &RoundKey) -> PathBuf {
         self.folder.join(format!("{}--r{}.json", key.file(), key.round))
     }
 
-    fn stall(&self, key: &Key) -> PathBuf {
+    fn stall(&self, key: &RoundKey) -> PathBuf {
         self.folder.join(format!("{}--stall.json", key.file()))
     }
 }
@@ -120,8 +120,8 @@ fn write<T: Serialize + ?Sized>(path: PathBuf, what: &T) -> Result<(), StoreErro
         .map_err(|source| StoreError::Write { path, source })
 }
 
-impl Key {
-    pub(super) fn new(group: &Group, policy: &str, round: u32) -> Self {
+impl RoundKey {
+    pub(super) fn new(group: &GridGroup, policy: &str, round: u32) -> Self {
         Self { cell: group.slug(), policy: policy.to_owned(), round }
     }
 
@@ -137,7 +137,7 @@ impl Key {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::grid::{Axes, Sharing};
+    use super::super::super::grid::{Axes, ConnectionSharing};
     use super::super::super::result::Medium;
     use super::*;
 
@@ -150,11 +150,11 @@ mod tests {
             medium: Medium::Sleep,
             unit_ms: 1.0,
             loads: vec![0.5],
-            sharings: vec![Sharing::Close],
+            sharings: vec![ConnectionSharing::Close],
             speeds: Vec::new(),
             policies: vec!["jbsq:2".into()],
         };
-        let key = Key::new(&axes.groups().unwrap()[0], "jbsq:2", 3);
+        let key = RoundKey::new(&axes.groups().unwrap()[0], "jbsq:2", 3);
         let store = Store::open(folder.path()).unwrap();
         assert_eq!(store.load(&key).unwrap(), None);
         store.save(&key, &[]).unwrap();

@@ -11,11 +11,11 @@ use crate::limits::{BENCH_BODY_KEPT, BENCH_INTERIM_MAX, HTTP_FIELDS_MAX, HTTP_HE
 
 /// Reads the answers of one connection, one after the other.
 #[derive(Debug)]
-pub struct Reader {
+pub struct AnswerReader {
     part: Part,
-    head: Head,
+    head: AnswerHead,
     interim_left: u8,
-    kept: Kept,
+    kept: BodyPrefix,
 }
 
 /// A complete answer.
@@ -31,7 +31,7 @@ pub struct Answer {
 
 /// What was made of some bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Advance {
+pub struct ReadStep {
     /// Bytes that are used up; the others are to be shown again, with more behind them.
     pub consumed: usize,
     /// The answer, once it is complete.
@@ -76,39 +76,39 @@ enum Part {
 
 /// What the head said.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-struct Head {
+struct AnswerHead {
     status: u16,
     keep_alive: bool,
 }
 
 /// The first bytes of a body.
 #[derive(Debug)]
-struct Kept {
+struct BodyPrefix {
     bytes: [u8; BENCH_BODY_KEPT],
     length: usize,
 }
 
-impl Default for Reader {
+impl Default for AnswerReader {
     fn default() -> Self {
         Self {
             part: Part::Head,
-            head: Head::default(),
+            head: AnswerHead::default(),
             interim_left: BENCH_INTERIM_MAX,
-            kept: Kept { bytes: [0; BENCH_BODY_KEPT], length: 0 },
+            kept: BodyPrefix { bytes: [0; BENCH_BODY_KEPT], length: 0 },
         }
     }
 }
 
-impl Reader {
+impl AnswerReader {
     /// Reads on. `input` begins where the last call stopped to consume.
     ///
     /// # Errors
     /// The bytes are no answer; the connection is of no use any more.
-    pub fn advance(&mut self, input: &[u8]) -> Result<Advance, Nonsense> {
+    pub fn advance(&mut self, input: &[u8]) -> Result<ReadStep, Nonsense> {
         let mut consumed = 0;
         while self.part == Part::Head {
             let Some(length) = self.take_head(&input[consumed..])? else {
-                return Ok(Advance { consumed, answer: None });
+                return Ok(ReadStep { consumed, answer: None });
             };
             consumed += length;
         }
@@ -134,7 +134,7 @@ impl Reader {
             }
         };
         let answer = complete.then(|| self.complete());
-        Ok(Advance { consumed, answer })
+        Ok(ReadStep { consumed, answer })
     }
 
     /// The server has closed: this completes an answer that says its length in no other way.
@@ -161,8 +161,8 @@ impl Reader {
                 self.interim_left = left.ok_or(Nonsense::Interim)?;
             }
             Some(status @ 200..) => {
-                let framing = Framing::of(&response)?;
-                self.head = Head { status, keep_alive: framing.keep_alive };
+                let framing = AnswerFraming::of(&response)?;
+                self.head = AnswerHead { status, keep_alive: framing.keep_alive };
                 self.part = framing.body(status)?;
             }
             // 101 would be the answer to an upgrade, for which nobody has asked.
@@ -176,21 +176,21 @@ impl Reader {
         self.kept.length = 0;
         self.interim_left = BENCH_INTERIM_MAX;
         let lasts = mem::replace(&mut self.part, Part::Head) != Part::UntilClose;
-        let Head { status, keep_alive } = self.head;
+        let AnswerHead { status, keep_alive } = self.head;
         Answer { status, keep_alive: keep_alive && lasts, worker }
     }
 }
 
 /// What the fields of a head say of the body.
 #[derive(Clone, Copy, Debug, Default)]
-struct Framing {
+struct AnswerFraming {
     length: Option<u64>,
     /// Whether the last coding is the chunked one; none where no coding is named.
     chunked: Option<bool>,
     keep_alive: bool,
 }
 
-impl Framing {
+impl AnswerFraming {
     fn of(response: &httparse::Response<'_, '_>) -> Result<Self, Nonsense> {
         let mut framing = Self { keep_alive: response.version == Some(1), ..Self::default() };
         for field in response.headers.iter() {
@@ -229,7 +229,7 @@ impl Framing {
     }
 }
 
-impl Kept {
+impl BodyPrefix {
     fn bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
@@ -283,11 +283,12 @@ mod tests {
     /// All answers of a stream that is shown `step` bytes at a time and then ends; and what is left
     /// over.
     fn read(stream: &[u8], step: usize) -> Result<(Vec<Answer>, usize), Nonsense> {
-        let (mut reader, mut input, mut answers) = (Reader::default(), Vec::new(), Vec::new());
+        let (mut reader, mut input, mut answers) =
+            (AnswerReader::default(), Vec::new(), Vec::new());
         for part in stream.chunks(step) {
             input.extend_from_slice(part);
             loop {
-                let Advance { consumed, answer } = reader.advance(&input)?;
+                let ReadStep { consumed, answer } = reader.advance(&input)?;
                 input.drain(..consumed);
                 let Some(answer) = answer else { break };
                 answers.push(answer);

@@ -7,7 +7,7 @@ use crate::limits::{HTTP_CHUNK_EXTENSIONS_MAX, HTTP_TRAILER_MAX};
 /// How far a chunked body has been read.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Chunks {
-    place: Place,
+    place: ChunkPlace,
     /// Bytes of extensions that may still come.
     extensions_left: usize,
     /// Bytes of the trailer that may still come.
@@ -16,7 +16,7 @@ pub(super) struct Chunks {
 
 /// What the next byte belongs to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Place {
+enum ChunkPlace {
     Size { value: u64, digits: u8 },
     Extension { value: u64 },
     SizeEnd { value: u64 },
@@ -37,7 +37,7 @@ impl Chunks {
     /// Nothing has come.
     pub(super) const fn new() -> Self {
         Self {
-            place: Place::Size { value: 0, digits: 0 },
+            place: ChunkPlace::Size { value: 0, digits: 0 },
             extensions_left: HTTP_CHUNK_EXTENSIONS_MAX,
             trailer_left: HTTP_TRAILER_MAX,
         }
@@ -53,14 +53,15 @@ impl Chunks {
         mut keep: impl FnMut(&[u8]),
     ) -> Result<usize, Nonsense> {
         let mut at = 0;
-        while at < input.len() && self.place != Place::Done {
-            if let Place::Data { left } = self.place {
+        while at < input.len() && self.place != ChunkPlace::Done {
+            if let ChunkPlace::Data { left } = self.place {
                 let room = input.len() - at;
                 let count = usize::try_from(left).map_or(room, |left| left.min(room));
                 keep(&input[at..at + count]);
                 at += count;
                 let left = left - count as u64;
-                self.place = if left == 0 { Place::DataReturn } else { Place::Data { left } };
+                self.place =
+                    if left == 0 { ChunkPlace::DataReturn } else { ChunkPlace::Data { left } };
             } else {
                 self.place = self.framing(input[at])?;
                 at += 1;
@@ -71,56 +72,58 @@ impl Chunks {
 
     /// Whether the body is complete.
     pub(super) fn is_complete(&self) -> bool {
-        self.place == Place::Done
+        self.place == ChunkPlace::Done
     }
 
-    fn framing(&mut self, byte: u8) -> Result<Place, Nonsense> {
+    fn framing(&mut self, byte: u8) -> Result<ChunkPlace, Nonsense> {
         Ok(match (self.place, byte) {
-            (Place::Size { value, digits: 1.. }, b'\r') => Place::SizeEnd { value },
+            (ChunkPlace::Size { value, digits: 1.. }, b'\r') => ChunkPlace::SizeEnd { value },
             (
-                Place::Size { value, digits: 1.. } | Place::Extension { value },
+                ChunkPlace::Size { value, digits: 1.. } | ChunkPlace::Extension { value },
                 b';' | b' ' | b'\t',
             ) => self.extension(value)?,
-            (Place::Size { value, digits }, _) if digits < DIGITS_MAX => {
+            (ChunkPlace::Size { value, digits }, _) if digits < DIGITS_MAX => {
                 let digit = char::from(byte).to_digit(16).ok_or(Nonsense::Chunk)?;
-                Place::Size { value: value << 4 | u64::from(digit), digits: digits + 1 }
+                ChunkPlace::Size { value: value << 4 | u64::from(digit), digits: digits + 1 }
             }
-            (Place::Extension { value }, b'\r') => Place::SizeEnd { value },
-            (Place::Extension { value }, byte) if byte != b'\n' => self.extension(value)?,
-            (Place::SizeEnd { value: 0 }, b'\n') => Place::TrailerLine,
-            (Place::SizeEnd { value }, b'\n') => Place::Data { left: value },
-            (Place::DataReturn, b'\r') => Place::DataEnd,
-            (Place::DataEnd, b'\n') => Place::Size { value: 0, digits: 0 },
-            (Place::TrailerLine, b'\r') => Place::LastEnd,
-            (Place::Trailer, b'\r') => Place::TrailerEnd,
-            (Place::TrailerLine | Place::Trailer, byte) if byte != b'\n' => self.trailer()?,
-            (Place::TrailerEnd, b'\n') => Place::TrailerLine,
-            (Place::LastEnd, b'\n') => Place::Done,
+            (ChunkPlace::Extension { value }, b'\r') => ChunkPlace::SizeEnd { value },
+            (ChunkPlace::Extension { value }, byte) if byte != b'\n' => self.extension(value)?,
+            (ChunkPlace::SizeEnd { value: 0 }, b'\n') => ChunkPlace::TrailerLine,
+            (ChunkPlace::SizeEnd { value }, b'\n') => ChunkPlace::Data { left: value },
+            (ChunkPlace::DataReturn, b'\r') => ChunkPlace::DataEnd,
+            (ChunkPlace::DataEnd, b'\n') => ChunkPlace::Size { value: 0, digits: 0 },
+            (ChunkPlace::TrailerLine, b'\r') => ChunkPlace::LastEnd,
+            (ChunkPlace::Trailer, b'\r') => ChunkPlace::TrailerEnd,
+            (ChunkPlace::TrailerLine | ChunkPlace::Trailer, byte) if byte != b'\n' => {
+                self.trailer()?
+            }
+            (ChunkPlace::TrailerEnd, b'\n') => ChunkPlace::TrailerLine,
+            (ChunkPlace::LastEnd, b'\n') => ChunkPlace::Done,
             (
-                Place::Size { .. }
-                | Place::Extension { .. }
-                | Place::SizeEnd { .. }
-                | Place::Data { .. }
-                | Place::DataReturn
-                | Place::DataEnd
-                | Place::TrailerLine
-                | Place::Trailer
-                | Place::TrailerEnd
-                | Place::LastEnd
-                | Place::Done,
+                ChunkPlace::Size { .. }
+                | ChunkPlace::Extension { .. }
+                | ChunkPlace::SizeEnd { .. }
+                | ChunkPlace::Data { .. }
+                | ChunkPlace::DataReturn
+                | ChunkPlace::DataEnd
+                | ChunkPlace::TrailerLine
+                | ChunkPlace::Trailer
+                | ChunkPlace::TrailerEnd
+                | ChunkPlace::LastEnd
+                | ChunkPlace::Done,
                 _,
             ) => return Err(Nonsense::Chunk),
         })
     }
 
-    fn extension(&mut self, value: u64) -> Result<Place, Nonsense> {
+    fn extension(&mut self, value: u64) -> Result<ChunkPlace, Nonsense> {
         self.extensions_left = self.extensions_left.checked_sub(1).ok_or(Nonsense::Chunk)?;
-        Ok(Place::Extension { value })
+        Ok(ChunkPlace::Extension { value })
     }
 
-    fn trailer(&mut self) -> Result<Place, Nonsense> {
+    fn trailer(&mut self) -> Result<ChunkPlace, Nonsense> {
         self.trailer_left = self.trailer_left.checked_sub(1).ok_or(Nonsense::Chunk)?;
-        Ok(Place::Trailer)
+        Ok(ChunkPlace::Trailer)
     }
 }
 

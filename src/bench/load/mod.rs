@@ -19,7 +19,7 @@ use thiserror::Error;
 use self::runner::{Count, Orders, Runner};
 use self::scribe::Scribe;
 use self::share::Share;
-use super::outcome::{Fate, Outcome, Sample};
+use super::outcome::{Fate, Sample, TraceOutcome};
 use super::quiet::{self, Machine};
 use super::trace::Trace;
 use crate::io::Backend;
@@ -30,11 +30,11 @@ use crate::sys::fd::io_error;
 use crate::sys::{clock, rlimit};
 use crate::units::{Cpu, Errno, Mono, Span};
 
-pub use self::target::Target;
+pub use self::target::LoadTarget;
 
 /// How a trace is replayed.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Options {
+pub struct LoadOptions {
     /// A request that is not answered so long after it was sent is given up.
     pub timeout: Span,
     /// Threads that share the trace's connections; at least 1.
@@ -44,14 +44,14 @@ pub struct Options {
     /// How the generator talks to the kernel.
     pub backend: Wanted,
     /// How it waits for the next intended time.
-    pub pace: Pace,
+    pub pace: SendPace,
     /// The server's processes, whose children are found; empty to look for who listens.
     pub servers: Vec<u32>,
 }
 
 /// How the generator waits for the next intended time.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Pace {
+pub enum SendPace {
     /// It sleeps, and is late by what waking takes, some 50 us: the CPU is left to the server.
     #[default]
     Sleep,
@@ -63,7 +63,7 @@ pub enum Pace {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
     /// A sample for each request.
-    pub outcome: Outcome,
+    pub outcome: TraceOutcome,
     /// From when the samples' times count.
     pub start: Mono,
     /// What the machine did meanwhile.
@@ -72,7 +72,7 @@ pub struct Run {
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Progress {
+pub struct RunProgress {
     /// Requests whose fate is known.
     pub done: u64,
     /// Those of them that were not answered well.
@@ -122,15 +122,15 @@ pub enum LoadError {
 /// with a request later is that request's fate.
 pub fn replay(
     trace: &Trace,
-    target: &Target,
-    options: &Options,
-    observe: &mut dyn FnMut(Progress),
+    target: &LoadTarget,
+    options: &LoadOptions,
+    observe: &mut dyn FnMut(RunProgress),
 ) -> Result<Run, LoadError> {
     let endpoint = target.resolve()?;
     // Each connection is a descriptor; where the limit cannot be raised, it shows in the fates.
     let _as_it_is = rlimit::raise_open_files();
     let shares = share::deal(trace, options.threads.max(1));
-    let scribe = Scribe::new(&trace.recipe.mix, target.authority());
+    let scribe = Scribe::new(&trace.spec.mix, target.authority());
     let servers = quiet::servers(&options.servers, &endpoint);
     let (signs, news) = crossbeam_channel::unbounded();
     thread::scope(|scope| {
@@ -167,14 +167,14 @@ pub fn replay(
     })
 }
 
-impl Default for Options {
+impl Default for LoadOptions {
     fn default() -> Self {
         Self {
             timeout: BENCH_TIMEOUT,
             threads: 1,
             cpus: Vec::new(),
             backend: Wanted::Auto,
-            pace: Pace::Sleep,
+            pace: SendPace::Sleep,
             servers: Vec::new(),
         }
     }
@@ -266,7 +266,7 @@ fn start(
 }
 
 /// Listens until all threads have ended.
-fn follow(news: &Receiver<Sign>, total: u64, observe: &mut dyn FnMut(Progress)) {
+fn follow(news: &Receiver<Sign>, total: u64, observe: &mut dyn FnMut(RunProgress)) {
     let mut counts: Vec<Count> = Vec::new();
     for sign in news {
         let Sign::Count(index, count) = sign else { continue };
@@ -276,7 +276,7 @@ fn follow(news: &Receiver<Sign>, total: u64, observe: &mut dyn FnMut(Progress)) 
         counts[index] = count;
         let (done, errors) =
             counts.iter().fold((0, 0), |sum, one| (sum.0 + one.done, sum.1 + one.errors));
-        observe(Progress { done, errors, total });
+        observe(RunProgress { done, errors, total });
     }
 }
 
@@ -285,7 +285,7 @@ fn gather(
     trace: &Trace,
     shares: &[Share],
     threads: Vec<ScopedJoinHandle<'_, Result<Vec<Sample>, LoadError>>>,
-) -> Result<Outcome, LoadError> {
+) -> Result<TraceOutcome, LoadError> {
     let unsent = Sample { sent: Span::ZERO, done: Span::ZERO, worker: None, fate: Fate::Unsent };
     let mut samples = vec![unsent; trace.requests.len()];
     for (share, thread) in shares.iter().zip(threads) {
@@ -294,5 +294,5 @@ fn gather(
             samples[step.request as usize] = sample;
         }
     }
-    Ok(Outcome { samples })
+    Ok(TraceOutcome { samples })
 }

@@ -6,13 +6,13 @@ use std::collections::VecDeque;
 use std::mem;
 use std::os::fd::OwnedFd;
 
-use super::answer::{Answer, Reader};
-use super::scribe::{Ending, Scribe};
+use super::answer::{Answer, AnswerReader};
+use super::scribe::{AfterRequest, Scribe};
 use super::share::{NONE, Share};
-use super::{LoadError, Pace};
+use super::{LoadError, SendPace};
 use crate::bench::outcome::{Fate, Sample};
 use crate::bench::trace::Trace;
-use crate::io::slots::{Key, Slots};
+use crate::io::arena::{Arena, ArenaKey};
 use crate::io::{Backend, Completion, Op, Outcome, Role, Source, Tag, Token};
 use crate::limits::{BENCH_BURST, BENCH_CONNECT_PAUSE, HTTP_BUFFER, HTTP_BUFFERS_KEPT, HTTP_CHUNK};
 use crate::sys::clock;
@@ -27,7 +27,7 @@ pub(super) struct Orders<'a> {
     pub(super) endpoint: &'a Endpoint,
     pub(super) scribe: Scribe,
     pub(super) timeout: Span,
-    pub(super) pace: Pace,
+    pub(super) pace: SendPace,
 }
 
 /// How far a runner is.
@@ -52,10 +52,10 @@ pub(super) struct Runner<'a, B> {
     retries: VecDeque<(Span, u32)>,
     /// When requests are given up; in order, since all have the same time. Those that have ended
     /// meanwhile are skipped.
-    deadlines: VecDeque<(Span, Key, u32)>,
+    deadlines: VecDeque<(Span, ArenaKey, u32)>,
     /// By connection: its place, [`NOBODY`] or [`OPENING`].
-    places: Vec<Key>,
-    conns: Slots<Conn>,
+    places: Vec<ArenaKey>,
+    conns: Arena<LoadConn>,
     samples: Vec<Sample>,
     count: Count,
     completions: Vec<Completion<OwnedFd>>,
@@ -64,23 +64,23 @@ pub(super) struct Runner<'a, B> {
 }
 
 /// A connection that is open, or on its way to be.
-struct Conn {
+struct LoadConn {
     source: Source,
     connection: u32,
     /// The request that is not answered.
     step: Option<u32>,
-    reader: Reader,
+    reader: AnswerReader,
     /// The request's text. Away while a send is pending.
     output: Vec<u8>,
     /// Bytes of it that are sent.
     from: usize,
     send: Option<Token>,
     recv: Option<Token>,
-    phase: Phase,
+    phase: LoadPhase,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Phase {
+enum LoadPhase {
     Open,
     /// Closed as soon as the backend has let go of it.
     Doomed,
@@ -94,9 +94,9 @@ enum Heard {
 }
 
 /// The place of a connection that is not open.
-const NOBODY: Key = Key { slot: u32::MAX, generation: 0 };
+const NOBODY: ArenaKey = ArenaKey { index: u32::MAX, generation: 0 };
 /// The place of a connection that waits for room in the server's queue.
-const OPENING: Key = Key { slot: u32::MAX, generation: 1 };
+const OPENING: ArenaKey = ArenaKey { index: u32::MAX, generation: 1 };
 /// How often the others are told.
 const REPORT_EVERY: Span = Span::from_ms(100);
 /// What a buffer grows to when the server sends much at once.
@@ -117,7 +117,7 @@ impl<'a, B: Backend<Fd = OwnedFd>> Runner<'a, B> {
             retries: VecDeque::new(),
             deadlines: VecDeque::new(),
             places: vec![NOBODY; connections],
-            conns: Slots::new(),
+            conns: Arena::new(),
             samples: vec![unsent; steps],
             count: Count::default(),
             completions: Vec::new(),
@@ -199,9 +199,9 @@ impl<'a, B: Backend<Fd = OwnedFd>> Runner<'a, B> {
     fn launch(&mut self, step: u32, now: Span) {
         let connection = self.orders.share.steps[step as usize].connection;
         let key = self.places[connection as usize];
-        match self.conns.tenant(key) {
-            Some(Conn { step: None, .. }) => self.begin(key, step, now),
-            Some(Conn { step: Some(_), .. }) => {}
+        match self.conns.occupant(key) {
+            Some(LoadConn { step: None, .. }) => self.begin(key, step, now),
+            Some(LoadConn { step: Some(_), .. }) => {}
             None if key == OPENING => {}
             None => {
                 self.samples[step as usize].sent = now;
@@ -228,27 +228,27 @@ impl<'a, B: Backend<Fd = OwnedFd>> Runner<'a, B> {
             Ok(socket) => {
                 let source = self.backend.adopt(socket, Role::Stream);
                 let output = self.take_buffer();
-                let key = self.conns.insert(Conn::new(source, connection, output));
+                let key = self.conns.insert(LoadConn::new(source, connection, output));
                 self.places[connection as usize] = key;
                 let since = self.samples[step as usize].sent;
                 self.begin(key, step, now);
                 self.samples[step as usize].sent = since;
             }
-            Err(Obstacle::Full) => {
+            Err(ConnectObstacle::Full) => {
                 self.places[connection as usize] = OPENING;
                 let again = Span::from_ns(now.as_ns() + BENCH_CONNECT_PAUSE.as_ns());
                 self.retries.push_back((again, step));
             }
-            Err(Obstacle::Fatal) => self.finish(step, Fate::Unconnected, None, now),
+            Err(ConnectObstacle::Fatal) => self.finish(step, Fate::Unconnected, None, now),
         }
     }
 
     /// Sends a request on a connection that has no other.
-    fn begin(&mut self, key: Key, step: u32, now: Span) {
+    fn begin(&mut self, key: ArenaKey, step: u32, now: Span) {
         let place = self.orders.share.steps[step as usize];
         let request = &self.orders.trace.requests[place.request as usize];
-        let ending = if place.next == NONE { Ending::Close } else { Ending::KeepAlive };
-        let Some(conn) = self.conns.tenant_mut(key) else { return };
+        let ending = if place.next == NONE { AfterRequest::Close } else { AfterRequest::KeepAlive };
+        let Some(conn) = self.conns.occupant_mut(key) else { return };
         conn.step = Some(step);
         conn.from = 0;
         conn.output.clear();
@@ -257,21 +257,21 @@ impl<'a, B: Backend<Fd = OwnedFd>> Runner<'a, B> {
         let deadline = Span::from_ns(now.as_ns().saturating_add(self.orders.timeout.as_ns()));
         self.deadlines.push_back((deadline, key, step));
         self.transmit(key);
-        if self.conns.tenant(key).is_some_and(|conn| conn.recv.is_none()) {
+        if self.conns.occupant(key).is_some_and(|conn| conn.recv.is_none()) {
             let input = self.take_buffer();
             self.receive(key, input);
         }
     }
 
-    fn transmit(&mut self, key: Key) {
-        let Some(conn) = self.conns.tenant_mut(key) else { return };
+    fn transmit(&mut self, key: ArenaKey) {
+        let Some(conn) = self.conns.occupant_mut(key) else { return };
         let (buffer, from) = (mem::take(&mut conn.output), conn.from);
         let op = Op::Send { stream: conn.source, buffer, from };
         conn.send = Some(self.backend.submit(op, Tag(key.to_word())));
     }
 
-    fn receive(&mut self, key: Key, mut buffer: Vec<u8>) {
-        let Some(conn) = self.conns.tenant_mut(key) else { return };
+    fn receive(&mut self, key: ArenaKey, mut buffer: Vec<u8>) {
+        let Some(conn) = self.conns.occupant_mut(key) else { return };
         if buffer.len() == buffer.capacity() {
             buffer.reserve(HTTP_BUFFER);
         }
@@ -284,7 +284,7 @@ impl<'a, B: Backend<Fd = OwnedFd>> Runner<'a, B> {
         let now = self.now();
         let mut completions = mem::take(&mut self.completions);
         for Completion { token: _, tag, last: _, outcome } in completions.drain(..) {
-            let key = Key::from_word(tag.0);
+            let key = ArenaKey::from_word(tag.0);
             match outcome {
                 Outcome::Received(buffer, result) => self.received(key, buffer, result, now),
                 Outcome::Sent(buffer, result) => self.sent(key, buffer, result, now),
@@ -299,37 +299,43 @@ impl<'a, B: Backend<Fd = OwnedFd>> Runner<'a, B> {
         self.completions = completions;
     }
 
-    fn sent(&mut self, key: Key, buffer: Vec<u8>, result: Result<usize, Errno>, now: Span) {
-        let Some(conn) = self.conns.tenant_mut(key) else { return };
+    fn sent(&mut self, key: ArenaKey, buffer: Vec<u8>, result: Result<usize, Errno>, now: Span) {
+        let Some(conn) = self.conns.occupant_mut(key) else { return };
         conn.send = None;
         conn.output = buffer;
         match (conn.phase, result) {
-            (Phase::Doomed, _) => self.close_if_free(key),
-            (Phase::Open, Ok(count)) => {
+            (LoadPhase::Doomed, _) => self.close_if_free(key),
+            (LoadPhase::Open, Ok(count)) => {
                 conn.from += count;
                 if conn.from < conn.output.len() {
                     self.transmit(key);
                 }
             }
-            (Phase::Open, Err(errno)) => self.fail(key, fate_of(errno), now),
+            (LoadPhase::Open, Err(errno)) => self.fail(key, fate_of(errno), now),
         }
     }
 
-    fn received(&mut self, key: Key, buffer: Vec<u8>, result: Result<usize, Errno>, now: Span) {
-        let Some(conn) = self.conns.tenant_mut(key) else { return };
+    fn received(
+        &mut self,
+        key: ArenaKey,
+        buffer: Vec<u8>,
+        result: Result<usize, Errno>,
+        now: Span,
+    ) {
+        let Some(conn) = self.conns.occupant_mut(key) else { return };
         conn.recv = None;
         match (conn.phase, conn.step) {
-            (Phase::Doomed, _) => {
+            (LoadPhase::Doomed, _) => {
                 self.keep_buffer(buffer);
                 self.close_if_free(key);
             }
             // The server has closed an idle connection, or says what nobody has asked for: the
             // next request gets another one.
-            (Phase::Open, None) => {
+            (LoadPhase::Open, None) => {
                 self.keep_buffer(buffer);
                 self.doom(key);
             }
-            (Phase::Open, Some(step)) => match conn.hear(buffer, result) {
+            (LoadPhase::Open, Some(step)) => match conn.hear(buffer, result) {
                 Heard::More(buffer) => self.receive(key, buffer),
                 Heard::Answer(answer, buffer) => self.answered(key, step, answer, buffer, now),
                 Heard::Failed(fate) => self.fail(key, fate, now),
@@ -337,8 +343,8 @@ impl<'a, B: Backend<Fd = OwnedFd>> Runner<'a, B> {
         }
     }
 
-    fn answered(&mut self, key: Key, step: u32, answer: Answer, buffer: Vec<u8>, now: Span) {
-        let Some(conn) = self.conns.tenant_mut(key) else { return };
+    fn answered(&mut self, key: ArenaKey, step: u32, answer: Answer, buffer: Vec<u8>, now: Span) {
+        let Some(conn) = self.conns.occupant_mut(key) else { return };
         conn.step = None;
         let last = self.orders.share.steps[step as usize].next == NONE;
         // An answer before the whole request, and bytes behind it, leave nothing to go on with.
@@ -358,8 +364,8 @@ impl<'a, B: Backend<Fd = OwnedFd>> Runner<'a, B> {
     }
 
     /// The connection is lost, and its request with it.
-    fn fail(&mut self, key: Key, fate: Fate, now: Span) {
-        let step = self.conns.tenant_mut(key).and_then(|conn| conn.step.take());
+    fn fail(&mut self, key: ArenaKey, fate: Fate, now: Span) {
+        let step = self.conns.occupant_mut(key).and_then(|conn| conn.step.take());
         self.doom(key);
         if let Some(step) = step {
             self.finish(step, fate, None, now);
@@ -379,9 +385,9 @@ impl<'a, B: Backend<Fd = OwnedFd>> Runner<'a, B> {
     }
 
     /// Closes the connection as soon as the backend has let go of it.
-    fn doom(&mut self, key: Key) {
-        let Some(conn) = self.conns.tenant_mut(key) else { return };
-        conn.phase = Phase::Doomed;
+    fn doom(&mut self, key: ArenaKey) {
+        let Some(conn) = self.conns.occupant_mut(key) else { return };
+        conn.phase = LoadPhase::Doomed;
         let place = &mut self.places[conn.connection as usize];
         if *place == key {
             *place = NOBODY;
@@ -392,8 +398,10 @@ impl<'a, B: Backend<Fd = OwnedFd>> Runner<'a, B> {
         self.close_if_free(key);
     }
 
-    fn close_if_free(&mut self, key: Key) {
-        let Some(Conn { send: None, recv: None, .. }) = self.conns.tenant(key) else { return };
+    fn close_if_free(&mut self, key: ArenaKey) {
+        let Some(LoadConn { send: None, recv: None, .. }) = self.conns.occupant(key) else {
+            return;
+        };
         let Some(conn) = self.conns.remove(key) else { return };
         let fd = self.backend.release(conn.source);
         self.backend.submit(Op::Close { fd }, Tag(NOBODY.to_word()));
@@ -403,7 +411,7 @@ impl<'a, B: Backend<Fd = OwnedFd>> Runner<'a, B> {
     /// Gives up what has waited too long.
     fn expire(&mut self, now: Span) {
         while let Some(&(deadline, key, step)) = self.deadlines.front() {
-            let is_on = self.conns.tenant(key).is_some_and(|conn| conn.step == Some(step));
+            let is_on = self.conns.occupant(key).is_some_and(|conn| conn.step == Some(step));
             if is_on && now < deadline {
                 break;
             }
@@ -442,8 +450,8 @@ impl<'a, B: Backend<Fd = OwnedFd>> Runner<'a, B> {
     /// How long the next wait may last.
     fn timeout(&self, now: Span, end: Span) -> Span {
         match self.orders.pace {
-            Pace::Spin => return Span::ZERO,
-            Pace::Sleep => {}
+            SendPace::Spin => return Span::ZERO,
+            SendPace::Sleep => {}
         }
         let deadline = self.deadlines.front().map(|(at, ..)| *at);
         let retry = self.retries.front().map(|(at, _)| *at);
@@ -463,7 +471,7 @@ impl<'a, B: Backend<Fd = OwnedFd>> Runner<'a, B> {
 
     /// Closes everything.
     fn shut(&mut self) -> Result<(), LoadError> {
-        let keys: Vec<Key> = self.conns.iter_mut().map(|(key, _)| key).collect();
+        let keys: Vec<ArenaKey> = self.conns.iter_mut().map(|(key, _)| key).collect();
         keys.into_iter().for_each(|key| self.doom(key));
         self.backend.quiesce(&mut self.completions).map_err(LoadError::Wait)?;
         self.digest();
@@ -483,18 +491,18 @@ impl<'a, B: Backend<Fd = OwnedFd>> Runner<'a, B> {
     }
 }
 
-impl Conn {
+impl LoadConn {
     fn new(source: Source, connection: u32, output: Vec<u8>) -> Self {
         Self {
             source,
             connection,
             step: None,
-            reader: Reader::default(),
+            reader: AnswerReader::default(),
             output,
             from: 0,
             send: None,
             recv: None,
-            phase: Phase::Open,
+            phase: LoadPhase::Open,
         }
     }
 
@@ -525,24 +533,24 @@ impl Conn {
 }
 
 /// Why there is no connection.
-enum Obstacle {
+enum ConnectObstacle {
     /// The server's queue has no room; it may have some soon.
     Full,
     /// Nothing can be done.
     Fatal,
 }
 
-fn connect(endpoint: &Endpoint) -> Result<OwnedFd, Obstacle> {
+fn connect(endpoint: &Endpoint) -> Result<OwnedFd, ConnectObstacle> {
     match (socket::connect(endpoint), endpoint) {
         (Ok(socket), Endpoint::Tcp(_)) => {
             // Our close comes when nothing is under way any more; without this, each connection
             // would keep its port for a minute, and there are less than 30,000 of them.
-            socket::set_abrupt_close(&socket).map_err(|_| Obstacle::Fatal)?;
+            socket::set_abrupt_close(&socket).map_err(|_| ConnectObstacle::Fatal)?;
             Ok(socket)
         }
         (Ok(socket), Endpoint::Unix(_)) => Ok(socket),
-        (Err(Errno(libc::EAGAIN)), Endpoint::Unix(_)) => Err(Obstacle::Full),
-        (Err(_), Endpoint::Tcp(_) | Endpoint::Unix(_)) => Err(Obstacle::Fatal),
+        (Err(Errno(libc::EAGAIN)), Endpoint::Unix(_)) => Err(ConnectObstacle::Full),
+        (Err(_), Endpoint::Tcp(_) | Endpoint::Unix(_)) => Err(ConnectObstacle::Fatal),
     }
 }
 

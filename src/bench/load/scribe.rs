@@ -3,20 +3,20 @@
 
 use std::io::Write as _;
 
-use crate::bench::mix::{Class, Mix};
+use crate::bench::mix::{Mix, RequestClass};
 use crate::units::Span;
 
 /// Renders the requests of a mix for one server.
 #[derive(Clone, Debug)]
 pub(super) struct Scribe {
-    /// What follows the target, for each [`Ending`].
+    /// What follows the target, for each [`AfterRequest`].
     tails: [Vec<u8>; 2],
     classes: Vec<Text>,
 }
 
 /// What becomes of the connection after a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Ending {
+pub(super) enum AfterRequest {
     /// Others follow.
     KeepAlive,
     /// It is the last one.
@@ -41,7 +41,13 @@ impl Scribe {
     }
 
     /// Appends a request.
-    pub(super) fn write(&mut self, class: u16, service: Span, ending: Ending, out: &mut Vec<u8>) {
+    pub(super) fn write(
+        &mut self,
+        class: u16,
+        service: Span,
+        ending: AfterRequest,
+        out: &mut Vec<u8>,
+    ) {
         let (text, tails) = (&mut self.classes[usize::from(class)], &self.tails);
         let (usual, texts) = text.usual.get_or_insert_with(|| {
             let whole = |tail: &Vec<u8>| {
@@ -52,8 +58,8 @@ impl Scribe {
             (service, [whole(&tails[0]), whole(&tails[1])])
         });
         let at = match ending {
-            Ending::KeepAlive => 0,
-            Ending::Close => 1,
+            AfterRequest::KeepAlive => 0,
+            AfterRequest::Close => 1,
         };
         if *usual == service {
             out.extend_from_slice(&texts[at]);
@@ -64,7 +70,7 @@ impl Scribe {
 }
 
 impl Text {
-    fn new(class: &Class) -> Self {
+    fn new(class: &RequestClass) -> Self {
         let pieces = class.path.split("{ms}").map(str::to_owned).collect();
         Self { pieces, usual: None }
     }
@@ -81,7 +87,7 @@ fn write_request(pieces: &[String], service: Span, tail: &[u8], out: &mut Vec<u8
     out.extend_from_slice(tail);
 }
 
-/// Appends milliseconds as [`Class::target`] does, without asking the allocator.
+/// Appends milliseconds as [`RequestClass::target`] does, without asking the allocator.
 fn write_ms(service: Span, out: &mut Vec<u8>) {
     let ns = service.as_ns();
     write!(out, "{}.{:06}", ns / 1_000_000, ns % 1_000_000).expect("a vector takes everything");
@@ -104,7 +110,7 @@ mod tests {
         for ns in [1_000_000, 0, 10_000_000, 1_500_000, 1_000, 20_123_000, 1, 1_000_000] {
             let service = Span::from_ns(ns);
             for (ending, field) in
-                [(Ending::KeepAlive, ""), (Ending::Close, "Connection: close\r\n")]
+                [(AfterRequest::KeepAlive, ""), (AfterRequest::Close, "Connection: close\r\n")]
             {
                 let mut out = b"before".to_vec();
                 scribe.write(1, service, ending, &mut out);
@@ -119,7 +125,7 @@ mod tests {
     fn a_path_without_a_time_is_sent_as_it_is() {
         let mut scribe = Scribe::new(&Mix::parse("/a?b").unwrap(), "h");
         let mut out = Vec::new();
-        scribe.write(0, Span::ZERO, Ending::KeepAlive, &mut out);
+        scribe.write(0, Span::ZERO, AfterRequest::KeepAlive, &mut out);
         assert_eq!(out, b"GET /a?b HTTP/1.1\r\nHost: h\r\n\r\n");
     }
 }

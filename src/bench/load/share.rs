@@ -7,14 +7,14 @@ use crate::bench::trace::Trace;
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Share {
     /// In the order of their intended times.
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<ShareStep>,
     /// Connections, numbered from 0.
     pub(super) connections: usize,
 }
 
 /// One request of a share.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Step {
+pub(super) struct ShareStep {
     /// Its position in the trace.
     pub(super) request: u32,
     /// The share's number of its connection.
@@ -33,7 +33,7 @@ pub(super) fn deal(trace: &Trace, threads: u32) -> Vec<Share> {
         let share = &mut shares[(place.connection % threads) as usize];
         let connection = place.connection / threads;
         share.connections = share.connections.max(connection as usize + 1);
-        share.steps.push(Step { request, connection, next: NONE });
+        share.steps.push(ShareStep { request, connection, next: NONE });
     }
     for share in &mut shares {
         let mut following = vec![NONE; share.connections];
@@ -49,11 +49,11 @@ pub(super) fn deal(trace: &Trace, threads: u32) -> Vec<Share> {
 mod tests {
     use super::*;
     use crate::bench::mix::{Mix, Service};
-    use crate::bench::trace::{Arrivals, Connections, Recipe};
+    use crate::bench::trace::{Arrivals, Connections, TraceSpec};
 
     #[test]
     fn every_request_is_in_one_share_behind_the_one_before_it() {
-        let trace = Trace::draw(Recipe {
+        let trace = Trace::draw(TraceSpec {
             seed: 3,
             mix: Mix::named("bim10", Service::Sleep, 1.0).unwrap(),
             arrivals: Arrivals::Poisson,
@@ -72,7 +72,7 @@ mod tests {
                 for step in &share.steps {
                     assert!(!std::mem::replace(&mut seen[step.request as usize], true));
                     let Some(next) = share.steps.get(step.next as usize) else { continue };
-                    let of = |step: &Step| trace.requests[step.request as usize].connection;
+                    let of = |step: &ShareStep| trace.requests[step.request as usize].connection;
                     assert_eq!(of(next), of(step));
                     assert!(step.request < next.request);
                     led_to[step.next as usize] = true;

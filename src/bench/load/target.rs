@@ -14,8 +14,8 @@ use crate::units::Errno;
 
 /// A server to be asked.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Target {
-    place: Place,
+pub struct LoadTarget {
+    place: TargetAddress,
     /// What the `Host` field says.
     authority: String,
     /// Path and query, at least `/`.
@@ -23,7 +23,7 @@ pub struct Target {
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
-enum Place {
+enum TargetAddress {
     /// A name or an address, without brackets, and a port.
     Tcp {
         host: String,
@@ -37,7 +37,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 const ALLOWED: &str = "http://HOST[:PORT][/PATH], http://[V6]:PORT[/PATH] or unix:FILE[:/PATH]";
 
-impl Target {
+impl LoadTarget {
     /// Reads a URL.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl Target {
         let (authority, path) = rest.split_at(end);
         let (host, port) = split_port(authority).map_err(|cure| wrong(&cure))?;
         Ok(Self {
-            place: Place::Tcp { host: host.to_owned(), port },
+            place: TargetAddress::Tcp { host: host.to_owned(), port },
             authority: authority.to_owned(),
             path: plain_path(path),
         })
@@ -79,7 +79,7 @@ impl Target {
             return Err(format!("the file has {length} bytes, the kernel takes {UNIX_PATH_MAX}"));
         }
         let authority = "localhost".to_owned();
-        Ok(Self { place: Place::Unix(file.into()), authority, path: plain_path(&path) })
+        Ok(Self { place: TargetAddress::Unix(file.into()), authority, path: plain_path(&path) })
     }
 
     /// What the `Host` field says.
@@ -100,7 +100,7 @@ impl Target {
     pub fn resolve(&self) -> Result<Endpoint, LoadError> {
         let target = || self.to_string();
         match &self.place {
-            Place::Unix(file) => {
+            TargetAddress::Unix(file) => {
                 let endpoint = Endpoint::Unix(file.clone());
                 match socket::connect(&endpoint) {
                     // A full queue is a server that is there.
@@ -108,7 +108,7 @@ impl Target {
                     Err(errno) => Err(LoadError::unreachable(target(), errno)),
                 }
             }
-            Place::Tcp { host, port } => {
+            TargetAddress::Tcp { host, port } => {
                 let found = (host.as_str(), *port).to_socket_addrs();
                 let addresses =
                     found.map_err(|source| LoadError::Name { host: host.clone(), source })?;
@@ -125,11 +125,11 @@ impl Target {
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for LoadTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Place::Tcp { .. } => write!(f, "http://{}", self.authority),
-            Place::Unix(file) => write!(f, "unix:{}", file.display()),
+            TargetAddress::Tcp { .. } => write!(f, "http://{}", self.authority),
+            TargetAddress::Unix(file) => write!(f, "unix:{}", file.display()),
         }
     }
 }
@@ -175,8 +175,8 @@ mod tests {
 
     #[test]
     fn urls_are_taken_apart() {
-        let tcp = |host: &str, port| Place::Tcp { host: host.to_owned(), port };
-        let unix = |file: &str| Place::Unix(file.into());
+        let tcp = |host: &str, port| TargetAddress::Tcp { host: host.to_owned(), port };
+        let unix = |file: &str| TargetAddress::Unix(file.into());
         for (url, place, authority, path) in [
             ("http://127.0.0.1:8000", tcp("127.0.0.1", 8_000), "127.0.0.1:8000", "/"),
             ("http://localhost/a?b=c#d", tcp("localhost", 80), "localhost", "/a?b=c"),
@@ -187,7 +187,7 @@ mod tests {
             ("unix:@name", unix("@name"), "localhost", "/"),
         ] {
             let (authority, path) = (authority.to_owned(), path.to_owned());
-            assert_eq!(Target::parse(url), Ok(Target { place, authority, path }), "{url}");
+            assert_eq!(LoadTarget::parse(url), Ok(LoadTarget { place, authority, path }), "{url}");
         }
     }
 
@@ -210,11 +210,11 @@ mod tests {
             ("unix:", "is missing"),
             (&long, "the kernel takes 107"),
         ] {
-            let wrong = Target::parse(url).unwrap_err();
+            let wrong = LoadTarget::parse(url).unwrap_err();
             let text = wrong.given_as("URL", url).to_string();
             assert!(text.contains(cure), "{url}: {text}");
         }
-        assert_eq!(Target::parse("ftp://a").unwrap_err(), Wrong::new(ALLOWED));
+        assert_eq!(LoadTarget::parse("ftp://a").unwrap_err(), Wrong::new(ALLOWED));
     }
 
     #[test]
@@ -222,15 +222,15 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let url = format!("http://localhost:{port}");
-        let found = Target::parse(&url).unwrap().resolve().unwrap();
+        let found = LoadTarget::parse(&url).unwrap().resolve().unwrap();
         assert_eq!(found, Endpoint::Tcp(listener.local_addr().unwrap()));
         drop(listener);
-        let gone = Target::parse(&url).unwrap().resolve().unwrap_err();
+        let gone = LoadTarget::parse(&url).unwrap().resolve().unwrap_err();
         assert_eq!(gone.to_string(), format!("cannot connect to {url} (is the server up?)"));
         assert!(gone.source().is_some_and(|why| why.to_string().contains("refused")));
-        let nowhere = Target::parse("unix:/no/where").unwrap().resolve().unwrap_err();
+        let nowhere = LoadTarget::parse("unix:/no/where").unwrap().resolve().unwrap_err();
         assert!(nowhere.to_string().starts_with("cannot connect to unix:/no/where "));
-        let nobody = Target::parse("http://name.invalid").unwrap().resolve().unwrap_err();
+        let nobody = LoadTarget::parse("http://name.invalid").unwrap().resolve().unwrap_err();
         assert!(nobody.to_string().starts_with("cannot find the host 'name.invalid'"));
     }
 }

@@ -4,10 +4,10 @@
 use std::collections::VecDeque;
 
 use super::super::bound::Queue;
-use super::super::outcome::{Fate, Outcome, Sample};
+use super::super::outcome::{Fate, Sample, TraceOutcome};
 use super::super::trace::Trace;
 use super::calendar::Calendar;
-use super::server::{Begun, Server};
+use super::server::{Begun, ModelServer};
 use super::{Costs, Pool};
 use crate::engine::policy::Policy;
 use crate::engine::rng::Rng;
@@ -18,8 +18,8 @@ pub(super) struct Kernel<'a> {
     trace: &'a Trace,
     costs: Costs,
     arrivals: Queue<'a>,
-    calendar: Calendar<Plan>,
-    servers: Vec<Server<usize>>,
+    calendar: Calendar<KernelPlan>,
+    servers: Vec<ModelServer<usize>>,
     queue: Accept,
     /// Who has a connection open.
     owners: Vec<Option<usize>>,
@@ -35,7 +35,7 @@ enum Accept {
 }
 
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Plan {
+enum KernelPlan {
     Finishes(usize),
     Looks(usize),
 }
@@ -60,24 +60,24 @@ impl<'a> Kernel<'a> {
             costs: pool.costs,
             arrivals: Queue::new(trace),
             calendar: Calendar::new(),
-            servers: pool.speeds.iter().map(|speed| Server::new(*speed)).collect(),
+            servers: pool.speeds.iter().map(|speed| ModelServer::new(*speed)).collect(),
             queue,
             owners: vec![None; trace.connection_lengths().len()],
             samples: vec![unsent; trace.requests.len()],
         }
     }
 
-    pub(super) fn run(mut self) -> Outcome {
+    pub(super) fn run(mut self) -> TraceOutcome {
         loop {
             let arrival = self.arrivals.peek().map(|(at, _)| at);
             let planned = self.calendar.next_at();
             let Some(now) = arrival.into_iter().chain(planned).min() else {
-                return Outcome { samples: self.samples };
+                return TraceOutcome { samples: self.samples };
             };
             while let Some(plan) = self.calendar.take(now) {
                 match plan {
-                    Plan::Finishes(worker) => self.finished(now, worker),
-                    Plan::Looks(worker) => self.begin(now, worker),
+                    KernelPlan::Finishes(worker) => self.finished(now, worker),
+                    KernelPlan::Looks(worker) => self.begin(now, worker),
                 }
             }
             if arrival == Some(now) {
@@ -112,7 +112,7 @@ impl<'a> Kernel<'a> {
         let server = &mut self.servers[worker];
         let transit = if server.is_idle() { self.costs.handoff } else { Span::ZERO };
         server.send(now.plus(transit), request);
-        self.calendar.plan(now.plus(transit), Plan::Looks(worker));
+        self.calendar.plan(now.plus(transit), KernelPlan::Looks(worker));
     }
 
     fn begin(&mut self, now: Span, worker: usize) {
@@ -129,7 +129,7 @@ impl<'a> Kernel<'a> {
         }
         let work = self.trace.requests[request].service;
         let done = self.servers[worker].run(now, request, work, self.costs.overhead);
-        self.calendar.plan(done, Plan::Finishes(worker));
+        self.calendar.plan(done, KernelPlan::Finishes(worker));
     }
 
     fn finished(&mut self, now: Span, worker: usize) {

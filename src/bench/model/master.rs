@@ -2,32 +2,32 @@
 //! real loop, and what it asks for is carried out at once.
 
 use super::super::bound::Queue;
-use super::super::outcome::{Fate, Outcome, Sample};
+use super::super::outcome::{Fate, Sample, TraceOutcome};
 use super::super::trace::Trace;
 use super::calendar::Calendar;
-use super::server::{Begun, Rest, Server};
+use super::server::{Begun, ModelServer, Rest};
 use super::{Costs, Pool};
 use crate::engine::action::{Action, Actions};
-use crate::engine::input::{Begins, Input, Terms, Word};
+use crate::engine::input::{FirstSpeaker, Input, Message, Terms};
 use crate::engine::worker::Patience;
 use crate::engine::{Engine, Overload, Setup};
 use crate::units::{GiveBack, ListenerId, Mono, Route, Span, Ticket, WorkerId};
 
 /// A master and its workers.
-pub(super) struct Master<'a> {
+pub(super) struct ModelMaster<'a> {
     trace: &'a Trace,
     costs: Costs,
     engine: Engine,
     actions: Actions,
     arrivals: Queue<'a>,
-    calendar: Calendar<Plan>,
+    calendar: Calendar<ModelPlan>,
     names: Vec<WorkerId>,
-    servers: Vec<Server<Ticket>>,
+    servers: Vec<ModelServer<Ticket>>,
     /// Which of them may say something new of their load.
     stirred: Vec<usize>,
-    tickets: Tickets,
+    tickets: ModelTickets,
     /// By connection, from its arrival to its end.
-    places: Vec<Place>,
+    places: Vec<ModelPlace>,
     samples: Vec<Sample>,
     now: Span,
     /// Whether the engine has taken a step that no turn has ended yet.
@@ -36,7 +36,7 @@ pub(super) struct Master<'a> {
 
 /// Where a connection is.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum ModelPlace {
     /// It has not come, or has ended.
     Nowhere,
     /// Its request waits in the master, or is on its way to a worker.
@@ -56,16 +56,16 @@ enum Place {
 }
 
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Plan {
+enum ModelPlan {
     /// A worker's word reaches the master.
-    Hears(usize, Ticket, Report),
+    Hears(usize, Ticket, ModelReport),
     Finishes(usize),
     Looks(usize),
 }
 
-/// A [`Word`] that can stand in a calendar.
+/// A [`Message`] that can stand in a calendar.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Report {
+enum ModelReport {
     Claimed(u32),
     Done(u32),
     Idle(u32),
@@ -75,7 +75,7 @@ enum Report {
 
 /// The tickets in use, and which request each of them stands for.
 #[derive(Debug, Default)]
-struct Tickets {
+struct ModelTickets {
     requests: Vec<usize>,
     generations: Vec<u32>,
     free: Vec<u32>,
@@ -84,14 +84,14 @@ struct Tickets {
 /// Longer than any run: nobody here is ever lost or given up.
 const NEVER: Span = Span::from_s(1 << 30);
 
-impl<'a> Master<'a> {
+impl<'a> ModelMaster<'a> {
     pub(super) fn new(trace: &'a Trace, pool: &Pool) -> Self {
         let setup = Setup {
             policy: pool.policy,
             dispatch: pool.dispatch,
             classes: pool.classes,
             copies_max: u32::MAX,
-            seat_cost: 0,
+            slot_cost: 0,
             weights: pool.weights.clone(),
             hold_max: u32::MAX,
             overload: Overload::Hold,
@@ -109,10 +109,10 @@ impl<'a> Master<'a> {
             arrivals: Queue::new(trace),
             calendar: Calendar::new(),
             names: vec![WorkerId::default(); pool.speeds.len()],
-            servers: pool.speeds.iter().map(|speed| Server::new(*speed)).collect(),
+            servers: pool.speeds.iter().map(|speed| ModelServer::new(*speed)).collect(),
             stirred: Vec::new(),
-            tickets: Tickets::default(),
-            places: vec![Place::Nowhere; trace.connection_lengths().len()],
+            tickets: ModelTickets::default(),
+            places: vec![ModelPlace::Nowhere; trace.connection_lengths().len()],
             samples: vec![unsent; trace.requests.len()],
             now: Span::ZERO,
             in_turn: false,
@@ -121,7 +121,7 @@ impl<'a> Master<'a> {
         master
     }
 
-    pub(super) fn run(mut self) -> Outcome {
+    pub(super) fn run(mut self) -> TraceOutcome {
         while let Some(now) = self.next_instant() {
             self.now = now;
             self.live();
@@ -135,15 +135,15 @@ impl<'a> Master<'a> {
                 break;
             }
         }
-        Outcome { samples: self.samples }
+        TraceOutcome { samples: self.samples }
     }
 
     fn hire(&mut self) {
         self.engine.start(self.clock(), &mut self.actions);
         let spawned: Vec<_> = self.actions.drain().collect();
         for action in spawned {
-            if let Action::Spawn { worker, seat, .. } = action {
-                self.names[seat.index()] = worker;
+            if let Action::Spawn { worker, slot, .. } = action {
+                self.names[slot.index()] = worker;
                 let terms = Terms { concurrency: 1, connections_max: CONNECTIONS_MAX };
                 self.step(Input::Hello { worker, terms });
             }
@@ -167,13 +167,13 @@ impl<'a> Master<'a> {
     fn live(&mut self) {
         while let Some(plan) = self.calendar.take(self.now) {
             match plan {
-                Plan::Hears(worker, ticket, report) => {
+                ModelPlan::Hears(worker, ticket, report) => {
                     let input =
                         Input::Word { worker: self.names[worker], ticket, word: report.into() };
                     self.step(input);
                 }
-                Plan::Finishes(worker) => self.finished(worker),
-                Plan::Looks(worker) => self.begin(worker),
+                ModelPlan::Finishes(worker) => self.finished(worker),
+                ModelPlan::Looks(worker) => self.begin(worker),
             }
         }
         while self.arrivals.peek().is_some_and(|(at, _)| at <= self.now) {
@@ -216,14 +216,14 @@ impl<'a> Master<'a> {
                 // A busy worker finds what was sent meanwhile without waking up.
                 let transit = if server.is_idle() { self.costs.handoff } else { Span::ZERO };
                 server.send(self.now.plus(transit), ticket);
-                self.calendar.plan(self.now.plus(transit), Plan::Looks(worker));
+                self.calendar.plan(self.now.plus(transit), ModelPlan::Looks(worker));
             }
             Action::Recall { ticket, from } => {
                 let worker = self.position(from);
                 let back = self.servers[worker].take_back(ticket);
                 self.step(if back { Input::Recalled(ticket) } else { Input::TooLate(ticket) });
             }
-            Action::Retire(ticket) | Action::Refuse(ticket) => self.tickets.free.push(ticket.slot),
+            Action::Retire(ticket) | Action::Refuse(ticket) => self.tickets.free.push(ticket.index),
             Action::Watch(ticket) => self.watched(ticket),
             Action::CloseListeners
             | Action::Expire(_)
@@ -244,22 +244,22 @@ impl<'a> Master<'a> {
         self.samples[request].sent = self.now;
         let connection = self.connection_of(request);
         match self.places[connection] {
-            Place::Nowhere => {
+            ModelPlace::Nowhere => {
                 let ticket = self.tickets.take(request);
-                self.places[connection] = Place::Asking;
+                self.places[connection] = ModelPlace::Asking;
                 let listener = ListenerId(0);
-                self.step(Input::Arrived { ticket, listener, begins: Begins::Client });
+                self.step(Input::Arrived { ticket, listener, begins: FirstSpeaker::Client });
             }
-            Place::With { worker, .. } => {
+            ModelPlace::With { worker, .. } => {
                 self.servers[worker].ask(self.now, request);
                 self.stirred.push(worker);
                 self.begin(worker);
             }
-            Place::Returning { .. } => {
-                self.places[connection] = Place::Returning { next: Some(request) };
+            ModelPlace::Returning { .. } => {
+                self.places[connection] = ModelPlace::Returning { next: Some(request) };
             }
-            Place::Parked(ticket) => self.asks(connection, ticket, request),
-            Place::Asking => unreachable!("a client waits for its answer"),
+            ModelPlace::Parked(ticket) => self.asks(connection, ticket, request),
+            ModelPlace::Asking => unreachable!("a client waits for its answer"),
         }
     }
 
@@ -268,16 +268,16 @@ impl<'a> Master<'a> {
         let request = self.tickets.requests[ticket.index()];
         let connection = self.connection_of(request);
         match self.places[connection] {
-            Place::Asking => self.readable(ticket, request),
-            Place::Returning { next: Some(next) } => self.asks(connection, ticket, next),
-            Place::Returning { next: None } if self.arrivals.has_successor(request) => {
-                self.places[connection] = Place::Parked(ticket);
+            ModelPlace::Asking => self.readable(ticket, request),
+            ModelPlace::Returning { next: Some(next) } => self.asks(connection, ticket, next),
+            ModelPlace::Returning { next: None } if self.arrivals.has_successor(request) => {
+                self.places[connection] = ModelPlace::Parked(ticket);
             }
-            Place::Returning { next: None } => {
-                self.places[connection] = Place::Nowhere;
+            ModelPlace::Returning { next: None } => {
+                self.places[connection] = ModelPlace::Nowhere;
                 self.step(Input::HungUp(ticket));
             }
-            Place::Nowhere | Place::With { .. } | Place::Parked(_) => {
+            ModelPlace::Nowhere | ModelPlace::With { .. } | ModelPlace::Parked(_) => {
                 unreachable!("whose it is not, the master does not watch")
             }
         }
@@ -286,7 +286,7 @@ impl<'a> Master<'a> {
     /// The next request of a connection that the master has.
     fn asks(&mut self, connection: usize, ticket: Ticket, request: usize) {
         self.tickets.requests[ticket.index()] = request;
-        self.places[connection] = Place::Asking;
+        self.places[connection] = ModelPlace::Asking;
         self.readable(ticket, request);
     }
 
@@ -298,7 +298,7 @@ impl<'a> Master<'a> {
 
     fn begin(&mut self, worker: usize) {
         while let Some(ticket) = self.servers[worker].miss() {
-            self.say(worker, ticket, Report::Missed);
+            self.say(worker, ticket, ModelReport::Missed);
         }
         let begun = self.servers[worker].begin(self.now, self.costs.handoff);
         let request = match begun {
@@ -309,19 +309,19 @@ impl<'a> Master<'a> {
         let work = self.trace.requests[request].service;
         let done = self.servers[worker].run(self.now, request, work, self.costs.overhead);
         self.stirred.push(worker);
-        self.calendar.plan(done, Plan::Finishes(worker));
+        self.calendar.plan(done, ModelPlan::Finishes(worker));
     }
 
     fn received(&mut self, worker: usize, ticket: Ticket, rest: Rest) -> usize {
         let request = self.tickets.requests[ticket.index()];
         let connection = self.connection_of(request);
-        self.places[connection] = Place::With { worker, ticket, served: false };
+        self.places[connection] = ModelPlace::With { worker, ticket, served: false };
         self.servers[worker].connections += 1;
         let transit_us = match rest {
             Rest::Idle => u32::try_from(self.costs.handoff.as_us()).unwrap_or(u32::MAX),
             Rest::Busy => 0,
         };
-        self.say(worker, ticket, Report::Claimed(transit_us));
+        self.say(worker, ticket, ModelReport::Claimed(transit_us));
         request
     }
 
@@ -339,24 +339,24 @@ impl<'a> Master<'a> {
     /// A request is answered: its connection goes back, stays or ends.
     fn rests(&mut self, worker: usize, request: usize) {
         let connection = self.connection_of(request);
-        let Place::With { ticket, served, .. } = self.places[connection] else { return };
+        let ModelPlace::With { ticket, served, .. } = self.places[connection] else { return };
         let work = self.trace.requests[request].service;
         let took = self.servers[worker].takes(work, self.costs.overhead).as_us();
         let took = u32::try_from(took).unwrap_or(u32::MAX);
         let last = !self.arrivals.has_successor(request);
         if self.engine.give_back() == GiveBack::Always {
             self.servers[worker].connections -= 1;
-            self.places[connection] = Place::Returning { next: None };
-            return self.say(worker, ticket, Report::Idle(if served { 0 } else { took }));
+            self.places[connection] = ModelPlace::Returning { next: None };
+            return self.say(worker, ticket, ModelReport::Idle(if served { 0 } else { took }));
         }
         if !served {
-            self.places[connection] = Place::With { worker, ticket, served: true };
-            self.say(worker, ticket, Report::Done(took));
+            self.places[connection] = ModelPlace::With { worker, ticket, served: true };
+            self.say(worker, ticket, ModelReport::Done(took));
         }
         if last {
             self.servers[worker].connections -= 1;
-            self.places[connection] = Place::Nowhere;
-            self.say(worker, ticket, Report::Closed);
+            self.places[connection] = ModelPlace::Nowhere;
+            self.say(worker, ticket, ModelReport::Closed);
         }
     }
 
@@ -364,9 +364,9 @@ impl<'a> Master<'a> {
         self.trace.requests[request].connection as usize
     }
 
-    fn say(&mut self, worker: usize, ticket: Ticket, report: Report) {
+    fn say(&mut self, worker: usize, ticket: Ticket, report: ModelReport) {
         let heard_at = self.now.plus(self.costs.notice);
-        self.calendar.plan(heard_at, Plan::Hears(worker, ticket, report));
+        self.calendar.plan(heard_at, ModelPlan::Hears(worker, ticket, report));
     }
 
     fn position(&self, id: WorkerId) -> usize {
@@ -377,28 +377,28 @@ impl<'a> Master<'a> {
 /// More than any trace has open.
 const CONNECTIONS_MAX: u32 = 1_000_000;
 
-impl Tickets {
+impl ModelTickets {
     fn take(&mut self, request: usize) -> Ticket {
-        let slot = self.free.pop().unwrap_or_else(|| {
+        let index = self.free.pop().unwrap_or_else(|| {
             self.requests.push(0);
             self.generations.push(0);
             u32::try_from(self.requests.len() - 1).expect("requests are counted in 32 bits")
         });
-        let at = slot as usize;
+        let at = index as usize;
         self.requests[at] = request;
         self.generations[at] = self.generations[at].wrapping_add(1);
-        Ticket { slot, generation: self.generations[at] }
+        Ticket { index, generation: self.generations[at] }
     }
 }
 
-impl From<Report> for Word {
-    fn from(report: Report) -> Self {
+impl From<ModelReport> for Message {
+    fn from(report: ModelReport) -> Self {
         match report {
-            Report::Claimed(transit_us) => Self::Claimed { transit_us },
-            Report::Done(service_us) => Self::Done { service_us },
-            Report::Idle(service_us) => Self::Idle { service_us },
-            Report::Closed => Self::Closed,
-            Report::Missed => Self::Missed,
+            ModelReport::Claimed(transit_us) => Self::Claimed { transit_us },
+            ModelReport::Done(service_us) => Self::Done { service_us },
+            ModelReport::Idle(service_us) => Self::Idle { service_us },
+            ModelReport::Closed => Self::Closed,
+            ModelReport::Missed => Self::Missed,
         }
     }
 }

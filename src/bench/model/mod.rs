@@ -8,8 +8,8 @@ mod master;
 mod server;
 
 use self::kernel::Kernel;
-use self::master::Master;
-use super::outcome::Outcome;
+use self::master::ModelMaster;
+use super::outcome::TraceOutcome;
 use super::trace::Trace;
 use crate::engine::giveback::Dispatch;
 use crate::engine::policy::{Binder, Policy};
@@ -50,10 +50,10 @@ pub struct Costs {
 ///
 /// # Panics
 /// Without workers, or with a weight or a speed more or less than those.
-pub fn replay(trace: &Trace, pool: &Pool) -> Outcome {
+pub fn replay(trace: &Trace, pool: &Pool) -> TraceOutcome {
     assert!(!pool.speeds.is_empty() && pool.speeds.len() == pool.weights.len());
     match pool.policy.binder() {
-        Binder::AtOnce | Binder::OnCredit(_) => Master::new(trace, pool).run(),
+        Binder::AtOnce | Binder::OnCredit(_) => ModelMaster::new(trace, pool).run(),
         Binder::Kernel => Kernel::new(trace, pool).run(),
     }
 }
@@ -64,7 +64,7 @@ mod tests {
     use super::super::mix::{Mix, Service};
     use super::super::outcome::us;
     use super::super::tally::{Tally, Unit};
-    use super::super::trace::{Arrivals, Connections, Recipe};
+    use super::super::trace::{Arrivals, Connections, TraceSpec};
     use super::*;
     use crate::engine::policy::Depth;
 
@@ -76,8 +76,8 @@ mod tests {
         let mix = Mix::named(mix, Service::Sleep, 1.0).unwrap();
         let rate = load * f64::from(workers) / mix.mean_ms().unwrap() * 1e3;
         let arrivals = Arrivals::Poisson;
-        let recipe = Recipe { seed: 21, mix, arrivals, connections, rate, requests, ramp_s: 0.0 };
-        Trace::draw(recipe).unwrap()
+        let spec = TraceSpec { seed: 21, mix, arrivals, connections, rate, requests, ramp_s: 0.0 };
+        Trace::draw(spec).unwrap()
     }
 
     fn pool(policy: Policy, workers: usize) -> Pool {
@@ -92,7 +92,7 @@ mod tests {
         }
     }
 
-    fn p99_short(trace: &Trace, outcome: &Outcome) -> f64 {
+    fn p99_short(trace: &Trace, outcome: &TraceOutcome) -> f64 {
         let mut tally = Tally::new(Unit::Slowdown);
         for (request, sample) in trace.requests.iter().zip(&outcome.samples) {
             assert!(sample.fate.is_good(), "every request is answered");
@@ -197,9 +197,9 @@ mod tests {
         let mix = Mix::named("exp", Service::Sleep, 0.01).unwrap();
         let connections = Connections::KeepAlive { requests: 20.0, think_ms: 1.0 };
         let (arrivals, rate) = (Arrivals::Poisson, 60_000.0);
-        let recipe =
-            Recipe { seed: 3, mix, arrivals, connections, rate, requests: 60_000, ramp_s: 0.0 };
-        let trace = Trace::draw(recipe).unwrap();
+        let spec =
+            TraceSpec { seed: 3, mix, arrivals, connections, rate, requests: 60_000, ramp_s: 0.0 };
+        let trace = Trace::draw(spec).unwrap();
         let us = Span::from_us;
         let costs = Costs { handoff: us(30), notice: us(25), overhead: us(5) };
         let sojourns = |dispatch| {
@@ -258,7 +258,7 @@ mod tests {
         let trace = trace("bim10", 0.6, 2, Connections::PerRequest);
         let even = replay(&trace, &pool(Policy::Weighted, 2));
         let biased = replay(&trace, &Pool { weights: vec![3, 1], ..pool(Policy::Weighted, 2) });
-        let share = |outcome: &Outcome| {
+        let share = |outcome: &TraceOutcome| {
             let first = outcome.samples.iter().filter(|sample| sample.worker == Some(0)).count();
             first as f64 / outcome.samples.len() as f64
         };

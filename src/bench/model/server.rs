@@ -4,12 +4,12 @@
 use std::collections::VecDeque;
 
 use super::super::bound::at_speed;
-use crate::engine::input::{Load, Work};
+use crate::engine::input::{Load, WorkDone};
 use crate::units::Span;
 
 /// One worker. `T` names what lies in its channel.
 #[derive(Debug)]
-pub(super) struct Server<T> {
+pub(super) struct ModelServer<T> {
     speed: f64,
     /// Offered and not claimed, with the time from which it can be claimed.
     channel: VecDeque<(Span, T)>,
@@ -21,7 +21,7 @@ pub(super) struct Server<T> {
     running: Option<(usize, Span)>,
     idle_since: Span,
     /// What it has done so far.
-    work: Work,
+    work: WorkDone,
     /// Connections it has open.
     pub(super) connections: u32,
 }
@@ -44,7 +44,7 @@ pub(super) enum Rest {
     Idle,
 }
 
-impl<T: Copy + PartialEq> Server<T> {
+impl<T: Copy + PartialEq> ModelServer<T> {
     pub(super) fn new(speed: f64) -> Self {
         Self {
             speed,
@@ -53,7 +53,7 @@ impl<T: Copy + PartialEq> Server<T> {
             waiting: VecDeque::new(),
             running: None,
             idle_since: Span::ZERO,
-            work: Work::default(),
+            work: WorkDone::default(),
             connections: 0,
         }
     }

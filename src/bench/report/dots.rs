@@ -5,7 +5,7 @@ use super::palette::Look;
 use super::plot::WIDTH;
 use super::scale::Scale;
 use super::svg::{Anchor, Canvas, Picture, shortened};
-use crate::bench::table::{Spread, digits};
+use crate::bench::table::{RoundSpread, digits};
 
 /// One figure per policy, for one number of workers after the other.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) struct Ranking {
 pub(super) struct Panel {
     pub(super) heading: String,
     /// One for each name; none where it has no such figure.
-    pub(super) spreads: Vec<Option<Spread>>,
+    pub(super) spreads: Vec<Option<RoundSpread>>,
 }
 
 /// The single workers of each policy.
@@ -150,7 +150,7 @@ impl Ranking {
         }
         for (at, ((_, look), spread)) in self.names.iter().zip(&panel.spreads).enumerate() {
             let y = top + row_at(at);
-            let Some(Spread { median, min, max }) = *spread else {
+            let Some(RoundSpread { median, min, max }) = *spread else {
                 canvas.text("m", Anchor::End, (right + 42.0, y + 4.0), "\u{2013}");
                 continue;
             };
@@ -243,7 +243,7 @@ mod tests {
     use super::*;
 
     fn ranking(panels: usize) -> Ranking {
-        let spread = |median| Some(Spread { median, min: median * 0.9, max: median * 1.1 });
+        let spread = |median| Some(RoundSpread { median, min: median * 0.9, max: median * 1.1 });
         let panel = |at: usize| Panel {
             heading: format!("{at} workers"),
             spreads: vec![spread(1.05), None, spread(3.21)],
@@ -256,7 +256,7 @@ mod tests {
             is_simulated: true,
             unit: "over the bound",
             is_ratio: true,
-            names: names.map(|(at, name)| ((*name).to_owned(), Look::Slot(at))).collect(),
+            names: names.map(|(at, name)| ((*name).to_owned(), Look::Series(at))).collect(),
             panels: (0..panels).map(panel).collect(),
         }
     }
@@ -283,7 +283,7 @@ mod tests {
     fn every_worker_has_a_mark_in_every_column() {
         let strip = |values: Vec<f64>| Strip {
             label: "jbsq".into(),
-            look: Look::Slot(0),
+            look: Look::Series(0),
             columns: [values.clone(), values.clone(), values],
         };
         let strips = |rows| Strips {

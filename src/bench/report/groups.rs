@@ -3,25 +3,25 @@
 use std::collections::BTreeSet;
 
 use super::palette::{Look, Palette};
-use super::plot::Point;
+use super::plot::PlotPoint;
 use super::scale::is_share;
-use super::{Report, Source};
+use super::{Report, ReportSource};
 use crate::bench::result::{Cell, ClassFigures, Round};
 use crate::bench::table::{Row, Setting, class_names, median, shows_slowdown};
 use crate::bench::tally;
 
 /// Policies under the same conditions with the same workers.
 #[derive(Debug)]
-pub(super) struct Group<'a> {
+pub(super) struct PictureGroup<'a> {
     pub(super) setting: &'a Setting,
-    pub(super) members: Vec<Member<'a>>,
+    pub(super) members: Vec<GroupMember<'a>>,
     /// The traces of the lines: those whose rounds count for everybody who has any.
     seeds: BTreeSet<u64>,
 }
 
 /// One of them.
 #[derive(Debug)]
-pub(super) struct Member<'a> {
+pub(super) struct GroupMember<'a> {
     /// Its name, told apart from those of other results.
     pub(super) label: String,
     pub(super) look: Look,
@@ -29,14 +29,14 @@ pub(super) struct Member<'a> {
     pub(super) cell: &'a Cell,
 }
 
-impl<'a> Group<'a> {
+impl<'a> PictureGroup<'a> {
     /// All groups: settings in their order, workers ascending.
     pub(super) fn all(report: &'a Report) -> Vec<Self> {
         let mut groups: Vec<Self> = Vec::new();
         for (setting, rows) in report.table.settings() {
             let first_of_setting = groups.len();
             for row in rows {
-                let member = Member::new(report, row);
+                let member = GroupMember::new(report, row);
                 let is_same = |group: &&mut Self| {
                     let other = group.members[0].row;
                     other.workers == row.workers && other.speeds == row.speeds
@@ -87,28 +87,28 @@ impl<'a> Group<'a> {
     }
 
     /// The best possible, over all members and rounds.
-    pub(super) fn bound_curve(&self, class: (usize, &str)) -> Vec<Point> {
+    pub(super) fn bound_curve(&self, class: (usize, &str)) -> Vec<PlotPoint> {
         let all = self.members.iter().flat_map(|member| self.figures(member, class));
         let curves: Vec<_> = all.map(|figures| figures.bound_curve.as_slice()).collect();
         let points = merged(&curves).into_iter();
-        points.map(|point| Point { ends: None, ..point }).collect()
+        points.map(|point| PlotPoint { ends: None, ..point }).collect()
     }
 
     /// A member's curve of a class in slowdowns or milliseconds: the median over the rounds, and
     /// their ends. Rounds whose curve has the other unit have no part in it.
     pub(super) fn curve(
         &self,
-        member: &Member<'a>,
+        member: &GroupMember<'a>,
         class: (usize, &str),
         is_slowdown: bool,
-    ) -> Vec<Point> {
+    ) -> Vec<PlotPoint> {
         let curves: Vec<_> = self
             .figures(member, class)
             .filter(|figures| is_slowdown == figures.slowdown.is_some())
             .map(|figures| figures.curve.as_slice())
             .collect();
         let unit = if is_slowdown { 1.0 } else { 1e3 };
-        let shown = |point: Point| Point {
+        let shown = |point: PlotPoint| PlotPoint {
             y: point.y / unit,
             ends: point.ends.map(|(low, high)| (low / unit, high / unit)),
             ..point
@@ -118,7 +118,7 @@ impl<'a> Group<'a> {
 
     fn figures<'b>(
         &'b self,
-        member: &Member<'a>,
+        member: &GroupMember<'a>,
         (at, name): (usize, &'b str),
     ) -> impl Iterator<Item = &'a ClassFigures> + 'b {
         let is_drawn = |round: &&Round| self.seeds.is_empty() || self.seeds.contains(&round.seed);
@@ -128,17 +128,17 @@ impl<'a> Group<'a> {
     }
 }
 
-impl<'a> Member<'a> {
+impl<'a> GroupMember<'a> {
     pub(super) fn new(report: &'a Report, row: &'a Row) -> Self {
         let label = report.label(row);
         let look = report.palette.look(&label);
-        let Source { results, .. } = &report.sources[row.source];
+        let ReportSource { results, .. } = &report.sources[row.source];
         Self { label, look, row, cell: &results.cells[row.cell] }
     }
 }
 
 /// The seeds that every member with any has; none where they have none in common, which means all.
-fn common_seeds(members: &[Member<'_>]) -> BTreeSet<u64> {
+fn common_seeds(members: &[GroupMember<'_>]) -> BTreeSet<u64> {
     let each = members
         .iter()
         .map(|member| member.cell.good_rounds().map(|round| round.seed).collect::<BTreeSet<u64>>());
@@ -166,12 +166,13 @@ pub(super) fn palette_of<'a>(names: impl Iterator<Item = &'a str>) -> Palette {
 
 /// The median of curves, at each share that at least half of them have. The last point of each,
 /// its greatest value, has no place on a scale of 1 / (1 - share).
-fn merged(curves: &[&[tally::Point]]) -> Vec<Point> {
-    let mut all: Vec<tally::Point> =
+fn merged(curves: &[&[tally::PercentilePoint]]) -> Vec<PlotPoint> {
+    let mut all: Vec<tally::PercentilePoint> =
         curves.iter().flat_map(|curve| curve.iter().copied()).collect();
     all.retain(|(share, value)| is_share(*share) && value.is_finite() && 0.0 < *value);
     all.sort_by(|one, other| one.0.total_cmp(&other.0));
-    let same_share = |one: &tally::Point, other: &tally::Point| other.0 - one.0 < 1e-9;
+    let same_share =
+        |one: &tally::PercentilePoint, other: &tally::PercentilePoint| other.0 - one.0 < 1e-9;
     let points = all.chunk_by(same_share).filter_map(|points| {
         let values: Vec<f64> = points.iter().map(|point| point.1).collect();
         if values.len() * 2 < curves.len() {
@@ -180,7 +181,7 @@ fn merged(curves: &[&[tally::Point]]) -> Vec<Point> {
         let ends = (1 < curves.len()).then(|| {
             values.iter().fold((f64::MAX, f64::MIN), |(low, high), v| (v.min(low), v.max(high)))
         });
-        Some(Point { x: points[0].0, y: median(values)?, ends })
+        Some(PlotPoint { x: points[0].0, y: median(values)?, ends })
     });
     points.collect()
 }
@@ -189,7 +190,7 @@ fn merged(curves: &[&[tally::Point]]) -> Vec<Point> {
 mod tests {
     use super::super::samples::{cell, class, results, round};
     use super::*;
-    use crate::bench::result::Kind;
+    use crate::bench::result::MeasurementKind;
 
     #[test]
     fn the_lines_of_a_picture_are_of_the_same_traces() {
@@ -203,12 +204,12 @@ mod tests {
         let mut jbsq = cell("jbsq", 2, rounds(1.1));
         jbsq.rounds[2].rejected = Some("late".into());
         let report = Report::of_samples(vec![results(
-            Kind::Fairness,
+            MeasurementKind::Fairness,
             vec![cell("rr", 2, rounds(5.0)), jbsq],
         )]);
-        let groups = Group::all(&report);
+        let groups = PictureGroup::all(&report);
         // The medians of the two rounds that both have: that of the bound is 15 at 99 %.
-        let at_half = |points: &[Point]| points[1].y;
+        let at_half = |points: &[PlotPoint]| points[1].y;
         let short = (0, "short");
         let bound = at_half(&groups[0].bound_curve(short));
         for (member, times) in groups[0].members.iter().zip([5.0, 1.1]) {
@@ -219,15 +220,15 @@ mod tests {
 
     #[test]
     fn curves_of_rounds_become_their_median() {
-        let rounds: [&[tally::Point]; 3] = [
+        let rounds: [&[tally::PercentilePoint]; 3] = [
             &[(0.0, 1.0), (0.5, 2.0), (0.9, 9.0), (1.0, 99.0)],
             &[(0.0, 3.0), (0.5 + 1e-16, 4.0), (1.0, 99.0)],
             &[(0.0, 2.0), (0.5, f64::NAN), (0.99, 7.0)],
         ];
-        let point = |x, y, ends| Point { x, y, ends: Some(ends) };
+        let point = |x, y, ends| PlotPoint { x, y, ends: Some(ends) };
         let expected = [point(0.0, 2.0, (1.0, 3.0)), point(0.5, 3.0, (2.0, 4.0))];
         assert_eq!(merged(&rounds), expected);
-        assert_eq!(merged(&rounds[..1])[2], Point { x: 0.9, y: 9.0, ends: None });
+        assert_eq!(merged(&rounds[..1])[2], PlotPoint { x: 0.9, y: 9.0, ends: None });
         assert_eq!(merged(&[]), []);
     }
 }

@@ -80,11 +80,11 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::super::samples::{grid, odd};
     use super::*;
-    use crate::bench::result::Kind;
+    use crate::bench::result::MeasurementKind;
 
     #[test]
     fn every_line_of_a_table_has_its_columns() {
-        for results in [vec![grid(Kind::Fairness)], odd()] {
+        for results in [vec![grid(MeasurementKind::Fairness)], odd()] {
             let text = render(&Report::of_samples(results));
             let mut width = None;
             for line in text.lines() {

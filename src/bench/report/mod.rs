@@ -27,7 +27,7 @@ use super::table::{Row, Table};
 
 /// A result, and what it is called.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Source {
+pub struct ReportSource {
     /// Where it was read, as the user named it.
     pub path: String,
     /// What was read.
@@ -37,14 +37,14 @@ pub struct Source {
 /// Everything that can be shown of some results.
 #[derive(Debug)]
 pub struct Report {
-    sources: Vec<Source>,
+    sources: Vec<ReportSource>,
     table: Table,
     palette: Palette,
 }
 
 impl Report {
     /// Derives the tables.
-    pub fn new(sources: Vec<Source>) -> Self {
+    pub fn new(sources: Vec<ReportSource>) -> Self {
         let table = Table::new(sources.iter().map(|source| &source.results));
         let mut report = Self { sources, table, palette: Palette::default() };
         let labels: Vec<String> = report.table.rows.iter().map(|row| report.label(row)).collect();
@@ -82,7 +82,7 @@ impl Report {
         let sources: Vec<_> = self
             .sources
             .iter()
-            .map(|Source { path, results }| {
+            .map(|ReportSource { path, results }| {
                 json!({"path": path, "kind": results.kind, "title": results.title,
                     "environment": results.environment})
             })
@@ -114,7 +114,8 @@ impl Report {
 
     #[cfg(test)]
     fn of_samples(results: Vec<Results>) -> Self {
-        let source = |(at, results)| Source { path: format!("sample-{at}/results.json"), results };
+        let source =
+            |(at, results)| ReportSource { path: format!("sample-{at}/results.json"), results };
         Self::new(results.into_iter().enumerate().map(source).collect())
     }
 }
@@ -131,7 +132,7 @@ const FORMAT: &str = "dispatchd-report/1";
 mod tests {
     use super::samples::{grid, odd, sweep};
     use super::*;
-    use crate::bench::result::Kind;
+    use crate::bench::result::MeasurementKind;
 
     /// Every text that a report can give, by what it is.
     fn everything(results: Vec<Results>) -> Vec<(String, String)> {
@@ -176,7 +177,11 @@ mod tests {
         for broken in ["<a><b></a></b>", "<a>&x</a>", "<a b=\"></a>", "<a>", "a>"] {
             is_balanced(broken).unwrap_err();
         }
-        let mut samples = vec![vec![grid(Kind::Fairness)], vec![sweep(Kind::Simulation)], odd()];
+        let mut samples = vec![
+            vec![grid(MeasurementKind::Fairness)],
+            vec![sweep(MeasurementKind::Simulation)],
+            odd(),
+        ];
         samples.extend(odd().into_iter().map(|results| vec![results]));
         for results in samples {
             for (name, text) in everything(results) {
@@ -190,13 +195,15 @@ mod tests {
 
     #[test]
     fn the_same_results_give_the_same_bytes() {
-        let samples = || vec![grid(Kind::Fairness), sweep(Kind::Simulation)];
+        let samples = || vec![grid(MeasurementKind::Fairness), sweep(MeasurementKind::Simulation)];
         assert_eq!(everything(samples()), everything(samples()));
     }
 
     #[test]
     fn nothing_is_fetched_from_anywhere() {
-        for (name, text) in everything(vec![grid(Kind::Fairness), grid(Kind::Simulation)]) {
+        for (name, text) in
+            everything(vec![grid(MeasurementKind::Fairness), grid(MeasurementKind::Simulation)])
+        {
             let text = text.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
             for word in ["http:", "https:", "src=", "url(", "@import", "<script", "<link", "data:"]
             {
@@ -208,7 +215,7 @@ mod tests {
     #[test]
     fn hostile_names_stay_text() {
         let hostile = "</title><script>alert(1)</script>\u{1b}[31m|`*";
-        let mut results = grid(Kind::Fairness);
+        let mut results = grid(MeasurementKind::Fairness);
         results.title = hostile.into();
         results.environment.command = hostile.into();
         results.environment.host = Some(hostile.into());
@@ -244,7 +251,7 @@ mod tests {
 
     #[test]
     fn every_cell_is_in_every_table() {
-        let mut results = grid(Kind::Fairness);
+        let mut results = grid(MeasurementKind::Fairness);
         for (at, cell) in results.cells.iter_mut().enumerate() {
             cell.subject = format!("policy{at}end");
         }
@@ -258,10 +265,10 @@ mod tests {
 
     #[test]
     fn what_is_simulated_says_so_everywhere() {
-        for (name, text) in everything(vec![sweep(Kind::Simulation)]) {
+        for (name, text) in everything(vec![sweep(MeasurementKind::Simulation)]) {
             assert!(text.to_lowercase().contains("simulat"), "{name}");
         }
-        for (name, text) in everything(vec![sweep(Kind::Fairness)]) {
+        for (name, text) in everything(vec![sweep(MeasurementKind::Fairness)]) {
             let text = text.replace("\"is_simulated\": false", "");
             assert!(!text.to_lowercase().contains("simulat"), "{name}");
         }
@@ -269,16 +276,22 @@ mod tests {
 
     #[test]
     fn the_same_subject_of_two_results_is_two_lines() {
-        let report = Report::of_samples(vec![sweep(Kind::Fairness), sweep(Kind::Fairness)]);
+        let report = Report::of_samples(vec![
+            sweep(MeasurementKind::Fairness),
+            sweep(MeasurementKind::Fairness),
+        ]);
         assert!(report.html().contains("jbsq [1]") && report.html().contains("jbsq [2]"));
-        let once = Report::of_samples(vec![sweep(Kind::Fairness), sweep(Kind::Simulation)]);
+        let once = Report::of_samples(vec![
+            sweep(MeasurementKind::Fairness),
+            sweep(MeasurementKind::Simulation),
+        ]);
         assert!(!once.html().contains("jbsq [1]"));
     }
 
     #[test]
     fn only_rounds_that_count_make_figures() {
-        assert!(Report::of_samples(vec![grid(Kind::Load)]).has_figures());
-        let mut none = grid(Kind::Load);
+        assert!(Report::of_samples(vec![grid(MeasurementKind::Load)]).has_figures());
+        let mut none = grid(MeasurementKind::Load);
         for round in none.cells.iter_mut().flat_map(|cell| &mut cell.rounds) {
             round.rejected = Some("late".into());
         }

@@ -3,16 +3,16 @@
 
 use std::fmt::Write as _;
 
-use super::groups::Group;
+use super::groups::PictureGroup;
 use super::pictures;
 use super::sheets::{self, Sheet};
 use super::svg::{Picture, escape};
-use super::{Report, Source, palette, reading};
-use crate::bench::result::{Environment, Kind};
+use super::{Report, ReportSource, palette, reading};
+use crate::bench::result::{Environment, MeasurementKind};
 
 /// Writes the page.
 pub(super) fn render(report: &Report) -> String {
-    let groups = Group::all(report);
+    let groups = PictureGroup::all(report);
     let title = title(report);
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
@@ -59,10 +59,11 @@ fn title(report: &Report) -> String {
 
 fn push_header(page: &mut String, report: &Report, title: &str) {
     let _ = write!(page, "<header>\n<h1>{}</h1>\n<p class=\"meta\">", escape(title));
-    let each = report.sources.iter().map(|Source { results, .. }| {
+    let each = report.sources.iter().map(|ReportSource { results, .. }| {
         let Environment { date, version, host, .. } = &results.environment;
         let host = host.as_ref().map_or_else(String::new, |host| format!(" on {host}"));
-        let mark = if results.kind == Kind::Simulation { "simulated" } else { "measured" };
+        let mark =
+            if results.kind == MeasurementKind::Simulation { "simulated" } else { "measured" };
         format!(
             "<span class=\"tag\">{mark}</span> {}",
             escape(&format!("{date}, dispatchd {version}{host}"))
@@ -101,7 +102,7 @@ fn push_list(page: &mut String, heading: &str, items: &[String]) {
     page.push_str("</ul>\n");
 }
 
-fn push_rankings(page: &mut String, groups: &[Group<'_>]) {
+fn push_rankings(page: &mut String, groups: &[PictureGroup<'_>]) {
     let headline = pictures::headline(groups);
     let mut settings = pictures::by_setting(groups);
     settings.sort_by_key(|(setting, _)| headline.first().is_none_or(|g| g.setting != *setting));
@@ -143,7 +144,7 @@ fn push_sheets(page: &mut String, report: &Report) {
     page.push_str("</section>\n");
 }
 
-fn push_loads(page: &mut String, groups: &[Group<'_>]) {
+fn push_loads(page: &mut String, groups: &[PictureGroup<'_>]) {
     let sweeps = pictures::by_load(groups);
     if sweeps.is_empty() {
         return;
@@ -156,7 +157,7 @@ fn push_loads(page: &mut String, groups: &[Group<'_>]) {
     page.push_str("</section>\n");
 }
 
-fn push_groups(page: &mut String, groups: &[Group<'_>]) {
+fn push_groups(page: &mut String, groups: &[PictureGroup<'_>]) {
     page.push_str(
         "<section id=\"distributions\">\n<h2>Distributions</h2>\n<p>Lines are medians over the \
          rounds that count for all policies of a picture, the shade reaches from the least to the \
@@ -311,7 +312,10 @@ mod tests {
 
     #[test]
     fn a_page_has_what_screens_and_their_readers_need() {
-        let page = render(&Report::of_samples(vec![grid(Kind::Fairness), sweep(Kind::Simulation)]));
+        let page = render(&Report::of_samples(vec![
+            grid(MeasurementKind::Fairness),
+            sweep(MeasurementKind::Simulation),
+        ]));
         for part in [
             "<html lang=\"en\">",
             "name=\"viewport\"",
@@ -335,14 +339,17 @@ mod tests {
 
     #[test]
     fn only_the_first_groups_are_unfolded() {
-        let page = render(&Report::of_samples(vec![grid(Kind::Fairness), grid(Kind::Simulation)]));
+        let page = render(&Report::of_samples(vec![
+            grid(MeasurementKind::Fairness),
+            grid(MeasurementKind::Simulation),
+        ]));
         assert_eq!(page.matches("<details").count(), 12);
         assert_eq!(page.matches("<details open").count(), OPEN_GROUPS);
     }
 
     #[test]
     fn rejected_rounds_are_listed_with_their_reasons() {
-        let mut results = grid(Kind::Fairness);
+        let mut results = grid(MeasurementKind::Fairness);
         assert!(!render(&Report::of_samples(vec![results.clone()])).contains("id=\"rejected\""));
         results.cells[0].rounds[1].rejected = Some("foreign CPU 4 % (3 % allowed)".into());
         let page = render(&Report::of_samples(vec![results]));

@@ -47,7 +47,7 @@ pub(super) enum Look {
     /// As the best possible: in the colour of text.
     Bound,
     /// As one of the subjects.
-    Slot(usize),
+    Series(usize),
 }
 
 impl Look {
@@ -55,7 +55,7 @@ impl Look {
     pub(super) fn classes(self) -> String {
         match self {
             Self::Bound => "cb".to_owned(),
-            Self::Slot(slot) => format!("c{} d{}", slot % SERIES.len(), self.shape()),
+            Self::Series(series) => format!("c{} d{}", series % SERIES.len(), self.shape()),
         }
     }
 
@@ -63,7 +63,7 @@ impl Look {
     pub(super) const fn shape(self) -> usize {
         match self {
             Self::Bound => 0,
-            Self::Slot(slot) => (slot + slot / SERIES.len()) % DASHES.len(),
+            Self::Series(series) => (series + series / SERIES.len()) % DASHES.len(),
         }
     }
 }
@@ -89,7 +89,7 @@ impl Palette {
     pub(super) fn look(&self, name: &str) -> Look {
         let known = KNOWN.iter().position(|known| *known == name);
         let other = || self.others.iter().position(|other| other == name).unwrap_or_default();
-        Look::Slot(known.unwrap_or_else(|| KNOWN.len() + other()))
+        Look::Series(known.unwrap_or_else(|| KNOWN.len() + other()))
     }
 }
 

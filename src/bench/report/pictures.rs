@@ -2,12 +2,12 @@
 
 use super::Report;
 use super::dots::{Panel, Ranking, Strip, Strips};
-use super::groups::{Group, Member};
+use super::groups::{GroupMember, PictureGroup};
 use super::palette::Look;
-use super::plot::{Frame, Line, Plot, Point};
+use super::plot::{Frame, Plot, PlotLine, PlotPoint};
 use super::svg::Picture;
 use crate::bench::result::WorkerFigures;
-use crate::bench::table::{Row, Setting, Spread, class_of, median};
+use crate::bench::table::{RoundSpread, Row, Setting, class_of, median};
 
 /// What a figure of a class is divided by, or in what it is told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,7 +21,7 @@ pub(super) enum Measure {
 }
 
 /// Everything known under one setting about its first class, policy by policy.
-pub(super) fn ranking(groups: &[&Group<'_>], name: &str) -> Option<Ranking> {
+pub(super) fn ranking(groups: &[&PictureGroup<'_>], name: &str) -> Option<Ranking> {
     let class = groups.iter().find_map(|group| group.classes().first().copied())?;
     let measure = Measure::of(groups, class);
     let mut names: Vec<(String, Look)> = Vec::new();
@@ -30,7 +30,7 @@ pub(super) fn ranking(groups: &[&Group<'_>], name: &str) -> Option<Ranking> {
             names.push((member.label.clone(), member.look));
         }
     }
-    let panel = |group: &&Group<'_>| {
+    let panel = |group: &&PictureGroup<'_>| {
         let spread = |(name, _): &(String, Look)| {
             let member = group.members.iter().find(|member| member.label == *name)?;
             measure.spread(member, class)
@@ -53,7 +53,7 @@ pub(super) fn ranking(groups: &[&Group<'_>], name: &str) -> Option<Ranking> {
 }
 
 /// Figures of each class over the number of workers, where there are three or more of these.
-pub(super) fn by_workers(groups: &[&Group<'_>]) -> Vec<Picture> {
+pub(super) fn by_workers(groups: &[&PictureGroup<'_>]) -> Vec<Picture> {
     let Some(first) = groups.first().filter(|_| 2 < groups.len()) else { return Vec::new() };
     let plot = |class: (usize, &'_ str)| {
         let measure = Measure::of(groups, class);
@@ -64,7 +64,7 @@ pub(super) fn by_workers(groups: &[&Group<'_>]) -> Vec<Picture> {
         });
         if measure == Measure::ToBound {
             let all = groups.iter().map(|group| f64::from(group.members[0].row.workers));
-            lines.insert(0, bound_line(all.map(|x| Point { x, y: 1.0, ends: None }).collect()));
+            lines.insert(0, bound_line(all.map(|x| PlotPoint { x, y: 1.0, ends: None }).collect()));
         }
         let plot = Plot {
             name: slug(&["workers", &first.setting.words(), class.1]),
@@ -82,10 +82,10 @@ pub(super) fn by_workers(groups: &[&Group<'_>]) -> Vec<Picture> {
 }
 
 /// The 99th percentile of each class over the load, with the bound, where cells differ only in it.
-pub(super) fn by_load(groups: &[Group<'_>]) -> Vec<(String, Vec<Picture>)> {
-    let mut sweeps: Vec<Vec<&Group<'_>>> = Vec::new();
+pub(super) fn by_load(groups: &[PictureGroup<'_>]) -> Vec<(String, Vec<Picture>)> {
+    let mut sweeps: Vec<Vec<&PictureGroup<'_>>> = Vec::new();
     for group in groups.iter().filter(|group| group.setting.load.is_some()) {
-        let is_same = |sweep: &&mut Vec<&Group<'_>>| {
+        let is_same = |sweep: &&mut Vec<&PictureGroup<'_>>| {
             let (own, other) = (group.members[0].row, sweep[0].members[0].row);
             own.setting.is_but_for_load(&other.setting)
                 && own.workers == other.workers
@@ -97,26 +97,26 @@ pub(super) fn by_load(groups: &[Group<'_>]) -> Vec<(String, Vec<Picture>)> {
         }
     }
     sweeps.retain(|sweep| 1 < sweep.len());
-    let heading = |sweep: &[&Group<'_>]| {
+    let heading = |sweep: &[&PictureGroup<'_>]| {
         format!("{}: {}", sweep[0].workers(), sweep[0].setting.words_without_load())
     };
     sweeps.into_iter().map(|sweep| (heading(&sweep), sweep_pictures(&sweep))).collect()
 }
 
-fn sweep_pictures(sweep: &[&Group<'_>]) -> Vec<Picture> {
+fn sweep_pictures(sweep: &[&PictureGroup<'_>]) -> Vec<Picture> {
     let first = sweep[0];
     let load = |row: &Row| row.setting.load.unwrap_or_default();
     let plot = |class: (usize, &'_ str)| {
         let is_slowdown = sweep.iter().all(|group| group.shows_slowdown(class));
         let members = || sweep.iter().flat_map(|group| &group.members);
-        let mut bound: Vec<Point> = Vec::new();
+        let mut bound: Vec<PlotPoint> = Vec::new();
         for group in sweep.iter().filter(|_| is_slowdown) {
             let p99s = group
                 .members
                 .iter()
                 .filter_map(|member| Some(class_of(member.row, class)?.bound?.p99));
             if let Some(y) = median(p99s.collect()) {
-                bound.push(Point { x: load(group.members[0].row), y, ends: None });
+                bound.push(PlotPoint { x: load(group.members[0].row), y, ends: None });
             }
         }
         bound.sort_by(|one, other| one.x.total_cmp(&other.x));
@@ -142,7 +142,7 @@ fn sweep_pictures(sweep: &[&Group<'_>]) -> Vec<Picture> {
 }
 
 /// What one group looks like: per class a percentile plot and its mirror image, then the workers.
-pub(super) fn of_group(group: &Group<'_>) -> Vec<Picture> {
+pub(super) fn of_group(group: &PictureGroup<'_>) -> Vec<Picture> {
     let mut pictures: Vec<Picture> = Vec::new();
     for class in group.classes() {
         for frame in [Frame::Percentiles, Frame::Beyond] {
@@ -153,10 +153,10 @@ pub(super) fn of_group(group: &Group<'_>) -> Vec<Picture> {
     pictures
 }
 
-fn distribution(group: &Group<'_>, class: (usize, &str), frame: Frame) -> Plot {
+fn distribution(group: &PictureGroup<'_>, class: (usize, &str), frame: Frame) -> Plot {
     let is_slowdown = group.shows_slowdown(class);
     let bound = if is_slowdown { group.bound_curve(class) } else { Vec::new() };
-    let line = |member: &Member<'_>| Line {
+    let line = |member: &GroupMember<'_>| PlotLine {
         label: member.label.clone(),
         look: member.look,
         points: group.curve(member, class, is_slowdown),
@@ -186,10 +186,10 @@ fn distribution(group: &Group<'_>, class: (usize, &str), frame: Frame) -> Plot {
     }
 }
 
-fn strips(group: &Group<'_>) -> Strips {
+fn strips(group: &PictureGroup<'_>) -> Strips {
     let is_slowdown = group.classes().first().is_some_and(|class| group.shows_slowdown(*class));
     let conditions = group.conditions(", ");
-    let row = |member: &Member<'_>| {
+    let row = |member: &GroupMember<'_>| {
         let workers = workers_of(member);
         let over_even = |of: fn(&WorkerTotals) -> f64| {
             let even = workers.iter().map(of).sum::<f64>() / workers.len() as f64;
@@ -224,7 +224,7 @@ struct WorkerTotals {
     p99: f64,
 }
 
-fn workers_of(member: &Member<'_>) -> Vec<WorkerTotals> {
+fn workers_of(member: &GroupMember<'_>) -> Vec<WorkerTotals> {
     let mut all: Vec<&WorkerFigures> =
         member.cell.good_rounds().flat_map(|round| &round.workers).collect();
     all.sort_by_key(|figures| figures.worker);
@@ -238,9 +238,9 @@ fn workers_of(member: &Member<'_>) -> Vec<WorkerTotals> {
 
 impl Measure {
     /// The best that all groups have.
-    fn of(groups: &[&Group<'_>], class: (usize, &str)) -> Self {
+    fn of(groups: &[&PictureGroup<'_>], class: (usize, &str)) -> Self {
         let members = || groups.iter().flat_map(|group| &group.members);
-        let has_ratio = |member: &Member<'_>| {
+        let has_ratio = |member: &GroupMember<'_>| {
             class_of(member.row, class).is_some_and(|class| class.to_bound.is_some())
         };
         if members().any(has_ratio) {
@@ -253,7 +253,7 @@ impl Measure {
     }
 
     /// The figure of a member, over its rounds.
-    fn spread(self, member: &Member<'_>, (at, name): (usize, &str)) -> Option<Spread> {
+    fn spread(self, member: &GroupMember<'_>, (at, name): (usize, &str)) -> Option<RoundSpread> {
         if self == Self::ToBound {
             return class_of(member.row, (at, name))?.to_bound;
         }
@@ -263,7 +263,7 @@ impl Measure {
             Self::Slowdown => class.slowdown.map(|slowdown| slowdown.p99),
             Self::LatencyMs => Some(class.latency_us.p99 / 1e3),
         });
-        Spread::of(p99s)
+        RoundSpread::of(p99s)
     }
 
     const fn unit(self) -> &'static str {
@@ -285,9 +285,9 @@ impl Measure {
 
 /// The settings of all groups, each with its own.
 pub(super) fn by_setting<'a, 'b>(
-    groups: &'b [Group<'a>],
-) -> Vec<(&'a Setting, Vec<&'b Group<'a>>)> {
-    let mut settings: Vec<(&Setting, Vec<&Group<'_>>)> = Vec::new();
+    groups: &'b [PictureGroup<'a>],
+) -> Vec<(&'a Setting, Vec<&'b PictureGroup<'a>>)> {
+    let mut settings: Vec<(&Setting, Vec<&PictureGroup<'_>>)> = Vec::new();
     for group in groups {
         match settings.iter_mut().find(|(setting, _)| *setting == group.setting) {
             Some((_, groups)) => groups.push(group),
@@ -299,8 +299,9 @@ pub(super) fn by_setting<'a, 'b>(
 
 /// The setting that is told first: a real one before a simulated one, then the one whose load is
 /// nearest to that of the headline, then the first.
-pub(super) fn headline<'a, 'b>(groups: &'b [Group<'a>]) -> Vec<&'b Group<'a>> {
-    let has_figures = |groups: &Vec<&Group<'_>>| groups.iter().any(|g| !g.classes().is_empty());
+pub(super) fn headline<'a, 'b>(groups: &'b [PictureGroup<'a>]) -> Vec<&'b PictureGroup<'a>> {
+    let has_figures =
+        |groups: &Vec<&PictureGroup<'_>>| groups.iter().any(|g| !g.classes().is_empty());
     let distance = |setting: &Setting| setting.load.map_or(1.0, |load| (load - 0.8).abs());
     let all = by_setting(groups).into_iter().filter(|(_, groups)| has_figures(groups));
     let nearest = all.min_by(|(one, _), (other, _)| {
@@ -312,7 +313,7 @@ pub(super) fn headline<'a, 'b>(groups: &'b [Group<'a>]) -> Vec<&'b Group<'a>> {
 
 /// Every picture of a report as a file: the name with its ending, and the text.
 pub(super) fn files(report: &Report) -> Vec<(String, String)> {
-    let groups = Group::all(report);
+    let groups = PictureGroup::all(report);
     let mut pictures: Vec<Picture> = Vec::new();
     pictures.extend(ranking(&headline(&groups), "headline").and_then(|all| all.draw_together()));
     for (setting, groups) in by_setting(&groups) {
@@ -335,15 +336,15 @@ pub(super) fn files(report: &Report) -> Vec<(String, String)> {
 
 /// A line for each member's name, through what the members of that name have.
 fn lines_over<'a, 'b: 'a>(
-    members: impl Iterator<Item = &'a Member<'b>>,
-    figure: impl Fn(&Member<'b>) -> Option<Point>,
-) -> Vec<Line> {
-    let mut lines: Vec<Line> = Vec::new();
+    members: impl Iterator<Item = &'a GroupMember<'b>>,
+    figure: impl Fn(&GroupMember<'b>) -> Option<PlotPoint>,
+) -> Vec<PlotLine> {
+    let mut lines: Vec<PlotLine> = Vec::new();
     for member in members {
         let Some(point) = figure(member) else { continue };
         match lines.iter_mut().find(|line| line.label == member.label) {
             Some(line) => line.points.push(point),
-            None => lines.push(Line {
+            None => lines.push(PlotLine {
                 label: member.label.clone(),
                 look: member.look,
                 points: vec![point],
@@ -356,18 +357,18 @@ fn lines_over<'a, 'b: 'a>(
     lines
 }
 
-fn bound_line(points: Vec<Point>) -> Line {
-    Line { label: "best possible".to_owned(), look: Look::Bound, points }
+fn bound_line(points: Vec<PlotPoint>) -> PlotLine {
+    PlotLine { label: "best possible".to_owned(), look: Look::Bound, points }
 }
 
-fn point(x: f64, Spread { median, min, max }: Spread) -> Point {
-    Point { x, y: median, ends: Some((min, max)) }
+fn point(x: f64, RoundSpread { median, min, max }: RoundSpread) -> PlotPoint {
+    PlotPoint { x, y: median, ends: Some((min, max)) }
 }
 
 /// A percentile plot's line as that of the share beyond each value.
-fn mirror(line: &mut Line) {
+fn mirror(line: &mut PlotLine) {
     for point in &mut line.points {
-        *point = Point { x: point.y, y: 1.0 - point.x, ends: None };
+        *point = PlotPoint { x: point.y, y: 1.0 - point.x, ends: None };
     }
 }
 
@@ -398,11 +399,11 @@ mod tests {
     use super::super::Report;
     use super::super::samples::{grid, odd, sweep};
     use super::*;
-    use crate::bench::result::Kind;
+    use crate::bench::result::MeasurementKind;
 
     #[test]
     fn a_grid_has_a_picture_of_each_kind() {
-        let files = files(&Report::of_samples(vec![grid(Kind::Fairness)]));
+        let files = files(&Report::of_samples(vec![grid(MeasurementKind::Fairness)]));
         let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names[0], "headline.svg");
         for name in [
@@ -439,26 +440,26 @@ mod tests {
     fn loads_are_swept_only_where_nothing_else_differs() {
         let pictures = |results| {
             let report = Report::of_samples(results);
-            let groups = Group::all(&report);
+            let groups = PictureGroup::all(&report);
             by_load(&groups).into_iter().map(|(heading, p)| (heading, p.len())).collect::<Vec<_>>()
         };
         let heading = "4 workers: bim100, sleep-service, close";
-        assert_eq!(pictures(vec![sweep(Kind::Fairness)]), [(heading.to_owned(), 1)]);
-        assert_eq!(pictures(vec![grid(Kind::Fairness)]), []);
+        assert_eq!(pictures(vec![sweep(MeasurementKind::Fairness)]), [(heading.to_owned(), 1)]);
+        assert_eq!(pictures(vec![grid(MeasurementKind::Fairness)]), []);
         // Half of the loads are simulated: two sweeps, not one.
-        let mut model = sweep(Kind::Simulation);
+        let mut model = sweep(MeasurementKind::Simulation);
         model.cells.truncate(4);
-        let both = pictures(vec![sweep(Kind::Fairness), model]);
+        let both = pictures(vec![sweep(MeasurementKind::Fairness), model]);
         assert_eq!(both.len(), 2);
         assert!(both[1].0.contains("simulated"));
     }
 
     #[test]
     fn the_headline_is_real_and_near_the_headlines_load() {
-        let mut model = grid(Kind::Simulation);
+        let mut model = grid(MeasurementKind::Simulation);
         model.cells.retain(|cell| cell.connections == "close");
-        let report = Report::of_samples(vec![model, sweep(Kind::Fairness)]);
-        let groups = Group::all(&report);
+        let report = Report::of_samples(vec![model, sweep(MeasurementKind::Fairness)]);
+        let groups = PictureGroup::all(&report);
         let setting = headline(&groups)[0].setting;
         assert!(!setting.is_simulated && setting.load == Some(0.8));
     }

@@ -2,7 +2,7 @@
 
 use super::palette::Look;
 use super::scale::{Scale, is_share};
-use super::svg::{Anchor, Canvas, Picture, Place, shortened, width_of};
+use super::svg::{Anchor, Canvas, CanvasPoint, Picture, shortened, width_of};
 
 /// What a picture of lines shows.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(super) struct Plot {
     /// What the axes measure.
     pub(super) x: &'static str,
     pub(super) y: &'static str,
-    pub(super) lines: Vec<Line>,
+    pub(super) lines: Vec<PlotLine>,
 }
 
 /// Which kind of axes a picture has.
@@ -33,16 +33,16 @@ pub(super) enum Frame {
 
 /// One line.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
+pub(super) struct PlotLine {
     pub(super) label: String,
     pub(super) look: Look,
     /// Ascending in the first number.
-    pub(super) points: Vec<Point>,
+    pub(super) points: Vec<PlotPoint>,
 }
 
 /// A place of a line, and how far the rounds lay apart there.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Point {
+pub(super) struct PlotPoint {
     pub(super) x: f64,
     pub(super) y: f64,
     pub(super) ends: Option<(f64, f64)>,
@@ -126,7 +126,7 @@ impl Plot {
         let room =
             if self.frame == Frame::Beyond { 22.0 } else { self.label_width() * 1.12 + 14.0 };
         let xs = || self.points().map(|point| point.x);
-        let ends = |point: &Point| {
+        let ends = |point: &PlotPoint| {
             let (low, high) = point.ends.unwrap_or((point.y, point.y));
             [low, high, point.y]
         };
@@ -147,7 +147,7 @@ impl Plot {
         (x, y)
     }
 
-    fn points(&self) -> impl Iterator<Item = &Point> {
+    fn points(&self) -> impl Iterator<Item = &PlotPoint> {
         self.lines.iter().flat_map(|line| &line.points)
     }
 
@@ -175,8 +175,8 @@ impl Plot {
         canvas.text("m", Anchor::Middle, (f64::midpoint(left, right), bottom + 33.0), self.x);
     }
 
-    fn line(&self, canvas: &mut Canvas, line: &Line, x: &Scale, y: &Scale) {
-        let places: Vec<Place> =
+    fn line(&self, canvas: &mut Canvas, line: &PlotLine, x: &Scale, y: &Scale) {
+        let places: Vec<CanvasPoint> =
             line.points.iter().map(|point| (x.at(point.x), y.at(point.y))).collect();
         canvas.path(&format!("l {}", line.look.classes()), &thinned(&places));
         if line.look == Look::Bound {
@@ -206,8 +206,9 @@ impl Plot {
 
     /// Each line's name at its end, moved where others stand.
     fn labels(&self, canvas: &mut Canvas, x: &Scale, y: &Scale) {
-        let end = |line: &Line| line.points.last().map_or((0.0, 0.0), |p| (x.at(p.x), y.at(p.y)));
-        let mut labels: Vec<(&Line, Place)> =
+        let end =
+            |line: &PlotLine| line.points.last().map_or((0.0, 0.0), |p| (x.at(p.x), y.at(p.y)));
+        let mut labels: Vec<(&PlotLine, CanvasPoint)> =
             self.lines.iter().map(|line| (line, end(line))).collect();
         labels.sort_by(|(_, one), (_, other)| one.1.total_cmp(&other.1));
         let wanted: Vec<f64> = labels.iter().map(|(_, end)| end.1).collect();
@@ -226,20 +227,21 @@ impl Plot {
 }
 
 /// How far the rounds lay apart.
-fn band(canvas: &mut Canvas, line: &Line, x: &Scale, y: &Scale) {
-    let ends = |point: &Point| point.ends.map(|(low, high)| (x.at(point.x), y.at(low), y.at(high)));
+fn band(canvas: &mut Canvas, line: &PlotLine, x: &Scale, y: &Scale) {
+    let ends =
+        |point: &PlotPoint| point.ends.map(|(low, high)| (x.at(point.x), y.at(low), y.at(high)));
     let ends: Vec<_> = line.points.iter().filter_map(ends).collect();
     if ends.len() < 2 {
         return;
     }
-    let above: Vec<Place> = ends.iter().map(|(x, _, high)| (*x, *high)).collect();
-    let below: Vec<Place> = ends.iter().rev().map(|(x, low, _)| (*x, *low)).collect();
+    let above: Vec<CanvasPoint> = ends.iter().map(|(x, _, high)| (*x, *high)).collect();
+    let below: Vec<CanvasPoint> = ends.iter().rev().map(|(x, low, _)| (*x, *low)).collect();
     let around = [thinned(&above), thinned(&below)].concat();
     canvas.area(&format!("f band {}", line.look.classes()), &around);
 }
 
 /// Without the places between two others of the same height, which no eye would miss.
-fn thinned(places: &[Place]) -> Vec<Place> {
+fn thinned(places: &[CanvasPoint]) -> Vec<CanvasPoint> {
     let is_needed = |at: usize| {
         let (Some(before), Some(next)) =
             (at.checked_sub(1).map(|at| places[at]), places.get(at + 1))
@@ -252,7 +254,7 @@ fn thinned(places: &[Place]) -> Vec<Place> {
 }
 
 /// The height of a line at a share, between its points.
-fn value_at(points: &[Point], share: f64) -> Option<f64> {
+fn value_at(points: &[PlotPoint], share: f64) -> Option<f64> {
     let next = points.iter().position(|point| share <= point.x + 1e-9)?;
     let (before, next) = (points[next.saturating_sub(1)], points[next]);
     if next.x - before.x < 1e-9 {
@@ -284,12 +286,13 @@ fn spread_out(wanted: &[f64], (top, bottom): (f64, f64), gap: f64) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    fn line(label: &str, look: Look, points: &[(f64, f64)]) -> Line {
-        let point = |(x, y): &(f64, f64)| Point { x: *x, y: *y, ends: Some((y * 0.9, y * 1.1)) };
-        Line { label: label.into(), look, points: points.iter().map(point).collect() }
+    fn line(label: &str, look: Look, points: &[(f64, f64)]) -> PlotLine {
+        let point =
+            |(x, y): &(f64, f64)| PlotPoint { x: *x, y: *y, ends: Some((y * 0.9, y * 1.1)) };
+        PlotLine { label: label.into(), look, points: points.iter().map(point).collect() }
     }
 
-    fn plot(frame: Frame, lines: Vec<Line>) -> Plot {
+    fn plot(frame: Frame, lines: Vec<PlotLine>) -> Plot {
         Plot {
             name: "n".into(),
             title: "t".into(),
@@ -307,8 +310,8 @@ mod tests {
         for frame in [Frame::Percentiles, Frame::Beyond, Frame::Loads, Frame::Workers] {
             let lines = vec![
                 line("bound", Look::Bound, &[(0.1, 1.0), (0.5, 2.0), (0.99, 10.0)]),
-                line("jbsq", Look::Slot(0), &[(0.1, 1.0), (0.5, 2.0), (0.99, 11.0)]),
-                line("rr", Look::Slot(1), &[(0.1, 1.0), (0.5, 20.0), (0.99, 100.0)]),
+                line("jbsq", Look::Series(0), &[(0.1, 1.0), (0.5, 2.0), (0.99, 11.0)]),
+                line("rr", Look::Series(1), &[(0.1, 1.0), (0.5, 20.0), (0.99, 100.0)]),
             ];
             let body = plot(frame, lines).draw().unwrap().body;
             for label in ["bound", "jbsq", "rr", "x axis", "y axis"] {
@@ -323,9 +326,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_drawn_is_left_out() {
-        let bad = line("bad", Look::Slot(0), &[(0.5, 0.0), (0.6, f64::NAN), (0.7, -1.0)]);
+        let bad = line("bad", Look::Series(0), &[(0.5, 0.0), (0.6, f64::NAN), (0.7, -1.0)]);
         assert!(plot(Frame::Percentiles, vec![bad.clone()]).draw().is_none());
-        let good = line("good", Look::Slot(1), &[(0.5, 3.0)]);
+        let good = line("good", Look::Series(1), &[(0.5, 3.0)]);
         let both = Plot { is_simulated: true, ..plot(Frame::Percentiles, vec![bad, good]) };
         let body = both.draw().unwrap().body;
         assert!(body.contains("good") && !body.contains("bad") && body.contains(">simulated<"));
@@ -341,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_mark_lies_on_its_line() {
-        let points = line("", Look::Slot(0), &[(0.9, 10.0), (0.999, 1_000.0)]).points;
+        let points = line("", Look::Series(0), &[(0.9, 10.0), (0.999, 1_000.0)]).points;
         assert!((value_at(&points, 0.99).unwrap() - 100.0).abs() < 1e-6);
         assert_eq!(value_at(&points, 0.9999), None);
         let places = [(0.0, 1.0), (1.0, 1.0), (2.0, 1.0), (3.0, 5.0)];

@@ -2,13 +2,13 @@
 //! it does not show.
 
 use super::Report;
-use super::groups::Group;
+use super::groups::PictureGroup;
 use super::pictures::{by_setting, headline};
 use crate::bench::table::{BASELINE, ClassRow, Row, digits};
 
 /// What is to be read first.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Reading {
+pub(super) struct ReportReading {
     /// One sentence.
     pub(super) lead: String,
     /// What each setting is, and a sentence for each number of workers.
@@ -21,8 +21,8 @@ pub(super) struct Reading {
 const TOLD_SETTINGS: usize = 6;
 
 /// Reads a report.
-pub(super) fn of(report: &Report) -> Reading {
-    let groups = Group::all(report);
+pub(super) fn of(report: &Report) -> ReportReading {
+    let groups = PictureGroup::all(report);
     let first = headline(&groups);
     let mut findings: Vec<(String, Vec<String>)> = Vec::new();
     let mut settings = by_setting(&groups);
@@ -42,13 +42,13 @@ pub(super) fn of(report: &Report) -> Reading {
             vec![format!("{more} further conditions are in the tables.")],
         ));
     }
-    Reading { lead: lead(&first), findings, caveats: caveats(report) }
+    ReportReading { lead: lead(&first), findings, caveats: caveats(report) }
 }
 
 /// The one sentence: the policy that matters, its distance to the best possible, and that of round
 /// robin, at the greatest number of workers.
-fn lead(groups: &[&Group<'_>]) -> String {
-    let ratios = |group: &&&Group<'_>| ratios(group).len();
+fn lead(groups: &[&PictureGroup<'_>]) -> String {
+    let ratios = |group: &&&PictureGroup<'_>| ratios(group).len();
     let Some(group) = groups.iter().rev().find(|group| 0 < ratios(group)) else {
         return groups
             .last()
@@ -70,7 +70,7 @@ fn lead(groups: &[&Group<'_>]) -> String {
 }
 
 /// Where there is no bound: how long it took.
-fn plain_lead(group: &Group<'_>) -> Option<String> {
+fn plain_lead(group: &PictureGroup<'_>) -> Option<String> {
     let row = group.members.iter().find(|member| !member.row.classes.is_empty())?.row;
     let class = &row.classes[0];
     let (quantiles, unit) = match class.slowdown {
@@ -90,7 +90,7 @@ fn plain_lead(group: &Group<'_>) -> Option<String> {
 }
 
 /// The first class of one group, from the best to the worst.
-fn finding(group: &Group<'_>) -> Option<String> {
+fn finding(group: &PictureGroup<'_>) -> Option<String> {
     let ratios = ratios(group);
     let (best, others) = ratios.split_first()?;
     let list = |ratios: &[(String, f64)]| {
@@ -109,7 +109,7 @@ fn finding(group: &Group<'_>) -> Option<String> {
 }
 
 /// Who has a ratio to the bound in the first class, ascending.
-fn ratios(group: &Group<'_>) -> Vec<(String, f64)> {
+fn ratios(group: &PictureGroup<'_>) -> Vec<(String, f64)> {
     let ratio = |class: &ClassRow| Some(class.to_bound?.median);
     let mut ratios: Vec<(String, f64)> = group
         .members
@@ -184,15 +184,15 @@ const MANY: u64 = 100_000;
 mod tests {
     use super::super::samples::{cell, class, grid, odd, results, round, sweep};
     use super::*;
-    use crate::bench::result::Kind;
+    use crate::bench::result::MeasurementKind;
 
-    fn read(results: Vec<crate::bench::result::Results>) -> Reading {
+    fn read(results: Vec<crate::bench::result::Results>) -> ReportReading {
         of(&Report::of_samples(results))
     }
 
     #[test]
     fn the_lead_says_it_in_one_sentence() {
-        let reading = read(vec![grid(Kind::Fairness)]);
+        let reading = read(vec![grid(MeasurementKind::Fairness)]);
         assert_eq!(
             reading.lead,
             "Short requests wait 1.16\u{d7} the best possible with 8 workers (jbsq, bim100, \
@@ -215,7 +215,7 @@ mod tests {
     fn losses_are_told_as_plainly() {
         let rounds = |p99| vec![round(1, vec![class("short", 9, Some(p99), Some(10.0))])];
         let cells = vec![cell("jbsq", 2, rounds(30.0)), cell("shared", 2, rounds(11.0))];
-        let reading = read(vec![results(Kind::Fairness, cells)]);
+        let reading = read(vec![results(MeasurementKind::Fairness, cells)]);
         assert!(reading.lead.starts_with("Short requests wait 3.00\u{d7}"), "{reading:?}");
         assert!(reading.findings[0].1[0].contains("shared 1.10\u{d7}, jbsq 3.00\u{d7}"));
     }
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn without_a_bound_it_tells_how_long_it_took() {
         let rounds = vec![round(1, vec![class("all", 9, None, None)])];
-        let reading = read(vec![results(Kind::Load, vec![cell("nginx", 0, rounds)])]);
+        let reading = read(vec![results(MeasurementKind::Load, vec![cell("nginx", 0, rounds)])]);
         let lead = "nginx, all requests: half are answered within 2.50 ms, 99 % within 5.00, \
                     99.9 % within 10.0.";
         assert_eq!((reading.lead.as_str(), reading.findings.len()), (lead, 0));
@@ -236,6 +236,8 @@ mod tests {
         for part in ["Of 6 cells 1 is simulated", "2 of 7 rounds do not", "fewer than 5 rounds"] {
             assert!(caveats.contains(part), "{part}: {caveats}");
         }
-        assert!(!read(vec![sweep(Kind::Fairness)]).caveats.join("").contains("simulated"));
+        assert!(
+            !read(vec![sweep(MeasurementKind::Fairness)]).caveats.join("").contains("simulated")
+        );
     }
 }

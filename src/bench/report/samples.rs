@@ -1,11 +1,11 @@
 //! Made-up results for the tests of tables and pictures: plain ones, whole grids, and odd ones.
 
 use super::super::result::{
-    Cell, ClassFigures, Environment, FORMAT, Kind, Medium, Results, Round, WorkerFigures,
+    Cell, ClassFigures, Environment, FORMAT, MeasurementKind, Medium, Results, Round, WorkerFigures,
 };
-use super::super::tally::{Point, Quantiles};
+use super::super::tally::{PercentilePoint, Quantiles};
 
-pub(crate) fn results(kind: Kind, cells: Vec<Cell>) -> Results {
+pub(crate) fn results(kind: MeasurementKind, cells: Vec<Cell>) -> Results {
     let environment = Environment {
         date: "2026-11-22".into(),
         version: "0.1.0".into(),
@@ -77,7 +77,7 @@ pub(crate) fn class(
 }
 
 /// Policies on the headline's grid, in three rounds.
-pub(crate) fn grid(kind: Kind) -> Results {
+pub(crate) fn grid(kind: MeasurementKind) -> Results {
     let mut cells = Vec::new();
     for connections in ["close", "keep-alive 50"] {
         for workers in [8, 2, 4] {
@@ -101,7 +101,7 @@ pub(crate) fn grid(kind: Kind) -> Results {
 }
 
 /// The same policies at several loads.
-pub(crate) fn sweep(kind: Kind) -> Results {
+pub(crate) fn sweep(kind: MeasurementKind) -> Results {
     let mut cells = Vec::new();
     for load in [0.3, 0.5, 0.8, 0.95] {
         for (policy, times) in [("rr", 4.0), ("jbsq", 1.05)] {
@@ -131,11 +131,17 @@ pub(crate) fn odd() -> Vec<Results> {
     let unknown =
         Cell { load: None, mix: "/".into(), medium: Medium::Server, ..cell("x", 0, Vec::new()) };
     vec![
-        results(Kind::Load, vec![cell("many", 1, vec![round(1, many)]), uneven]),
-        results(Kind::Simulation, vec![cell("extreme", 0, vec![lonely, rejected.clone()])]),
-        results(Kind::Fairness, vec![cell("flat", 3, vec![round(1, vec![flat])]), unknown]),
+        results(MeasurementKind::Load, vec![cell("many", 1, vec![round(1, many)]), uneven]),
         results(
-            Kind::Load,
+            MeasurementKind::Simulation,
+            vec![cell("extreme", 0, vec![lonely, rejected.clone()])],
+        ),
+        results(
+            MeasurementKind::Fairness,
+            vec![cell("flat", 3, vec![round(1, vec![flat])]), unknown],
+        ),
+        results(
+            MeasurementKind::Load,
             vec![cell("bare", 0, vec![round(7, vec![class("all", 9, None, None)]), rejected])],
         ),
     ]
@@ -153,7 +159,7 @@ fn quantiles(p99: f64) -> Quantiles {
 }
 
 /// A straight line on the percentile plot, through `p99` at 99 %.
-fn curve(p99: f64) -> Vec<Point> {
+fn curve(p99: f64) -> Vec<PercentilePoint> {
     let point = |step: i32| {
         let above = 0.5_f64.powi(step);
         (1.0 - above, p99 * (0.1 - above.log10() * 0.45))

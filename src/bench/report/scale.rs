@@ -3,7 +3,7 @@
 /// One axis. Places grow from `start` to `end`, which may lie before it.
 #[derive(Clone, Debug)]
 pub(super) struct Scale {
-    kind: Kind,
+    kind: ScaleKind,
     /// The ends, as the axis measures: logarithms where it is one of these.
     from: f64,
     to: f64,
@@ -12,7 +12,7 @@ pub(super) struct Scale {
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Kind {
+enum ScaleKind {
     Linear,
     /// The decimal logarithm.
     Log,
@@ -30,7 +30,7 @@ impl Scale {
     pub(super) fn linear(values: impl Iterator<Item = f64>, places: (f64, f64)) -> Self {
         let (from, to) = ends(values).unwrap_or((0.0, 1.0));
         let pad = if from < to { 0.0 } else { (from.abs() / 2.0).max(0.05) };
-        Self::new(Kind::Linear, (from - pad, to + pad), places)
+        Self::new(ScaleKind::Linear, (from - pad, to + pad), places)
     }
 
     /// Over whole steps of 1, 2, 5 that hold all values; those that have no logarithm aside.
@@ -40,7 +40,7 @@ impl Scale {
         if to - from < 0.25 {
             (from, to) = (step_below(from - 0.15), -step_below(-to - 0.15));
         }
-        Self::new(Kind::Log, (from, to), places)
+        Self::new(ScaleKind::Log, (from, to), places)
     }
 
     /// Just around all values, which need no more than a few decades.
@@ -51,33 +51,33 @@ impl Scale {
             return Self::log([from, to].into_iter().map(|end| 10.0_f64.powf(end)), places);
         }
         let pad = (to - from) * 0.04;
-        Self::new(Kind::Log, (from - pad, to + pad), places)
+        Self::new(ScaleKind::Log, (from - pad, to + pad), places)
     }
 
     /// For numbers of workers.
     pub(super) fn doubling(values: impl Iterator<Item = f64>, places: (f64, f64)) -> Self {
         let (from, to) = ends(values.filter(|value| 0.0 < *value)).unwrap_or((1.0, 2.0));
         let pad = if from < to { 0.0 } else { 0.5 };
-        Self::new(Kind::Doubling, (from.log2() - pad, to.log2() + pad), places)
+        Self::new(ScaleKind::Doubling, (from.log2() - pad, to.log2() + pad), places)
     }
 
     /// From the smallest value up to the share below which all but one of so many lie.
     pub(super) fn percentile(shares: impl Iterator<Item = f64>, places: (f64, f64)) -> Self {
         let greatest = shares.filter(|share| is_share(*share)).fold(0.9, f64::max);
-        Self::new(Kind::Percentile, (0.0, -(1.0 - greatest).log10()), places)
+        Self::new(ScaleKind::Percentile, (0.0, -(1.0 - greatest).log10()), places)
     }
 
-    fn new(kind: Kind, (from, to): (f64, f64), (start, end): (f64, f64)) -> Self {
+    fn new(kind: ScaleKind, (from, to): (f64, f64), (start, end): (f64, f64)) -> Self {
         Self { kind, from, to, start, end }
     }
 
     /// Where a value lies; values outside lie at the ends.
     pub(super) fn at(&self, value: f64) -> f64 {
         let measured = match self.kind {
-            Kind::Linear => value,
-            Kind::Log => value.log10(),
-            Kind::Doubling => value.log2(),
-            Kind::Percentile => -(1.0 - value).log10(),
+            ScaleKind::Linear => value,
+            ScaleKind::Log => value.log10(),
+            ScaleKind::Doubling => value.log2(),
+            ScaleKind::Percentile => -(1.0 - value).log10(),
         };
         let share = ((measured - self.from) / (self.to - self.from)).clamp(0.0, 1.0);
         self.start + (self.end - self.start) * share
@@ -90,15 +90,15 @@ impl Scale {
     /// Named places, at most about ten.
     pub(super) fn ticks(&self) -> Vec<Tick> {
         let values: Vec<(f64, String)> = match self.kind {
-            Kind::Linear => self.linear_ticks(),
-            Kind::Log => self.log_ticks(),
-            Kind::Doubling => {
+            ScaleKind::Linear => self.linear_ticks(),
+            ScaleKind::Log => self.log_ticks(),
+            ScaleKind::Doubling => {
                 let every = ((self.to - self.from) / 9.0).ceil().max(1.0);
                 whole_numbers(self.from / every, self.to / every)
                     .map(|power| named((power * every).exp2()))
                     .collect()
             }
-            Kind::Percentile => {
+            ScaleKind::Percentile => {
                 let nines = whole_numbers(1.0, self.to).map(|nines| {
                     let share = 1.0 - 10.0_f64.powf(-nines);
                     (share, format!("{:.*}", decimals(nines), share * 100.0))

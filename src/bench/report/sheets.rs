@@ -3,7 +3,7 @@
 use super::Report;
 use super::pictures::capitalized;
 use crate::bench::table::{
-    ClassRow, Row, Setting, Spread, class_names, class_of, digits, shows_slowdown,
+    ClassRow, RoundSpread, Row, Setting, class_names, class_of, digits, shows_slowdown,
 };
 
 /// A table.
@@ -108,7 +108,7 @@ fn class_numbers(class: &ClassRow, is_slowdown: bool) -> [String; 8] {
     let [p50, p90, p99, p999] = each;
     let (ratio, range) = class.to_bound.map_or_else(
         || (none(), none()),
-        |Spread { median, min, max }| {
+        |RoundSpread { median, min, max }| {
             (digits(median), format!("{}\u{2013}{}", digits(min), digits(max)))
         },
     );
@@ -124,7 +124,7 @@ fn class_numbers(class: &ClassRow, is_slowdown: bool) -> [String; 8] {
 
 fn cell_sheet(report: &Report, setting: &Setting, rows: &[&Row]) -> Sheet {
     let line = |row: &&Row| {
-        let median = |spread: Option<Spread>| spread.map(|spread| spread.median);
+        let median = |spread: Option<RoundSpread>| spread.map(|spread| spread.median);
         let number = |number: Option<f64>| number.map_or_else(none, digits);
         let percent = |share: Option<f64>| number(share.map(|share| share * 100.0));
         vec![

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::palette::{Look, standalone_rules};
 
-pub(super) type Place = (f64, f64);
+pub(super) type CanvasPoint = (f64, f64);
 
 /// What pictures are made of.
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ pub(super) struct Picture {
 }
 
 impl Canvas {
-    pub(super) fn line(&mut self, classes: &str, (x1, y1): Place, (x2, y2): Place) {
+    pub(super) fn line(&mut self, classes: &str, (x1, y1): CanvasPoint, (x2, y2): CanvasPoint) {
         let [x1, y1, x2, y2] = [x1, y1, x2, y2].map(number);
         let _ = writeln!(
             self.body,
@@ -44,16 +44,16 @@ impl Canvas {
         );
     }
 
-    pub(super) fn path(&mut self, classes: &str, points: &[Place]) {
+    pub(super) fn path(&mut self, classes: &str, points: &[CanvasPoint]) {
         let _ = writeln!(self.body, r#"<path class="{classes}" d="{}"/>"#, steps(points));
     }
 
     /// A closed path.
-    pub(super) fn area(&mut self, classes: &str, points: &[Place]) {
+    pub(super) fn area(&mut self, classes: &str, points: &[CanvasPoint]) {
         let _ = writeln!(self.body, r#"<path class="{classes}" d="{}Z"/>"#, steps(points));
     }
 
-    pub(super) fn text(&mut self, classes: &str, anchor: Anchor, (x, y): Place, text: &str) {
+    pub(super) fn text(&mut self, classes: &str, anchor: Anchor, (x, y): CanvasPoint, text: &str) {
         let anchor = match anchor {
             Anchor::Start => "",
             Anchor::Middle => r#" text-anchor="middle""#,
@@ -65,11 +65,12 @@ impl Canvas {
     }
 
     /// The mark of a look, about 7 units wide.
-    pub(super) fn mark(&mut self, look: Look, more: &str, (x, y): Place) {
+    pub(super) fn mark(&mut self, look: Look, more: &str, (x, y): CanvasPoint) {
         let classes = format!("f {}{more}", look.classes());
-        let around =
-            |offsets: &[Place]| offsets.iter().map(|(dx, dy)| (x + dx, y + dy)).collect::<Vec<_>>();
-        let offsets: &[Place] = match look.shape() {
+        let around = |offsets: &[CanvasPoint]| {
+            offsets.iter().map(|(dx, dy)| (x + dx, y + dy)).collect::<Vec<_>>()
+        };
+        let offsets: &[CanvasPoint] = match look.shape() {
             0 => {
                 let (x, y) = (number(x), number(y));
                 let _ =
@@ -178,7 +179,7 @@ pub(super) fn width_of(text: &str) -> f64 {
     text.chars().count() as f64 * 6.7
 }
 
-fn steps(points: &[Place]) -> String {
+fn steps(points: &[CanvasPoint]) -> String {
     let mut text = String::new();
     for (at, (x, y)) in points.iter().enumerate() {
         let _ = write!(text, "{}{} {}", if at == 0 { 'M' } else { 'L' }, number(*x), number(*y));

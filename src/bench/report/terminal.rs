@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
-use super::groups::Group;
-use super::plot::Point;
+use super::groups::PictureGroup;
+use super::plot::PlotPoint;
 use super::scale::Scale;
 use super::{Report, reading};
 use crate::bench::table::{plain, render_text, wrapped};
@@ -18,7 +18,7 @@ pub(super) fn render(report: &Report, columns: usize) -> String {
     }
     text.push('\n');
     text.push_str(&render_text(&report.table));
-    for group in Group::all(report) {
+    for group in PictureGroup::all(report) {
         for class in group.classes() {
             push_histogram(&mut text, &group, class, columns);
         }
@@ -33,9 +33,14 @@ const LEVELS: [char; 9] = [
     '\u{2588}',
 ];
 
-fn push_histogram(text: &mut String, group: &Group<'_>, class: (usize, &str), columns: usize) {
+fn push_histogram(
+    text: &mut String,
+    group: &PictureGroup<'_>,
+    class: (usize, &str),
+    columns: usize,
+) {
     let is_slowdown = group.shows_slowdown(class);
-    let mut lines: Vec<(String, Vec<Point>)> = Vec::new();
+    let mut lines: Vec<(String, Vec<PlotPoint>)> = Vec::new();
     if is_slowdown {
         lines.push(("best".to_owned(), group.bound_curve(class)));
     }
@@ -61,7 +66,7 @@ fn push_histogram(text: &mut String, group: &Group<'_>, class: (usize, &str), co
 }
 
 /// How many requests end in each column, told by a block.
-fn bars(points: &[Point], scale: &Scale, width: usize) -> String {
+fn bars(points: &[PlotPoint], scale: &Scale, width: usize) -> String {
     let mut shares = vec![0.0; width];
     let mut before = 0.0;
     let mut last = None;
@@ -116,11 +121,13 @@ const MAX_COLUMNS: usize = 400;
 mod tests {
     use super::super::samples::{grid, odd};
     use super::*;
-    use crate::bench::result::Kind;
+    use crate::bench::result::MeasurementKind;
 
     #[test]
     fn a_terminals_width_is_kept() {
-        for results in [vec![grid(Kind::Fairness)], vec![grid(Kind::Simulation)], odd()] {
+        for results in
+            [vec![grid(MeasurementKind::Fairness)], vec![grid(MeasurementKind::Simulation)], odd()]
+        {
             let report = Report::of_samples(results);
             for columns in [0, 80, usize::MAX] {
                 let text = render(&report, columns);
@@ -132,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_class_has_a_line_for_each_policy_and_the_bound() {
-        let text = render(&Report::of_samples(vec![grid(Kind::Fairness)]), 80);
+        let text = render(&Report::of_samples(vec![grid(MeasurementKind::Fairness)]), 80);
         let count = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
         let histograms = 3 * 2 * 2;
         assert_eq!(count("best  "), histograms, "{text}");
@@ -142,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_bars_lie_where_the_requests_do() {
-        let point = |x, y| Point { x, y, ends: None };
+        let point = |x, y| PlotPoint { x, y, ends: None };
         let scale = Scale::log([1.0, 100.0].into_iter(), (0.0, 20.0));
         // Nine tenths take 1, nearly all others 10, one of a thousand 100.
         let points = [

@@ -6,7 +6,7 @@ use super::text::digits;
 
 /// The middle and the ends of what the rounds gave.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Spread {
+pub struct RoundSpread {
     /// The middle.
     pub median: f64,
     /// The least.
@@ -26,7 +26,7 @@ pub struct Estimate {
     pub rounds: usize,
 }
 
-impl Spread {
+impl RoundSpread {
     /// Of no numbers there is none.
     pub fn of(numbers: impl Iterator<Item = f64>) -> Option<Self> {
         let numbers: Vec<f64> = numbers.filter(|number| number.is_finite()).collect();
@@ -80,9 +80,9 @@ mod tests {
 
     #[test]
     fn a_spread_has_the_middle_and_the_ends() {
-        let spread = Spread::of([4.0, 1.0, f64::INFINITY, 2.0, 3.0].into_iter());
-        assert_eq!(spread, Some(Spread { median: 2.5, min: 1.0, max: 4.0 }));
-        assert_eq!(Spread::of([f64::NAN].into_iter()), None);
+        let spread = RoundSpread::of([4.0, 1.0, f64::INFINITY, 2.0, 3.0].into_iter());
+        assert_eq!(spread, Some(RoundSpread { median: 2.5, min: 1.0, max: 4.0 }));
+        assert_eq!(RoundSpread::of([f64::NAN].into_iter()), None);
         assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::super::result::Stall;
-use super::{ClassRow, Estimate, Row, Setting, Spread, Table};
+use super::{ClassRow, Estimate, RoundSpread, Row, Setting, Table};
 
 /// The rows as text of at most 80 columns: a part for each setting and class, in which the
 /// figures of the whole cell stand with its first class. `/bnd` is p99 over that of the bound with
@@ -101,7 +101,7 @@ fn line(row: &Row, at: (usize, &str), is_slowdown: bool) -> String {
     let _ = write!(line, " {ratio:>5} {range:>9} {:>11}", baseline_text(class.to_baseline));
     if at.0 == 0 {
         let number = |number: Option<f64>| digits(number.unwrap_or(f64::NAN));
-        let median = |spread: Option<Spread>| spread.map(|spread| spread.median);
+        let median = |spread: Option<RoundSpread>| spread.map(|spread| spread.median);
         let idle = number(median(row.idle_while_waiting).map(|share| share * 100.0));
         let cpu = number(median(row.cpu_us_per_request));
         let _ = write!(line, " {idle:>5} {:>6} {cpu:>5}", number(row.starvation_ms));
@@ -131,7 +131,7 @@ fn stall_part(setting: &Setting, rows: &[&Row]) -> Option<String> {
     (!is_empty).then_some(text)
 }
 
-fn bound_texts(to_bound: Option<Spread>) -> (String, String) {
+fn bound_texts(to_bound: Option<RoundSpread>) -> (String, String) {
     to_bound.map_or_else(
         || ("-".to_owned(), String::new()),
         |ratio| (digits(ratio.median), format!("{}-{}", digits(ratio.min), digits(ratio.max))),
@@ -176,7 +176,7 @@ const COLUMNS: usize = 80;
 #[cfg(test)]
 mod tests {
     use super::super::super::report::samples::{cell, class, grid, results, round};
-    use super::super::super::result::{Cell, Kind};
+    use super::super::super::result::{Cell, MeasurementKind};
     use super::*;
 
     #[test]
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn every_row_and_class_has_its_line_of_at_most_80_columns() {
-        let table = Table::new([&grid(Kind::Fairness)]);
+        let table = Table::new([&grid(MeasurementKind::Fairness)]);
         let text = render_text(&table);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         let lines = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
@@ -227,7 +227,7 @@ mod tests {
             vec![one(1, 10.0), one(2, 11.0), one(3, 12.0)]
         };
         let cells = vec![cell("rr", 4, rounds(10.0)), cell("jbsq", 4, rounds(1.0))];
-        let text = render_text(&Table::new([&results(Kind::Fairness, cells)]));
+        let text = render_text(&Table::new([&results(MeasurementKind::Fairness, cells)]));
         let line = text.lines().last().unwrap();
         let words: Vec<&str> = line.split_whitespace().collect();
         let expected = ["jbsq", "4", "5.50", "11.0", "22.0", "2.20", "2.00-2.40", "0.100+-0.000"];
@@ -240,7 +240,7 @@ mod tests {
         let stall = Stall { stops: 20, requests: 3_150, delayed: 7, excused: 1, worst_ms: 290.0 };
         let stalled = Cell { stall: Some(stall), ..cell("rr", 4, vec![round(1, Vec::new())]) };
         let cells = vec![stalled, cell("jbsq", 4, Vec::new())];
-        let table = Table::new([&results(Kind::Fairness, cells)]);
+        let table = Table::new([&results(MeasurementKind::Fairness, cells)]);
         let text = render_text(&table);
         assert!(text.contains("rr          4    20     3150       7      290\n"), "{text}");
         assert!(!text.contains("jbsq        4    20"), "{text}");
@@ -255,7 +255,7 @@ mod tests {
             cell("b", 2, vec![rejected]),
             cell("c", 2, Vec::new()),
         ];
-        let text = render_text(&Table::new([&results(Kind::Load, cells)]));
+        let text = render_text(&Table::new([&results(MeasurementKind::Load, cells)]));
         assert!(text.contains("latency in ms") && !text.contains('\u{1b}'), "{text}");
         assert!(text.contains("b           2  no round counts (1 rejected)"), "{text}");
         assert_eq!(render_text(&Table { rows: Vec::new() }), "");

@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Recipe, Request, Trace};
+use super::{Trace, TraceRequest, TraceSpec};
 use crate::limits::TRACE_REQUESTS_MAX;
 use crate::units::Span;
 
 /// The first line.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Head {
+struct TraceHead {
     format: String,
-    recipe: Recipe,
+    spec: TraceSpec,
     requests: u64,
 }
 
@@ -89,10 +89,10 @@ impl Trace {
     /// The file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), FileError> {
         let requests = self.requests.len() as u64;
-        let head = Head { format: FORMAT.to_owned(), recipe: self.recipe.clone(), requests };
+        let head = TraceHead { format: FORMAT.to_owned(), spec: self.spec.clone(), requests };
         let mut text = serde_json::to_string(&head).expect("plain data becomes JSON");
         for request in &self.requests {
-            let Request { at, service, connection, class } = request;
+            let TraceRequest { at, service, connection, class } = request;
             let (at, service) = (at.as_ns(), service.as_ns());
             // Writing to a string cannot fail.
             let _ = write!(text, "\n{at},{class},{service},{connection}");
@@ -114,7 +114,7 @@ impl Trace {
     fn parse(path: &Path, text: &str) -> Result<Self, FileError> {
         let path = || path.to_owned();
         let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
-        let head: Head = serde_json::from_str(first)
+        let head: TraceHead = serde_json::from_str(first)
             .map_err(|source| FileError::Head { path: path(), source })?;
         if head.format != FORMAT {
             return Err(FileError::Format { path: path(), format: head.format });
@@ -123,10 +123,10 @@ impl Trace {
         let mut connections = 0;
         for (line, text) in (2..).zip(rest.lines()) {
             let request = parse_request(text)
-                .filter(|request| usize::from(request.class) < head.recipe.mix.classes.len())
+                .filter(|request| usize::from(request.class) < head.spec.mix.classes.len())
                 .filter(|request| request.connection <= connections)
                 .filter(|request| {
-                    requests.last().is_none_or(|last: &Request| last.at <= request.at)
+                    requests.last().is_none_or(|last: &TraceRequest| last.at <= request.at)
                 })
                 .ok_or_else(|| FileError::Line { path: path(), line })?;
             connections = connections.max(request.connection + 1);
@@ -136,18 +136,18 @@ impl Trace {
         if found != promised || found == 0 || TRACE_REQUESTS_MAX < found {
             return Err(FileError::Cut { path: path(), found, promised });
         }
-        Ok(Self { recipe: head.recipe, requests })
+        Ok(Self { spec: head.spec, requests })
     }
 }
 
-fn parse_request(line: &str) -> Option<Request> {
+fn parse_request(line: &str) -> Option<TraceRequest> {
     let mut words = line.split(',');
     let mut number = || words.next()?.parse::<u64>().ok();
     let at = Span::from_ns(number()?);
     let class = u16::try_from(number()?).ok()?;
     let service = Span::from_ns(number()?);
     let connection = u32::try_from(number()?).ok()?;
-    words.next().is_none().then_some(Request { at, service, connection, class })
+    words.next().is_none().then_some(TraceRequest { at, service, connection, class })
 }
 
 #[cfg(test)]
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     fn trace() -> Trace {
-        let recipe = Recipe {
+        let spec = TraceSpec {
             seed: 3,
             mix: Mix::named("ln15", Service::Spin, 1.0).unwrap(),
             arrivals: Arrivals::Poisson,
@@ -166,7 +166,7 @@ mod tests {
             requests: 300,
             ramp_s: 0.0,
         };
-        Trace::draw(recipe).unwrap()
+        Trace::draw(spec).unwrap()
     }
 
     #[test]

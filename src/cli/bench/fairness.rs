@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use super::args::FairnessArgs;
 use super::values::word;
 use super::{Misuse, fail, grid, refuse};
-use crate::bench::fairness::{Stalls, Study, run};
+use crate::bench::fairness::{FairnessStudy, Stalls, run};
 use crate::bench::progress::Bar;
-use crate::bench::result::{Kind, Medium};
-use crate::cli::exit::Exit;
+use crate::bench::result::{MeasurementKind, Medium};
+use crate::cli::exit::CliExit;
 use crate::cli::term;
 
 /// Goes through the grid and tells what was found.
-pub(super) fn fairness(args: &FairnessArgs) -> Exit {
+pub(super) fn fairness(args: &FairnessArgs) -> CliExit {
     let study = match study(args) {
         Ok(Ok(study)) => study,
         Ok(Err(misuse)) => return refuse(&misuse),
@@ -34,20 +34,20 @@ pub(super) fn fairness(args: &FairnessArgs) -> Exit {
         drop(std::fs::remove_dir_all(&study.folder));
     }
     match found {
-        Ok(cells) => grid::tell(&args.grid, Kind::Fairness, "measured policies", cells),
+        Ok(cells) => grid::tell(&args.grid, MeasurementKind::Fairness, "measured policies", cells),
         Err(error) => fail(error),
     }
 }
 
 /// The inner error is one of the flags.
-fn study(args: &FairnessArgs) -> anyhow::Result<Result<Study, Misuse>> {
+fn study(args: &FairnessArgs) -> anyhow::Result<Result<FairnessStudy, Misuse>> {
     let program = std::env::current_exe()?;
     let folder = args.grid.output.clone().unwrap_or_else(own_folder);
     let read = || {
         let medium = word("service", args.service.as_deref(), &MEDIA)?.unwrap_or(Medium::Sleep);
-        let grid::Plan { groups, rounds, requests, seed } = grid::plan(&args.grid, medium)?;
+        let grid::GridPlan { groups, rounds, requests, seed } = grid::plan(&args.grid, medium)?;
         let stalls = if args.stall { Stalls::Tested } else { Stalls::Untested };
-        Ok(Study { program, groups, rounds, requests, seed, folder, stalls })
+        Ok(FairnessStudy { program, groups, rounds, requests, seed, folder, stalls })
     };
     Ok(read())
 }

@@ -8,20 +8,20 @@ use super::args::GridArgs;
 use super::values::{FLAGS, decimal, list, time, whole};
 use super::{Misuse, fail};
 use crate::bench::environment;
-use crate::bench::grid::{Axes, Group, Sharing};
+use crate::bench::grid::{Axes, ConnectionSharing, GridGroup};
 use crate::bench::mix::NAMES;
-use crate::bench::result::{Cell, Environment, FORMAT, Kind, Medium, Results};
+use crate::bench::result::{Cell, Environment, FORMAT, MeasurementKind, Medium, Results};
 use crate::bench::table::{Table, render_text};
-use crate::cli::exit::Exit;
+use crate::cli::exit::CliExit;
 use crate::cli::{print_or_fail, term};
 use crate::config::{Wrong, policy, words};
-use crate::limits::{SEATS_MAX, TRACE_REQUESTS_MAX};
+use crate::limits::{SLOTS_MAX, TRACE_REQUESTS_MAX};
 use crate::units::Span;
 
 /// What both kinds of studies have in common.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Plan {
-    pub(super) groups: Vec<Group>,
+pub(super) struct GridPlan {
+    pub(super) groups: Vec<GridGroup>,
     pub(super) rounds: u32,
     pub(super) requests: u64,
     pub(super) seed: u64,
@@ -34,7 +34,7 @@ const ROUNDS_MAX: u32 = 1_000;
 
 /// A policy, and behind slashes what is dispatched and what makes a class: `jbsq/request/target`.
 fn contestant(text: &str) -> Result<(), Wrong> {
-    let (policy, dispatch, classes) = Group::flags_of(text);
+    let (policy, dispatch, classes) = GridGroup::flags_of(text);
     policy::parse(policy)?;
     dispatch.map_or(Ok(()), |word| words::one_of(word, &words::DISPATCHES).map(drop))?;
     classes.map_or(Ok(()), |word| words::one_of(word, &words::CLASSES).map(drop))
@@ -44,15 +44,15 @@ fn contestant(text: &str) -> Result<(), Wrong> {
 ///
 /// # Errors
 /// The first wrong value.
-pub(super) fn plan(args: &GridArgs, medium: Medium) -> Result<Plan, Misuse> {
+pub(super) fn plan(args: &GridArgs, medium: Medium) -> Result<GridPlan, Misuse> {
     let policies = POLICIES.map(str::to_owned);
     let axes = Axes {
         policies: list("policy", args.policy.as_deref(), &policies, |text| {
             contestant(text).map(|()| text.to_owned())
         })?,
         workers: list("workers", args.workers.as_deref(), &[2, 4, 8], |text| {
-            let wrong = || Wrong::new(format!("numbers from 1 to {SEATS_MAX} such as 2,4,8"));
-            let number = whole(text, 1, SEATS_MAX as u64).ok_or_else(wrong)?;
+            let wrong = || Wrong::new(format!("numbers from 1 to {SLOTS_MAX} such as 2,4,8"));
+            let number = whole(text, 1, SLOTS_MAX as u64).ok_or_else(wrong)?;
             Ok(u32::try_from(number).unwrap_or(u32::MAX))
         })?,
         mixes: list("mix", args.mix.as_deref(), &["bim100".to_owned()], |text| {
@@ -67,13 +67,16 @@ pub(super) fn plan(args: &GridArgs, medium: Medium) -> Result<Plan, Misuse> {
             let wrong = || Wrong::new("shares above 0 and below 1 such as 0.5,0.8");
             decimal(text).filter(|load| 0.0 < *load && *load < 1.0).ok_or_else(wrong)
         })?,
-        sharings: list("connections", args.connections.as_deref(), &[Sharing::Close], |text| {
-            match text {
-                "close" => Ok(Sharing::Close),
-                "keep-alive" => Ok(Sharing::KeepAlive),
+        sharings: list(
+            "connections",
+            args.connections.as_deref(),
+            &[ConnectionSharing::Close],
+            |text| match text {
+                "close" => Ok(ConnectionSharing::Close),
+                "keep-alive" => Ok(ConnectionSharing::KeepAlive),
                 _ => Err(Wrong::new("close, keep-alive, or both with a comma between")),
-            }
-        })?,
+            },
+        )?,
         speeds: list("speeds", args.speeds.as_deref(), &[], |text| {
             let wrong = || Wrong::new("numbers above 0 and up to 100 such as 1,1,0.5,0.5");
             decimal(text).filter(|speed| 0.0 < *speed && *speed <= 100.0).ok_or_else(wrong)
@@ -87,7 +90,7 @@ pub(super) fn plan(args: &GridArgs, medium: Medium) -> Result<Plan, Misuse> {
     };
     let rounds = args.rounds.as_deref();
     let rounds = number("rounds", rounds, ROUNDS_DEFAULT.into(), 1, ROUNDS_MAX.into())?;
-    Ok(Plan {
+    Ok(GridPlan {
         groups: axes.groups().expect("the names of the mixes are known"),
         rounds: u32::try_from(rounds).unwrap_or(ROUNDS_MAX),
         requests: number(
@@ -113,7 +116,12 @@ pub(super) fn prepare(folder: Option<&Path>) -> Result<(), anyhow::Error> {
 }
 
 /// Keeps what was found, and prints it.
-pub(super) fn tell(args: &GridArgs, kind: Kind, title: &str, cells: Vec<Cell>) -> Exit {
+pub(super) fn tell(
+    args: &GridArgs,
+    kind: MeasurementKind,
+    title: &str,
+    cells: Vec<Cell>,
+) -> CliExit {
     let results = Results {
         format: FORMAT.to_owned(),
         kind,
@@ -142,7 +150,7 @@ pub(super) fn tell(args: &GridArgs, kind: Kind, title: &str, cells: Vec<Cell>) -
     } else {
         table
     };
-    print_or_fail(&text, if counts { Exit::Done } else { Exit::Failed })
+    print_or_fail(&text, if counts { CliExit::Done } else { CliExit::Failed })
 }
 
 fn milliseconds(span: Span) -> f64 {
@@ -157,7 +165,7 @@ mod tests {
     #[test]
     fn nothing_given_is_the_headline_grid() {
         let plan = plan(&GridArgs::default(), Medium::Sleep).unwrap();
-        let slugs: Vec<String> = plan.groups.iter().map(Group::slug).collect();
+        let slugs: Vec<String> = plan.groups.iter().map(GridGroup::slug).collect();
         let expected = ["2", "4", "8"].map(|k| format!("bim100-sleep-close-0.8-k{k}"));
         assert_eq!(slugs, expected);
         assert_eq!(plan.groups[0].policies, POLICIES);

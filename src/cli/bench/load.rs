@@ -5,20 +5,20 @@ use std::fs;
 use std::path::Path;
 
 use super::args::LoadArgs;
-use super::plan::{self, Plan};
+use super::plan::{self, LoadPlan};
 use super::{Misuse, fail, refuse, table};
 use crate::bench::environment;
-use crate::bench::load::{self, Run, Target};
+use crate::bench::load::{self, LoadTarget, Run};
 use crate::bench::progress::Bar;
-use crate::bench::result::{Cell, Environment, FORMAT, Kind, Medium, Results, Round};
+use crate::bench::result::{Cell, Environment, FORMAT, MeasurementKind, Medium, Results, Round};
 use crate::bench::summary;
-use crate::bench::trace::{Connections, Recipe, Trace};
-use crate::cli::exit::Exit;
+use crate::bench::trace::{Connections, Trace, TraceSpec};
+use crate::cli::exit::CliExit;
 use crate::cli::{print_or_fail, term};
 use crate::units::Span;
 
 /// Measures, and tells what was found.
-pub(super) fn load(args: &LoadArgs) -> Exit {
+pub(super) fn load(args: &LoadArgs) -> CliExit {
     let plan = match plan::plan(args) {
         Ok(plan) => plan,
         Err(misuse) => return refuse(&misuse),
@@ -45,9 +45,9 @@ pub(super) fn load(args: &LoadArgs) -> Exit {
 }
 
 /// What is sent: drawn, or read from a file. The inner error is one of the flags.
-fn trace(args: &LoadArgs, plan: &Plan) -> anyhow::Result<Result<Trace, Misuse>> {
-    match (&plan.recipe, &args.trace) {
-        (Some(recipe), _) => Ok(Trace::draw(recipe.clone()).map_err(Misuse::from)),
+fn trace(args: &LoadArgs, plan: &LoadPlan) -> anyhow::Result<Result<Trace, Misuse>> {
+    match (&plan.spec, &args.trace) {
+        (Some(spec), _) => Ok(Trace::draw(spec.clone()).map_err(Misuse::from)),
         (None, Some(path)) => Ok(Ok(Trace::load(path)?)),
         (None, None) => anyhow::bail!("there is neither a trace nor anything to draw one from"),
     }
@@ -70,16 +70,16 @@ fn prepare_outputs(args: &LoadArgs, trace: &Trace) -> anyhow::Result<()> {
 }
 
 /// Sums up, saves and prints.
-fn tell(args: &LoadArgs, target: &Target, trace: &Trace, warmup: Span, run: &Run) -> Exit {
+fn tell(args: &LoadArgs, target: &LoadTarget, trace: &Trace, warmup: Span, run: &Run) -> CliExit {
     let round = summary::summarise(trace, &run.outcome, warmup, &run.machine);
-    let recipe = &trace.recipe;
+    let spec = &trace.spec;
     let title = format!(
         "{target}: {} at {} requests/s, {}",
-        recipe.mix.name,
-        recipe.rate,
-        connections_text(recipe.connections)
+        spec.mix.name,
+        spec.rate,
+        connections_text(spec.connections)
     );
-    let results = results(&title, target, recipe, &round);
+    let results = results(&title, target, spec, &round);
     if let Some(folder) = &args.output
         && let Err(error) = save(folder, &results, trace, warmup, run)
     {
@@ -94,33 +94,33 @@ fn tell(args: &LoadArgs, target: &Target, trace: &Trace, warmup: Span, run: &Run
 }
 
 /// Whether the round says anything, and if not, why.
-fn verdict(round: &Round) -> Exit {
+fn verdict(round: &Round) -> CliExit {
     if let Some(reason) = &round.rejected {
         term::complain(&format!("this round does not count: {reason}"));
-        return Exit::Failed;
+        return CliExit::Failed;
     }
     if 0 < round.requests && round.errors == round.requests {
         term::complain("no request was answered as it should be");
-        return Exit::Failed;
+        return CliExit::Failed;
     }
-    Exit::Done
+    CliExit::Done
 }
 
-fn results(title: &str, target: &Target, recipe: &Recipe, round: &Round) -> Results {
+fn results(title: &str, target: &LoadTarget, spec: &TraceSpec, round: &Round) -> Results {
     let cell = Cell {
         subject: target.to_string(),
         workers: u32::try_from(round.workers.len()).unwrap_or(u32::MAX),
         speeds: Vec::new(),
-        mix: recipe.mix.name.clone(),
-        medium: medium(recipe),
+        mix: spec.mix.name.clone(),
+        medium: medium(spec),
         load: None,
-        connections: connections_text(recipe.connections),
+        connections: connections_text(spec.connections),
         stall: None,
         rounds: vec![round.clone()],
     };
     Results {
         format: FORMAT.to_owned(),
-        kind: Kind::Load,
+        kind: MeasurementKind::Load,
         title: title.to_owned(),
         environment: Environment::of_this_machine(environment::command_line()),
         cells: vec![cell],
@@ -166,8 +166,8 @@ fn connections_text(connections: Connections) -> String {
 }
 
 /// How the built-in worker spends the service time, by the paths that are asked for.
-fn medium(recipe: &Recipe) -> Medium {
-    let all = |path| recipe.mix.classes.iter().all(|class| class.path.starts_with(path));
+fn medium(spec: &TraceSpec) -> Medium {
+    let all = |path| spec.mix.classes.iter().all(|class| class.path.starts_with(path));
     match (all("/sleep?"), all("/burn?")) {
         (true, _) => Medium::Sleep,
         (_, true) => Medium::Spin,
@@ -201,8 +201,8 @@ mod tests {
             rejected: rejected.map(str::to_owned),
             ..Round::default()
         };
-        assert_eq!(verdict(&round(5, 4, None)), Exit::Done);
-        assert_eq!(verdict(&round(5, 5, None)), Exit::Failed);
-        assert_eq!(verdict(&round(5, 0, Some("late"))), Exit::Failed);
+        assert_eq!(verdict(&round(5, 4, None)), CliExit::Done);
+        assert_eq!(verdict(&round(5, 5, None)), CliExit::Failed);
+        assert_eq!(verdict(&round(5, 0, Some("late"))), CliExit::Failed);
     }
 }

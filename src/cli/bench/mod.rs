@@ -13,14 +13,14 @@ mod values;
 use thiserror::Error;
 
 use self::args::{BenchArgs, Measurement};
-use super::exit::Exit;
+use super::exit::CliExit;
 use super::term;
 use crate::bench::mix::MixError;
-use crate::bench::trace::RecipeError;
+use crate::bench::trace::TraceSpecError;
 use crate::config::ConfigError;
 
 /// Measures what the arguments say.
-pub(super) fn bench(args: &BenchArgs) -> Exit {
+pub(super) fn bench(args: &BenchArgs) -> CliExit {
     match &args.measurement {
         Measurement::Load(args) => load::load(args),
         Measurement::Simulate(args) => simulate::simulate(args),
@@ -46,7 +46,7 @@ pub(super) enum Misuse {
     },
     /// What was asked for cannot be drawn.
     #[error(transparent)]
-    Recipe(#[from] RecipeError),
+    Spec(#[from] TraceSpecError),
     /// A flag that changes nothing.
     #[error("{name} has no effect with {other}: leave one of them out")]
     Unused {
@@ -69,13 +69,13 @@ pub(super) enum Misuse {
 }
 
 /// Refuses what makes no sense.
-fn refuse(misuse: &Misuse) -> Exit {
+fn refuse(misuse: &Misuse) -> CliExit {
     term::complain(&term::told(misuse));
-    Exit::Usage
+    CliExit::Usage
 }
 
 /// Says why a measurement failed.
-fn fail(error: impl Into<anyhow::Error>) -> Exit {
+fn fail(error: impl Into<anyhow::Error>) -> CliExit {
     term::complain(&term::told(error.into().as_ref()));
-    Exit::Failed
+    CliExit::Failed
 }

@@ -4,9 +4,9 @@
 use super::Misuse;
 use super::args::LoadArgs;
 use super::values::{FLAGS, decimal, time, whole, word};
-use crate::bench::load::{Options, Pace, Target};
+use crate::bench::load::{LoadOptions, LoadTarget, SendPace};
 use crate::bench::mix::{Mix, Service};
-use crate::bench::trace::{Arrivals, Connections, Recipe, Trace};
+use crate::bench::trace::{Arrivals, Connections, Trace, TraceSpec};
 use crate::config::{BackendChoice, Pin, Wrong, words};
 use crate::io::probe::Wanted;
 use crate::limits::{BENCH_THREADS_MAX, BENCH_TIMEOUT, TRACE_CONNECTIONS_MAX, TRACE_REQUESTS_MAX};
@@ -14,11 +14,11 @@ use crate::units::Span;
 
 /// What a `bench load` is to do.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Plan {
-    pub(super) target: Target,
+pub(super) struct LoadPlan {
+    pub(super) target: LoadTarget,
     /// What to draw; none when a trace is replayed.
-    pub(super) recipe: Option<Recipe>,
-    pub(super) options: Options,
+    pub(super) spec: Option<TraceSpec>,
+    pub(super) options: LoadOptions,
     /// Nothing before this counts; none for the default.
     pub(super) warmup: Option<Span>,
 }
@@ -34,30 +34,30 @@ const WARMUP_DEFAULT: Span = Span::from_s(1);
 const ARRIVALS: [(&str, Arrivals); 2] =
     [("poisson", Arrivals::Poisson), ("constant", Arrivals::Constant)];
 const SERVICES: [(&str, Service); 2] = [("sleep", Service::Sleep), ("spin", Service::Spin)];
-const PACES: [(&str, Pace); 2] = [("sleep", Pace::Sleep), ("spin", Pace::Spin)];
+const PACES: [(&str, SendPace); 2] = [("sleep", SendPace::Sleep), ("spin", SendPace::Spin)];
 
 /// What the flags mean.
 ///
 /// # Errors
 /// The first wrong value, or flags that do not go together.
-pub(super) fn plan(args: &LoadArgs) -> Result<Plan, Misuse> {
-    let target = Target::parse(&args.url).map_err(|wrong| wrong.given_as("URL", &args.url))?;
-    let recipe = match &args.trace {
+pub(super) fn plan(args: &LoadArgs) -> Result<LoadPlan, Misuse> {
+    let target = LoadTarget::parse(&args.url).map_err(|wrong| wrong.given_as("URL", &args.url))?;
+    let spec = match &args.trace {
         Some(_) => {
             refuse_beside_a_trace(args, &target)?;
             None
         }
-        None => Some(recipe(args, &target)?),
+        None => Some(spec(args, &target)?),
     };
     let warmup = time("warmup", args.warmup.as_deref(), Span::ZERO)?;
-    Ok(Plan { target, recipe, options: options(args)?, warmup })
+    Ok(LoadPlan { target, spec, options: options(args)?, warmup })
 }
 
 /// What counts of a trace begins there.
 ///
 /// # Errors
 /// Nothing of it would count.
-pub(super) fn warmup(plan: &Plan, trace: &Trace, args: &LoadArgs) -> Result<Span, Misuse> {
+pub(super) fn warmup(plan: &LoadPlan, trace: &Trace, args: &LoadArgs) -> Result<Span, Misuse> {
     let Some(warmup) = plan.warmup else {
         let tenth = Span::from_ns(trace.length().as_ns() / 10);
         return Ok(WARMUP_DEFAULT.min(tenth));
@@ -69,7 +69,7 @@ pub(super) fn warmup(plan: &Plan, trace: &Trace, args: &LoadArgs) -> Result<Span
     Ok(warmup)
 }
 
-fn options(args: &LoadArgs) -> Result<Options, Misuse> {
+fn options(args: &LoadArgs) -> Result<LoadOptions, Misuse> {
     let pin = |text: &str| match words::pin(text) {
         Ok(Pin::List(cpus)) => Ok(cpus),
         Ok(Pin::Auto | Pin::None) | Err(_) => Err(Wrong::new("CPUs such as 0 or 0,2,4-7")),
@@ -87,7 +87,7 @@ fn options(args: &LoadArgs) -> Result<Options, Misuse> {
         let wrong = || Wrong::new(format!("a number from 1 to {BENCH_THREADS_MAX}"));
         words::number(text, 1, BENCH_THREADS_MAX).ok_or_else(wrong)
     })?;
-    Ok(Options {
+    Ok(LoadOptions {
         timeout: time("timeout", args.timeout.as_deref(), Span::from_ms(1))?
             .unwrap_or(BENCH_TIMEOUT),
         threads,
@@ -102,14 +102,14 @@ fn options(args: &LoadArgs) -> Result<Options, Misuse> {
     })
 }
 
-fn recipe(args: &LoadArgs, target: &Target) -> Result<Recipe, Misuse> {
+fn spec(args: &LoadArgs, target: &LoadTarget) -> Result<TraceSpec, Misuse> {
     let rate = FLAGS.read("rate", args.rate.as_deref(), RATE_DEFAULT, |text| {
         let allowed = "requests per second, a number above 0 and up to 10000000";
         let rate = decimal(text).filter(|rate| 0.0 < *rate && *rate <= RATE_MAX);
         rate.ok_or_else(|| Wrong::new(allowed))
     })?;
     let ramp = time("ramp", args.ramp.as_deref(), Span::ZERO)?.unwrap_or(Span::ZERO);
-    let recipe = Recipe {
+    let spec = TraceSpec {
         seed: FLAGS.read("seed", args.seed.as_deref(), SEED_DEFAULT, |text| {
             let wrong = || Wrong::new(format!("a number from 0 to {}", u64::MAX));
             whole(text, 0, u64::MAX).ok_or_else(wrong)
@@ -122,10 +122,10 @@ fn recipe(args: &LoadArgs, target: &Target) -> Result<Recipe, Misuse> {
         requests: requests(args, rate, ramp)?,
         ramp_s: seconds(ramp),
     };
-    Ok(recipe)
+    Ok(spec)
 }
 
-fn mix(args: &LoadArgs, target: &Target) -> Result<Mix, Misuse> {
+fn mix(args: &LoadArgs, target: &LoadTarget) -> Result<Mix, Misuse> {
     let Some(text) = &args.mix else {
         refuse_unused("service", args.service.as_deref(), "no named --mix")?;
         refuse_unused("unit", args.unit.as_deref(), "no named --mix")?;
@@ -209,13 +209,13 @@ fn requests(args: &LoadArgs, rate: f64, ramp: Span) -> Result<u64, Misuse> {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "what is beyond all bounds saturates, and is refused with the recipe"
+        reason = "what is beyond all bounds saturates, and is refused with the spec"
     )]
     Ok((count.round() as u64).max(1))
 }
 
 /// A trace says what is sent and when; flags that say it too are mistakes.
-fn refuse_beside_a_trace(args: &LoadArgs, target: &Target) -> Result<(), Misuse> {
+fn refuse_beside_a_trace(args: &LoadArgs, target: &LoadTarget) -> Result<(), Misuse> {
     for (name, given) in [
         ("rate", &args.rate),
         ("duration", &args.duration),
@@ -257,7 +257,7 @@ mod tests {
     use std::ffi::OsString;
 
     use super::*;
-    use crate::cli::args::{self, Command};
+    use crate::cli::args::{self, CliCommand};
     use crate::cli::bench::args::Measurement;
     use crate::cli::term;
     use crate::units::Cpu;
@@ -265,7 +265,7 @@ mod tests {
     fn args_of(line: &str) -> LoadArgs {
         let words = format!("dispatchd bench load {line}");
         match args::parse(words.split_whitespace().map(OsString::from)).unwrap() {
-            Command::Bench(bench) => {
+            CliCommand::Bench(bench) => {
                 let Measurement::Load(args) = bench.measurement else { panic!("not load") };
                 *args
             }
@@ -273,18 +273,18 @@ mod tests {
         }
     }
 
-    fn plan_of(line: &str) -> Result<Plan, Misuse> {
+    fn plan_of(line: &str) -> Result<LoadPlan, Misuse> {
         plan(&args_of(line))
     }
 
     #[test]
     fn nothing_given_means_the_defaults() {
         let plan = plan_of("http://a").unwrap();
-        let recipe = plan.recipe.unwrap();
-        assert_eq!((recipe.rate, recipe.requests, recipe.seed), (1_000.0, 10_000, 1));
-        assert_eq!(recipe.connections, Connections::PerRequest);
-        assert_eq!(recipe.mix, Mix::parse("/").unwrap());
-        assert_eq!((plan.options, plan.warmup), (Options::default(), None));
+        let spec = plan.spec.unwrap();
+        assert_eq!((spec.rate, spec.requests, spec.seed), (1_000.0, 10_000, 1));
+        assert_eq!(spec.connections, Connections::PerRequest);
+        assert_eq!(spec.mix, Mix::parse("/").unwrap());
+        assert_eq!((plan.options, plan.warmup), (LoadOptions::default(), None));
     }
 
     #[test]
@@ -296,7 +296,7 @@ mod tests {
              --server-pid 12 --server-pid 13",
         )
         .unwrap();
-        let recipe = Recipe {
+        let spec = TraceSpec {
             seed: 7,
             mix: Mix::named("bim100", Service::Spin, 2.0).unwrap(),
             arrivals: Arrivals::Constant,
@@ -305,26 +305,26 @@ mod tests {
             requests: 45,
             ramp_s: 4.0,
         };
-        assert_eq!(plan.recipe, Some(recipe));
-        let options = Options {
+        assert_eq!(plan.spec, Some(spec));
+        let options = LoadOptions {
             timeout: Span::from_s(3),
             threads: 2,
             cpus: vec![Cpu(1), Cpu(0)],
             backend: Wanted::Epoll,
-            pace: Pace::Spin,
+            pace: SendPace::Spin,
             servers: vec![12, 13],
         };
         assert_eq!((plan.options, plan.warmup), (options, Some(Span::from_s(2))));
-        let requests = |line: &str| plan_of(line).unwrap().recipe.unwrap().requests;
+        let requests = |line: &str| plan_of(line).unwrap().spec.unwrap().requests;
         assert_eq!(requests("http://a --requests 77 --rate 5"), 77);
         assert_eq!(requests("http://a --rate 0.01"), 1);
     }
 
     #[test]
     fn the_path_is_the_mix_and_a_trace_leaves_nothing_to_draw() {
-        let recipe = plan_of("http://a/burn?ms=exp:2").unwrap().recipe.unwrap();
-        assert_eq!(recipe.mix.mean_ms(), Some(2.0));
-        assert_eq!(plan_of("http://a --trace f").unwrap().recipe, None);
+        let spec = plan_of("http://a/burn?ms=exp:2").unwrap().spec.unwrap();
+        assert_eq!(spec.mix.mean_ms(), Some(2.0));
+        assert_eq!(plan_of("http://a --trace f").unwrap().spec, None);
     }
 
     #[test]
@@ -377,7 +377,7 @@ mod tests {
         let warmup_of = |line: &str| {
             let args = args_of(line);
             let plan = plan(&args).unwrap();
-            let trace = Trace::draw(plan.recipe.clone().unwrap()).unwrap();
+            let trace = Trace::draw(plan.spec.clone().unwrap()).unwrap();
             warmup(&plan, &trace, &args)
         };
         let constant = "http://a --arrivals constant --rate 100";

@@ -5,13 +5,13 @@ use super::values::time;
 use super::{Misuse, fail, grid, refuse};
 use crate::bench::model::Costs;
 use crate::bench::progress::Bar;
-use crate::bench::result::{Kind, Medium};
-use crate::bench::simulate::{Study, run};
-use crate::cli::exit::Exit;
+use crate::bench::result::{MeasurementKind, Medium};
+use crate::bench::simulate::{SimulateStudy, run};
+use crate::cli::exit::CliExit;
 use crate::units::Span;
 
 /// Goes through the grid and tells what was found.
-pub(super) fn simulate(args: &SimulateArgs) -> Exit {
+pub(super) fn simulate(args: &SimulateArgs) -> CliExit {
     let study = match study(args) {
         Ok(study) => study,
         Err(misuse) => return refuse(&misuse),
@@ -24,13 +24,16 @@ pub(super) fn simulate(args: &SimulateArgs) -> Exit {
     let found = run(&study, &mut |doing| bar.step(doing));
     bar.finish();
     match found {
-        Ok(cells) => grid::tell(&args.grid, Kind::Simulation, "simulated policies", cells),
+        Ok(cells) => {
+            grid::tell(&args.grid, MeasurementKind::Simulation, "simulated policies", cells)
+        }
         Err(error) => fail(error),
     }
 }
 
-fn study(args: &SimulateArgs) -> Result<Study, Misuse> {
-    let grid::Plan { groups, rounds, requests, seed } = grid::plan(&args.grid, Medium::Simulated)?;
+fn study(args: &SimulateArgs) -> Result<SimulateStudy, Misuse> {
+    let grid::GridPlan { groups, rounds, requests, seed } =
+        grid::plan(&args.grid, Medium::Simulated)?;
     let cost = |flag: &str, given: &Option<String>, default| {
         Ok::<_, Misuse>(time(flag, given.as_deref(), Span::ZERO)?.unwrap_or(default))
     };
@@ -39,7 +42,7 @@ fn study(args: &SimulateArgs) -> Result<Study, Misuse> {
         notice: cost("notice", &args.notice, NOTICE_DEFAULT)?,
         overhead: cost("overhead", &args.overhead, OVERHEAD_DEFAULT)?,
     };
-    Ok(Study { groups, rounds, requests, seed, costs })
+    Ok(SimulateStudy { groups, rounds, requests, seed, costs })
 }
 
 /// About what this costs across two virtual CPUs that sleep: see `docs/decisions/010`.

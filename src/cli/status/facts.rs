@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use super::page::Page;
+use super::page::TextPage;
 use crate::wire::control::Status;
 use crate::wire::words::ReloadOutcome;
 
 /// A line: its label, what it is about, and what stands in it.
 #[derive(Debug)]
-pub(in crate::cli) struct Line {
+pub(in crate::cli) struct FactLine {
     pub(super) label: &'static str,
     pub(super) meaning: &'static str,
     pub(super) facts: &'static [Fact],
@@ -26,9 +26,9 @@ pub(in crate::cli) struct Fact {
 /// Blanks between two facts.
 const BLANKS: usize = 3;
 
-impl Line {
+impl FactLine {
     /// Writes the line, if there is anything in it.
-    pub(super) fn write(&self, status: &Status, page: &mut Page) {
+    pub(super) fn write(&self, status: &Status, page: &mut TextPage) {
         let facts = self.facts.iter().filter_map(|fact| {
             let value = (fact.value)(status)?;
             Some(format!("{} {value}", fact.word).trim().to_owned())
@@ -48,8 +48,8 @@ macro_rules! fact {
 }
 
 /// All lines, in their order.
-pub(in crate::cli) const LINES: &[Line] = &[
-    Line {
+pub(in crate::cli) const LINES: &[FactLine] = &[
+    FactLine {
         label: "dispatchd",
         meaning: "its name and where it is in its life",
         facts: &[
@@ -61,7 +61,7 @@ pub(in crate::cli) const LINES: &[Line] = &[
             fact!("up", "how long it has been running", status => ago(status.uptime_s)),
         ],
     },
-    Line {
+    FactLine {
         label: "policy",
         meaning: "who gets a connection, as --policy takes it",
         facts: &[
@@ -74,20 +74,20 @@ pub(in crate::cli) const LINES: &[Line] = &[
             },
         ],
     },
-    Line {
+    FactLine {
         label: "backend",
         meaning: "io_uring or epoll, and why",
         facts: &[
             fact!("", "", status => format!("{} ({})", status.backend, status.backend_reason)),
         ],
     },
-    Line {
+    FactLine {
         label: "listening",
         meaning: "what clients connect to",
         facts: &[fact!("on", "TCP addresses, and unix sockets by path",
                 status => status.listeners.join(", "))],
     },
-    Line {
+    FactLine {
         label: "workers",
         meaning: "how many there are",
         facts: &[
@@ -100,7 +100,7 @@ pub(in crate::cli) const LINES: &[Line] = &[
             },
         ],
     },
-    Line {
+    FactLine {
         label: "now",
         meaning: "connections that the master has at the moment",
         facts: &[
@@ -113,7 +113,7 @@ pub(in crate::cli) const LINES: &[Line] = &[
             fact!("parked", "connections between two requests", status => status.hold.parked),
         ],
     },
-    Line {
+    FactLine {
         label: "so far",
         meaning: "counted since the master started; none of these ever falls",
         facts: &[
@@ -136,7 +136,7 @@ pub(in crate::cli) const LINES: &[Line] = &[
                 status => status.totals.given_back),
         ],
     },
-    Line {
+    FactLine {
         label: "woken",
         meaning: "how often somebody had to be woken, per request",
         facts: &[
@@ -152,7 +152,7 @@ pub(in crate::cli) const LINES: &[Line] = &[
             },
         ],
     },
-    Line {
+    FactLine {
         label: "classes",
         meaning: "short requests before long ones, as --classes takes it",
         facts: &[
@@ -181,12 +181,12 @@ pub(in crate::cli) const LINES: &[Line] = &[
             },
         ],
     },
-    Line {
+    FactLine {
         label: "reload",
         meaning: "what became of the last one, and how long ago",
         facts: &[Fact { word: "to generation", meaning: "", value: reload }],
     },
-    Line {
+    FactLine {
         label: "log",
         meaning: "lines dropped because nobody read standard error",
         facts: &[Fact {

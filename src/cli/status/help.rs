@@ -1,7 +1,7 @@
 //! What every word of a status means. The words come from where they are shown from.
 
 use super::facts::LINES;
-use super::page::Page;
+use super::page::TextPage;
 use super::table::{COLUMNS, HEADINGS, LAST_EXIT, LAST_EXIT_MEANING};
 use crate::wire::words::{Phase, ReloadOutcome, Standing};
 
@@ -12,7 +12,7 @@ const WORDS: usize = 15;
 
 /// The words, for the end of `status --help`.
 pub(in crate::cli) fn text() -> String {
-    let mut page = Page::new(WIDTH, WORDS);
+    let mut page = TextPage::new(WIDTH, WORDS);
     page.line("What it shows:");
     for line in LINES {
         explain(&mut page, line.label, line.meaning);
@@ -41,6 +41,6 @@ pub(in crate::cli) fn text() -> String {
     page.into_text().trim_end().to_owned()
 }
 
-fn explain(page: &mut Page, word: &str, meaning: &str) {
+fn explain(page: &mut TextPage, word: &str, meaning: &str) {
     page.entry(&format!("  {word}"), &[meaning.to_owned()], 1);
 }

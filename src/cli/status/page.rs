@@ -3,14 +3,14 @@
 
 /// A page that is being written.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(super) struct TextPage {
     text: String,
     columns: usize,
     /// Columns of a label, and of the gap behind it.
     label: usize,
 }
 
-impl Page {
+impl TextPage {
     pub(super) const fn new(columns: usize, label: usize) -> Self {
         Self { text: String::new(), columns, label }
     }
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     fn entry(pieces: &[&str]) -> String {
-        let mut page = Page::new(21, 11);
+        let mut page = TextPage::new(21, 11);
         let pieces: Vec<String> = pieces.iter().map(|piece| (*piece).to_owned()).collect();
         page.entry("label", &pieces, 2);
         page.into_text()

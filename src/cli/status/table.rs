@@ -1,6 +1,6 @@
 //! The workers as a table, one line for each, and how those ended that were there before.
 
-use super::page::{Page, width};
+use super::page::{TextPage, width};
 use crate::wire::control::WorkerStatus;
 
 /// A column of the table.
@@ -50,7 +50,7 @@ pub(super) const LAST_EXIT_MEANING: &str =
 const EXIT_SHOWN: usize = 240;
 
 /// Writes the table, and what follows it.
-pub(super) fn write(workers: &[WorkerStatus], page: &mut Page) {
+pub(super) fn write(workers: &[WorkerStatus], page: &mut TextPage) {
     let mut rows = vec![HEADINGS.map(String::from)];
     rows.extend(workers.iter().map(|worker| COLUMNS.map(|column| (column.cell)(worker))));
     let widths = widths(&rows);
@@ -104,7 +104,7 @@ mod tests {
         };
         let last_exit = Some(String::from("exit code 3"));
         let other = WorkerStatus { worker: 10, last_exit, ..worker.clone() };
-        let mut page = Page::new(80, 11);
+        let mut page = TextPage::new(80, 11);
         write(&[worker, other.clone(), other], &mut page);
         let text = page.into_text();
         let columns: Vec<Option<usize>> = text.lines().map(|line| line.find("ready")).collect();

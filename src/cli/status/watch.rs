@@ -3,10 +3,10 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::{Failure, shown};
+use super::{StatusFailure, shown};
 use crate::cli::config::StatusPlan;
-use crate::cli::exit::Exit;
-use crate::cli::term::{self, Reader};
+use crate::cli::exit::CliExit;
+use crate::cli::term::{self, OutputReader};
 use crate::sys::clock;
 use crate::sys::fd::io_error;
 use crate::sys::signal;
@@ -14,16 +14,16 @@ use crate::sys::socket::{self, Way};
 use crate::units::Span;
 
 /// Shows the picture every so often.
-pub(super) fn watch(plan: &StatusPlan, every: Span) -> Exit {
+pub(super) fn watch(plan: &StatusPlan, every: Span) -> CliExit {
     match go_on(plan, every) {
         Ok(exit) => exit,
         Err(no) => no.tell(),
     }
 }
 
-fn go_on(plan: &StatusPlan, every: Span) -> Result<Exit, Failure> {
+fn go_on(plan: &StatusPlan, every: Span) -> Result<CliExit, StatusFailure> {
     let signals = signal::listen_for_the_end().map_err(|errno| {
-        Failure::failed(format!("cannot listen to signals: {}", io_error(errno)))
+        StatusFailure::failed(format!("cannot listen to signals: {}", io_error(errno)))
     })?;
     let mut first = true;
     loop {
@@ -31,18 +31,18 @@ fn go_on(plan: &StatusPlan, every: Span) -> Result<Exit, Failure> {
         // Elsewhere than on a terminal a blank line tells two pictures apart; JSON has its own.
         let apart = if first || plan.json || term::is_terminal() { "" } else { "\n" };
         match draw(plan, &format!("{apart}{text}"))? {
-            Reader::There => first = false,
-            Reader::Gone => return Ok(Exit::Done),
+            OutputReader::There => first = false,
+            OutputReader::Gone => return Ok(CliExit::Done),
         }
         if ends_within(&signals, every) {
-            return Ok(Exit::Done);
+            return Ok(CliExit::Done);
         }
     }
 }
 
-fn draw(plan: &StatusPlan, text: &str) -> Result<Reader, Failure> {
+fn draw(plan: &StatusPlan, text: &str) -> Result<OutputReader, StatusFailure> {
     let drawn = if plan.json { term::write_on(text) } else { term::redraw(text) };
-    drawn.map_err(|error| Failure::failed(format!("cannot write the output: {error}")))
+    drawn.map_err(|error| StatusFailure::failed(format!("cannot write the output: {error}")))
 }
 
 /// Waits for so long, or until a signal says that it is enough.

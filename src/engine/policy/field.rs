@@ -3,83 +3,83 @@
 
 use alloc::vec::Vec;
 
-use crate::limits::SEATS_MAX;
-use crate::units::SeatId;
+use crate::limits::SLOTS_MAX;
+use crate::units::SlotId;
 
 const WORD: usize = u64::BITS as usize;
 
-/// What a pick reads: one column per seat.
+/// What a pick reads: one column per slot.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Field {
-    eligible: [u64; SEATS_MAX / WORD],
-    /// Seats whose cost has changed since a selector last asked.
-    changed: [u64; SEATS_MAX / WORD],
+pub struct Candidates {
+    eligible: [u64; SLOTS_MAX / WORD],
+    /// Slots whose cost has changed since a selector last asked.
+    changed: [u64; SLOTS_MAX / WORD],
     costs: Vec<u64>,
     weights: Vec<u32>,
     /// The weight of whoever is eligible, 0 for the others: a scan needs no second look.
     shares: Vec<u32>,
 }
 
-impl Field {
+impl Candidates {
     /// The cost of whoever may not be picked: more than any load.
     pub const BARRED: u64 = u64::MAX;
 
-    /// A field of `seats` seats of weight 1, none of them eligible.
-    pub fn new(seats: usize) -> Self {
+    /// A field of `slots` slots of weight 1, none of them eligible.
+    pub fn new(slots: usize) -> Self {
         Self {
-            eligible: [0; SEATS_MAX / WORD],
-            changed: [0; SEATS_MAX / WORD],
-            costs: alloc::vec![Self::BARRED; seats],
-            weights: alloc::vec![1; seats],
-            shares: alloc::vec![0; seats],
+            eligible: [0; SLOTS_MAX / WORD],
+            changed: [0; SLOTS_MAX / WORD],
+            costs: alloc::vec![Self::BARRED; slots],
+            weights: alloc::vec![1; slots],
+            shares: alloc::vec![0; slots],
         }
     }
 
-    /// Bars nobody that was eligible; new seats come barred, with weight 1.
-    pub fn resize(&mut self, seats: usize) {
-        for index in seats..self.costs.len() {
+    /// Bars nobody that was eligible; new slots come barred, with weight 1.
+    pub fn resize(&mut self, slots: usize) {
+        for index in slots..self.costs.len() {
             self.eligible[index / WORD] &= !(1 << (index % WORD));
             self.changed[index / WORD] &= !(1 << (index % WORD));
         }
-        self.costs.resize(seats, Self::BARRED);
-        self.weights.resize(seats, 1);
-        self.shares.resize(seats, 0);
+        self.costs.resize(slots, Self::BARRED);
+        self.weights.resize(slots, 1);
+        self.shares.resize(slots, 0);
     }
 
-    /// Sets the weight of a seat; 0 counts as 1.
-    pub fn set_weight(&mut self, seat: SeatId, weight: u32) {
-        self.weights[seat.index()] = weight.max(1);
+    /// Sets the weight of a slot; 0 counts as 1.
+    pub fn set_weight(&mut self, slot: SlotId, weight: u32) {
+        self.weights[slot.index()] = weight.max(1);
     }
 
-    /// Lets a seat be picked, at this load.
-    pub fn admit(&mut self, seat: SeatId, in_flight: u32, connections: u32) {
-        let index = seat.index();
+    /// Lets a slot be picked, at this load.
+    pub fn admit(&mut self, slot: SlotId, in_flight: u32, connections: u32) {
+        let index = slot.index();
         self.eligible[index / WORD] |= 1 << (index % WORD);
         self.changed[index / WORD] |= 1 << (index % WORD);
         self.costs[index] = cost(in_flight, connections, self.weights[index]);
         self.shares[index] = self.weights[index];
     }
 
-    /// Keeps a seat from being picked.
-    pub fn bar(&mut self, seat: SeatId) {
-        let index = seat.index();
+    /// Keeps a slot from being picked.
+    pub fn bar(&mut self, slot: SlotId) {
+        let index = slot.index();
         self.eligible[index / WORD] &= !(1 << (index % WORD));
         self.changed[index / WORD] |= 1 << (index % WORD);
         self.costs[index] = Self::BARRED;
         self.shares[index] = 0;
     }
 
-    /// Seats, eligible or not.
+    /// Slots, eligible or not.
     pub fn len(&self) -> usize {
         self.costs.len()
     }
 
-    /// Whether there is no seat at all.
+    /// Whether there is no slot at all.
     pub fn is_empty(&self) -> bool {
         self.costs.is_empty()
     }
 
-    /// What the seats cost, [`Field::BARRED`] for those that may not be picked.
+    /// What the slots cost, [`Candidates::BARRED`] for those that may not be picked.
     pub fn costs(&self) -> &[u64] {
         &self.costs
     }
@@ -89,7 +89,7 @@ impl Field {
         &self.shares
     }
 
-    /// The weights of all seats.
+    /// The weights of all slots.
     pub fn weights(&self) -> &[u32] {
         &self.weights
     }
@@ -102,23 +102,23 @@ impl Field {
             && self.shares == other.shares
     }
 
-    /// A seat whose cost has changed since it was last named here.
-    pub fn take_changed(&mut self) -> Option<SeatId> {
+    /// A slot whose cost has changed since it was last named here.
+    pub fn take_changed(&mut self) -> Option<SlotId> {
         let index = self.changed.iter().position(|word| *word != 0)?;
         let word = &mut self.changed[index];
         let bit = index * WORD + word.trailing_zeros() as usize;
         *word &= *word - 1;
-        u16::try_from(bit).ok().map(SeatId)
+        u16::try_from(bit).ok().map(SlotId)
     }
 
-    /// The first eligible seat at `from` or behind it.
-    pub fn eligible_from(&self, from: usize) -> Option<SeatId> {
+    /// The first eligible slot at `from` or behind it.
+    pub fn eligible_from(&self, from: usize) -> Option<SlotId> {
         let first = from / WORD;
         let mut word = self.eligible.get(first)? & u64::MAX << (from % WORD);
         for index in first.. {
             if word != 0 {
                 let bit = index * WORD + word.trailing_zeros() as usize;
-                return u16::try_from(bit).ok().map(SeatId);
+                return u16::try_from(bit).ok().map(SlotId);
             }
             word = *self.eligible.get(index + 1)?;
         }
@@ -145,22 +145,22 @@ mod tests {
         assert!(cost(2, 0, 2) < cost(2, 0, 1));
         assert_eq!(cost(2, 4, 2), cost(1, 2, 1));
         assert!(cost(1, 5, 1) < cost(1, 6, 1));
-        assert!(cost(u32::MAX, u32::MAX, 1) < Field::BARRED);
+        assert!(cost(u32::MAX, u32::MAX, 1) < Candidates::BARRED);
     }
 
     #[test]
-    fn the_next_eligible_seat_is_found_across_words() {
-        let mut field = Field::new(200);
-        for seat in [3, 64, 199] {
-            field.admit(SeatId(seat), 0, 0);
+    fn the_next_eligible_slot_is_found_across_words() {
+        let mut field = Candidates::new(200);
+        for slot in [3, 64, 199] {
+            field.admit(SlotId(slot), 0, 0);
         }
-        assert_eq!(field.eligible_from(0), Some(SeatId(3)));
-        assert_eq!(field.eligible_from(4), Some(SeatId(64)));
-        assert_eq!(field.eligible_from(65), Some(SeatId(199)));
+        assert_eq!(field.eligible_from(0), Some(SlotId(3)));
+        assert_eq!(field.eligible_from(4), Some(SlotId(64)));
+        assert_eq!(field.eligible_from(65), Some(SlotId(199)));
         assert_eq!(field.eligible_from(200), None);
         field.resize(100);
         assert_eq!(field.eligible_from(65), None);
-        field.bar(SeatId(3));
-        assert_eq!(field.eligible_from(0), Some(SeatId(64)));
+        field.bar(SlotId(3));
+        assert_eq!(field.eligible_from(0), Some(SlotId(64)));
     }
 }

@@ -6,11 +6,11 @@ mod least;
 mod round_robin;
 mod smooth;
 
-pub use self::field::Field;
+pub use self::field::Candidates;
 pub use self::least::Least;
 pub use self::round_robin::RoundRobin;
 pub use self::smooth::Smooth;
-use crate::units::SeatId;
+use crate::units::SlotId;
 
 /// The policies that a user can name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,7 +45,7 @@ pub enum Binder {
     AtOnce,
     /// When a worker has a credit.
     OnCredit(Depth),
-    /// Not at all: the kernel did. The master places only what it sweeps up for a vacant seat.
+    /// Not at all: the kernel did. The master places only what it sweeps up for a vacant slot.
     Kernel,
 }
 
@@ -106,11 +106,11 @@ impl Policy {
     }
 }
 
-/// Picks one seat of the field.
+/// Picks one slot of the field.
 pub trait Select {
-    /// The seat that gets the next connection; `None` when nobody may be picked. Where that is all
+    /// The slot that gets the next connection; `None` when nobody may be picked. Where that is all
     /// the same to the policy, it is the `favourite`: whoever served this connection last.
-    fn pick(&mut self, field: &mut Field, favourite: Option<SeatId>) -> Option<SeatId>;
+    fn pick(&mut self, field: &mut Candidates, favourite: Option<SlotId>) -> Option<SlotId>;
 }
 
 /// The selectors, chosen once at start: a match costs less than a call through a table.
@@ -125,7 +125,7 @@ pub enum Selector {
 }
 
 impl Select for Selector {
-    fn pick(&mut self, field: &mut Field, favourite: Option<SeatId>) -> Option<SeatId> {
+    fn pick(&mut self, field: &mut Candidates, favourite: Option<SlotId>) -> Option<SlotId> {
         match self {
             Self::RoundRobin(selector) => selector.pick(field, favourite),
             Self::Smooth(selector) => selector.pick(field, favourite),

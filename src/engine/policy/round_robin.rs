@@ -1,7 +1,7 @@
 //! Each in turn: the policy everybody else has, and the baseline of every comparison.
 
-use super::{Field, Select};
-use crate::units::SeatId;
+use super::{Candidates, Select};
+use crate::units::SlotId;
 
 /// Remembers whose turn it is.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -10,10 +10,10 @@ pub struct RoundRobin {
 }
 
 impl Select for RoundRobin {
-    fn pick(&mut self, field: &mut Field, _: Option<SeatId>) -> Option<SeatId> {
-        let seat = field.eligible_from(self.next).or_else(|| field.eligible_from(0))?;
-        self.next = seat.index() + 1;
-        Some(seat)
+    fn pick(&mut self, field: &mut Candidates, _: Option<SlotId>) -> Option<SlotId> {
+        let slot = field.eligible_from(self.next).or_else(|| field.eligible_from(0))?;
+        self.next = slot.index() + 1;
+        Some(slot)
     }
 }
 
@@ -25,14 +25,14 @@ mod tests {
 
     #[test]
     fn turns_go_round_and_skip_whoever_is_barred() {
-        let mut field = Field::new(4);
-        for seat in [0, 1, 3] {
-            field.admit(SeatId(seat), 9, 9);
+        let mut field = Candidates::new(4);
+        for slot in [0, 1, 3] {
+            field.admit(SlotId(slot), 9, 9);
         }
         let mut selector = RoundRobin::default();
         let picks: Vec<_> =
             (0..6).filter_map(|_| selector.pick(&mut field, None)).map(|s| s.0).collect();
         assert_eq!(picks, [0, 1, 3, 0, 1, 3]);
-        assert_eq!(RoundRobin::default().pick(&mut Field::new(4), None), None);
+        assert_eq!(RoundRobin::default().pick(&mut Candidates::new(4), None), None);
     }
 }

@@ -2,19 +2,19 @@
 
 use alloc::vec::Vec;
 
-use super::{Field, Select};
-use crate::limits::{SEATS_MAX, WEIGHT_MAX};
-use crate::units::SeatId;
+use super::{Candidates, Select};
+use crate::limits::{SLOTS_MAX, WEIGHT_MAX};
+use crate::units::SlotId;
 
-/// Smooth weighted rotation, nginx's algorithm: at each pick every eligible seat gains its weight,
-/// the richest is picked and pays what all gained. A seat that is barred keeps its score.
+/// Smooth weighted rotation, nginx's algorithm: at each pick every eligible slot gains its weight,
+/// the richest is picked and pays what all gained. A slot that is barred keeps its score.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Smooth {
     scores: Vec<i32>,
 }
 
 impl Select for Smooth {
-    fn pick(&mut self, field: &mut Field, _: Option<SeatId>) -> Option<SeatId> {
+    fn pick(&mut self, field: &mut Candidates, _: Option<SlotId>) -> Option<SlotId> {
         self.scores.resize(field.len(), 0);
         // Two plain passes, which the compiler turns into vector code; the assertion below says
         // why nothing can overflow.
@@ -31,28 +31,28 @@ impl Select for Smooth {
             .zip(field.shares())
             .position(|(score, share)| *score == richest && *share != 0)?;
         self.scores[best] = self.scores[best].wrapping_sub(gained);
-        u16::try_from(best).ok().map(SeatId)
+        u16::try_from(best).ok().map(SlotId)
     }
 }
 
-const _: () = assert!((WEIGHT_MAX as usize) * SEATS_MAX * 2 < i32::MAX as usize);
+const _: () = assert!((WEIGHT_MAX as usize) * SLOTS_MAX * 2 < i32::MAX as usize);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn picks(weights: &[u32], count: usize) -> Vec<u16> {
-        let mut field = Field::new(weights.len());
-        for (seat, weight) in (0..).map(SeatId).zip(weights) {
-            field.set_weight(seat, *weight);
-            field.admit(seat, 0, 0);
+        let mut field = Candidates::new(weights.len());
+        for (slot, weight) in (0..).map(SlotId).zip(weights) {
+            field.set_weight(slot, *weight);
+            field.admit(slot, 0, 0);
         }
         let mut selector = Smooth::default();
-        (0..count).filter_map(|_| selector.pick(&mut field, None)).map(|seat| seat.0).collect()
+        (0..count).filter_map(|_| selector.pick(&mut field, None)).map(|slot| slot.0).collect()
     }
 
     #[test]
-    fn heavy_seats_come_often_but_not_in_bursts() {
+    fn heavy_slots_come_often_but_not_in_bursts() {
         assert_eq!(picks(&[5, 1, 1], 7), [0, 0, 1, 0, 2, 0, 0]);
         assert_eq!(picks(&[3, 1], 8), [0, 0, 1, 0, 0, 0, 1, 0]);
         assert_eq!(picks(&[1, 1], 4), [0, 1, 0, 1]);
@@ -62,8 +62,8 @@ mod tests {
     fn shares_are_exact_over_whole_rounds() {
         let weights = [7, 3, 2, 1];
         let picks = picks(&weights, 13 * 50);
-        for (seat, weight) in (0..).zip(weights) {
-            let share = picks.iter().filter(|pick| **pick == seat).count();
+        for (slot, weight) in (0..).zip(weights) {
+            let share = picks.iter().filter(|pick| **pick == slot).count();
             assert_eq!(share, weight as usize * 50);
         }
     }

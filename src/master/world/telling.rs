@@ -4,32 +4,32 @@ use std::borrow::Cow;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::super::recipe::Program;
 use super::super::reload::LastReload;
+use super::super::spec::SpecProgram;
 use super::super::{escape, telemetry};
-use super::World;
+use super::LinuxHost;
 use crate::engine::event::{Cause, Event};
 use crate::sys::fd::io_error;
 use crate::sys::listening;
-use crate::sys::spawn::{Step, Trouble};
-use crate::units::{Errno, Mono, SeatId, WorkerId};
+use crate::sys::spawn::{SpawnStep, Trouble};
+use crate::units::{Errno, Mono, SlotId, WorkerId};
 use crate::wire::words::ReloadOutcome;
 
-impl World {
+impl LinuxHost {
     /// Takes note of what happens, and says why where there is something to say: how a worker that
     /// is gone ended, or why no process could be started.
     pub(super) fn take_note(&mut self, now: Mono, event: Event) -> Option<String> {
         match event {
             Event::Ready { worker, .. } => self.tell_of_pin(worker),
             Event::Unspoken { worker, .. } => self.tell_unspoken(worker, Manner::Runs),
-            Event::Gone { worker, seat, cause, .. } => return self.lost(worker, seat, cause),
+            Event::Gone { worker, slot, cause, .. } => return self.lost(worker, slot, cause),
             Event::RolloutStarted(generation) => {
                 self.last_reload = Some(LastReload::begun(generation, now));
             }
             Event::RolloutDone(_) => self.reload_ended(ReloadOutcome::Done, now),
-            Event::RolloutAborted { worker, seat, .. } => {
+            Event::RolloutAborted { worker, slot, .. } => {
                 if let Some(reload) = &mut self.last_reload {
-                    reload.given_up(worker, seat, now);
+                    reload.given_up(worker, slot, now);
                 }
             }
             Event::Stopping => self.reload_ended(ReloadOutcome::CutShort, now),
@@ -55,14 +55,14 @@ impl World {
         None
     }
 
-    fn lost(&mut self, worker: WorkerId, seat: SeatId, cause: Cause) -> Option<String> {
-        if let Some(text) = self.member(worker).map(|member| member.obituary(cause)) {
-            self.set_last_exit(seat, text);
+    fn lost(&mut self, worker: WorkerId, slot: SlotId, cause: Cause) -> Option<String> {
+        if let Some(text) = self.member(worker).map(|member| member.exit_summary(cause)) {
+            self.set_last_exit(slot, text);
         }
         // It may never have had a process.
-        let ending = self.last_exit(seat).map(str::to_owned);
+        let ending = self.last_exit(slot).map(str::to_owned);
         if let (Some(reload), Some(ending)) = (&mut self.last_reload, &ending) {
-            reload.lost(worker, seat, cause, ending);
+            reload.lost(worker, slot, cause, ending);
         }
         if matches!(cause, Cause::Died | Cause::NotReady | Cause::Detached) {
             self.tell_unspoken(worker, Manner::Ended);
@@ -78,9 +78,9 @@ impl World {
 
     /// What the operator calls the workers' program.
     fn program_name(&self) -> Cow<'_, str> {
-        match &self.recipe.program {
-            Program::BuiltIn(_) => Cow::Borrowed("the built-in worker"),
-            Program::Foreign { name, .. } => Cow::Owned(escape::bytes(name.as_bytes())),
+        match &self.spec.program {
+            SpecProgram::BuiltIn(_) => Cow::Borrowed("the built-in worker"),
+            SpecProgram::Foreign { name, .. } => Cow::Owned(escape::bytes(name.as_bytes())),
         }
     }
 
@@ -96,26 +96,26 @@ impl World {
     pub(super) fn cannot_execute(&mut self, worker: WorkerId, Trouble { step, errno }: Trouble) {
         let reason = io_error(errno);
         let text = match step {
-            Step::Exec => format!("{}: {reason}", self.program_name()),
-            Step::Descriptors
-            | Step::Group
-            | Step::Scheduling
-            | Step::OpenFiles
-            | Step::ParentsEnd => {
+            SpawnStep::Exec => format!("{}: {reason}", self.program_name()),
+            SpawnStep::Descriptors
+            | SpawnStep::Group
+            | SpawnStep::Scheduling
+            | SpawnStep::OpenFiles
+            | SpawnStep::ParentsEnd => {
                 format!("it cannot put its descriptors in order: {reason}")
             }
         };
         if let Some(member) = self.member_mut(worker) {
-            telemetry::not_started(member.seat, &text);
+            telemetry::not_started(member.slot, &text);
             member.not_executed = Some(text);
         }
     }
 
     /// What can be seen of a program that is not made for dispatchd is told, once per generation.
     fn tell_unspoken(&mut self, worker: WorkerId, now: Manner) {
-        match self.recipe.program {
-            Program::BuiltIn(_) => return,
-            Program::Foreign { .. } => {}
+        match self.spec.program {
+            SpecProgram::BuiltIn(_) => return,
+            SpecProgram::Foreign { .. } => {}
         }
         let Some(member) = self.member(worker) else { return };
         let told = self.unspoken.is_some_and(|newest| member.generation <= newest);
@@ -132,11 +132,11 @@ impl World {
         self.unspoken = Some(generation);
     }
 
-    pub(super) fn set_last_exit(&mut self, seat: SeatId, text: String) {
-        if self.last_exits.len() <= seat.index() {
-            self.last_exits.resize(seat.index() + 1, None);
+    pub(super) fn set_last_exit(&mut self, slot: SlotId, text: String) {
+        if self.last_exits.len() <= slot.index() {
+            self.last_exits.resize(slot.index() + 1, None);
         }
-        self.last_exits[seat.index()] = Some(text);
+        self.last_exits[slot.index()] = Some(text);
     }
 }
 

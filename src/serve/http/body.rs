@@ -8,7 +8,7 @@ use crate::limits::{HTTP_BODY_MAX, HTTP_CHUNK_EXTENSIONS_MAX, HTTP_TRAILER_MAX};
 
 /// How the length of a body is told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Framing {
+pub(super) enum BodyFraming {
     /// There is none, or its length is 0.
     Empty,
     /// `Content-Length`, from 1 to [`HTTP_BODY_MAX`].
@@ -26,7 +26,7 @@ pub(super) enum Retention {
 
 /// What a read came to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Progress {
+pub(super) enum BodyProgress {
     /// The input is eaten up and more is needed.
     Incomplete,
     /// The body ended after so many bytes of the input.
@@ -36,7 +36,7 @@ pub(super) enum Progress {
 /// A body on its way.
 #[derive(Debug)]
 pub(super) struct Body {
-    state: State,
+    state: BodyState,
     retention: Retention,
     kept: Vec<u8>,
     /// Bytes of body announced so far, by the chunks that have begun.
@@ -46,17 +46,17 @@ pub(super) struct Body {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum BodyState {
     Fixed { left: usize },
     Chunk { left: usize },
-    Line(Line),
+    Line(ChunkLine),
     Trailer(Trailer),
     Done,
 }
 
 /// Where in the lines between two chunks' data the next byte stands.
 #[derive(Clone, Copy, Debug)]
-enum Line {
+enum ChunkLine {
     Size { size: u64, digits: u8 },
     Extension { size: u64, part: Extension },
     SizeLf { size: u64 },
@@ -95,36 +95,36 @@ enum Trailer {
     LastLf,
 }
 
-const SIZE: State = State::Line(Line::Size { size: 0, digits: 0 });
+const SIZE: BodyState = BodyState::Line(ChunkLine::Size { size: 0, digits: 0 });
 
 impl Body {
     /// A body of which nothing is read yet. Memory grows with what arrives, never with what is
     /// only declared.
-    pub(super) const fn new(framing: Framing, retention: Retention) -> Self {
+    pub(super) const fn new(framing: BodyFraming, retention: Retention) -> Self {
         let state = match framing {
-            Framing::Empty => State::Done,
-            Framing::Fixed { length } => State::Fixed { left: length },
-            Framing::Chunked => SIZE,
+            BodyFraming::Empty => BodyState::Done,
+            BodyFraming::Fixed { length } => BodyState::Fixed { left: length },
+            BodyFraming::Chunked => SIZE,
         };
         let kept = Vec::new();
         Self { state, retention, kept, announced: 0, extension_bytes: 0, trailer_bytes: 0 }
     }
 
     /// Reads on. `Err` when the body breaks the grammar or a limit.
-    pub(super) fn read(&mut self, input: &[u8]) -> Result<Progress, Fault> {
+    pub(super) fn read(&mut self, input: &[u8]) -> Result<BodyProgress, Fault> {
         let mut consumed = 0;
         loop {
             let rest = input.get(consumed..).unwrap_or_default();
             consumed += match (self.state, rest) {
-                (State::Done, _) => return Ok(Progress::Complete { consumed }),
-                (_, []) => return Ok(Progress::Incomplete),
-                (State::Fixed { left }, _) => self.fixed(rest, left),
-                (State::Chunk { left }, _) => self.chunk(rest, left),
-                (State::Line(line), &[byte, ..]) => {
+                (BodyState::Done, _) => return Ok(BodyProgress::Complete { consumed }),
+                (_, []) => return Ok(BodyProgress::Incomplete),
+                (BodyState::Fixed { left }, _) => self.fixed(rest, left),
+                (BodyState::Chunk { left }, _) => self.chunk(rest, left),
+                (BodyState::Line(line), &[byte, ..]) => {
                     self.state = self.line(line, byte)?;
                     1
                 }
-                (State::Trailer(trailer), &[byte, ..]) => {
+                (BodyState::Trailer(trailer), &[byte, ..]) => {
                     self.state = self.trailer(trailer, byte)?;
                     1
                 }
@@ -140,8 +140,8 @@ impl Body {
     fn fixed(&mut self, rest: &[u8], left: usize) -> usize {
         let taken = self.take(rest, left);
         self.state = match left - taken {
-            0 => State::Done,
-            left => State::Fixed { left },
+            0 => BodyState::Done,
+            left => BodyState::Fixed { left },
         };
         taken
     }
@@ -149,8 +149,8 @@ impl Body {
     fn chunk(&mut self, rest: &[u8], left: usize) -> usize {
         let taken = self.take(rest, left);
         self.state = match left - taken {
-            0 => State::Line(Line::DataCr),
-            left => State::Chunk { left },
+            0 => BodyState::Line(ChunkLine::DataCr),
+            left => BodyState::Chunk { left },
         };
         taken
     }
@@ -164,49 +164,49 @@ impl Body {
         taken
     }
 
-    fn line(&mut self, line: Line, byte: u8) -> Result<State, Fault> {
+    fn line(&mut self, line: ChunkLine, byte: u8) -> Result<BodyState, Fault> {
         match (line, byte) {
-            (Line::Size { size, digits }, _) => chunk_size(size, digits, byte),
-            (Line::Extension { size, part }, b'\r') if part.may_end() => {
-                Ok(State::Line(Line::SizeLf { size }))
+            (ChunkLine::Size { size, digits }, _) => chunk_size(size, digits, byte),
+            (ChunkLine::Extension { size, part }, b'\r') if part.may_end() => {
+                Ok(BodyState::Line(ChunkLine::SizeLf { size }))
             }
-            (Line::Extension { size, part }, _) => self.extension(size, part, byte),
-            (Line::SizeLf { size }, b'\n') => self.begin_chunk(size),
-            (Line::SizeLf { .. }, _) => Err(Fault::ChunkSize),
-            (Line::DataCr, b'\r') => Ok(State::Line(Line::DataLf)),
-            (Line::DataLf, b'\n') => Ok(SIZE),
-            (Line::DataCr | Line::DataLf, _) => Err(Fault::ChunkEnd),
+            (ChunkLine::Extension { size, part }, _) => self.extension(size, part, byte),
+            (ChunkLine::SizeLf { size }, b'\n') => self.begin_chunk(size),
+            (ChunkLine::SizeLf { .. }, _) => Err(Fault::ChunkSize),
+            (ChunkLine::DataCr, b'\r') => Ok(BodyState::Line(ChunkLine::DataLf)),
+            (ChunkLine::DataLf, b'\n') => Ok(SIZE),
+            (ChunkLine::DataCr | ChunkLine::DataLf, _) => Err(Fault::ChunkEnd),
         }
     }
 
-    fn extension(&mut self, size: u64, part: Extension, byte: u8) -> Result<State, Fault> {
+    fn extension(&mut self, size: u64, part: Extension, byte: u8) -> Result<BodyState, Fault> {
         self.extension_bytes += 1;
         if self.extension_bytes > HTTP_CHUNK_EXTENSIONS_MAX {
             return Err(Fault::ChunkExtensionsTooLong);
         }
         let part = part.next(byte).ok_or(Fault::ChunkExtension)?;
-        Ok(State::Line(Line::Extension { size, part }))
+        Ok(BodyState::Line(ChunkLine::Extension { size, part }))
     }
 
-    fn begin_chunk(&mut self, size: u64) -> Result<State, Fault> {
+    fn begin_chunk(&mut self, size: u64) -> Result<BodyState, Fault> {
         let left = usize::try_from(size).map_err(|_| Fault::BodyTooLong)?;
         if left == 0 {
-            return Ok(State::Trailer(Trailer::Start));
+            return Ok(BodyState::Trailer(Trailer::Start));
         }
         if left > HTTP_BODY_MAX - self.announced {
             return Err(Fault::BodyTooLong);
         }
         self.announced += left;
-        Ok(State::Chunk { left })
+        Ok(BodyState::Chunk { left })
     }
 
-    fn trailer(&mut self, trailer: Trailer, byte: u8) -> Result<State, Fault> {
+    fn trailer(&mut self, trailer: Trailer, byte: u8) -> Result<BodyState, Fault> {
         self.trailer_bytes += 1;
         if self.trailer_bytes > HTTP_TRAILER_MAX {
             return Err(Fault::TrailerTooLong);
         }
         let next = match (trailer, byte) {
-            (Trailer::LastLf, b'\n') => return Ok(State::Done),
+            (Trailer::LastLf, b'\n') => return Ok(BodyState::Done),
             (Trailer::Start, b'\r') => Trailer::LastLf,
             (Trailer::Name, b':') => Trailer::Value,
             (Trailer::Start | Trailer::Name, _) if is_token_byte(byte) => Trailer::Name,
@@ -218,7 +218,7 @@ impl Body {
                 _,
             ) => return Err(Fault::Trailer),
         };
-        Ok(State::Trailer(next))
+        Ok(BodyState::Trailer(next))
     }
 }
 
@@ -268,25 +268,25 @@ impl Extension {
 
 /// The state after one byte of a chunk's size. Sixteen digits fill the number, so there is no
 /// overflow; blanks are taken only before an extension, where the grammar has them.
-fn chunk_size(size: u64, digits: u8, byte: u8) -> Result<State, Fault> {
+fn chunk_size(size: u64, digits: u8, byte: u8) -> Result<BodyState, Fault> {
     let digit = match byte {
         b'0'..=b'9' => byte - b'0',
         b'a'..=b'f' => byte - b'a' + 10,
         b'A'..=b'F' => byte - b'A' + 10,
         b';' if digits > 0 => {
-            return Ok(State::Line(Line::Extension { size, part: Extension::BeforeName }));
+            return Ok(BodyState::Line(ChunkLine::Extension { size, part: Extension::BeforeName }));
         }
         b' ' | b'\t' if digits > 0 => {
-            return Ok(State::Line(Line::Extension { size, part: Extension::Gap }));
+            return Ok(BodyState::Line(ChunkLine::Extension { size, part: Extension::Gap }));
         }
-        b'\r' if digits > 0 => return Ok(State::Line(Line::SizeLf { size })),
+        b'\r' if digits > 0 => return Ok(BodyState::Line(ChunkLine::SizeLf { size })),
         _ => return Err(Fault::ChunkSize),
     };
     if digits == 16 {
         return Err(Fault::ChunkSize);
     }
     let size = size << 4 | u64::from(digit);
-    Ok(State::Line(Line::Size { size, digits: digits + 1 }))
+    Ok(BodyState::Line(ChunkLine::Size { size, digits: digits + 1 }))
 }
 
 /// Bytes that may stand in a field's value or between quotes.
@@ -298,8 +298,8 @@ const fn is_text_byte(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    fn read_chunked(input: &[u8]) -> Result<(Progress, Vec<u8>), Fault> {
-        let mut body = Body::new(Framing::Chunked, Retention::Keep);
+    fn read_chunked(input: &[u8]) -> Result<(BodyProgress, Vec<u8>), Fault> {
+        let mut body = Body::new(BodyFraming::Chunked, Retention::Keep);
         let progress = body.read(input)?;
         Ok((progress, body.into_kept()))
     }
@@ -318,7 +318,7 @@ mod tests {
         ] {
             let consumed = input.len() - 3;
             let outcome = read_chunked(input);
-            assert_eq!(outcome, Ok((Progress::Complete { consumed }, expected.to_vec())));
+            assert_eq!(outcome, Ok((BodyProgress::Complete { consumed }, expected.to_vec())));
         }
     }
 
@@ -377,7 +377,7 @@ mod tests {
         ] {
             let text = format!("1{extensions}\r\nx\r\n0{extensions}\r\n\r\nGET");
             let consumed = text.len() - 3;
-            let expected = Ok((Progress::Complete { consumed }, b"x".to_vec()));
+            let expected = Ok((BodyProgress::Complete { consumed }, b"x".to_vec()));
             assert_eq!(read_chunked(text.as_bytes()), expected, "{extensions:?}");
         }
         for extensions in [
@@ -425,7 +425,7 @@ mod tests {
             [b"80000\r\n".to_vec(), vec![b'x'; HTTP_BODY_MAX / 2], b"\r\n".to_vec()].concat();
         let full = [half.clone(), half.clone(), b"0\r\n\r\n".to_vec()].concat();
         let (progress, kept) = read_chunked(&full).unwrap();
-        assert_eq!(progress, Progress::Complete { consumed: full.len() });
+        assert_eq!(progress, BodyProgress::Complete { consumed: full.len() });
         assert_eq!(kept.len(), HTTP_BODY_MAX);
         let beyond = [half.clone(), half, b"1\r\n".to_vec()].concat();
         assert_eq!(read_chunked(&beyond), Err(Fault::BodyTooLong));
@@ -436,7 +436,7 @@ mod tests {
         let extension = |length| [b"1;", &vec![b'e'; length][..], b"\r\nx\r\n"].concat();
         assert!(matches!(
             read_chunked(&extension(HTTP_CHUNK_EXTENSIONS_MAX)),
-            Ok((Progress::Incomplete, _))
+            Ok((BodyProgress::Incomplete, _))
         ));
         let long = extension(HTTP_CHUNK_EXTENSIONS_MAX + 1);
         assert_eq!(read_chunked(&long), Err(Fault::ChunkExtensionsTooLong));
@@ -449,9 +449,9 @@ mod tests {
 
     #[test]
     fn a_discarded_body_costs_no_memory() {
-        let mut body = Body::new(Framing::Fixed { length: 6 }, Retention::Discard);
-        assert_eq!(body.read(b"abc"), Ok(Progress::Incomplete));
-        assert_eq!(body.read(b"defGET"), Ok(Progress::Complete { consumed: 3 }));
+        let mut body = Body::new(BodyFraming::Fixed { length: 6 }, Retention::Discard);
+        assert_eq!(body.read(b"abc"), Ok(BodyProgress::Incomplete));
+        assert_eq!(body.read(b"defGET"), Ok(BodyProgress::Complete { consumed: 3 }));
         assert_eq!(body.into_kept().capacity(), 0);
     }
 }

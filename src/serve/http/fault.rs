@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use super::{Allow, Answer};
+use super::{Allow, AnswerExtent};
 use crate::limits::{
     HTTP_BLANK_LINES_MAX, HTTP_BODY_MAX, HTTP_BYTES_MAX, HTTP_CHUNK_EXTENSIONS_MAX,
     HTTP_FIELDS_MAX, HTTP_HEAD_MAX, HTTP_METHOD_MAX, HTTP_MS_MAX, HTTP_TRAILER_MAX,
@@ -11,14 +11,14 @@ use crate::limits::{
 
 /// A request that is refused: answer with its status, then close. Where the next request would
 /// begin is not known any more, or not worth finding out. What is sound and only asks for nothing
-/// that there is, is [`super::Route::Unserved`] instead.
+/// that there is, is [`super::BuiltinRoute::Unserved`] instead.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Refusal {
+pub struct RequestRefusal {
     /// What is wrong; its text is the body of the answer.
     pub fault: Fault,
     /// Whether the answer may have a body: not when a HEAD request is refused. None where the
     /// method is not known, and may be HEAD: then the answer is one that is right for all.
-    pub answer: Option<Answer>,
+    pub answer: Option<AnswerExtent>,
 }
 
 /// What is wrong with a request.

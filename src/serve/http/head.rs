@@ -5,14 +5,14 @@
 
 use std::mem::MaybeUninit;
 
-use super::Answer;
-use super::body::Framing;
-use super::fault::{Fault, Refusal};
+use super::AnswerExtent;
+use super::body::BodyFraming;
+use super::fault::{Fault, RequestRefusal};
 use super::line::{
     answer_to, fault_of, is_authority, is_newer_minor, is_token_byte, line_fault, method_fault,
     target_of, with_known_minor,
 };
-use super::routes::{Method, Route, route};
+use super::routes::{BuiltinRoute, Method, route};
 use crate::limits::{HTTP_BODY_MAX, HTTP_FIELDS_MAX, HTTP_HEAD_MAX, HTTP_METHOD_MAX};
 
 /// How far the search for the empty line that ends a head has come.
@@ -76,11 +76,11 @@ impl HeadSearch {
 
 /// What a head says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Head {
-    pub(super) route: Route,
-    pub(super) answer: Answer,
+pub(super) struct RequestHead {
+    pub(super) route: BuiltinRoute,
+    pub(super) answer: AnswerExtent,
     pub(super) keep_alive: bool,
-    pub(super) framing: Framing,
+    pub(super) framing: BodyFraming,
     pub(super) expectation: Expectation,
 }
 
@@ -93,10 +93,10 @@ pub(super) enum Expectation {
 }
 
 /// Takes apart a head that ends in its first empty line, with that line.
-pub(super) fn parse(head: &[u8]) -> Result<Head, Refusal> {
-    let mut slots = [const { MaybeUninit::uninit() }; HTTP_FIELDS_MAX];
+pub(super) fn parse(head: &[u8]) -> Result<RequestHead, RequestRefusal> {
+    let mut fields = [const { MaybeUninit::uninit() }; HTTP_FIELDS_MAX];
     let mut parsed = httparse::Request::new(&mut []);
-    let outcome = parsed.parse_with_uninit_headers(head, &mut slots);
+    let outcome = parsed.parse_with_uninit_headers(head, &mut fields);
     let parts = match (outcome, parsed.method, parsed.path, parsed.version) {
         (Ok(_), Some(name), Some(target), Some(version)) => (name, target, version),
         (Ok(_), ..) => return Err(refusal(Fault::RequestLine, answer_to(head))),
@@ -105,12 +105,12 @@ pub(super) fn parse(head: &[u8]) -> Result<Head, Refusal> {
     let (name, target, version) = parts;
     let method = Method::from_name(name);
     if method == Method::Unknown && HTTP_METHOD_MAX < name.len() {
-        return Err(refusal(Fault::MethodTooLong, Some(Answer::Full)));
+        return Err(refusal(Fault::MethodTooLong, Some(AnswerExtent::Full)));
     }
-    let answer = if method == Method::Head { Answer::HeadOnly } else { Answer::Full };
+    let answer = if method == Method::Head { AnswerExtent::HeadOnly } else { AnswerExtent::Full };
     let version = if version == 0 { Version::Http10 } else { Version::Http11 };
     interpret(method, target, version, parsed.headers)
-        .map(|head| Head { answer, ..head })
+        .map(|head| RequestHead { answer, ..head })
         .map_err(|fault| refusal(fault, Some(answer)))
 }
 
@@ -121,7 +121,7 @@ enum Version {
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Host {
+enum HostField {
     Absent,
     Present,
 }
@@ -135,23 +135,23 @@ enum Transfer {
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Connection {
+enum ConnectionField {
     Unsaid,
     KeepAlive,
     Close,
 }
 
 /// What the fields say that matter here.
-struct Fields {
-    host: Host,
+struct HeadFields {
+    host: HostField,
     content_length: Option<u64>,
     transfer: Transfer,
-    connection: Connection,
+    connection: ConnectionField,
     expectation: Expectation,
 }
 
-const fn refusal(fault: Fault, answer: Option<Answer>) -> Refusal {
-    Refusal { fault, answer }
+const fn refusal(fault: Fault, answer: Option<AnswerExtent>) -> RequestRefusal {
+    RequestRefusal { fault, answer }
 }
 
 fn interpret(
@@ -159,12 +159,12 @@ fn interpret(
     target: &str,
     version: Version,
     headers: &[httparse::Header<'_>],
-) -> Result<Head, Fault> {
-    let mut fields = Fields::new();
+) -> Result<RequestHead, Fault> {
+    let mut fields = HeadFields::new();
     for header in headers {
         fields.read(header)?;
     }
-    if fields.host == Host::Absent && version == Version::Http11 {
+    if fields.host == HostField::Absent && version == Version::Http11 {
         return Err(Fault::HostMissing);
     }
     let framing = fields.framing(version)?;
@@ -175,23 +175,23 @@ fn interpret(
     };
     let route = match route(method, target_of(method, target)?) {
         // What follows may be meant for the tunnel that there is not.
-        Route::Unserved(fault) if method == Method::Connect => return Err(fault),
+        BuiltinRoute::Unserved(fault) if method == Method::Connect => return Err(fault),
         route => route,
     };
     let keep_alive = match (fields.connection, version) {
-        (Connection::Close, _) | (Connection::Unsaid, Version::Http10) => false,
-        (Connection::KeepAlive, _) | (Connection::Unsaid, Version::Http11) => true,
+        (ConnectionField::Close, _) | (ConnectionField::Unsaid, Version::Http10) => false,
+        (ConnectionField::KeepAlive, _) | (ConnectionField::Unsaid, Version::Http11) => true,
     };
-    Ok(Head { route, answer: Answer::Full, keep_alive, framing, expectation })
+    Ok(RequestHead { route, answer: AnswerExtent::Full, keep_alive, framing, expectation })
 }
 
-impl Fields {
+impl HeadFields {
     const fn new() -> Self {
         Self {
-            host: Host::Absent,
+            host: HostField::Absent,
             content_length: None,
             transfer: Transfer::Absent,
-            connection: Connection::Unsaid,
+            connection: ConnectionField::Unsaid,
             expectation: Expectation::Nothing,
         }
     }
@@ -216,10 +216,10 @@ impl Fields {
     }
 
     fn read_host(&mut self, value: &[u8]) -> Result<(), Fault> {
-        if self.host == Host::Present {
+        if self.host == HostField::Present {
             return Err(Fault::HostRepeated);
         }
-        self.host = Host::Present;
+        self.host = HostField::Present;
         // An empty value is what a client sends whose target has no authority.
         if value.is_empty() || is_authority(value) { Ok(()) } else { Err(Fault::HostInvalid) }
     }
@@ -235,11 +235,11 @@ impl Fields {
     fn read_connection(&mut self, value: &[u8]) {
         for option in elements(value) {
             if option.eq_ignore_ascii_case(b"close") {
-                self.connection = Connection::Close;
-            } else if self.connection == Connection::Unsaid
+                self.connection = ConnectionField::Close;
+            } else if self.connection == ConnectionField::Unsaid
                 && option.eq_ignore_ascii_case(b"keep-alive")
             {
-                self.connection = Connection::KeepAlive;
+                self.connection = ConnectionField::KeepAlive;
             }
         }
     }
@@ -281,13 +281,13 @@ impl Fields {
     }
 
     /// The framing of the body. The shapes of smuggling come first, whatever else is wrong.
-    fn framing(&self, version: Version) -> Result<Framing, Fault> {
+    fn framing(&self, version: Version) -> Result<BodyFraming, Fault> {
         match (self.transfer, self.content_length, version) {
-            (Transfer::Absent, None, _) => Ok(Framing::Empty),
+            (Transfer::Absent, None, _) => Ok(BodyFraming::Empty),
             (Transfer::Absent, Some(length), _) => fixed(length),
             (_, Some(_), _) => Err(Fault::TwoFramings),
             (_, None, Version::Http10) => Err(Fault::TransferEncodingTooOld),
-            (Transfer::Chunked, None, Version::Http11) => Ok(Framing::Chunked),
+            (Transfer::Chunked, None, Version::Http11) => Ok(BodyFraming::Chunked),
             (Transfer::Foreign | Transfer::ForeignThenChunked, None, Version::Http11) => {
                 Err(Fault::TransferCoding)
             }
@@ -295,10 +295,10 @@ impl Fields {
     }
 }
 
-fn fixed(length: u64) -> Result<Framing, Fault> {
+fn fixed(length: u64) -> Result<BodyFraming, Fault> {
     match usize::try_from(length) {
-        Ok(0) => Ok(Framing::Empty),
-        Ok(length) if length <= HTTP_BODY_MAX => Ok(Framing::Fixed { length }),
+        Ok(0) => Ok(BodyFraming::Empty),
+        Ok(length) if length <= HTTP_BODY_MAX => Ok(BodyFraming::Fixed { length }),
         Ok(_) | Err(_) => Err(Fault::BodyTooLong),
     }
 }
@@ -311,7 +311,7 @@ fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// A head that the parser did not take: a newer minor version is read as ours, since its requests
 /// are (RFC 9110, 2.5), and all else is refused.
 #[cold]
-fn unparsed(error: httparse::Error, head: &[u8]) -> Result<Head, Refusal> {
+fn unparsed(error: httparse::Error, head: &[u8]) -> Result<RequestHead, RequestRefusal> {
     if is_newer_minor(error, head) {
         return parse(&with_known_minor(head));
     }
@@ -412,11 +412,11 @@ mod tests {
     #[test]
     fn framings_are_told_apart() {
         for (field, framing) in [
-            ("X: y", Framing::Empty),
-            ("Content-Length: 0", Framing::Empty),
-            ("Content-Length: 005", Framing::Fixed { length: 5 }),
-            ("Content-Length: 1048576 ", Framing::Fixed { length: HTTP_BODY_MAX }),
-            ("transfer-encoding: Chunked", Framing::Chunked),
+            ("X: y", BodyFraming::Empty),
+            ("Content-Length: 0", BodyFraming::Empty),
+            ("Content-Length: 005", BodyFraming::Fixed { length: 5 }),
+            ("Content-Length: 1048576 ", BodyFraming::Fixed { length: HTTP_BODY_MAX }),
+            ("transfer-encoding: Chunked", BodyFraming::Chunked),
         ] {
             let text = format!("POST /echo HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n");
             assert_eq!(parse(text.as_bytes()).map(|head| head.framing), Ok(framing), "{field}");
@@ -497,7 +497,10 @@ mod tests {
     #[test]
     fn a_refused_head_request_gets_no_body() {
         let refusal = parse(b"HEAD /none HTTP/1.1\r\n\r\n").unwrap_err();
-        assert_eq!(refusal, Refusal { fault: Fault::HostMissing, answer: Some(Answer::HeadOnly) });
+        assert_eq!(
+            refusal,
+            RequestRefusal { fault: Fault::HostMissing, answer: Some(AnswerExtent::HeadOnly) }
+        );
     }
 
     /// What was searched is overwritten with bytes that would be refused if they were looked at

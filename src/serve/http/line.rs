@@ -3,9 +3,9 @@
 
 use std::net::Ipv6Addr;
 
-use super::Answer;
+use super::AnswerExtent;
 use super::fault::Fault;
-use super::routes::{Method, Target};
+use super::routes::{Method, RequestTarget};
 use crate::limits::HTTP_METHOD_MAX;
 
 /// What is wrong with a first line, with its CRLF.
@@ -56,30 +56,30 @@ pub(super) fn with_known_minor(head: &[u8]) -> Vec<u8> {
 
 /// How much of an answer somebody can take who has begun a request like this: of one to HEAD only
 /// the head. None as long as the method may become HEAD.
-pub(super) fn answer_to(begun: &[u8]) -> Option<Answer> {
+pub(super) fn answer_to(begun: &[u8]) -> Option<AnswerExtent> {
     let end = begun.iter().position(|&byte| !is_token_byte(byte));
     let (method, rest) = begun.split_at(end.unwrap_or(begun.len()));
     match (method, rest) {
-        (b"HEAD", [_, ..]) => Some(Answer::HeadOnly),
+        (b"HEAD", [_, ..]) => Some(AnswerExtent::HeadOnly),
         (b"", [b'\r' | b'\n' | b'\t' | b' ', ..]) => None,
         (method, []) if b"HEAD".starts_with(method) => None,
-        _ => Some(Answer::Full),
+        _ => Some(AnswerExtent::Full),
     }
 }
 
 /// What a target means, whichever of the forms it has.
-pub(super) fn target_of(method: Method, target: &str) -> Result<Target<'_>, Fault> {
+pub(super) fn target_of(method: Method, target: &str) -> Result<RequestTarget<'_>, Fault> {
     if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
         return Err(Fault::Target);
     }
     if target.starts_with('/') {
-        return Ok(Target::Path(target));
+        return Ok(RequestTarget::Path(target));
     }
     if method == Method::Options && target == "*" {
-        return Ok(Target::Server);
+        return Ok(RequestTarget::Server);
     }
     if method == Method::Connect && is_authority(target.as_bytes()) {
-        return Ok(Target::Authority);
+        return Ok(RequestTarget::Authority);
     }
     let (scheme, rest) = target.split_once("://").ok_or(Fault::Target)?;
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
@@ -88,10 +88,10 @@ pub(super) fn target_of(method: Method, target: &str) -> Result<Target<'_>, Faul
     }
     Ok(match path {
         // That is how a proxy is told to ask about the whole server.
-        "" if method == Method::Options => Target::Server,
-        path if path.starts_with('/') => Target::Path(path),
+        "" if method == Method::Options => RequestTarget::Server,
+        path if path.starts_with('/') => RequestTarget::Path(path),
         // The path may be left out, before a query too; only the root takes what follows then.
-        _ => Target::Path("/"),
+        _ => RequestTarget::Path("/"),
     })
 }
 
@@ -162,7 +162,7 @@ fn major_version(head: &[u8]) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::super::head::{HeadSearch, parse};
-    use super::super::routes::{Allow, Route};
+    use super::super::routes::{Allow, BuiltinRoute};
     use super::*;
 
     fn fault_of(head: &str) -> Option<Fault> {
@@ -248,7 +248,7 @@ mod tests {
         for minor in 2..=9 {
             let text = format!("HEAD /healthz?HTTP/1.7 HTTP/1.{minor}\r\nHost: a\r\nX: y\r\n\r\n");
             let head = parse(text.as_bytes()).unwrap();
-            let expected = (Route::Healthz, Answer::HeadOnly, true);
+            let expected = (BuiltinRoute::Healthz, AnswerExtent::HeadOnly, true);
             assert_eq!((head.route, head.answer, head.keep_alive), expected, "{text}");
             assert_eq!(fault_of(&text.replace("Host: a\r\n", "")), Some(Fault::HostMissing));
             assert_eq!(early_fault_of(&text[..text.len() - 2]), None);
@@ -257,13 +257,13 @@ mod tests {
 
     #[test]
     fn what_is_sound_and_not_served_leaves_the_connection_open() {
-        let everything = Route::Options { allow: Allow::Anything };
-        let root = Route::Options { allow: Allow::Posts };
+        let everything = BuiltinRoute::Options { allow: Allow::Anything };
+        let root = BuiltinRoute::Options { allow: Allow::Posts };
         for (line, route) in [
-            ("GET /none", Route::Unserved(Fault::Path)),
-            ("GET /burn", Route::Unserved(Fault::QueryMs)),
-            ("BREW /", Route::Unserved(Fault::MethodUnknown)),
-            ("TRACE /", Route::Unserved(Fault::Method { allow: Allow::Posts })),
+            ("GET /none", BuiltinRoute::Unserved(Fault::Path)),
+            ("GET /burn", BuiltinRoute::Unserved(Fault::QueryMs)),
+            ("BREW /", BuiltinRoute::Unserved(Fault::MethodUnknown)),
+            ("TRACE /", BuiltinRoute::Unserved(Fault::Method { allow: Allow::Posts })),
             ("OPTIONS *", everything),
             ("OPTIONS http://host", everything),
             ("OPTIONS http://host/", root),

@@ -12,19 +12,19 @@ mod routes;
 
 use std::mem;
 
-use self::body::{Body, Framing, Progress, Retention};
-use self::head::{Expectation, Head, HeadSearch};
+use self::body::{Body, BodyFraming, BodyProgress, Retention};
+use self::head::{Expectation, HeadSearch, RequestHead};
 use self::line::{answer_to, is_token_byte};
 use crate::limits::HTTP_BLANK_LINES_MAX;
 
-pub use self::fault::{Fault, Refusal};
-pub use self::response::{Identity, Responder, Tail, fill};
-pub use self::routes::{Allow, Route};
+pub use self::fault::{Fault, RequestRefusal};
+pub use self::response::{Responder, ServerIdentity, Tail, fill};
+pub use self::routes::{Allow, BuiltinRoute};
 
 /// The receiving side of one connection: takes bytes as they come, yields whole requests.
 #[derive(Debug, Default)]
 pub struct Http {
-    state: State,
+    state: HttpState,
     search: HeadSearch,
     blank_lines: u8,
 }
@@ -35,36 +35,36 @@ pub struct Advance {
     /// Bytes from the start of the input that are used up.
     pub consumed: usize,
     /// What to do next.
-    pub step: Step,
+    pub step: HttpStep,
 }
 
 /// What the server does next with a connection.
 #[derive(Debug, Eq, PartialEq)]
-pub enum Step {
+pub enum HttpStep {
     /// Receive more, then call again with what is unconsumed and what has come.
     NeedBytes,
     /// Serve this; then call again, since the next request may already be there.
-    Request(Request),
+    Request(HttpRequest),
     /// Answer with this, then close.
-    Refuse(Refusal),
+    Refuse(RequestRefusal),
 }
 
 /// A request whose body has been read completely.
 #[derive(Debug, Eq, PartialEq)]
-pub struct Request {
+pub struct HttpRequest {
     /// What is asked for.
-    pub route: Route,
+    pub route: BuiltinRoute,
     /// Whether the answer has a body.
-    pub answer: Answer,
+    pub answer: AnswerExtent,
     /// Whether the client can take another answer on this connection.
     pub keep_alive: bool,
-    /// The body of a request for [`Route::Echo`]; of any other it is read and dropped.
+    /// The body of a request for [`BuiltinRoute::Echo`]; of any other it is read and dropped.
     pub body: Vec<u8>,
 }
 
 /// How much of an answer is sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Answer {
+pub enum AnswerExtent {
     /// Head and body.
     Full,
     /// The head alone, as HEAD asks: the same fields, the length of the body that is left out
@@ -73,18 +73,18 @@ pub enum Answer {
 }
 
 #[derive(Debug, Default)]
-enum State {
+enum HttpState {
     #[default]
     Head,
     Body(Pending),
-    Refused(Refusal),
+    Refused(RequestRefusal),
 }
 
 /// A request whose body is on its way.
 #[derive(Debug)]
 struct Pending {
-    route: Route,
-    answer: Answer,
+    route: BuiltinRoute,
+    answer: AnswerExtent,
     keep_alive: bool,
     body: Body,
 }
@@ -104,9 +104,9 @@ impl Http {
     /// After a refusal every further call refuses again.
     pub fn advance(&mut self, input: &[u8], out: &mut Vec<u8>) -> Advance {
         match mem::take(&mut self.state) {
-            State::Head => self.advance_head(input, out),
-            State::Body(pending) => self.advance_body(pending, input, 0),
-            State::Refused(refusal) => self.refuse(refusal, 0),
+            HttpState::Head => self.advance_head(input, out),
+            HttpState::Body(pending) => self.advance_body(pending, input, 0),
+            HttpState::Refused(refusal) => self.refuse(refusal, 0),
         }
     }
 
@@ -114,8 +114,8 @@ impl Http {
     /// rest of one. Bytes that no call has seen yet do not count.
     pub fn is_idle(&self) -> bool {
         match self.state {
-            State::Head => self.search.is_fresh(),
-            State::Body(_) | State::Refused(_) => false,
+            HttpState::Head => self.search.is_fresh(),
+            HttpState::Body(_) | HttpState::Refused(_) => false,
         }
     }
 
@@ -127,14 +127,14 @@ impl Http {
 
     /// How much of an answer the client can take whose request is not complete. `input` is what no
     /// call has consumed.
-    pub fn answer_so_far(&self, input: &[u8]) -> Option<Answer> {
+    pub fn answer_so_far(&self, input: &[u8]) -> Option<AnswerExtent> {
         match &self.state {
-            State::Head => {
+            HttpState::Head => {
                 let begins = input.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
                 answer_to(&input[begins.unwrap_or(input.len())..])
             }
-            State::Body(pending) => Some(pending.answer),
-            State::Refused(refusal) => refusal.answer,
+            HttpState::Body(pending) => Some(pending.answer),
+            HttpState::Refused(refusal) => refusal.answer,
         }
     }
 
@@ -159,14 +159,14 @@ impl Http {
     #[cold]
     fn await_head(&mut self, rest: &[u8], consumed: usize, fault: Option<Fault>) -> Advance {
         match self.search.fault_so_far(rest).or(fault) {
-            Some(fault) => self.refuse(Refusal { fault, answer: answer_to(rest) }, consumed),
-            None => Advance { consumed, step: Step::NeedBytes },
+            Some(fault) => self.refuse(RequestRefusal { fault, answer: answer_to(rest) }, consumed),
+            None => Advance { consumed, step: HttpStep::NeedBytes },
         }
     }
 
     /// Length of the empty lines that lead `input`. What follows them must begin a method, so
     /// that a client of another protocol need not send a whole head to be refused.
-    fn skip_blank_lines(&mut self, input: &[u8]) -> Result<usize, Refusal> {
+    fn skip_blank_lines(&mut self, input: &[u8]) -> Result<usize, RequestRefusal> {
         let mut skipped = 0;
         loop {
             let rest = input.get(skipped..).unwrap_or_default();
@@ -183,28 +183,35 @@ impl Http {
                 [b'\n', ..] => Fault::BareLf,
                 [_, ..] => Fault::RequestLine,
             };
-            return Err(Refusal { fault, answer: answer_to(rest) });
+            return Err(RequestRefusal { fault, answer: answer_to(rest) });
         }
     }
 
     /// Goes on behind a complete head. `rest` is the input after it.
-    fn begin(&mut self, head: Head, rest: &[u8], consumed: usize, out: &mut Vec<u8>) -> Advance {
+    fn begin(
+        &mut self,
+        head: RequestHead,
+        rest: &[u8],
+        consumed: usize,
+        out: &mut Vec<u8>,
+    ) -> Advance {
         self.search = HeadSearch::default();
         self.blank_lines = 0;
-        let Head { route, answer, keep_alive, framing, expectation } = head;
-        if framing == Framing::Empty {
-            let request = Request { route, answer, keep_alive, body: Vec::new() };
-            return Advance { consumed, step: Step::Request(request) };
+        let RequestHead { route, answer, keep_alive, framing, expectation } = head;
+        if framing == BodyFraming::Empty {
+            let request = HttpRequest { route, answer, keep_alive, body: Vec::new() };
+            return Advance { consumed, step: HttpStep::Request(request) };
         }
         match (expectation, route) {
             // Whether the body comes after all, nobody can tell.
-            (Expectation::Continue, Route::Unserved(fault)) => {
-                return self.refuse(Refusal { fault, answer: Some(answer) }, consumed);
+            (Expectation::Continue, BuiltinRoute::Unserved(fault)) => {
+                return self.refuse(RequestRefusal { fault, answer: Some(answer) }, consumed);
             }
             (Expectation::Continue, _) if rest.is_empty() => out.extend_from_slice(CONTINUE),
             (Expectation::Nothing | Expectation::Continue | Expectation::Foreign, _) => {}
         }
-        let retention = if route == Route::Echo { Retention::Keep } else { Retention::Discard };
+        let retention =
+            if route == BuiltinRoute::Echo { Retention::Keep } else { Retention::Discard };
         let body = Body::new(framing, retention);
         self.advance_body(Pending { route, answer, keep_alive, body }, rest, consumed)
     }
@@ -212,22 +219,24 @@ impl Http {
     /// Reads on in a body. `before` bytes of the input are consumed already.
     fn advance_body(&mut self, mut pending: Pending, input: &[u8], before: usize) -> Advance {
         match pending.body.read(input) {
-            Ok(Progress::Incomplete) => {
-                self.state = State::Body(pending);
-                Advance { consumed: before + input.len(), step: Step::NeedBytes }
+            Ok(BodyProgress::Incomplete) => {
+                self.state = HttpState::Body(pending);
+                Advance { consumed: before + input.len(), step: HttpStep::NeedBytes }
             }
-            Ok(Progress::Complete { consumed }) => {
+            Ok(BodyProgress::Complete { consumed }) => {
                 let Pending { route, answer, keep_alive, body } = pending;
-                let request = Request { route, answer, keep_alive, body: body.into_kept() };
-                Advance { consumed: before + consumed, step: Step::Request(request) }
+                let request = HttpRequest { route, answer, keep_alive, body: body.into_kept() };
+                Advance { consumed: before + consumed, step: HttpStep::Request(request) }
             }
-            Err(fault) => self.refuse(Refusal { fault, answer: Some(pending.answer) }, before),
+            Err(fault) => {
+                self.refuse(RequestRefusal { fault, answer: Some(pending.answer) }, before)
+            }
         }
     }
 
-    fn refuse(&mut self, refusal: Refusal, consumed: usize) -> Advance {
-        self.state = State::Refused(refusal);
-        Advance { consumed, step: Step::Refuse(refusal) }
+    fn refuse(&mut self, refusal: RequestRefusal, consumed: usize) -> Advance {
+        self.state = HttpState::Refused(refusal);
+        Advance { consumed, step: HttpStep::Refuse(refusal) }
     }
 }
 
@@ -244,8 +253,8 @@ mod tests {
         http: Http,
         input: Vec<u8>,
         out: Vec<u8>,
-        requests: Vec<Request>,
-        refusal: Option<Refusal>,
+        requests: Vec<HttpRequest>,
+        refusal: Option<RequestRefusal>,
     }
 
     impl Client {
@@ -256,9 +265,9 @@ mod tests {
                 assert!(consumed <= self.input.len());
                 self.input.drain(..consumed);
                 match step {
-                    Step::NeedBytes => return,
-                    Step::Request(request) => self.requests.push(request),
-                    Step::Refuse(refusal) => self.refusal = Some(refusal),
+                    HttpStep::NeedBytes => return,
+                    HttpStep::Request(request) => self.requests.push(request),
+                    HttpStep::Refuse(refusal) => self.refusal = Some(refusal),
                 }
             }
         }
@@ -289,7 +298,15 @@ mod tests {
         let client = Client::sent(&[&[GET, &echo, burn, b"\r\n", GET].concat()]);
         let routes: Vec<_> = client.requests.iter().map(|request| request.route).collect();
         let span = crate::units::Span::from_ms(1);
-        assert_eq!(routes, [Route::Root, Route::Echo, Route::Burn { span }, Route::Root]);
+        assert_eq!(
+            routes,
+            [
+                BuiltinRoute::Root,
+                BuiltinRoute::Echo,
+                BuiltinRoute::Burn { span },
+                BuiltinRoute::Root
+            ]
+        );
         assert_eq!(client.requests[1].body, b"abc");
         assert_eq!(client.requests[2].body.capacity(), 0);
         assert!(client.input.is_empty() && client.http.is_idle());
@@ -301,13 +318,13 @@ mod tests {
         let mut out = Vec::new();
         assert!(http.is_idle());
         let advance = http.advance(&GET[..20], &mut out);
-        assert_eq!(advance, Advance { consumed: 0, step: Step::NeedBytes });
+        assert_eq!(advance, Advance { consumed: 0, step: HttpStep::NeedBytes });
         assert!(!http.is_idle());
         let advance = http.advance(GET, &mut out);
         assert_eq!(advance.consumed, GET.len());
         assert!(http.is_idle());
         let advance = http.advance(&post("Content-Length: 1"), &mut out);
-        assert_eq!(advance.step, Step::NeedBytes);
+        assert_eq!(advance.step, HttpStep::NeedBytes);
         assert!(!http.is_idle());
     }
 
@@ -370,7 +387,7 @@ mod tests {
         assert_eq!(client.fault(), Some(Fault::HostMissing));
         let again = client.http.advance(GET, &mut client.out);
         assert_eq!(again.consumed, 0);
-        assert_eq!(again.step, Step::Refuse(client.refusal.unwrap()));
+        assert_eq!(again.step, HttpStep::Refuse(client.refusal.unwrap()));
         assert!(!client.http.is_idle());
     }
 
@@ -378,27 +395,27 @@ mod tests {
     fn the_method_says_how_much_of_an_answer_there_is_as_soon_as_it_can() {
         let head = "HEAD / HTTP/1.1\r\nHost: a\r\n";
         for (begun, expected) in [
-            (head, Some(Answer::HeadOnly)),
-            ("HEAD ", Some(Answer::HeadOnly)),
-            ("HEAD\t", Some(Answer::HeadOnly)),
-            ("\r\n\r\nHEAD ", Some(Answer::HeadOnly)),
+            (head, Some(AnswerExtent::HeadOnly)),
+            ("HEAD ", Some(AnswerExtent::HeadOnly)),
+            ("HEAD\t", Some(AnswerExtent::HeadOnly)),
+            ("\r\n\r\nHEAD ", Some(AnswerExtent::HeadOnly)),
             ("HEAD", None),
             ("HE", None),
             ("\r\nH", None),
             ("\r", None),
             ("", None),
-            ("HEADS", Some(Answer::Full)),
-            ("HX", Some(Answer::Full)),
-            ("head ", Some(Answer::Full)),
-            ("G", Some(Answer::Full)),
-            ("\x16", Some(Answer::Full)),
+            ("HEADS", Some(AnswerExtent::Full)),
+            ("HX", Some(AnswerExtent::Full)),
+            ("head ", Some(AnswerExtent::Full)),
+            ("G", Some(AnswerExtent::Full)),
+            ("\x16", Some(AnswerExtent::Full)),
         ] {
             let http = Http::new();
             assert_eq!(http.answer_so_far(begun.as_bytes()), expected, "{begun:?}");
         }
         let in_a_body = format!("{head}Content-Length: 3\r\n\r\nG");
         let client = Client::sent(&[in_a_body.as_bytes()]);
-        assert_eq!(client.http.answer_so_far(b"ET"), Some(Answer::HeadOnly));
+        assert_eq!(client.http.answer_so_far(b"ET"), Some(AnswerExtent::HeadOnly));
     }
 
     #[test]

@@ -4,15 +4,15 @@
 use std::io::Write;
 
 use super::date::{DATE_LENGTH, imf_fixdate};
-use super::fault::{Fault, Refusal};
-use super::routes::Route;
-use super::{Answer, Request};
+use super::fault::{Fault, RequestRefusal};
+use super::routes::BuiltinRoute;
+use super::{AnswerExtent, HttpRequest};
 use crate::units::Span;
 
 /// Who answers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Identity {
-    /// The worker's number: its seat.
+pub struct ServerIdentity {
+    /// The worker's number: its slot.
     pub worker: u16,
     /// Its process.
     pub pid: u32,
@@ -47,8 +47,8 @@ pub enum Tail {
 
 impl Responder {
     /// Renders what can be rendered ahead. The date is 1970 until it is set.
-    pub fn new(identity: Identity) -> Self {
-        let Identity { worker, pid, cpu, generation } = identity;
+    pub fn new(identity: ServerIdentity) -> Self {
+        let ServerIdentity { worker, pid, cpu, generation } = identity;
         let date = imf_fixdate(0);
         let greeting = format!("hello from worker {worker} (pid {pid})\n");
         let cpu = cpu.map_or_else(|| "null".to_owned(), |cpu| cpu.to_string());
@@ -80,38 +80,42 @@ impl Responder {
 
     /// Appends the answer of a served request to `out`. `keep_alive` is what the server decided,
     /// which may be less than what the client asked for.
-    pub fn respond(&self, request: &Request, keep_alive: bool, out: &mut Vec<u8>) -> Tail {
+    pub fn respond(&self, request: &HttpRequest, keep_alive: bool, out: &mut Vec<u8>) -> Tail {
         let persistence = if keep_alive { Persistence::KeepAlive } else { Persistence::Close };
         match request.route {
-            Route::Root => self.root.append(request.answer, persistence, out),
-            Route::Whoami => self.whoami.append(request.answer, persistence, out),
-            Route::Healthz => self.healthz.append(request.answer, persistence, out),
-            Route::Burn { span } => self.did("burn", span, request.answer, persistence, out),
-            Route::Sleep { span } => self.did("sleep", span, request.answer, persistence, out),
-            Route::Wait { span } => self.did("wait", span, request.answer, persistence, out),
-            Route::Bytes { n } => {
+            BuiltinRoute::Root => self.root.append(request.answer, persistence, out),
+            BuiltinRoute::Whoami => self.whoami.append(request.answer, persistence, out),
+            BuiltinRoute::Healthz => self.healthz.append(request.answer, persistence, out),
+            BuiltinRoute::Burn { span } => self.did("burn", span, request.answer, persistence, out),
+            BuiltinRoute::Sleep { span } => {
+                self.did("sleep", span, request.answer, persistence, out);
+            }
+            BuiltinRoute::Wait { span } => self.did("wait", span, request.answer, persistence, out),
+            BuiltinRoute::Bytes { n } => {
                 append_head(out, OK, &self.date, BINARY, n, persistence);
-                if n > 0 && request.answer == Answer::Full {
+                if n > 0 && request.answer == AnswerExtent::Full {
                     return Tail::Fill { left: n };
                 }
             }
-            Route::Echo => {
+            BuiltinRoute::Echo => {
                 append_head(out, OK, &self.date, BINARY, length(&request.body), persistence);
                 append_body(out, &request.body, request.answer);
             }
-            Route::Options { allow } => {
+            BuiltinRoute::Options { allow } => {
                 append_status(out, NO_CONTENT, &self.date);
                 append(out, &["Allow: ", allow.methods(), "\r\n"]);
                 append_persistence(out, persistence);
             }
-            Route::Unserved(fault) => self.explain(fault, Some(request.answer), persistence, out),
+            BuiltinRoute::Unserved(fault) => {
+                self.explain(fault, Some(request.answer), persistence, out);
+            }
         }
         Tail::None
     }
 
     /// Appends the answer to a request that is refused. The connection is to be closed.
-    pub fn refuse(&self, refusal: &Refusal, out: &mut Vec<u8>) {
-        let Refusal { fault, answer } = *refusal;
+    pub fn refuse(&self, refusal: &RequestRefusal, out: &mut Vec<u8>) {
+        let RequestRefusal { fault, answer } = *refusal;
         self.explain(fault, answer, Persistence::Close, out);
     }
 
@@ -119,7 +123,7 @@ impl Responder {
     fn explain(
         &self,
         fault: Fault,
-        answer: Option<Answer>,
+        answer: Option<AnswerExtent>,
         persistence: Persistence,
         out: &mut Vec<u8>,
     ) {
@@ -130,7 +134,7 @@ impl Responder {
             append(out, &["Allow: ", allow.methods(), "\r\n"]);
         }
         append_fields(out, TEXT, length(body.as_bytes()), persistence);
-        append_body(out, body.as_bytes(), answer.unwrap_or(Answer::HeadOnly));
+        append_body(out, body.as_bytes(), answer.unwrap_or(AnswerExtent::HeadOnly));
     }
 
     /// Appends the answer of a path that spent time.
@@ -138,7 +142,7 @@ impl Responder {
         &self,
         what: &str,
         span: Span,
-        answer: Answer,
+        answer: AnswerExtent,
         persistence: Persistence,
         out: &mut Vec<u8>,
     ) {
@@ -193,14 +197,14 @@ impl Canned {
         }
     }
 
-    fn append(&self, answer: Answer, persistence: Persistence, out: &mut Vec<u8>) {
+    fn append(&self, answer: AnswerExtent, persistence: Persistence, out: &mut Vec<u8>) {
         let rendered = match persistence {
             Persistence::KeepAlive => &self.keep_alive,
             Persistence::Close => &self.close,
         };
         out.extend_from_slice(match answer {
-            Answer::Full => &rendered.bytes,
-            Answer::HeadOnly => &rendered.bytes[..rendered.head_length],
+            AnswerExtent::Full => &rendered.bytes,
+            AnswerExtent::HeadOnly => &rendered.bytes[..rendered.head_length],
         });
     }
 }
@@ -250,10 +254,10 @@ fn append_persistence(out: &mut Vec<u8>, persistence: Persistence) {
     append(out, &["Connection: ", connection, "\r\n\r\n"]);
 }
 
-fn append_body(out: &mut Vec<u8>, body: &[u8], answer: Answer) {
+fn append_body(out: &mut Vec<u8>, body: &[u8], answer: AnswerExtent) {
     match answer {
-        Answer::Full => out.extend_from_slice(body),
-        Answer::HeadOnly => {}
+        AnswerExtent::Full => out.extend_from_slice(body),
+        AnswerExtent::HeadOnly => {}
     }
 }
 
@@ -275,18 +279,23 @@ mod tests {
     const NOVEMBER: u64 = 784_111_777;
 
     fn responder(cpu: Option<u16>) -> Responder {
-        let mut responder = Responder::new(Identity { worker: 3, pid: 4242, cpu, generation: 7 });
+        let mut responder =
+            Responder::new(ServerIdentity { worker: 3, pid: 4242, cpu, generation: 7 });
         responder.set_date(NOVEMBER);
         responder
     }
 
-    fn request(route: Route, answer: Answer, body: &[u8]) -> Request {
-        Request { route, answer, keep_alive: true, body: body.to_vec() }
+    fn request(route: BuiltinRoute, answer: AnswerExtent, body: &[u8]) -> HttpRequest {
+        HttpRequest { route, answer, keep_alive: true, body: body.to_vec() }
     }
 
-    fn answer(route: Route, keep_alive: bool) -> String {
+    fn answer(route: BuiltinRoute, keep_alive: bool) -> String {
         let mut out = Vec::new();
-        responder(Some(1)).respond(&request(route, Answer::Full, b"echo"), keep_alive, &mut out);
+        responder(Some(1)).respond(
+            &request(route, AnswerExtent::Full, b"echo"),
+            keep_alive,
+            &mut out,
+        );
         String::from_utf8(out).unwrap()
     }
 
@@ -297,34 +306,37 @@ mod tests {
     #[test]
     fn the_greeting_is_rendered_to_the_byte() {
         assert_eq!(
-            answer(Route::Root, true),
+            answer(BuiltinRoute::Root, true),
             "HTTP/1.1 200 OK\r\nServer: dispatchd\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
              Content-Type: text/plain; charset=utf-8\r\nContent-Length: 31\r\n\
              Connection: keep-alive\r\n\r\nhello from worker 3 (pid 4242)\n"
         );
-        assert!(answer(Route::Root, false).contains("\r\nConnection: close\r\n\r\nhello"));
+        assert!(answer(BuiltinRoute::Root, false).contains("\r\nConnection: close\r\n\r\nhello"));
     }
 
     #[test]
     fn every_route_answers_with_its_body() {
         let span = Span::from_us(1_250);
         for (route, expected) in [
-            (Route::Healthz, "ok\n"),
-            (Route::Whoami, "{\"worker\":3,\"pid\":4242,\"cpu\":1,\"generation\":7}\n"),
-            (Route::Burn { span }, "{\"worker\":3,\"did\":\"burn\",\"ms\":1.25}\n"),
-            (Route::Sleep { span: Span::ZERO }, "{\"worker\":3,\"did\":\"sleep\",\"ms\":0}\n"),
+            (BuiltinRoute::Healthz, "ok\n"),
+            (BuiltinRoute::Whoami, "{\"worker\":3,\"pid\":4242,\"cpu\":1,\"generation\":7}\n"),
+            (BuiltinRoute::Burn { span }, "{\"worker\":3,\"did\":\"burn\",\"ms\":1.25}\n"),
             (
-                Route::Wait { span: Span::from_s(60) },
+                BuiltinRoute::Sleep { span: Span::ZERO },
+                "{\"worker\":3,\"did\":\"sleep\",\"ms\":0}\n",
+            ),
+            (
+                BuiltinRoute::Wait { span: Span::from_s(60) },
                 "{\"worker\":3,\"did\":\"wait\",\"ms\":60000}\n",
             ),
-            (Route::Echo, "echo"),
+            (BuiltinRoute::Echo, "echo"),
         ] {
             let answer = answer(route, true);
             assert_eq!(body(&answer), expected);
             assert!(answer.contains(&format!("\r\nContent-Length: {}\r\n", expected.len())));
         }
         let mut out = Vec::new();
-        let whoami = request(Route::Whoami, Answer::Full, b"");
+        let whoami = request(BuiltinRoute::Whoami, AnswerExtent::Full, b"");
         responder(None).respond(&whoami, true, &mut out);
         assert!(String::from_utf8(out).unwrap().contains("\"cpu\":null"));
     }
@@ -332,15 +344,15 @@ mod tests {
     #[test]
     fn head_has_the_same_fields_and_no_body() {
         for route in [
-            Route::Root,
-            Route::Whoami,
-            Route::Wait { span: Span::from_ms(1) },
-            Route::Bytes { n: 7 },
-            Route::Echo,
+            BuiltinRoute::Root,
+            BuiltinRoute::Whoami,
+            BuiltinRoute::Wait { span: Span::from_ms(1) },
+            BuiltinRoute::Bytes { n: 7 },
+            BuiltinRoute::Echo,
         ] {
             for keep_alive in [true, false] {
                 let mut head = Vec::new();
-                let request = request(route, Answer::HeadOnly, b"echo");
+                let request = request(route, AnswerExtent::HeadOnly, b"echo");
                 assert_eq!(responder(Some(1)).respond(&request, keep_alive, &mut head), Tail::None);
                 let full = answer(route, keep_alive);
                 let end = full.len() - body(&full).len();
@@ -353,7 +365,7 @@ mod tests {
     fn bytes_leaves_its_body_to_the_server() {
         for (n, tail) in [(0, Tail::None), (1 << 30, Tail::Fill { left: 1 << 30 })] {
             let mut out = Vec::new();
-            let request = request(Route::Bytes { n }, Answer::Full, b"");
+            let request = request(BuiltinRoute::Bytes { n }, AnswerExtent::Full, b"");
             assert_eq!(responder(None).respond(&request, true, &mut out), tail);
             let text = String::from_utf8(out).unwrap();
             assert!(text.contains(&format!("Content-Length: {n}\r\n")) && body(&text).is_empty());
@@ -367,10 +379,12 @@ mod tests {
     fn a_new_second_changes_the_date_everywhere() {
         let mut responder = responder(None);
         responder.set_date(NOVEMBER + 1);
-        for route in [Route::Root, Route::Whoami, Route::Healthz, Route::Echo] {
+        for route in
+            [BuiltinRoute::Root, BuiltinRoute::Whoami, BuiltinRoute::Healthz, BuiltinRoute::Echo]
+        {
             for keep_alive in [true, false] {
                 let mut out = Vec::new();
-                responder.respond(&request(route, Answer::Full, b""), keep_alive, &mut out);
+                responder.respond(&request(route, AnswerExtent::Full, b""), keep_alive, &mut out);
                 let text = String::from_utf8(out).unwrap();
                 assert!(text.contains("\r\nDate: Sun, 06 Nov 1994 08:49:38 GMT\r\nContent-Type: "));
             }
@@ -381,7 +395,8 @@ mod tests {
     fn refusals_say_what_is_wrong_and_close() {
         let mut out = Vec::new();
         let fault = Fault::Method { allow: Allow::Bodies };
-        responder(None).refuse(&Refusal { fault, answer: Some(Answer::Full) }, &mut out);
+        responder(None)
+            .refuse(&RequestRefusal { fault, answer: Some(AnswerExtent::Full) }, &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "HTTP/1.1 405 Method Not Allowed\r\nServer: dispatchd\r\n\
@@ -390,10 +405,11 @@ mod tests {
              Connection: close\r\n\r\nthis path takes POST, PUT, OPTIONS\n"
         );
         let mut out = Vec::new();
-        responder(None).refuse(&Refusal { fault, answer: Some(Answer::HeadOnly) }, &mut out);
+        responder(None)
+            .refuse(&RequestRefusal { fault, answer: Some(AnswerExtent::HeadOnly) }, &mut out);
         assert!(out.ends_with(b"Content-Length: 35\r\nConnection: close\r\n\r\n"));
         let mut out = Vec::new();
-        responder(None).refuse(&Refusal { fault: Fault::TimedOut, answer: None }, &mut out);
+        responder(None).refuse(&RequestRefusal { fault: Fault::TimedOut, answer: None }, &mut out);
         assert!(out.starts_with(b"HTTP/1.1 408 Request Timeout\r\n"));
         assert!(out.ends_with(b"Content-Length: 0\r\nConnection: close\r\n\r\n"));
     }

@@ -1,5 +1,5 @@
-//! What the built-in worker can be asked to do. Method, path and query become one closed [`Route`]
-//! here, so that the server never looks at a string of the client's again.
+//! What the built-in worker can be asked to do. Method, path and query become one closed
+//! [`BuiltinRoute`] here, so that the server never looks at a string of the client's again.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::units::Span;
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Route {
+pub enum BuiltinRoute {
     /// `/`: a greeting that names the worker.
     Root,
     /// `/whoami`: the worker's identity as JSON.
@@ -64,7 +64,7 @@ pub(super) enum Method {
 
 /// What a request is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Target<'t> {
+pub(super) enum RequestTarget<'t> {
     /// A path with its query.
     Path(&'t str),
     /// The server as a whole, which only OPTIONS can ask about.
@@ -92,26 +92,30 @@ impl Method {
 }
 
 /// The route of a method and a target.
-pub(super) fn route(method: Method, target: Target<'_>) -> Route {
+pub(super) fn route(method: Method, target: RequestTarget<'_>) -> BuiltinRoute {
     let path = match target {
-        Target::Path(path) => path,
-        Target::Server => return Route::Options { allow: Allow::Anything },
-        Target::Authority => return Route::Unserved(Fault::Method { allow: Allow::Anything }),
+        RequestTarget::Path(path) => path,
+        RequestTarget::Server => return BuiltinRoute::Options { allow: Allow::Anything },
+        RequestTarget::Authority => {
+            return BuiltinRoute::Unserved(Fault::Method { allow: Allow::Anything });
+        }
     };
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let served = match path {
-        "/" => Allow::Posts.admit(method, || Ok(Route::Root)),
-        "/whoami" => Allow::Questions.admit(method, || Ok(Route::Whoami)),
-        "/healthz" => Allow::Questions.admit(method, || Ok(Route::Healthz)),
-        "/burn" => Allow::Posts.admit(method, || Ok(Route::Burn { span: span(query)? })),
-        "/sleep" => Allow::Posts.admit(method, || Ok(Route::Sleep { span: span(query)? })),
-        "/wait" => Allow::Posts.admit(method, || Ok(Route::Wait { span: span(query)? })),
-        "/bytes" => Allow::Questions.admit(method, || Ok(Route::Bytes { n: length(query)? })),
-        "/echo" => Allow::Bodies.admit(method, || Ok(Route::Echo)),
+        "/" => Allow::Posts.admit(method, || Ok(BuiltinRoute::Root)),
+        "/whoami" => Allow::Questions.admit(method, || Ok(BuiltinRoute::Whoami)),
+        "/healthz" => Allow::Questions.admit(method, || Ok(BuiltinRoute::Healthz)),
+        "/burn" => Allow::Posts.admit(method, || Ok(BuiltinRoute::Burn { span: span(query)? })),
+        "/sleep" => Allow::Posts.admit(method, || Ok(BuiltinRoute::Sleep { span: span(query)? })),
+        "/wait" => Allow::Posts.admit(method, || Ok(BuiltinRoute::Wait { span: span(query)? })),
+        "/bytes" => {
+            Allow::Questions.admit(method, || Ok(BuiltinRoute::Bytes { n: length(query)? }))
+        }
+        "/echo" => Allow::Bodies.admit(method, || Ok(BuiltinRoute::Echo)),
         _ if method == Method::Unknown => Err(Fault::MethodUnknown),
         _ => Err(Fault::Path),
     };
-    served.unwrap_or_else(Route::Unserved)
+    served.unwrap_or_else(BuiltinRoute::Unserved)
 }
 
 /// What a path takes: the value of the `Allow` field.
@@ -148,14 +152,14 @@ impl Allow {
     fn admit(
         self,
         method: Method,
-        route: impl FnOnce() -> Result<Route, Fault>,
-    ) -> Result<Route, Fault> {
+        route: impl FnOnce() -> Result<BuiltinRoute, Fault>,
+    ) -> Result<BuiltinRoute, Fault> {
         match (self, method) {
             (Self::Questions | Self::Posts | Self::Anything, Method::Get | Method::Head)
             | (Self::Posts | Self::Bodies | Self::Anything, Method::Post)
             | (Self::Bodies | Self::Anything, Method::Put) => route(),
             // It is about the path, whatever its query would have to be.
-            (_, Method::Options) => Ok(Route::Options { allow: self }),
+            (_, Method::Options) => Ok(BuiltinRoute::Options { allow: self }),
             (_, Method::Unknown) => Err(Fault::MethodUnknown),
             (Self::Bodies, Method::Get | Method::Head)
             | (Self::Questions, Method::Post)
@@ -258,33 +262,37 @@ mod tests {
     fn every_path_takes_its_methods_and_no_other() {
         let span = Span::from_ms(2);
         let table = [
-            ("/", Route::Root, Allow::Posts),
-            ("/whoami", Route::Whoami, Allow::Questions),
-            ("/healthz?x=1", Route::Healthz, Allow::Questions),
-            ("/burn?ms=2", Route::Burn { span }, Allow::Posts),
-            ("/sleep?a=b&ms=2", Route::Sleep { span }, Allow::Posts),
-            ("/wait?ms=2&c", Route::Wait { span }, Allow::Posts),
-            ("/bytes?n=9", Route::Bytes { n: 9 }, Allow::Questions),
-            ("/echo", Route::Echo, Allow::Bodies),
+            ("/", BuiltinRoute::Root, Allow::Posts),
+            ("/whoami", BuiltinRoute::Whoami, Allow::Questions),
+            ("/healthz?x=1", BuiltinRoute::Healthz, Allow::Questions),
+            ("/burn?ms=2", BuiltinRoute::Burn { span }, Allow::Posts),
+            ("/sleep?a=b&ms=2", BuiltinRoute::Sleep { span }, Allow::Posts),
+            ("/wait?ms=2&c", BuiltinRoute::Wait { span }, Allow::Posts),
+            ("/bytes?n=9", BuiltinRoute::Bytes { n: 9 }, Allow::Questions),
+            ("/echo", BuiltinRoute::Echo, Allow::Bodies),
         ];
         for (target, expected, allow) in table {
             for name in ["GET", "HEAD", "POST", "PUT", "CONNECT", "DELETE", "TRACE", "PATCH"] {
                 let expected = if allow.methods().split(", ").any(|allowed| allowed == name) {
                     expected
                 } else {
-                    Route::Unserved(Fault::Method { allow })
+                    BuiltinRoute::Unserved(Fault::Method { allow })
                 };
                 assert_eq!(routed(name, target), expected, "{name} {target}");
             }
-            assert_eq!(routed("OPTIONS", target), Route::Options { allow });
+            assert_eq!(routed("OPTIONS", target), BuiltinRoute::Options { allow });
             for name in ["get", "BREW", "PROPFIND"] {
-                assert_eq!(routed(name, target), Route::Unserved(Fault::MethodUnknown));
+                assert_eq!(routed(name, target), BuiltinRoute::Unserved(Fault::MethodUnknown));
             }
         }
-        assert_eq!(routed("BREW", "/pot"), Route::Unserved(Fault::MethodUnknown));
-        assert_eq!(routed("OPTIONS", "/pot"), Route::Unserved(Fault::Path));
+        assert_eq!(routed("BREW", "/pot"), BuiltinRoute::Unserved(Fault::MethodUnknown));
+        assert_eq!(routed("OPTIONS", "/pot"), BuiltinRoute::Unserved(Fault::Path));
         let allow = Allow::Posts;
-        assert_eq!(routed("OPTIONS", "/burn"), Route::Options { allow }, "no query is no fault");
+        assert_eq!(
+            routed("OPTIONS", "/burn"),
+            BuiltinRoute::Options { allow },
+            "no query is no fault"
+        );
     }
 
     #[test]
@@ -304,13 +312,13 @@ mod tests {
             ("/bytes?n=18446744073709551616", Fault::QueryN),
             ("/bytes", Fault::QueryN),
         ] {
-            assert_eq!(routed("GET", target), Route::Unserved(fault), "{target}");
+            assert_eq!(routed("GET", target), BuiltinRoute::Unserved(fault), "{target}");
         }
         let greatest = routed("GET", "/bytes?n=1073741824");
-        assert_eq!(greatest, Route::Bytes { n: HTTP_BYTES_MAX });
+        assert_eq!(greatest, BuiltinRoute::Bytes { n: HTTP_BYTES_MAX });
     }
 
-    fn routed(method: &str, path: &str) -> Route {
-        route(Method::from_name(method), Target::Path(path))
+    fn routed(method: &str, path: &str) -> BuiltinRoute {
+        route(Method::from_name(method), RequestTarget::Path(path))
     }
 }

@@ -25,7 +25,7 @@ fn draining_answers_what_comes_and_ends(backend: impl Backend<Fd = OwnedFd>) {
     assert!(greetings(&text) == 1 && text.contains("Connection: close"), "{text}");
     drop(asks);
     rig.settle();
-    assert_eq!((rig.flow, rig.master().board().2), (Flow::Continue, 1));
+    assert_eq!((rig.flow, rig.master().board().2), (TurnFlow::Continue, 1));
     rig.jump(HTTP_DRAIN_IDLE);
     assert_eq!(rig.read_to_end(&mut idle), "");
     rig.end();
@@ -36,22 +36,22 @@ fn an_order_that_comes_in_the_middle_of_a_turn_is_seen(backend: impl Backend<Fd 
     let mut rig = Rig::new(backend);
     // The wake-up by itself, and one that is read on the way to something else: the order may be
     // newer than the look at it with which the turn began.
-    for errand in [None, Some(Errand::Forget(Ticket { slot: 9, generation: 1 }))] {
+    for offer_entry in [None, Some(OfferEntry::Forget(Ticket { index: 9, generation: 1 }))] {
         rig.settle();
         rig.master().look();
-        match errand {
-            Some(errand) => rig.master().errand(errand),
+        match offer_entry {
+            Some(offer_entry) => rig.master().offer_entry(offer_entry),
             None => rig.until("it is woken", |rig| !rig.server.completions.is_empty()),
         }
         let now = rig.now();
         rig.server.turn(now).unwrap();
-        assert_eq!(rig.server.timeout(now), Some(Span::ZERO), "it would sleep: {errand:?}");
+        assert_eq!(rig.server.timeout(now), Some(Span::ZERO), "it would sleep: {offer_entry:?}");
     }
 }
 
 fn draining_takes_what_the_channel_holds(backend: impl Backend<Fd = OwnedFd>) {
     let mut rig = Rig::new(backend);
-    // The order is seen before the bell that the offers ring.
+    // The order is seen before the doorbell that the offers ring.
     rig.settle();
     let mut clients: Vec<_> = (0..5)
         .map(|_| {
@@ -74,7 +74,7 @@ fn a_dead_master_ends_the_worker_after_its_work(backend: impl Backend<Fd = Owned
     let (mut client, _) = rig.client_that_sent(wait);
     rig.master = None;
     rig.settle();
-    assert_eq!(rig.flow, Flow::Continue);
+    assert_eq!(rig.flow, TurnFlow::Continue);
     rig.jump(Span::from_s(5));
     assert!(rig.read_to_end(&mut client).ends_with("}\n"));
     drop(client);
@@ -114,9 +114,15 @@ fn a_worker_that_leaves_gives_its_idle_connections_back(backend: impl Backend<Fd
     assert!(!text.contains("Connection: close"), "another goes on with it: {text}");
     rig.end();
     let says = rig.heard();
-    assert!(matches!(says[..], [Say::Idle { .. }, Say::Idle { .. }]), "{says:?}");
-    assert!(says.contains(&Say::Idle { ticket, service_us: 0 }));
-    assert!(says.iter().any(|say| matches!(say, Say::Idle { ticket, .. } if *ticket == other)));
+    assert!(
+        matches!(says[..], [WorkerMessage::Idle { .. }, WorkerMessage::Idle { .. }]),
+        "{says:?}"
+    );
+    assert!(says.contains(&WorkerMessage::Idle { ticket, service_us: 0 }));
+    assert!(
+        says.iter()
+            .any(|say| matches!(say, WorkerMessage::Idle { ticket, .. } if *ticket == other))
+    );
     let mut got = Vec::new();
     assert!(!read_some(&mut idle, &mut got), "the master has it still");
 }
@@ -129,7 +135,7 @@ fn own_listeners_are_accepted_from_until_the_drain(backend: impl Backend<Fd = Ow
         panic!("it has an address");
     };
     let others = fd::duplicate(&listener).unwrap();
-    let mut rig = Rig::with_listeners(backend, Sharing::Own, vec![listener]);
+    let mut rig = Rig::with_listeners(backend, ListenerSharing::Own, vec![listener]);
     let connect = || {
         let client = TcpStream::connect(address).unwrap();
         client.set_nonblocking(true).unwrap();

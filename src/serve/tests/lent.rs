@@ -19,7 +19,7 @@ fn what_was_taken_back_is_not_touched(backend: impl Backend<Fd = OwnedFd>) {
     rig.master().offer(ticket, &kept);
     assert!(rig.master().recall(ticket));
     rig.settle();
-    assert_eq!(rig.heard(), vec![Say::Missed(ticket)]);
+    assert_eq!(rig.heard(), vec![WorkerMessage::Missed(ticket)]);
     assert_eq!(rig.master().board(), (0, 0, 0));
     // Whoever is offered it next finds it whole, and can answer.
     let mut bytes = vec![0; GET.len()];
@@ -47,7 +47,9 @@ fn a_connection_goes_back_after_each_answer_and_comes_again_by_its_name(
         assert_eq!(greetings(&rig.read_until(&mut client, b")\n")), 1);
         rig.settle();
         let says = rig.heard();
-        let [Say::Claimed { .. }, Say::Idle { ticket: idle, service_us }] = says[..] else {
+        let [WorkerMessage::Claimed { .. }, WorkerMessage::Idle { ticket: idle, service_us }] =
+            says[..]
+        else {
             panic!("{says:?}");
         };
         assert_eq!((idle, 0 < service_us), (ticket, true));
@@ -61,7 +63,7 @@ fn a_connection_goes_back_after_each_answer_and_comes_again_by_its_name(
     client.write_all(GET).unwrap();
     rig.read_until(&mut client, b")\n");
     rig.settle();
-    assert!(matches!(rig.heard()[..], [Say::Claimed { .. }, Say::Done { .. }]));
+    assert!(matches!(rig.heard()[..], [WorkerMessage::Claimed { .. }, WorkerMessage::Done { .. }]));
 }
 
 fn what_is_half_read_or_still_leaving_does_not_go_back(backend: impl Backend<Fd = OwnedFd>) {
@@ -72,17 +74,20 @@ fn what_is_half_read_or_still_leaving_does_not_go_back(backend: impl Backend<Fd 
     client.write_all(&[GET, &GET[..9]].concat()).unwrap();
     rig.read_until(&mut client, b")\n");
     rig.settle();
-    assert!(matches!(rig.heard()[..], [Say::Claimed { .. }, Say::Done { .. }]));
+    assert!(matches!(rig.heard()[..], [WorkerMessage::Claimed { .. }, WorkerMessage::Done { .. }]));
     client.write_all(&GET[9..]).unwrap();
     rig.read_until(&mut client, b")\n");
     rig.settle();
-    assert_eq!(rig.heard(), [Say::Idle { ticket, service_us: 0 }]);
+    assert_eq!(rig.heard(), [WorkerMessage::Idle { ticket, service_us: 0 }]);
 
     let (mut slow, _kept, _) = lent(&mut rig);
     slow.write_all(b"GET /bytes?n=9000000 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     rig.settle();
     let says = rig.heard();
-    assert!(matches!(says[..], [Say::Claimed { .. }, Say::Waiting(_)]), "most of it is not out");
+    assert!(
+        matches!(says[..], [WorkerMessage::Claimed { .. }, WorkerMessage::Waiting(_)]),
+        "most of it is not out"
+    );
     let mut got = Vec::new();
     rig.until("the whole answer", |_| {
         read_some(&mut slow, &mut got);
@@ -90,7 +95,7 @@ fn what_is_half_read_or_still_leaving_does_not_go_back(backend: impl Backend<Fd 
     });
     rig.settle();
     let says = rig.heard();
-    assert!(matches!(says[..], [Say::Idle { .. }]), "{says:?}");
+    assert!(matches!(says[..], [WorkerMessage::Idle { .. }]), "{says:?}");
 }
 
 /// A connection that has been answered and given back, and what the master has of it.
@@ -109,11 +114,11 @@ fn what_is_given_back_belongs_to_another_until_it_is_claimed_again(
     backend: impl Backend<Fd = OwnedFd>,
 ) {
     let (mut rig, mut client, kept, ticket) = given_back(backend);
-    // An errand that is late is no claim.
-    rig.master().errand(Errand::Offer(ticket));
+    // An offer entry that is late is no claim.
+    rig.master().offer_entry(OfferEntry::Offer(ticket));
     client.write_all(b"for another").unwrap();
     rig.settle();
-    assert_eq!(rig.heard(), [Say::Missed(ticket)]);
+    assert_eq!(rig.heard(), [WorkerMessage::Missed(ticket)]);
     let mut bytes = [0; 11];
     UnixStream::from(kept).read_exact(&mut bytes).unwrap();
     assert_eq!(bytes, *b"for another");
@@ -121,7 +126,7 @@ fn what_is_given_back_belongs_to_another_until_it_is_claimed_again(
 
 fn a_forgotten_connection_is_closed_here_and_nowhere_else(backend: impl Backend<Fd = OwnedFd>) {
     let (mut rig, mut client, kept, ticket) = given_back(backend);
-    rig.master().errand(Errand::Forget(ticket));
+    rig.master().offer_entry(OfferEntry::Forget(ticket));
     rig.settle();
     client.write_all(GET).unwrap();
     assert!(!read_some(&mut client, &mut Vec::new()), "the master has a copy");

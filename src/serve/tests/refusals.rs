@@ -132,7 +132,7 @@ fn long_answer<B: Backend<Fd = OwnedFd>>(rig: &mut Rig<B>, requests: &[u8]) -> T
     client.write_all(requests).unwrap();
     rig.heard();
     rig.until("the first answer's last byte is in the kernel", |rig| {
-        rig.heard().iter().any(|say| matches!(say, Say::Done { .. }))
+        rig.heard().iter().any(|say| matches!(say, WorkerMessage::Done { .. }))
     });
     rig.settle();
     client
@@ -194,7 +194,7 @@ fn who_takes_nothing_of_a_long_answer_is_let_go(backend: impl Backend<Fd = Owned
     });
     // From the last look that found some more of it gone, which the kernel decides.
     assert!(looks.is_some_and(|looks| least <= looks), "{looks:?}");
-    assert!(matches!(rig.heard()[..], [Say::Closed(_)]));
+    assert!(matches!(rig.heard()[..], [WorkerMessage::Closed(_)]));
 }
 
 fn empty_lines_are_counted_though_connections_go_back(backend: impl Backend<Fd = OwnedFd>) {
@@ -212,7 +212,10 @@ fn empty_lines_are_counted_though_connections_go_back(backend: impl Backend<Fd =
     };
     client.write_all(b"\r\n").unwrap();
     let says = offer(&mut rig);
-    assert!(matches!(says[..], [Say::Claimed { .. }, Say::Waiting(_)]), "it stays: {says:?}");
+    assert!(
+        matches!(says[..], [WorkerMessage::Claimed { .. }, WorkerMessage::Waiting(_)]),
+        "it stays: {says:?}"
+    );
     for _ in 1..HTTP_BLANK_LINES_MAX {
         client.write_all(b"\r\n").unwrap();
         rig.settle();
@@ -222,13 +225,13 @@ fn empty_lines_are_counted_though_connections_go_back(backend: impl Backend<Fd =
     client.write_all(GET).unwrap();
     rig.read_until(&mut client, b")\n");
     rig.settle();
-    assert!(matches!(rig.heard()[..], [Say::Resumed(_), Say::Idle { .. }]));
+    assert!(matches!(rig.heard()[..], [WorkerMessage::Resumed(_), WorkerMessage::Idle { .. }]));
     client.write_all(b"\r\n").unwrap();
     offer(&mut rig);
     // It is idle, and a worker that leaves closes nothing that is.
     rig.master().drain();
     rig.settle();
-    assert_eq!(rig.heard(), [Say::Idle { ticket, service_us: 0 }]);
+    assert_eq!(rig.heard(), [WorkerMessage::Idle { ticket, service_us: 0 }]);
     assert!(!read_some(&mut client, &mut Vec::new()), "the master has it still");
     rig.end();
 }

@@ -8,26 +8,30 @@ pub(super) struct Rig<B> {
     pub(super) master: Option<FakeMaster>,
     pub(super) jumped: Span,
     pub(super) tickets: u32,
-    pub(super) flow: Flow,
+    pub(super) flow: TurnFlow,
 }
 
 impl<B: Backend<Fd = OwnedFd>> Rig<B> {
     pub(super) fn new(backend: B) -> Self {
-        Self::with_listeners(backend, Sharing::None, Vec::new())
+        Self::with_listeners(backend, ListenerSharing::None, Vec::new())
     }
 
-    pub(super) fn with_listeners(backend: B, sharing: Sharing, listeners: Vec<OwnedFd>) -> Self {
+    pub(super) fn with_listeners(
+        backend: B,
+        sharing: ListenerSharing,
+        listeners: Vec<OwnedFd>,
+    ) -> Self {
         let (master, link) = FakeMaster::new(sharing, listeners);
         let server = Server::new(backend, link, Strength::FULL).unwrap();
         let master = Some(master);
-        Self { server, master, jumped: Span::ZERO, tickets: 0, flow: Flow::Continue }
+        Self { server, master, jumped: Span::ZERO, tickets: 0, flow: TurnFlow::Continue }
     }
 
     pub(super) fn master(&self) -> &FakeMaster {
         self.master.as_ref().unwrap()
     }
 
-    pub(super) fn heard(&self) -> Vec<Say> {
+    pub(super) fn heard(&self) -> Vec<WorkerMessage> {
         self.master().heard()
     }
 
@@ -51,7 +55,7 @@ impl<B: Backend<Fd = OwnedFd>> Rig<B> {
 
     pub(super) fn next_ticket(&mut self) -> Ticket {
         self.tickets += 1;
-        Ticket { slot: self.tickets, generation: 1 }
+        Ticket { index: self.tickets, generation: 1 }
     }
 
     /// A client that has sent something, which the worker has taken up.
@@ -65,7 +69,7 @@ impl<B: Backend<Fd = OwnedFd>> Rig<B> {
     pub(super) fn turn(&mut self) {
         let now = self.now();
         self.flow = self.server.turn(now).unwrap();
-        if self.flow == Flow::Continue {
+        if self.flow == TurnFlow::Continue {
             let short = Span::from_ms(1);
             let timeout = self.server.timeout(now).map_or(short, |timeout| timeout.min(short));
             self.server.unsubmitted = false;
@@ -77,7 +81,7 @@ impl<B: Backend<Fd = OwnedFd>> Rig<B> {
     pub(super) fn settle(&mut self) {
         let end = clock::monotonic().after(PATIENCE);
         let mut quiet = 0;
-        while quiet < 3 && self.flow == Flow::Continue {
+        while quiet < 3 && self.flow == TurnFlow::Continue {
             assert!(clock::monotonic() < end, "the worker does not come to rest");
             self.turn();
             quiet = if self.server.completions.is_empty() { quiet + 1 } else { 0 };
@@ -89,7 +93,7 @@ impl<B: Backend<Fd = OwnedFd>> Rig<B> {
         let end = clock::monotonic().after(PATIENCE);
         while !done(self) {
             assert!(clock::monotonic() < end, "{what} did not happen");
-            assert_eq!(self.flow, Flow::Continue, "the worker ended before: {what}");
+            assert_eq!(self.flow, TurnFlow::Continue, "the worker ended before: {what}");
             self.turn();
         }
     }
@@ -111,7 +115,7 @@ impl<B: Backend<Fd = OwnedFd>> Rig<B> {
         let mut ended = false;
         while !ended {
             assert!(clock::monotonic() < end, "the stream does not end");
-            if self.flow == Flow::Continue {
+            if self.flow == TurnFlow::Continue {
                 self.turn();
             }
             ended = read_some(client, &mut got);
@@ -133,7 +137,7 @@ impl<B: Backend<Fd = OwnedFd>> Rig<B> {
     /// Turns until the worker ends.
     pub(super) fn end(&mut self) {
         let end = clock::monotonic().after(PATIENCE);
-        while self.flow == Flow::Continue {
+        while self.flow == TurnFlow::Continue {
             assert!(clock::monotonic() < end, "the worker does not end");
             self.turn();
         }

@@ -17,21 +17,21 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 
 use super::DESCRIPTOR_LAST;
-use super::report::{Step, Trouble};
-use super::{Order, Program, Strings, c_string};
+use super::report::{SpawnStep, Trouble};
+use super::{SpawnOrder, SpawnProgram, Strings, c_string};
 use crate::sys::fd::errno_of;
-use crate::sys::rlimit::{Limit, set_open_files};
+use crate::sys::rlimit::{ResourceLimit, set_open_files};
 use crate::sys::scheduling::Scheduling;
 use crate::units::Errno;
 
 /// Everything that a new process needs, made before there is one.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct ChildPlan {
     image: Image,
     pub(super) args: Strings,
     pub(super) env: Strings,
     pub(super) scheduling: Option<Scheduling>,
-    pub(super) open_files: Option<Limit>,
+    pub(super) open_files: Option<ResourceLimit>,
     /// What it finds under 0, 1, 2 and so on.
     sources: Vec<i32>,
     /// Where its progress is told.
@@ -51,13 +51,13 @@ pub(super) enum Image {
 }
 
 impl Image {
-    pub(super) fn of(order: &Order<'_>) -> Result<Self, Errno> {
+    pub(super) fn of(order: &SpawnOrder<'_>) -> Result<Self, Errno> {
         Ok(match order.program {
-            Program::Open(executable) => {
+            SpawnProgram::Open(executable) => {
                 let path = c_string(executable.path().as_bytes())?;
                 Self::Open { file: executable.raw(), path }
             }
-            Program::Path(path) => {
+            SpawnProgram::Path(path) => {
                 let words = [SHELL.to_bytes(), path.as_bytes()].into_iter();
                 let rest = order.args.iter().skip(1).map(|arg| arg.as_bytes());
                 let for_shell = Strings::of(words.chain(rest).map(<[u8]>::to_vec))?;
@@ -79,7 +79,7 @@ const SHELL: &CStr = c"/bin/sh";
 /// The exit code of one that could not become its program; what shells use for it.
 const FAILED: i32 = 127;
 
-impl Plan {
+impl ChildPlan {
     pub(super) fn new(mut image: Image, sources: Vec<i32>, report: i32) -> Self {
         let mut needed = sources.clone();
         needed.push(report);
@@ -103,27 +103,27 @@ impl Plan {
 
     fn become_program(&mut self) -> Result<Infallible, Trouble> {
         self.close_others();
-        let failed = |errno| Trouble { step: Step::Descriptors, errno: errno_of(errno) };
+        let failed = |errno| Trouble { step: SpawnStep::Descriptors, errno: errno_of(errno) };
         self.place().map_err(failed)?;
         let group = nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0));
-        self.wish(Step::Group, group.map_err(errno_of));
+        self.wish(SpawnStep::Group, group.map_err(errno_of));
         if let Some(scheduling) = self.scheduling {
-            self.wish(Step::Scheduling, scheduling.enter());
+            self.wish(SpawnStep::Scheduling, scheduling.enter());
         }
         if let Some(limit) = self.open_files {
-            self.wish(Step::OpenFiles, set_open_files(limit));
+            self.wish(SpawnStep::OpenFiles, set_open_files(limit));
         }
-        self.wish(Step::ParentsEnd, ask_for_a_signal_at_its_end().map_err(errno_of));
+        self.wish(SpawnStep::ParentsEnd, ask_for_a_signal_at_its_end().map_err(errno_of));
         if nix::unistd::getppid() != self.parent {
             // It has ended before it could be asked.
             end();
         }
         forget_signals();
         let errno = errno_of(self.exec());
-        Err(Trouble { step: Step::Exec, errno })
+        Err(Trouble { step: SpawnStep::Exec, errno })
     }
 
-    fn wish(&self, step: Step, result: Result<(), Errno>) {
+    fn wish(&self, step: SpawnStep, result: Result<(), Errno>) {
         if let Err(errno) = result {
             self.tell(Trouble { step, errno });
         }

@@ -8,7 +8,7 @@ use crate::units::Errno;
 
 /// What a process does before it becomes its program.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Step {
+pub enum SpawnStep {
     /// It puts its descriptors in order.
     Descriptors,
     /// It enters a process group of its own.
@@ -27,23 +27,23 @@ pub enum Step {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Trouble {
     /// What.
-    pub step: Step,
+    pub step: SpawnStep,
     /// Why.
     pub errno: Errno,
 }
 
 /// How far a new process has got.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Progress {
+pub enum SpawnProgress {
     /// It is not its program yet.
     Pending,
-    /// It could not do something, without which it goes on if [`Step::is_wish`].
+    /// It could not do something, without which it goes on if [`SpawnStep::is_wish`].
     Trouble(Trouble),
     /// It has become its program, or has ended.
     Over,
 }
 
-impl Step {
+impl SpawnStep {
     const ALL: [Self; 6] = [
         Self::Descriptors,
         Self::Group,
@@ -75,18 +75,18 @@ impl Trouble {
     fn decode(record: [u8; RECORD]) -> Option<Self> {
         let (step, errno) = record.split_first_chunk()?;
         let step = u32::from_ne_bytes(*step);
-        let step = Step::ALL.into_iter().find(|each| *each as u32 == step)?;
+        let step = SpawnStep::ALL.into_iter().find(|each| *each as u32 == step)?;
         Some(Self { step, errno: Errno(i32::from_ne_bytes(errno.try_into().ok()?)) })
     }
 }
 
 /// What a new process has told since this was asked last, one thing at a time.
-pub fn progress(report: &OwnedFd) -> Progress {
+pub fn progress(report: &OwnedFd) -> SpawnProgress {
     let mut record = [0; RECORD];
     match fd::read(report, &mut record) {
-        Ok(RECORD) => Trouble::decode(record).map_or(Progress::Over, Progress::Trouble),
-        Err(Errno(libc::EAGAIN | libc::EINTR)) => Progress::Pending,
-        Ok(_) | Err(_) => Progress::Over,
+        Ok(RECORD) => Trouble::decode(record).map_or(SpawnProgress::Over, SpawnProgress::Trouble),
+        Err(Errno(libc::EAGAIN | libc::EINTR)) => SpawnProgress::Pending,
+        Ok(_) | Err(_) => SpawnProgress::Over,
     }
 }
 
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn every_trouble_survives_its_record() {
-        for step in Step::ALL {
+        for step in SpawnStep::ALL {
             let trouble = Trouble { step, errno: Errno(libc::ENOENT) };
             assert_eq!(Trouble::decode(trouble.encode()), Some(trouble));
         }

@@ -27,7 +27,7 @@ struct Chance<K: Kernel> {
     callers: Vec<K::Caller>,
     channel: Source,
     far: K::FarEnd,
-    bell: Source,
+    doorbell: Source,
     clapper: K::Clapper,
     streams: Vec<(Source, K::Peer)>,
     peers: Vec<K::Peer>,
@@ -39,7 +39,7 @@ impl<K: Kernel> Chance<K> {
         let mut rig = Rig::new(kernel);
         let (listener, address) = rig.listener(Role::Listener);
         let (channel, far) = rig.channel();
-        let (bell, clapper) = rig.bell();
+        let (doorbell, clapper) = rig.doorbell();
         let streams = (0..3).map(|_| rig.stream()).collect();
         let (callers, peers, tokens) = (Vec::new(), Vec::new(), Vec::new());
         Self {
@@ -49,7 +49,7 @@ impl<K: Kernel> Chance<K> {
             callers,
             channel,
             far,
-            bell,
+            doorbell,
             clapper,
             streams,
             peers,
@@ -64,10 +64,10 @@ impl<K: Kernel> Chance<K> {
             (0, _) => Op::Accept { listener: self.listener },
             (1, _) => Op::Recv { stream, buffer: Vec::with_capacity(16) },
             (2, _) => Op::Send { stream, buffer: vec![1; pick << 12 | 1], from: 0 },
-            (3, _) => Op::Ring { bell: self.bell },
+            (3, _) => Op::Ring { doorbell: self.doorbell },
             (4, _) => {
-                let parcel = self.rig.parcel(0, 0..u8::try_from(pick % 17).unwrap());
-                Op::Handoff { channel: self.channel, parcel }
+                let batch = self.rig.batch(0, 0..u8::try_from(pick % 17).unwrap());
+                Op::Handoff { channel: self.channel, batch }
             }
             (5, _) => Op::Readable { fd: self.connection(pick) },
             (6, Some(token)) => return self.rig.backend.cancel(token),

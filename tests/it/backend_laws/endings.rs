@@ -1,7 +1,7 @@
 //! The laws of waiting, letting go and coming to rest: only a wait waits, whatever names a
 //! released source ends, and nothing is left behind.
 
-use dispatchd::io::{Backend, Op, Outcome, Parcel, Ready, Role, Token};
+use dispatchd::io::{Backend, Batch, Op, Outcome, Ready, Role, Token};
 use dispatchd::units::{Span, Ticket};
 
 use super::kernel::{Kernel, Make};
@@ -11,13 +11,13 @@ pub(crate) fn a_released_source_ends_what_names_it<K: Kernel>(make: Make<'_, K>)
     let mut rig = Rig::new(make());
     let (listener, address) = rig.listener(Role::Listener);
     let (stream, peer) = rig.stream();
-    let (bell, clapper) = rig.bell();
+    let (doorbell, clapper) = rig.doorbell();
     let accepts: Vec<_> = (0..9).map(|_| rig.submit(Op::Accept { listener })).collect();
-    let ring = rig.submit(Op::Ring { bell });
+    let ring = rig.submit(Op::Ring { doorbell });
     rig.silent();
     // This one has not even been seen by the kernel.
     let recv = rig.submit(Op::Recv { stream, buffer: Vec::with_capacity(8) });
-    let fds = [listener, stream, bell].map(|source| rig.backend.release(source));
+    let fds = [listener, stream, doorbell].map(|source| rig.backend.release(source));
     for token in accepts {
         assert_eq!(rig.accepted(token).unwrap_err(), CANCELLED);
     }
@@ -36,16 +36,16 @@ pub(crate) fn a_released_source_ends_what_names_it<K: Kernel>(make: Make<'_, K>)
 /// A copy of the same thing is another source.
 pub(crate) fn a_released_source_ends_nothing_else<K: Kernel>(make: Make<'_, K>) {
     let mut rig = Rig::new(make());
-    let (fd, clapper) = rig.kernel.bell();
+    let (fd, clapper) = rig.kernel.doorbell();
     let copy = rig.kernel.duplicate(&fd);
-    let bells = [fd, copy].map(|fd| rig.backend.adopt(fd, Role::Bell));
-    let rings = bells.map(|bell| rig.submit(Op::Ring { bell }));
+    let doorbells = [fd, copy].map(|fd| rig.backend.adopt(fd, Role::Doorbell));
+    let rings = doorbells.map(|doorbell| rig.submit(Op::Ring { doorbell }));
     let (fd, peer) = rig.kernel.connection();
     let copy = rig.kernel.duplicate(&fd);
     let stream = rig.backend.adopt(copy, Role::Stream);
     let watch = rig.submit(Op::Readable { fd });
     rig.silent();
-    let _released = [bells[0], stream].map(|source| rig.backend.release(source));
+    let _released = [doorbells[0], stream].map(|source| rig.backend.release(source));
     assert_eq!(rig.rang(rings[0]), (true, Err(CANCELLED)));
     rig.silent();
     rig.kernel.ring(&clapper);
@@ -59,16 +59,16 @@ pub(crate) fn a_source_that_was_released_is_not_served<K: Kernel>(make: Make<'_,
     let (channel, _far) = rig.channel();
     drop(rig.backend.release(channel));
     let (other, _far) = rig.channel();
-    assert_eq!(other.slot, channel.slot, "places are used again");
-    let parcel = rig.parcel(1, 7..8);
-    let token = rig.submit(Op::Handoff { channel, parcel });
-    let (errno, parcel) = rig.handed_off(token).unwrap_err();
-    assert_eq!((errno, parcel.fds.len()), (CANCELLED, 1));
+    assert_eq!(other.index, channel.index, "places are used again");
+    let batch = rig.batch(1, 7..8);
+    let token = rig.submit(Op::Handoff { channel, batch });
+    let (errno, batch) = rig.handed_off(token).unwrap_err();
+    assert_eq!((errno, batch.fds.len()), (CANCELLED, 1));
     let token = rig.submit(Op::Recv { stream: channel, buffer: Vec::with_capacity(1) });
     assert_eq!(rig.received(token).1, Err(CANCELLED));
     let token = rig.submit(Op::Accept { listener: channel });
     assert_eq!(rig.accepted(token).unwrap_err(), CANCELLED);
-    let token = rig.submit(Op::Ring { bell: channel });
+    let token = rig.submit(Op::Ring { doorbell: channel });
     assert_eq!(rig.rang(token), (true, Err(CANCELLED)));
 }
 
@@ -107,8 +107,8 @@ pub(crate) fn a_wait_lasts_as_long_as_asked<K: Kernel>(make: Make<'_, K>) {
 
 pub(crate) fn submitting_neither_waits_nor_completes<K: Kernel>(make: Make<'_, K>) {
     let mut rig = Rig::new(make());
-    let (bell, _clapper) = rig.bell();
-    let ring = rig.submit(Op::Ring { bell });
+    let (doorbell, _clapper) = rig.doorbell();
+    let ring = rig.submit(Op::Ring { doorbell });
     let start = rig.kernel.now();
     let mut tokens = Vec::new();
     // Far more than any queue holds, without a wait in between.
@@ -156,12 +156,12 @@ pub(crate) fn dropping_with_work_in_flight_is_harmless<K: Kernel>(make: Make<'_,
         let _others = busy.then(|| everything_pending(&mut rig).1);
         let (fd, peer) = rig.kernel.connection();
         let (channel, far) = rig.channel();
-        let mut parcel = Parcel::new(0);
-        for slot in 0..16 {
-            parcel.push(Ticket { slot, generation: 0 }, rig.kernel.duplicate(&fd));
+        let mut batch = Batch::new(0);
+        for index in 0..16 {
+            batch.push(Ticket { index, generation: 0 }, rig.kernel.duplicate(&fd));
         }
         drop(fd);
-        rig.submit(Op::Handoff { channel, parcel });
+        rig.submit(Op::Handoff { channel, batch });
         if waited {
             rig.wait(Span::ZERO);
         }
@@ -182,17 +182,17 @@ pub(crate) fn everything_pending<K: Kernel>(rig: &mut Rig<K>) -> (Vec<Token>, Ot
     let (shared, _) = rig.listener(Role::SharedListener);
     let (stream, leaving) = rig.stream();
     let (full, unread) = rig.stream();
-    let (bell, _) = rig.bell();
+    let (doorbell, _) = rig.doorbell();
     let (channel, far) = rig.channel();
     let (watched, silent) = rig.kernel.connection();
-    let (spare, parcel) = (rig.kernel.marked(1), rig.parcel(0, 0..9));
+    let (spare, batch) = (rig.kernel.marked(1), rig.batch(0, 0..9));
     let tokens = vec![
         rig.submit(Op::Accept { listener }),
         rig.submit(Op::Accept { listener: shared }),
         rig.submit(Op::Recv { stream, buffer: Vec::with_capacity(4_096) }),
-        rig.submit(Op::Ring { bell }),
+        rig.submit(Op::Ring { doorbell }),
         rig.submit(Op::Readable { fd: watched }),
-        rig.submit(Op::Handoff { channel, parcel }),
+        rig.submit(Op::Handoff { channel, batch }),
         rig.submit(Op::Close { fd: spare }),
         rig.submit(Op::Send { stream: full, buffer: vec![0; 4 << 20], from: 0 }),
         rig.submit(Op::Send { stream: full, buffer: vec![0; 4 << 20], from: 0 }),

@@ -14,7 +14,7 @@ use dispatchd::io::Backend;
 use dispatchd::io::epoll::Epoll;
 use dispatchd::io::uring::Uring;
 use dispatchd::sys::clock::monotonic;
-use dispatchd::sys::scm::{Incoming, Patience, recv_parcel};
+use dispatchd::sys::scm::{Incoming, RecvWait, recv_batch};
 use dispatchd::sys::socket::{Endpoint, ListenOptions, listen, local_endpoint, seqpacket_pair};
 use dispatchd::sys::{eventfd, fd};
 use dispatchd::units::{Errno, Mono};
@@ -34,7 +34,7 @@ pub(crate) trait Kernel {
     type Peer;
     /// The other end of a channel.
     type FarEnd;
-    /// What rings a bell.
+    /// What rings a doorbell.
     type Clapper;
 
     fn port(&self) -> Self::Port;
@@ -61,9 +61,9 @@ pub(crate) trait Kernel {
     /// The words and the descriptors of one message, if there is one.
     fn receive(&self, far: &Self::FarEnd) -> Option<(Vec<u64>, Vec<Self::Fd>)>;
     fn close(&self, far: Self::FarEnd);
-    fn bell(&self) -> (Self::Fd, Self::Clapper);
+    fn doorbell(&self) -> (Self::Fd, Self::Clapper);
     fn ring(&self, clapper: &Self::Clapper);
-    /// Rings a bell that nobody has rung so often at once that nobody can any more.
+    /// Rings a doorbell that nobody has rung so often at once that nobody can any more.
     fn fill(&self, clapper: &Self::Clapper);
 }
 
@@ -183,8 +183,8 @@ impl<B: Start> Kernel for Machine<B> {
     }
 
     fn receive(&self, far: &OwnedFd) -> Option<(Vec<u64>, Vec<OwnedFd>)> {
-        match recv_parcel(far.as_fd(), Patience::Now).unwrap() {
-            Incoming::Parcel(received) => {
+        match recv_batch(far.as_fd(), RecvWait::Now).unwrap() {
+            Incoming::Batch(received) => {
                 assert!(!received.truncated);
                 Some((received.words, received.fds))
             }
@@ -196,7 +196,7 @@ impl<B: Start> Kernel for Machine<B> {
         drop(far);
     }
 
-    fn bell(&self) -> (OwnedFd, OwnedFd) {
+    fn doorbell(&self) -> (OwnedFd, OwnedFd) {
         let clapper = eventfd::create().unwrap();
         (self.duplicate(&clapper), clapper)
     }

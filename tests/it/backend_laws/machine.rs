@@ -3,7 +3,7 @@
 
 use std::os::fd::AsFd;
 
-use dispatchd::io::{Op, Parcel, Role};
+use dispatchd::io::{Batch, Op, Role};
 use dispatchd::sys::clock::thread_cpu;
 use dispatchd::sys::fd;
 use dispatchd::units::Span;
@@ -110,8 +110,8 @@ pub(crate) fn what_nobody_takes_does_not_spin<B: Start>() {
     for role in [Role::Listener, Role::SharedListener] {
         let mut rig = on_machine::<B>();
         let (listener, address) = rig.listener(role);
-        let (bell, clapper) = rig.bell();
-        let ring = rig.submit(Op::Ring { bell });
+        let (doorbell, clapper) = rig.doorbell();
+        let ring = rig.submit(Op::Ring { doorbell });
         let token = rig.submit(Op::Accept { listener });
         rig.silent();
         let _callers = [rig.kernel.connect(&address), rig.kernel.connect(&address)];
@@ -148,11 +148,11 @@ pub(crate) fn failures_beyond_the_completion_queue_are_all_told<B: Start>() {
     let (channel, theirs) = rig.channel();
     drop(theirs);
     let tokens: Vec<_> = (0..6_000)
-        .map(|header| rig.submit(Op::Handoff { channel, parcel: Parcel::new(header) }))
+        .map(|header| rig.submit(Op::Handoff { channel, batch: Batch::new(header) }))
         .collect();
     for (token, header) in tokens.into_iter().zip(0..) {
-        let (_, parcel) = rig.handed_off(token).unwrap_err();
-        assert_eq!(parcel.words, [header]);
+        let (_, batch) = rig.handed_off(token).unwrap_err();
+        assert_eq!(batch.words, [header]);
     }
     rig.silent();
 }

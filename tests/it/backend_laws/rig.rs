@@ -1,6 +1,6 @@
 //! A backend under test, and what every law says about it: what comes of an operation, and when.
 
-use dispatchd::io::{Backend, Completion, Op, Outcome, Parcel, Ready, Role, Source, Tag, Token};
+use dispatchd::io::{Backend, Batch, Completion, Op, Outcome, Ready, Role, Source, Tag, Token};
 use dispatchd::units::{Errno, Span, Ticket};
 
 use super::kernel::Kernel;
@@ -13,7 +13,7 @@ pub(crate) const CANCELLED: Errno = Errno(libc::ECANCELED);
 pub(crate) const FULL: Errno = Errno(libc::EAGAIN);
 
 /// The descriptors of what was sent, or why it was not and everything back.
-pub(crate) type HandoffResult<F> = Result<Vec<F>, (Errno, Parcel<F>)>;
+pub(crate) type HandoffResult<F> = Result<Vec<F>, (Errno, Batch<F>)>;
 
 /// A backend, the completions that nobody has asked for yet, and the kernel below.
 pub(crate) struct Rig<K: Kernel> {
@@ -100,8 +100,8 @@ impl<K: Kernel> Rig<K> {
 
     pub(crate) fn handed_off(&mut self, token: Token) -> HandoffResult<K::Fd> {
         match self.only(token) {
-            Outcome::HandedOff(parcel, Ok(())) => Ok(parcel.fds),
-            Outcome::HandedOff(parcel, Err(errno)) => Err((errno, parcel)),
+            Outcome::HandedOff(batch, Ok(())) => Ok(batch.fds),
+            Outcome::HandedOff(batch, Err(errno)) => Err((errno, batch)),
             other => panic!("not a handoff: {other:?}"),
         }
     }
@@ -132,9 +132,9 @@ impl<K: Kernel> Rig<K> {
         (self.backend.adopt(fd, role), address)
     }
 
-    pub(crate) fn bell(&mut self) -> (Source, K::Clapper) {
-        let (fd, clapper) = self.kernel.bell();
-        (self.backend.adopt(fd, Role::Bell), clapper)
+    pub(crate) fn doorbell(&mut self) -> (Source, K::Clapper) {
+        let (fd, clapper) = self.kernel.doorbell();
+        (self.backend.adopt(fd, Role::Doorbell), clapper)
     }
 
     /// A channel: the source of our end, and the other end.
@@ -148,14 +148,14 @@ impl<K: Kernel> Rig<K> {
         (self.backend.adopt(fd, Role::Stream), peer)
     }
 
-    /// A parcel of marked descriptors, whose slots are the marks.
-    pub(crate) fn parcel(&self, header: u64, marks: std::ops::Range<u8>) -> Parcel<K::Fd> {
-        let mut parcel = Parcel::new(header);
+    /// A batch of marked descriptors, whose indices are the marks.
+    pub(crate) fn batch(&self, header: u64, marks: std::ops::Range<u8>) -> Batch<K::Fd> {
+        let mut batch = Batch::new(header);
         for mark in marks {
-            let ticket = Ticket { slot: u32::from(mark), generation: 1 };
-            parcel.push(ticket, self.kernel.marked(mark));
+            let ticket = Ticket { index: u32::from(mark), generation: 1 };
+            batch.push(ticket, self.kernel.marked(mark));
         }
-        parcel
+        batch
     }
 
     /// Which they are, whatever they are copies of.

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use dispatchd::sim::stage::{Address, Clapper, Client, FarEnd, SimBackend, SimFd, Stage};
+use dispatchd::sim::stage::{Address, Clapper, FarEnd, SimBackend, SimFd, Stage, StageClient};
 use dispatchd::units::Mono;
 
 use super::kernel::{Kernel, Make};
@@ -16,7 +16,7 @@ const SEEDS: u64 = 24;
 /// A stage, and the marks on it.
 pub(crate) struct Staged {
     stage: Stage,
-    marks: RefCell<BTreeMap<Client, u8>>,
+    marks: RefCell<BTreeMap<StageClient, u8>>,
 }
 
 /// Plays a law with every seed.
@@ -46,8 +46,8 @@ impl Kernel for Staged {
     type Fd = SimFd;
     type Port = SimBackend;
     type Address = Address;
-    type Caller = Client;
-    type Peer = Client;
+    type Caller = StageClient;
+    type Peer = StageClient;
     type FarEnd = FarEnd;
     type Clapper = Clapper;
 
@@ -63,11 +63,11 @@ impl Kernel for Staged {
         self.stage.listener()
     }
 
-    fn connect(&self, to: &Address) -> Client {
+    fn connect(&self, to: &Address) -> StageClient {
         self.stage.connect(*to)
     }
 
-    fn connection(&self) -> (SimFd, Client) {
+    fn connection(&self) -> (SimFd, StageClient) {
         self.stage.connection()
     }
 
@@ -79,7 +79,7 @@ impl Kernel for Staged {
         fd.number()
     }
 
-    fn send(&self, peer: &Client) {
+    fn send(&self, peer: &StageClient) {
         self.stage.send(*peer);
     }
 
@@ -87,11 +87,11 @@ impl Kernel for Staged {
         self.stage.read(fd);
     }
 
-    fn hang_up(&self, peer: Client) {
+    fn hang_up(&self, peer: StageClient) {
         self.stage.hang_up(peer);
     }
 
-    fn is_over(&self, peer: &Client) -> bool {
+    fn is_over(&self, peer: &StageClient) -> bool {
         self.stage.is_over(*peer)
     }
 
@@ -119,8 +119,8 @@ impl Kernel for Staged {
         self.stage.close(far);
     }
 
-    fn bell(&self) -> (SimFd, Clapper) {
-        self.stage.bell()
+    fn doorbell(&self) -> (SimFd, Clapper) {
+        self.stage.doorbell()
     }
 
     fn ring(&self, clapper: &Clapper) {

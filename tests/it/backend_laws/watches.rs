@@ -1,4 +1,5 @@
-//! The laws of watching: a descriptor that is watched comes back, and a bell wakes for each ring.
+//! The laws of watching: a descriptor that is watched comes back, and a doorbell wakes for each
+//! ring.
 
 use dispatchd::io::{Backend, Op, Ready};
 use dispatchd::units::Span;
@@ -112,7 +113,11 @@ pub(crate) fn a_late_word_about_an_old_token_does_nothing<K: Kernel>(make: Make<
     let (fd, _) = rig.readable(old);
     rig.kernel.read(&fd);
     let new = rig.submit(Op::Readable { fd });
-    assert_eq!((new.key().slot, new.kind()), (old.key().slot, old.kind()), "places are used again");
+    assert_eq!(
+        (new.key().index, new.kind()),
+        (old.key().index, old.kind()),
+        "places are used again"
+    );
     rig.backend.cancel(old);
     rig.backend.expire(old);
     rig.silent();
@@ -122,8 +127,9 @@ pub(crate) fn a_late_word_about_an_old_token_does_nothing<K: Kernel>(make: Make<
 
 pub(crate) fn each_ring_wakes_without_a_read<K: Kernel>(make: Make<'_, K>) {
     let mut rig = Rig::new(make());
-    let (bells, clappers): (Vec<_>, Vec<_>) = (0..3).map(|_| rig.bell()).unzip();
-    let tokens: Vec<_> = bells.into_iter().map(|bell| rig.submit(Op::Ring { bell })).collect();
+    let (doorbells, clappers): (Vec<_>, Vec<_>) = (0..3).map(|_| rig.doorbell()).unzip();
+    let tokens: Vec<_> =
+        doorbells.into_iter().map(|doorbell| rig.submit(Op::Ring { doorbell })).collect();
     rig.silent();
     for round in 0..200 {
         let which = round % clappers.len();
@@ -140,24 +146,24 @@ pub(crate) fn each_ring_wakes_without_a_read<K: Kernel>(make: Make<'_, K>) {
     rig.silent();
 }
 
-pub(crate) fn a_bell_rung_before_anybody_listened_is_heard<K: Kernel>(make: Make<'_, K>) {
+pub(crate) fn a_doorbell_rung_before_anybody_listened_is_heard<K: Kernel>(make: Make<'_, K>) {
     for waited in [false, true] {
         let mut rig = Rig::new(make());
-        let (bell, clapper) = rig.bell();
+        let (doorbell, clapper) = rig.doorbell();
         rig.kernel.ring(&clapper);
         if waited {
             rig.silent();
         }
-        let token = rig.submit(Op::Ring { bell });
+        let token = rig.submit(Op::Ring { doorbell });
         assert_eq!(rig.rang(token), (false, Ok(())));
         rig.silent();
     }
 }
 
-pub(crate) fn a_full_bell_silences_no_other<K: Kernel>(make: Make<'_, K>) {
+pub(crate) fn a_full_doorbell_silences_no_other<K: Kernel>(make: Make<'_, K>) {
     let mut rig = Rig::new(make());
-    let [(full, filler), (other, clapper)] = [(); 2].map(|()| rig.bell());
-    let [full, other] = [full, other].map(|bell| rig.submit(Op::Ring { bell }));
+    let [(full, filler), (other, clapper)] = [(); 2].map(|()| rig.doorbell());
+    let [full, other] = [full, other].map(|doorbell| rig.submit(Op::Ring { doorbell }));
     rig.kernel.fill(&filler);
     assert_eq!(rig.rang(full), (false, Ok(())));
     for _ in 0..3 {
@@ -167,12 +173,12 @@ pub(crate) fn a_full_bell_silences_no_other<K: Kernel>(make: Make<'_, K>) {
     }
 }
 
-/// What a bell has told and its owner has not heard yet stands before the end, never behind it.
+/// What a doorbell has told and its owner has not heard yet stands before the end, never behind it.
 pub(crate) fn nothing_is_told_after_the_last<K: Kernel>(make: Make<'_, K>) {
     let mut rig = Rig::new(make());
-    let (bell, clapper) = rig.bell();
+    let (doorbell, clapper) = rig.doorbell();
     for round in 0..12 {
-        let token = rig.submit(Op::Ring { bell });
+        let token = rig.submit(Op::Ring { doorbell });
         for _ in 0..round % 4 {
             rig.kernel.ring(&clapper);
             rig.wait(Span::from_us(20_000 / (round + 1)));

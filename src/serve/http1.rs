@@ -4,12 +4,14 @@
 use std::mem;
 
 use super::buffers::Buffers;
-use super::http::{Advance, Fault, Http, Refusal, Request, Responder, Step, Tail, fill};
+use super::http::{
+    Advance, Fault, Http, HttpRequest, HttpStep, RequestRefusal, Responder, Tail, fill,
+};
 use crate::limits::{HTTP_BUFFER, HTTP_CHUNK};
 
 /// One connection's conversation.
 #[derive(Debug)]
-pub(super) struct Dialogue {
+pub(super) struct Http1Connection {
     http: Http,
     /// What has come. Away while a receive is pending.
     input: Vec<u8>,
@@ -20,15 +22,15 @@ pub(super) struct Dialogue {
     /// Bytes of filler that follow the output.
     filler: u64,
     /// A request that waits for the answers before it to leave.
-    deferred: Option<Request>,
+    deferred: Option<HttpRequest>,
     appetite: Appetite,
-    flow: Flow,
-    ending: Ending,
+    flow: AnswerFlow,
+    ending: Http1Ending,
 }
 
 /// What happens when the output is out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Ending {
+pub(super) enum Http1Ending {
     /// The next request.
     Open,
     /// The connection is closed at once: the client expects nothing more.
@@ -49,7 +51,7 @@ enum Appetite {
 
 /// How answers leave here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Flow {
+enum AnswerFlow {
     /// Each at once, so that it is with the client before that can send anything to it.
     Swift,
     /// One of them was long, or did not go in one piece: some of it may be on its way for a while.
@@ -60,14 +62,14 @@ enum Flow {
 #[derive(Debug)]
 pub(super) enum Next {
     /// This request is to be served.
-    Request(Request),
+    Request(HttpRequest),
     /// This is to be refused.
-    Refuse(Refusal),
+    Refuse(RequestRefusal),
     /// New bytes, or the end of the output.
     Pause,
 }
 
-impl Dialogue {
+impl Http1Connection {
     /// Nothing has been said.
     pub(super) fn new() -> Self {
         Self {
@@ -78,8 +80,8 @@ impl Dialogue {
             filler: 0,
             deferred: None,
             appetite: Appetite::Hungry,
-            flow: Flow::Swift,
-            ending: Ending::Open,
+            flow: AnswerFlow::Swift,
+            ending: Http1Ending::Open,
         }
     }
 
@@ -121,7 +123,7 @@ impl Dialogue {
     /// The next request, while there is room for its answer. The output takes what the client
     /// waits for before it sends a body.
     pub(super) fn next(&mut self) -> Next {
-        if self.ending != Ending::Open || 0 < self.filler || HTTP_CHUNK <= self.output.len() {
+        if self.ending != Http1Ending::Open || 0 < self.filler || HTTP_CHUNK <= self.output.len() {
             return Next::Pause;
         }
         if let Some(request) = self.deferred.take() {
@@ -135,22 +137,22 @@ impl Dialogue {
         let Advance { consumed, step } = self.http.advance(rest, &mut self.output);
         self.consumed += consumed;
         match step {
-            Step::Request(request) => {
+            HttpStep::Request(request) => {
                 if self.consumed == self.input.len() {
                     self.appetite = Appetite::Hungry;
                 }
                 Next::Request(request)
             }
-            Step::Refuse(refusal) => Next::Refuse(refusal),
-            Step::NeedBytes => {
+            HttpStep::Refuse(refusal) => Next::Refuse(refusal),
+            HttpStep::NeedBytes => {
                 self.appetite = Appetite::Hungry;
                 Next::Pause
             }
         }
     }
 
-    /// Puts a request aside until the output is out; [`Dialogue::next`] returns it again.
-    pub(super) fn defer(&mut self, request: Request) {
+    /// Puts a request aside until the output is out; [`Http1Connection::next`] returns it again.
+    pub(super) fn defer(&mut self, request: HttpRequest) {
         self.deferred = Some(request);
         self.appetite = Appetite::Chewing;
     }
@@ -158,7 +160,7 @@ impl Dialogue {
     /// Answers a served request; `keep_alive` is whether the worker wants another one.
     pub(super) fn answer(
         &mut self,
-        request: &Request,
+        request: &HttpRequest,
         keep_alive: bool,
         responder: &Responder,
         buffers: &mut Buffers,
@@ -170,42 +172,43 @@ impl Dialogue {
             self.top_up();
         }
         if 0 < self.filler || HTTP_CHUNK < self.output.len() {
-            self.flow = Flow::Slow;
+            self.flow = AnswerFlow::Slow;
         }
         if !stays {
             // A client that asked for the end sends nothing more, as a rule; any other may be about
             // to.
             let expected = !request.keep_alive && self.is_all_read();
-            let swift = self.flow == Flow::Swift;
-            self.ending = if expected && swift { Ending::Close } else { Ending::Linger };
+            let swift = self.flow == AnswerFlow::Swift;
+            self.ending = if expected && swift { Http1Ending::Close } else { Http1Ending::Linger };
         }
     }
 
     /// Refuses a request, which is the last answer.
     pub(super) fn refuse(
         &mut self,
-        refusal: &Refusal,
+        refusal: &RequestRefusal,
         responder: &Responder,
         buffers: &mut Buffers,
     ) {
         self.ready_output(buffers);
         responder.refuse(refusal, &mut self.output);
-        self.ending = Ending::Linger;
+        self.ending = Http1Ending::Linger;
     }
 
     /// Tells the client that its request took too long, which is the last answer.
     pub(super) fn time_out(&mut self, responder: &Responder, buffers: &mut Buffers) {
         let rest = self.input.get(self.consumed..).unwrap_or_default();
-        let refusal = Refusal { fault: Fault::TimedOut, answer: self.http.answer_so_far(rest) };
+        let refusal =
+            RequestRefusal { fault: Fault::TimedOut, answer: self.http.answer_so_far(rest) };
         self.refuse(&refusal, responder, buffers);
     }
 
     /// What is said does not leave in one piece.
     pub(super) fn falters(&mut self) {
-        self.flow = Flow::Slow;
+        self.flow = AnswerFlow::Slow;
         match self.ending {
-            Ending::Close => self.ending = Ending::Linger,
-            Ending::Open | Ending::Linger => {}
+            Http1Ending::Close => self.ending = Http1Ending::Linger,
+            Http1Ending::Open | Http1Ending::Linger => {}
         }
     }
 
@@ -238,7 +241,7 @@ impl Dialogue {
 
     /// Whether the next thing to do is to receive.
     pub(super) fn wants_input(&self) -> bool {
-        self.appetite == Appetite::Hungry && self.ending == Ending::Open && self.filler == 0
+        self.appetite == Appetite::Hungry && self.ending == Http1Ending::Open && self.filler == 0
     }
 
     /// Whether the client has begun nothing that is not complete.
@@ -252,13 +255,13 @@ impl Dialogue {
     }
 
     /// What happens when the output is out.
-    pub(super) const fn ending(&self) -> Ending {
+    pub(super) const fn ending(&self) -> Http1Ending {
         self.ending
     }
 
     /// The client will send nothing more, so that there is nothing to wait for after the output.
     pub(super) fn hang_up(&mut self) {
-        self.ending = Ending::Close;
+        self.ending = Http1Ending::Close;
     }
 
     /// Throws away what has come.
@@ -295,42 +298,42 @@ impl Dialogue {
 
 #[cfg(test)]
 mod tests {
-    use super::super::http::Identity;
+    use super::super::http::ServerIdentity;
     use super::*;
 
     const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
     struct Talk {
-        dialogue: Dialogue,
+        http1: Http1Connection,
         responder: Responder,
         buffers: Buffers,
     }
 
     impl Talk {
         fn new() -> Self {
-            let identity = Identity { worker: 0, pid: 1, cpu: None, generation: 1 };
+            let identity = ServerIdentity { worker: 0, pid: 1, cpu: None, generation: 1 };
             let responder = Responder::new(identity);
-            Self { dialogue: Dialogue::new(), responder, buffers: Buffers::default() }
+            Self { http1: Http1Connection::new(), responder, buffers: Buffers::default() }
         }
 
         fn hear(&mut self, bytes: &[u8]) {
-            let mut input = self.dialogue.lend_input(&mut self.buffers);
+            let mut input = self.http1.lend_input(&mut self.buffers);
             let room = input.capacity() - input.len();
             assert!(bytes.len() <= room, "{} bytes in a room of {room}", bytes.len());
             input.extend_from_slice(bytes);
-            self.dialogue.heard(input);
+            self.http1.heard(input);
         }
 
         /// Answers what has come. Returns the number of requests.
         fn serve(&mut self, keep_alive: bool) -> usize {
             for count in 0.. {
-                match self.dialogue.next() {
+                match self.http1.next() {
                     Next::Request(request) => {
                         let (responder, buffers) = (&self.responder, &mut self.buffers);
-                        self.dialogue.answer(&request, keep_alive, responder, buffers);
+                        self.http1.answer(&request, keep_alive, responder, buffers);
                     }
                     Next::Refuse(refusal) => {
-                        self.dialogue.refuse(&refusal, &self.responder, &mut self.buffers);
+                        self.http1.refuse(&refusal, &self.responder, &mut self.buffers);
                     }
                     Next::Pause => return count,
                 }
@@ -340,10 +343,10 @@ mod tests {
 
         fn said(&mut self) -> Vec<u8> {
             let mut said = Vec::new();
-            while self.dialogue.has_output() {
-                let output = self.dialogue.lend_output();
+            while self.http1.has_output() {
+                let output = self.http1.lend_output();
                 said.extend_from_slice(&output);
-                self.dialogue.said(output, &mut self.buffers);
+                self.http1.said(output, &mut self.buffers);
             }
             said
         }
@@ -354,14 +357,14 @@ mod tests {
         let mut talk = Talk::new();
         talk.hear(&GET.repeat(100));
         let first = talk.serve(true);
-        assert!(talk.dialogue.unsent() < 2 * HTTP_CHUNK as u64);
-        assert!(!talk.dialogue.wants_input(), "there are requests in the input");
+        assert!(talk.http1.unsent() < 2 * HTTP_CHUNK as u64);
+        assert!(!talk.http1.wants_input(), "there are requests in the input");
         let mut said = talk.said();
         let second = talk.serve(true);
         said.extend(talk.said());
         assert_eq!(first + second, 100);
         assert_eq!(said.windows(15).filter(|window| window == b"HTTP/1.1 200 OK").count(), 100);
-        assert!(talk.dialogue.wants_input() && talk.dialogue.is_idle());
+        assert!(talk.http1.wants_input() && talk.http1.is_idle());
     }
 
     #[test]
@@ -372,38 +375,38 @@ mod tests {
                 .into_bytes()
         };
         for (bytes, keep_alive, ending) in [
-            (long(HTTP_CHUNK / 2), true, Ending::Close),
-            (long(HTTP_CHUNK), true, Ending::Linger),
+            (long(HTTP_CHUNK / 2), true, Http1Ending::Close),
+            (long(HTTP_CHUNK), true, Http1Ending::Linger),
             (
                 [&b"GET /bytes?n=17000 HTTP/1.1\r\nHost: a\r\n\r\n"[..], close].concat(),
                 true,
-                Ending::Linger,
+                Http1Ending::Linger,
             ),
-            (GET.to_vec(), true, Ending::Open),
-            (close.to_vec(), true, Ending::Close),
-            ([close, b"G"].concat(), true, Ending::Linger),
-            (GET.to_vec(), false, Ending::Linger),
-            (b"BAD\r\n\r\n".to_vec(), true, Ending::Linger),
+            (GET.to_vec(), true, Http1Ending::Open),
+            (close.to_vec(), true, Http1Ending::Close),
+            ([close, b"G"].concat(), true, Http1Ending::Linger),
+            (GET.to_vec(), false, Http1Ending::Linger),
+            (b"BAD\r\n\r\n".to_vec(), true, Http1Ending::Linger),
         ] {
             let mut talk = Talk::new();
             talk.hear(&bytes);
             talk.serve(keep_alive);
             talk.said();
             talk.serve(keep_alive);
-            assert_eq!(talk.dialogue.ending(), ending, "{}", bytes.escape_ascii());
-            assert_eq!(talk.dialogue.wants_input(), ending == Ending::Open);
-            let later = if ending == Ending::Close { Ending::Linger } else { ending };
-            talk.dialogue.falters();
-            assert_eq!(talk.dialogue.ending(), later);
+            assert_eq!(talk.http1.ending(), ending, "{}", bytes.escape_ascii());
+            assert_eq!(talk.http1.wants_input(), ending == Http1Ending::Open);
+            let later = if ending == Http1Ending::Close { Http1Ending::Linger } else { ending };
+            talk.http1.falters();
+            assert_eq!(talk.http1.ending(), later);
         }
         // Behind a receive that filled its room more may lie.
         let mut talk = Talk::new();
-        let room = talk.dialogue.lend_input(&mut talk.buffers).capacity();
+        let room = talk.http1.lend_input(&mut talk.buffers).capacity();
         let head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: ";
         let body = "x".repeat(room - head.len() - 8);
         talk.hear(format!("{head}{}\r\n\r\n{body}", body.len()).as_bytes());
         assert_eq!(talk.serve(true), 1);
-        assert_eq!(talk.dialogue.ending(), Ending::Linger);
+        assert_eq!(talk.http1.ending(), Http1Ending::Linger);
     }
 
     #[test]
@@ -412,13 +415,13 @@ mod tests {
         let get = b"GET /bytes?n=100000 HTTP/1.1\r\nHost: a\r\n\r\n";
         talk.hear(&[get, GET].concat());
         assert_eq!(talk.serve(true), 1);
-        assert!(100_000 < talk.dialogue.unsent());
+        assert!(100_000 < talk.http1.unsent());
         let mut rounds = 0;
         loop {
-            let output = talk.dialogue.lend_output();
+            let output = talk.http1.lend_output();
             assert!(output.len() <= HTTP_CHUNK);
             rounds += 1;
-            if !talk.dialogue.said(output, &mut talk.buffers) {
+            if !talk.http1.said(output, &mut talk.buffers) {
                 break;
             }
         }
@@ -430,9 +433,9 @@ mod tests {
     fn a_deferred_request_comes_again() {
         let mut talk = Talk::new();
         talk.hear(GET);
-        let Next::Request(request) = talk.dialogue.next() else { panic!("a request is there") };
-        talk.dialogue.defer(request);
-        assert!(!talk.dialogue.wants_input());
+        let Next::Request(request) = talk.http1.next() else { panic!("a request is there") };
+        talk.http1.defer(request);
+        assert!(!talk.http1.wants_input());
         assert_eq!(talk.serve(true), 1);
     }
 
@@ -443,12 +446,12 @@ mod tests {
         talk.hear(head);
         for _ in 0..9 {
             talk.serve(true);
-            let mut input = talk.dialogue.lend_input(&mut talk.buffers);
+            let mut input = talk.http1.lend_input(&mut talk.buffers);
             input.resize(input.capacity(), b'x');
-            talk.dialogue.heard(input);
+            talk.http1.heard(input);
         }
         talk.serve(true);
-        assert_eq!(talk.dialogue.lend_input(&mut talk.buffers).capacity(), HTTP_CHUNK);
+        assert_eq!(talk.http1.lend_input(&mut talk.buffers).capacity(), HTTP_CHUNK);
 
         let mut talk = Talk::new();
         talk.hear(b"GET /");
@@ -456,10 +459,10 @@ mod tests {
             talk.hear(b"a");
             talk.serve(true);
         }
-        assert_eq!(talk.dialogue.ending(), Ending::Open);
+        assert_eq!(talk.http1.ending(), Http1Ending::Open);
         talk.hear(b"a");
         talk.serve(true);
-        assert_eq!(talk.dialogue.ending(), Ending::Linger);
+        assert_eq!(talk.http1.ending(), Http1Ending::Linger);
         assert!(talk.said().starts_with(b"HTTP/1.1 431 "));
     }
 }

@@ -1,7 +1,7 @@
 //! The messages on a worker's channel: a header word, then one ticket per descriptor that comes
 //! with the message. One without descriptors only wakes: "look at the page".
 
-use crate::limits::PARCEL_MAX;
+use crate::limits::BATCH_MAX;
 use crate::units::{PoolId, Ticket};
 
 /// What a message is.
@@ -10,12 +10,12 @@ pub struct Header {
     /// Whose connections, once there are several pools.
     pub pool: PoolId,
     /// What is in it.
-    pub kind: Kind,
+    pub kind: BatchKind,
 }
 
 /// What is in a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kind {
+pub enum BatchKind {
     /// Connections, each of which the worker has when it has claimed it: the master keeps a copy
     /// until then.
     Offer,
@@ -28,7 +28,7 @@ const MAGIC_MASK: u64 = 0xffff_ffff_ffff_0000;
 
 /// A message that the master did not write.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum BadParcel {
+pub enum BadBatch {
     /// Empty, or with another header.
     #[error("message with header {0:#018x} is not from a dispatchd of this version")]
     Header(u64),
@@ -46,8 +46,8 @@ impl Header {
     /// The header as it is sent: kind in bits 0 to 7, pool in 8 to 15, below a magic number.
     pub const fn encode(self) -> u64 {
         let kind = match self.kind {
-            Kind::Offer => 1,
-            Kind::Look => 2,
+            BatchKind::Offer => 1,
+            BatchKind::Look => 2,
         };
         MAGIC | (self.pool.0 as u64) << 8 | kind
     }
@@ -56,19 +56,19 @@ impl Header {
     ///
     /// # Errors
     /// When the header is not ours or the counts do not match.
-    pub fn decode(words: &[u64], fds: usize) -> Result<(Self, &[u64]), BadParcel> {
-        let (&word, tickets) = words.split_first().ok_or(BadParcel::Header(0))?;
+    pub fn decode(words: &[u64], fds: usize) -> Result<(Self, &[u64]), BadBatch> {
+        let (&word, tickets) = words.split_first().ok_or(BadBatch::Header(0))?;
         let [kind, pool, ..] = word.to_le_bytes();
         let kind = match kind {
-            1 => Kind::Offer,
-            2 => Kind::Look,
-            _ => return Err(BadParcel::Header(word)),
+            1 => BatchKind::Offer,
+            2 => BatchKind::Look,
+            _ => return Err(BadBatch::Header(word)),
         };
         if word & MAGIC_MASK != MAGIC {
-            return Err(BadParcel::Header(word));
+            return Err(BadBatch::Header(word));
         }
-        if tickets.len() != fds || PARCEL_MAX < fds {
-            return Err(BadParcel::Count { tickets: tickets.len(), fds });
+        if tickets.len() != fds || BATCH_MAX < fds {
+            return Err(BadBatch::Count { tickets: tickets.len(), fds });
         }
         Ok((Self { pool: PoolId(pool), kind }, tickets))
     }
@@ -85,20 +85,17 @@ mod tests {
 
     #[test]
     fn headers_survive_and_strangers_are_refused() {
-        for kind in [Kind::Offer, Kind::Look] {
+        for kind in [BatchKind::Offer, BatchKind::Look] {
             let header = Header { pool: PoolId(3), kind };
             assert_eq!(Header::decode(&[header.encode()], 0), Ok((header, [].as_slice())));
         }
-        let header = Header { pool: PoolId(0), kind: Kind::Offer }.encode();
-        assert_eq!(Header::decode(&[], 0), Err(BadParcel::Header(0)));
+        let header = Header { pool: PoolId(0), kind: BatchKind::Offer }.encode();
+        assert_eq!(Header::decode(&[], 0), Err(BadBatch::Header(0)));
         assert_eq!(
             Header::decode(&[header ^ 1 << 40, 1], 1),
-            Err(BadParcel::Header(header ^ 1 << 40))
+            Err(BadBatch::Header(header ^ 1 << 40))
         );
-        assert_eq!(Header::decode(&[header | 9], 0), Err(BadParcel::Header(header | 9)));
-        assert_eq!(
-            Header::decode(&[header, 1, 2], 1),
-            Err(BadParcel::Count { tickets: 2, fds: 1 })
-        );
+        assert_eq!(Header::decode(&[header | 9], 0), Err(BadBatch::Header(header | 9)));
+        assert_eq!(Header::decode(&[header, 1, 2], 1), Err(BadBatch::Count { tickets: 2, fds: 1 }));
     }
 }

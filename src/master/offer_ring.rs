@@ -2,44 +2,45 @@
 //! once per nap, however much there is to tell.
 
 use super::Master;
-use super::crew::Hand;
+use super::crew::Link;
 use super::host::Host;
 use crate::engine::ledger::Place;
 use crate::io::Backend;
 use crate::units::{Ticket, WorkerId};
-use crate::wire::errand::Errand;
+use crate::wire::offer::OfferEntry;
 
 impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     /// Tells a worker that a connection is offered; false when its ring is full.
     pub(super) fn tell_of_offer(&mut self, worker: WorkerId, ticket: Ticket) -> bool {
         let Some(hand) = self.crew.hand(worker) else { return false };
-        hand.wants_bell = true;
+        hand.wants_doorbell = true;
         let free = hand.unsent.is_empty();
-        free && self.host.errand(worker, Errand::Offer(ticket).encode()).is_ok()
+        free && self.host.offer_entry(worker, OfferEntry::Offer(ticket).encode()).is_ok()
     }
 
     /// Has a worker let its copy go. It is not woken for that before its ring is full.
     fn tell_to_forget(&mut self, worker: WorkerId, ticket: Ticket) {
         let Some(hand) = self.crew.hand(worker) else { return };
-        let words = Errand::Forget(ticket).encode();
-        if !hand.unsent.is_empty() || self.host.errand(worker, words).is_err() {
+        let words = OfferEntry::Forget(ticket).encode();
+        if !hand.unsent.is_empty() || self.host.offer_entry(worker, words).is_err() {
             hand.unsent.push_back(words);
-            hand.wants_bell = true;
+            hand.wants_doorbell = true;
         }
     }
 
-    /// Writes what found rings full, as far as it goes, and wakes whoever sleeps over an errand.
-    pub(super) fn send_errands(&mut self) {
-        for berth in 0..self.crew.berths() {
-            let Some(worker) = self.crew.name(berth) else { continue };
+    /// Writes what found rings full, as far as it goes, and wakes whoever sleeps over an offer
+    /// entry.
+    pub(super) fn send_offer_entries(&mut self) {
+        for index in 0..self.crew.workers() {
+            let Some(worker) = self.crew.name(index) else { continue };
             let Some(hand) = self.crew.hand(worker) else { continue };
             while let Some(words) = hand.unsent.front()
-                && self.host.errand(worker, *words).is_ok()
+                && self.host.offer_entry(worker, *words).is_ok()
             {
                 hand.unsent.pop_front();
-                hand.wants_bell = true;
+                hand.wants_doorbell = true;
             }
-            if !std::mem::take(&mut hand.wants_bell) {
+            if !std::mem::take(&mut hand.wants_doorbell) {
                 continue;
             }
             let nap = self.host.nap(worker);
@@ -52,7 +53,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     /// A ticket has ended: whoever has a copy lets it go. Returns whether anybody has.
     pub(super) fn forget(&mut self, ticket: Ticket) -> bool {
-        let has = |hand: &mut Hand<B::Fd>| hand.copies.remove(ticket).then_some(hand.worker);
+        let has = |hand: &mut Link<B::Fd>| hand.copies.remove(ticket).then_some(hand.worker);
         let holders: Vec<WorkerId> = self.crew.hands().filter_map(has).collect();
         for worker in &holders {
             self.tell_to_forget(*worker, ticket);

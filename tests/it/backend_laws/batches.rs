@@ -1,21 +1,21 @@
 //! The laws of handing descriptors over: what is sent arrives whole, whoever sends has back what
 //! it had, sent or not, and nobody has a copy besides.
 
-use dispatchd::io::{Backend, Op, Parcel, Role};
-use dispatchd::limits::PARCEL_MAX;
+use dispatchd::io::{Backend, Batch, Op, Role};
+use dispatchd::limits::BATCH_MAX;
 use dispatchd::units::{Errno, Span, Ticket};
 
 use super::kernel::{Kernel, Make};
 use super::rig::{FULL, PATIENCE, Rig, SILENCE};
 
 /// Both have copies that need none of the other's.
-pub(crate) fn a_parcel_arrives_and_comes_back<K: Kernel>(make: Make<'_, K>) {
+pub(crate) fn a_batch_arrives_and_comes_back<K: Kernel>(make: Make<'_, K>) {
     for receiver_closes_first in [true, false] {
         let mut rig = Rig::new(make());
         let (channel, far) = rig.channel();
-        let parcel = rig.parcel(1, 10..14);
-        let (sent, numbers) = (parcel.words.clone(), rig.numbers_of(&parcel.fds));
-        let token = rig.submit(Op::Handoff { channel, parcel });
+        let batch = rig.batch(1, 10..14);
+        let (sent, numbers) = (batch.words.clone(), rig.numbers_of(&batch.fds));
+        let token = rig.submit(Op::Handoff { channel, batch });
         let ours = rig.handed_off(token).unwrap();
         assert_eq!(rig.numbers_of(&ours), numbers, "the same ones, in the same order");
         let (words, theirs) = rig.kernel.receive(&far).unwrap();
@@ -26,18 +26,18 @@ pub(crate) fn a_parcel_arrives_and_comes_back<K: Kernel>(make: Make<'_, K>) {
     }
 }
 
-pub(crate) fn a_parcel_of_any_size_leaves_no_copy_behind<K: Kernel>(make: Make<'_, K>) {
+pub(crate) fn a_batch_of_any_size_leaves_no_copy_behind<K: Kernel>(make: Make<'_, K>) {
     let mut rig = Rig::new(make());
     let (channel, far) = rig.channel();
     for count in [0, 1, 2, 16] {
         let (fd, peer) = rig.kernel.connection();
-        let mut parcel = Parcel::new(99);
-        for slot in 0..count {
-            parcel.push(Ticket { slot, generation: 3 }, rig.kernel.duplicate(&fd));
+        let mut batch = Batch::new(99);
+        for index in 0..count {
+            batch.push(Ticket { index, generation: 3 }, rig.kernel.duplicate(&fd));
         }
         drop(fd);
-        let sent = parcel.words.clone();
-        let token = rig.submit(Op::Handoff { channel, parcel });
+        let sent = batch.words.clone();
+        let token = rig.submit(Op::Handoff { channel, batch });
         let ours = rig.handed_off(token).unwrap();
         let (words, theirs) = rig.kernel.receive(&far).unwrap();
         assert_eq!(words, sent);
@@ -53,17 +53,17 @@ pub(crate) fn a_full_channel_is_an_answer_and_everything_is_back<K: Kernel>(make
     let (channel, far) = rig.channel();
     let mut sent: u64 = 0;
     let returned = loop {
-        let parcel = rig.parcel(sent, 20..23);
-        let numbers = rig.numbers_of(&parcel.fds);
-        let token = rig.submit(Op::Handoff { channel, parcel });
+        let batch = rig.batch(sent, 20..23);
+        let numbers = rig.numbers_of(&batch.fds);
+        let token = rig.submit(Op::Handoff { channel, batch });
         match rig.handed_off(token) {
             Ok(ours) => {
                 assert_eq!(rig.numbers_of(&ours), numbers);
                 sent += 1;
             }
-            Err((errno, parcel)) => {
-                assert_eq!((errno, rig.numbers_of(&parcel.fds)), (FULL, numbers));
-                break parcel;
+            Err((errno, batch)) => {
+                assert_eq!((errno, rig.numbers_of(&batch.fds)), (FULL, numbers));
+                break batch;
             }
         }
     };
@@ -82,12 +82,12 @@ pub(crate) fn a_closed_channel_is_an_answer_and_everything_is_back<K: Kernel>(ma
     let (channel, far) = rig.channel();
     rig.kernel.close(far);
     for header in [5, 6] {
-        let parcel = rig.parcel(header, 1..9);
-        let token = rig.submit(Op::Handoff { channel, parcel });
-        let (errno, parcel) = rig.handed_off(token).unwrap_err();
+        let batch = rig.batch(header, 1..9);
+        let token = rig.submit(Op::Handoff { channel, batch });
+        let (errno, batch) = rig.handed_off(token).unwrap_err();
         assert!(matches!(errno, Errno(libc::EPIPE | libc::ECONNRESET)), "{errno:?}");
-        assert_eq!(parcel.words[0], header);
-        assert_eq!(rig.marks_of(parcel.fds), (1..9).collect::<Vec<_>>());
+        assert_eq!(batch.words[0], header);
+        assert_eq!(rig.marks_of(batch.fds), (1..9).collect::<Vec<_>>());
     }
     rig.silent();
 }
@@ -97,9 +97,9 @@ pub(crate) fn a_handoff_that_is_cut_short_gives_everything_back<K: Kernel>(make:
     for how in 0..3 {
         let mut rig = Rig::new(make());
         let (channel, far) = rig.channel();
-        let parcel = rig.parcel(1, 0..3);
-        let numbers = rig.numbers_of(&parcel.fds);
-        let token = rig.submit(Op::Handoff { channel, parcel });
+        let batch = rig.batch(1, 0..3);
+        let numbers = rig.numbers_of(&batch.fds);
+        let token = rig.submit(Op::Handoff { channel, batch });
         // What is released stays open, so that the channel does.
         let released = match how {
             0 => {
@@ -114,7 +114,7 @@ pub(crate) fn a_handoff_that_is_cut_short_gives_everything_back<K: Kernel>(make:
         };
         let (ours, went) = match rig.handed_off(token) {
             Ok(ours) => (ours, true),
-            Err((_, parcel)) => (parcel.fds, false),
+            Err((_, batch)) => (batch.fds, false),
         };
         rig.silent();
         assert_eq!(rig.numbers_of(&ours), numbers);
@@ -129,9 +129,9 @@ pub(crate) fn a_channel_that_ends_takes_only_its_own_copies<K: Kernel>(make: Mak
     let mut rig = Rig::new(make());
     let (channel, far) = rig.channel();
     let (fd, peer) = rig.kernel.connection();
-    let mut parcel = rig.parcel(1, 4..6);
-    parcel.push(Ticket { slot: 6, generation: 1 }, fd);
-    let token = rig.submit(Op::Handoff { channel, parcel });
+    let mut batch = rig.batch(1, 4..6);
+    batch.push(Ticket { index: 6, generation: 1 }, fd);
+    let token = rig.submit(Op::Handoff { channel, batch });
     let mut ours = rig.handed_off(token).unwrap();
     rig.kernel.close(far);
     let connection = ours.pop();
@@ -141,30 +141,30 @@ pub(crate) fn a_channel_that_ends_takes_only_its_own_copies<K: Kernel>(make: Mak
 }
 
 /// A message waits with copies of its own, behind those that were sent before it.
-pub(crate) fn unread_parcels_wait_in_order_and_need_no_copy_of_ours<K: Kernel>(make: Make<'_, K>) {
+pub(crate) fn unread_batches_wait_in_order_and_need_no_copy_of_ours<K: Kernel>(make: Make<'_, K>) {
     let mut rig = Rig::new(make());
     let (channel, far) = rig.channel();
     for first in 0..5_u8 {
-        let parcel = rig.parcel(u64::from(first), first * 10..first * 10 + 3);
-        let token = rig.submit(Op::Handoff { channel, parcel });
+        let batch = rig.batch(u64::from(first), first * 10..first * 10 + 3);
+        let token = rig.submit(Op::Handoff { channel, batch });
         drop(rig.handed_off(token).unwrap());
     }
     rig.silent();
     for first in 0..5_u8 {
         let (words, theirs) = rig.kernel.receive(&far).unwrap();
         assert_eq!((words.len(), words[0]), (4, u64::from(first)));
-        assert_eq!(Ticket::from_word(words[2]).slot, u32::from(first * 10 + 1));
+        assert_eq!(Ticket::from_word(words[2]).index, u32::from(first * 10 + 1));
         assert_eq!(rig.marks_of(theirs), [first * 10, first * 10 + 1, first * 10 + 2]);
     }
     assert!(rig.kernel.receive(&far).is_none());
 }
 
-/// More parcels than the submission queue holds, over channels that fill up on the way.
-pub(crate) fn a_flood_of_parcels_is_conserved<K: Kernel>(make: Make<'_, K>) {
+/// More batches than the submission queue holds, over channels that fill up on the way.
+pub(crate) fn a_flood_of_batches_is_conserved<K: Kernel>(make: Make<'_, K>) {
     const ROUNDS: u64 = 1_500;
     // Every size, among many small ones.
     let marks = |round: u64| {
-        let count = if round.is_multiple_of(3) { round / 3 % (PARCEL_MAX as u64 + 1) } else { 1 };
+        let count = if round.is_multiple_of(3) { round / 3 % (BATCH_MAX as u64 + 1) } else { 1 };
         (0..u8::try_from(count).unwrap()).collect::<Vec<_>>()
     };
     let mut rig = Rig::new(make());
@@ -172,9 +172,9 @@ pub(crate) fn a_flood_of_parcels_is_conserved<K: Kernel>(make: Make<'_, K>) {
     let mut tokens = Vec::new();
     for round in 0..ROUNDS {
         let channel = channels[usize::try_from(round).unwrap() % channels.len()].0;
-        let parcel = rig.parcel(round, 0..u8::try_from(marks(round).len()).unwrap());
-        let numbers = rig.numbers_of(&parcel.fds);
-        tokens.push((rig.submit(Op::Handoff { channel, parcel }), round, numbers));
+        let batch = rig.batch(round, 0..u8::try_from(marks(round).len()).unwrap());
+        let numbers = rig.numbers_of(&batch.fds);
+        tokens.push((rig.submit(Op::Handoff { channel, batch }), round, numbers));
     }
     let (mut sent, mut returned) = (Vec::new(), 0);
     for (token, round, numbers) in tokens {
@@ -183,10 +183,10 @@ pub(crate) fn a_flood_of_parcels_is_conserved<K: Kernel>(make: Make<'_, K>) {
                 assert_eq!(rig.numbers_of(&ours), numbers);
                 sent.push(round);
             }
-            Err((errno, parcel)) => {
-                assert_eq!((errno, parcel.words[0]), (FULL, round));
-                assert_eq!(rig.numbers_of(&parcel.fds), numbers);
-                assert_eq!(rig.marks_of(parcel.fds), marks(round));
+            Err((errno, batch)) => {
+                assert_eq!((errno, batch.words[0]), (FULL, round));
+                assert_eq!(rig.numbers_of(&batch.fds), numbers);
+                assert_eq!(rig.marks_of(batch.fds), marks(round));
                 returned += 1;
             }
         }
@@ -211,8 +211,8 @@ pub(crate) fn a_handoff_ends_a_wait_only_when_it_fails<K: Kernel>(make: Make<'_,
     let (listener, _address) = rig.listener(Role::Listener);
     rig.submit(Op::Accept { listener });
     let (channel, far) = rig.channel();
-    let parcel = rig.parcel(1, 0..3);
-    let token = rig.submit(Op::Handoff { channel, parcel });
+    let batch = rig.batch(1, 0..3);
+    let token = rig.submit(Op::Handoff { channel, batch });
     let fd = rig.kernel.marked(0);
     rig.submit(Op::Close { fd });
     let start = rig.kernel.now();
@@ -221,14 +221,14 @@ pub(crate) fn a_handoff_ends_a_wait_only_when_it_fails<K: Kernel>(make: Make<'_,
     assert_eq!(rig.seen.len(), 2, "told at the end of the wait that carried it out");
     assert_eq!(rig.handed_off(token).unwrap().len(), 3);
     rig.seen.clear();
-    let parcel = rig.parcel(1, 0..3);
-    let token = rig.submit(Op::Handoff { channel, parcel });
+    let batch = rig.batch(1, 0..3);
+    let token = rig.submit(Op::Handoff { channel, batch });
     rig.wait(Span::ZERO);
     assert_eq!(rig.ended(), [token], "however short the wait");
     rig.seen.clear();
     rig.kernel.close(far);
-    let parcel = rig.parcel(1, 0..3);
-    let token = rig.submit(Op::Handoff { channel, parcel });
+    let batch = rig.batch(1, 0..3);
+    let token = rig.submit(Op::Handoff { channel, batch });
     let start = rig.kernel.now();
     rig.wait(PATIENCE);
     assert!(rig.kernel.now().since(start) < PATIENCE);
@@ -239,8 +239,8 @@ pub(crate) fn a_handoff_ends_a_wait_only_when_it_fails<K: Kernel>(make: Make<'_,
 pub(crate) fn a_handoff_that_is_alone_ends_its_wait<K: Kernel>(make: Make<'_, K>) {
     let mut rig = Rig::new(make());
     let (channel, _far) = rig.channel();
-    let parcel = rig.parcel(1, 0..3);
-    let token = rig.submit(Op::Handoff { channel, parcel });
+    let batch = rig.batch(1, 0..3);
+    let token = rig.submit(Op::Handoff { channel, batch });
     let start = rig.kernel.now();
     rig.wait(PATIENCE);
     assert!(rig.kernel.now().since(start) < PATIENCE);

@@ -4,24 +4,24 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::connection::Origin;
-use super::link::Link;
+use super::connection::ConnectionOrigin;
+use super::link::LinkEnd;
 use crate::sys::socket;
 use crate::units::{ListenerId, Mono};
 
 /// One that waits for its next request.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct IdleConnection {
     pub(super) socket: OwnedFd,
-    pub(super) origin: Origin,
+    pub(super) origin: ConnectionOrigin,
     pub(super) listener: ListenerId,
-    pub(super) stay: Stay,
+    pub(super) stay: IdleStay,
     pub(super) since: Mono,
 }
 
 /// Whether it may become another's.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Stay {
+pub(super) enum IdleStay {
     /// As soon as somebody takes it back.
     Loose,
     /// Never: its state is in this process.
@@ -30,8 +30,8 @@ pub(super) enum Stay {
 
 /// All of them, by position.
 #[derive(Debug, Default)]
-pub(super) struct Shelf {
-    places: Vec<Option<Place>>,
+pub(super) struct IdleConnections {
+    places: Vec<Option<IdlePlace>>,
     /// Vacant positions.
     vacant: Vec<usize>,
     /// Those that are not pinned, by the time since when they are here.
@@ -41,26 +41,26 @@ pub(super) struct Shelf {
 }
 
 #[derive(Debug)]
-struct Place {
-    kept: Kept,
+struct IdlePlace {
+    kept: IdleConnection,
     is_ready: bool,
     /// Its client has said its last, or left.
     ended: bool,
 }
 
-impl Kept {
+impl IdleConnection {
     /// Whether it has something to read, so that it must not end now.
     pub(super) fn has_asked(&self) -> bool {
         socket::has_input(self.socket.as_fd())
     }
 
     /// Ends it for its client.
-    pub(super) fn end(self, link: &mut Link) {
+    pub(super) fn end(self, link: &mut LinkEnd) {
         link.let_go(self.origin.ticket(), self.socket, None);
     }
 }
 
-impl Shelf {
+impl IdleConnections {
     pub(super) const fn is_empty(&self) -> bool {
         self.places.len() == self.vacant.len()
     }
@@ -71,20 +71,20 @@ impl Shelf {
     }
 
     /// Puts one, and returns where.
-    pub(super) fn put(&mut self, kept: Kept) -> usize {
+    pub(super) fn put(&mut self, kept: IdleConnection) -> usize {
         let at = self.vacant.pop().unwrap_or(self.places.len());
         if at == self.places.len() {
             self.places.push(None);
         }
-        if kept.stay == Stay::Loose {
+        if kept.stay == IdleStay::Loose {
             self.loose.insert((kept.since, at));
         }
-        self.places[at] = Some(Place { kept, is_ready: false, ended: false });
+        self.places[at] = Some(IdlePlace { kept, is_ready: false, ended: false });
         at
     }
 
     /// Puts one that is to be taken next.
-    pub(super) fn put_first(&mut self, kept: Kept) {
+    pub(super) fn put_first(&mut self, kept: IdleConnection) {
         let at = self.put(kept);
         if self.is_news(at, false) {
             self.ready.push_front(at);
@@ -101,13 +101,13 @@ impl Shelf {
     }
 
     /// Takes one from which something has come, and whether its end has.
-    pub(super) fn take_ready(&mut self) -> Option<(Kept, bool)> {
+    pub(super) fn take_ready(&mut self) -> Option<(IdleConnection, bool)> {
         let at = self.ready.pop_front()?;
         self.take(at).map(|place| (place.kept, place.ended))
     }
 
     /// Takes all.
-    pub(super) fn take_all(&mut self) -> impl Iterator<Item = Kept> {
+    pub(super) fn take_all(&mut self) -> impl Iterator<Item = IdleConnection> {
         std::mem::take(self).places.into_iter().flatten().map(|place| place.kept)
     }
 
@@ -117,9 +117,9 @@ impl Shelf {
     }
 
     /// Takes that one.
-    pub(super) fn take_oldest_loose(&mut self) -> Option<Kept> {
+    pub(super) fn take_oldest_loose(&mut self) -> Option<IdleConnection> {
         let (_, at) = *self.loose.first()?;
-        let Place { kept, is_ready, ended: _ } = self.take(at)?;
+        let IdlePlace { kept, is_ready, ended: _ } = self.take(at)?;
         if is_ready {
             // The next one that is put here has not been heard from.
             self.ready.retain(|ready| *ready != at);
@@ -134,7 +134,7 @@ impl Shelf {
         !std::mem::replace(&mut place.is_ready, true)
     }
 
-    fn take(&mut self, at: usize) -> Option<Place> {
+    fn take(&mut self, at: usize) -> Option<IdlePlace> {
         let place = self.places.get_mut(at)?.take()?;
         self.vacant.push(at);
         self.loose.remove(&(place.kept.since, at));
