@@ -1,4 +1,4 @@
-//! What master and worker pay to speak to each other: tokens and their ring, the conn record of a
+//! What master and worker pay to speak to each other: messages and their ring, the conn record of a
 //! connection, the frame of a batch, and the batch itself through the kernel. What a master does
 //! alone is in `pick.rs`.
 //!
@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use dispatchd::limits::{BATCH_MAX, TOKEN_RING};
+use dispatchd::limits::{BATCH_MAX, MESSAGE_RING};
 use dispatchd::shm::layout::{ConnRecord, MasterPage, WorkerPage};
 use dispatchd::shm::map::{Mapped, ReadOnly, Writable};
 use dispatchd::shm::ring::{Ring, Urgency, after_push};
@@ -19,14 +19,14 @@ use dispatchd::sys::scm::{self, Incoming, RecvWait};
 use dispatchd::sys::socket::seqpacket_pair;
 use dispatchd::units::{Cpu, Generation, PoolId, SlotId, Ticket, WorkerId};
 use dispatchd::wire::batch::{self, BatchKind, Header};
-use dispatchd::wire::link::{Handshake, ListenerSharing};
-use dispatchd::wire::token::{RingMessage, WorkerMessage};
+use dispatchd::wire::handshake::{Handshake, ListenerSharing};
+use dispatchd::wire::message::{RingMessage, WorkerMessage};
 
-/// Tokens that a master finds in a ring when it comes round under load.
+/// Messages that a master finds in a ring when it comes round under load.
 const TOKENS: u64 = 32;
-/// Tokens of which one half of their way is measured alone: so many that the reading of the clock
+/// Messages of which one half of their way is measured alone: so many that the reading of the clock
 /// before and after them does not count.
-const TOKENS_ONE_WAY: u64 = 1_024;
+const MESSAGES_ONE_WAY: u64 = 1_024;
 /// Connections whose conn records are written in turn: as many as a busy master has open.
 const CONN_RECORDS: u32 = 1_024;
 /// Descriptors in a message: an offer to a worker that takes one at a time, and a full batch.
@@ -39,15 +39,15 @@ criterion_group! {
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = token, token_ring, conn_record, frame, note, pack
+    targets = message, token_ring, conn_record, frame, note, pack
 }
 criterion_main!(benches);
 
-fn token(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("token");
+fn message(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("message");
     let done = RingMessage {
         pool: PoolId(0),
-        say: WorkerMessage::Done { ticket: ticket(7), service_us: 20 },
+        message: WorkerMessage::Done { ticket: ticket(7), service_us: 20 },
     };
     group.bench_function("encode 1", |bencher| bencher.iter(|| black_box(done).encode()));
     let words = done.encode();
@@ -62,34 +62,34 @@ fn token_ring(criterion: &mut Criterion) {
     let (_, master) = Mapped::<MasterPage, Writable>::create(c"master").expect("there is memory");
     let (_, own) = Mapped::<WorkerPage, Writable>::create(c"worker").expect("there is memory");
     let ring = Ring::to_master(&own, &master.workers[0]);
-    let words = RingMessage { pool: PoolId(0), say: WorkerMessage::Closed(ticket(7)) }.encode();
-    let push = |tokens: u64| {
-        for _ in 0..tokens {
+    let words = RingMessage { pool: PoolId(0), message: WorkerMessage::Closed(ticket(7)) }.encode();
+    let push = |messages: u64| {
+        for _ in 0..messages {
             ring.push(black_box(words)).expect("it is emptied every time");
         }
         black_box(after_push(ring, &master, Urgency::Whenever, &mut None));
     };
-    let mut read = Vec::with_capacity(TOKEN_RING);
+    let mut read = Vec::with_capacity(MESSAGE_RING);
     let mut pop = || {
         read.clear();
-        ring.drain(TOKEN_RING, &mut read).expect("nobody wrote nonsense");
+        ring.drain(MESSAGE_RING, &mut read).expect("nobody wrote nonsense");
         black_box(read.len())
     };
     group.throughput(Throughput::Elements(TOKENS));
-    group.bench_function("push and pop 32 tokens", |bencher| {
+    group.bench_function("push and pop 32 messages", |bencher| {
         bencher.iter(|| {
             push(TOKENS);
             pop()
         });
     });
     // The other half of the way belongs to the setup, which is not measured.
-    group.throughput(Throughput::Elements(TOKENS_ONE_WAY));
-    group.bench_function("push 1024 tokens", |bencher| {
-        bencher.iter_batched(&mut pop, |_| push(TOKENS_ONE_WAY), BatchSize::PerIteration);
+    group.throughput(Throughput::Elements(MESSAGES_ONE_WAY));
+    group.bench_function("push 1024 messages", |bencher| {
+        bencher.iter_batched(&mut pop, |_| push(MESSAGES_ONE_WAY), BatchSize::PerIteration);
     });
     pop();
-    group.bench_function("pop 1024 tokens", |bencher| {
-        bencher.iter_batched(|| push(TOKENS_ONE_WAY), |()| pop(), BatchSize::PerIteration);
+    group.bench_function("pop 1024 messages", |bencher| {
+        bencher.iter_batched(|| push(MESSAGES_ONE_WAY), |()| pop(), BatchSize::PerIteration);
     });
     group.finish();
 }

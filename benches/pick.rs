@@ -27,7 +27,7 @@ criterion_group! {
 criterion_main!(benches);
 
 /// A pick together with the news that follows every pick, its slot's new load: a selector may do
-/// its work at either, and a field that nothing ever changes would hide it.
+/// its work at either, and a candidates that nothing ever changes would hide it.
 fn pick(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("pick");
     for (name, policy) in [
@@ -37,15 +37,15 @@ fn pick(criterion: &mut Criterion) {
         ("jbsq", Policy::Jbsq(Depth::Auto)),
     ] {
         for workers in [2, 8, 64, 256] {
-            let mut field = field(workers);
+            let mut candidates = candidates(workers);
             let mut selector = policy.selector();
             let mut turn = 0_u32;
             group.bench_function(BenchmarkId::new(name, format!("{workers} workers")), |bencher| {
                 bencher.iter(|| {
-                    let slot = selector.pick(black_box(&mut field), None);
+                    let slot = selector.pick(black_box(&mut candidates), None);
                     turn = turn.wrapping_add(37);
                     if let Some(slot) = slot {
-                        field.admit(slot, turn % 64, 1);
+                        candidates.admit(slot, turn % 64, 1);
                     }
                     slot
                 });
@@ -55,30 +55,34 @@ fn pick(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A field of unequal loads and weights in which every eighth slot is barred, so that no selector
-/// is done at the first slot it looks at.
-fn field(workers: u16) -> Candidates {
-    let mut field = Candidates::new(usize::from(workers));
+/// A candidates of unequal loads and weights in which every eighth slot is barred, so that no
+/// selector is done at the first slot it looks at.
+fn candidates(workers: u16) -> Candidates {
+    let mut candidates = Candidates::new(usize::from(workers));
     for slot in 0..workers {
-        field.set_weight(SlotId(slot), u32::from(slot % 3) + 1);
+        candidates.set_weight(SlotId(slot), u32::from(slot % 3) + 1);
         if slot % 8 != 7 {
             // A multiplier without a common factor spreads the loads over the slots.
-            field.admit(SlotId(slot), 1 + u32::from(slot) * 37 % 64, u32::from(slot) * 11 % 128);
+            candidates.admit(
+                SlotId(slot),
+                1 + u32::from(slot) * 37 % 64,
+                u32::from(slot) * 11 % 128,
+            );
         }
     }
-    field
+    candidates
 }
 
 fn connection_life(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("engine, a connection's life");
-    for (name, policy, begins) in [
+    for (name, policy, first_speaker) in [
         ("rr connect", Policy::RoundRobin, FirstSpeaker::Server),
         ("jbsq readable", Policy::Jbsq(Depth::Auto), FirstSpeaker::Client),
     ] {
         for workers in [2, 64] {
             let mut pool = Pool::ready(policy, workers);
             group.bench_function(BenchmarkId::new(name, format!("{workers} workers")), |bencher| {
-                bencher.iter(|| pool.serve_one(begins));
+                bencher.iter(|| pool.serve_one(first_speaker));
             });
         }
     }
@@ -131,19 +135,19 @@ impl Pool {
 
     /// From the accept to the close, as a blocking worker would report it: a turn of the master's
     /// that ends in an offer, and one that hears of the end. Shared by nobody, they cost the most.
-    fn serve_one(&mut self, begins: FirstSpeaker) {
+    fn serve_one(&mut self, first_speaker: FirstSpeaker) {
         self.ticket.generation = self.ticket.generation.wrapping_add(1);
         let ticket = self.ticket;
-        self.step(Input::Arrived { ticket, listener: ListenerId(0), begins });
-        if begins == FirstSpeaker::Client {
+        self.step(Input::Arrived { ticket, listener: ListenerId(0), first_speaker });
+        if first_speaker == FirstSpeaker::Client {
             self.step(Input::Readable { ticket, route: None });
         }
         self.step(Input::Tick);
         let worker = self.offered_to().expect("an idle pool takes a connection at once");
-        let words =
+        let messages =
             [Message::Claimed { transit_us: 5 }, Message::Done { service_us: 20 }, Message::Closed];
-        for word in words {
-            self.step(Input::Word { worker, ticket, word });
+        for message in messages {
+            self.step(Input::Message { worker, ticket, message });
         }
         self.step(Input::Tick);
         let retired = self.out.drain().any(|action| action == Action::Retire(ticket));

@@ -59,16 +59,16 @@ pub const WORKER_SPARE_DESCRIPTORS: u32 = 32;
 pub const MASTER_SPARE_DESCRIPTORS: u32 = 72;
 
 /// Tokens in a worker's ring. A power of two.
-pub const TOKEN_RING: usize = 4_096;
+pub const MESSAGE_RING: usize = 4_096;
 /// How long an idle worker stays awake at most, and no longer than four times what its waking
 /// takes (decision 015).
 pub const SPIN_MAX: Span = Span::from_us(150);
 /// Tokens in the ring towards a worker. A power of two; what finds it full waits in the master.
 pub const OFFER_ENTRY_RING: usize = 1_024;
-/// Unread tokens at which a worker wakes even a master that has nothing to place.
-pub const TOKEN_RING_DOORBELL: usize = TOKEN_RING / 2;
+/// Unread messages at which a worker wakes even a master that has nothing to place.
+pub const MESSAGE_RING_DOORBELL: usize = MESSAGE_RING / 2;
 /// Tokens taken from one worker in one turn, so that a flood starves nobody.
-pub const TOKENS_PER_TURN: usize = TOKEN_RING;
+pub const MESSAGES_PER_TURN: usize = MESSAGE_RING;
 
 /// A request that has waited for so long is looked at before it is begun: its client may have given
 /// up. Nobody gives up sooner, and what does not wait costs no look.
@@ -126,7 +126,7 @@ pub const LONG_LOAD_OVER: Span = Span::from_s(15);
 pub const RESERVE_ABOVE: u64 = 90;
 /// It is until they need so much.
 pub const RESERVE_BELOW: u64 = 97;
-/// False words (bad token, stale ticket) after which a worker is replaced.
+/// False words (bad message, stale ticket) after which a worker is replaced.
 pub const VIOLATIONS_MAX: u32 = 8;
 /// A client that has sent nothing for so long is closed by the master.
 pub const SILENT_AFTER: Span = Span::from_s(60);
@@ -326,9 +326,9 @@ pub const TURN_MAX: Span = Span::from_ms(10);
 /// Pause before a worker tries again to say what found its ring full.
 pub const UNSAID_PAUSE: Span = Span::from_ms(1);
 
-const _: () = assert!(TOKEN_RING.is_power_of_two());
+const _: () = assert!(MESSAGE_RING.is_power_of_two());
 const _: () = assert!(OFFER_ENTRY_RING.is_power_of_two());
-const _: () = assert!(TOKEN_RING_DOORBELL < TOKEN_RING);
+const _: () = assert!(MESSAGE_RING_DOORBELL < MESSAGE_RING);
 const _: () = assert!(HTTP_METHOD_MAX < HTTP_HEAD_MAX, "a method ends within its head");
 const _: () = assert!(BATCH_MAX <= 253, "SCM_MAX_FD");
 const _: () = assert!(HOLD_DEFAULT <= HOLD_MAX && HOLD_MAX <= TICKETS_MAX);

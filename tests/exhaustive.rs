@@ -36,7 +36,7 @@ struct Life {
     killed: bool,
     /// It could not be killed, and is none of ours any more.
     left_behind: bool,
-    unburied: bool,
+    unreleased: bool,
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn check_state(state: WorkerState, life: Life, now: Mono) {
         | WorkerState::Killing { .. } => true,
     };
     assert_eq!(alive, life.process, "{state:?} is wrong about its process");
-    assert_eq!(matches!(state, WorkerState::Reclaiming { .. }), life.unburied);
+    assert_eq!(matches!(state, WorkerState::Reclaiming { .. }), life.unreleased);
     let killing = matches!(state, WorkerState::Killing { .. });
     assert_eq!(killing, alive && life.killed, "a kill is for good");
     if state.deadline().is_some() {
@@ -95,15 +95,15 @@ fn check_cue(state: WorkerState, life: Life, cue: Cue, now: Mono) -> (WorkerStat
     let mut then = life;
     match effect {
         Effect::Nothing if cue == Cue::Spawn => {
-            assert!(!life.process && !life.unburied, "an index has one occupant");
+            assert!(!life.process && !life.unreleased, "an index has one occupant");
             then = Life { process: true, ..Life::default() };
         }
         Effect::Nothing if cue == Cue::Executed => {
             assert!(life.process && !life.employed && !life.told_to_go, "executed twice, or late");
         }
         Effect::Nothing => {
-            assert!(cue == Cue::Buried && life.unburied, "{cue:?} has an effect");
-            then.unburied = false;
+            assert!(cue == Cue::Buried && life.unreleased, "{cue:?} has an effect");
+            then.unreleased = false;
         }
         Effect::Employ => {
             assert!(!life.employed && !life.told_to_go, "employed twice, or on the way out");
@@ -125,7 +125,7 @@ fn check_cue(state: WorkerState, life: Life, cue: Cue, now: Mono) -> (WorkerStat
             assert!(life.process, "what never lived has nothing to give back");
             then.left_behind = cue == Cue::Overdue;
             assert!(!then.left_behind || life.killed, "left behind alive, and not killed");
-            (then.process, then.unburied) = (false, true);
+            (then.process, then.unreleased) = (false, true);
         }
     }
     (next, then)
@@ -211,7 +211,7 @@ fn tell(policy: Policy, concurrency: u32) {
     shell.step(Input::Arrived {
         ticket: TICKETS[0],
         listener: ListenerId(0),
-        begins: FirstSpeaker::Server,
+        first_speaker: FirstSpeaker::Server,
     });
     let stories = shell.go_on(4);
     assert!(100_000 < stories, "only {stories} stories were told");
@@ -236,7 +236,7 @@ impl Shell {
         self.note(input);
         let mut actions = Actions::new();
         let rightly = match input {
-            Input::Word { worker, ticket, word: Message::Missed } => {
+            Input::Message { worker, ticket, message: Message::Missed } => {
                 self.missable.remove(&(worker, ticket)).then_some(worker)
             }
             _ => None,
@@ -294,7 +294,7 @@ impl Shell {
                 Action::Offer { ticket, to, client: _ } => {
                     assert!(self.running.contains(&to), "{ticket} is offered to the dead {to}");
                 }
-                Action::Bury(worker) => {
+                Action::ReleaseWorker(worker) => {
                     let killed_at = self.killed.get(&worker);
                     let given_up = killed_at.is_some_and(|at| at.after(KILL_TIMEOUT) <= self.now);
                     let lives = self.running.remove(&worker);
@@ -349,10 +349,10 @@ impl Shell {
         }
         inputs.extend(
             self.missable.iter().filter(|(worker, _)| self.running.contains(worker)).map(
-                |(worker, ticket)| Input::Word {
+                |(worker, ticket)| Input::Message {
                     worker: *worker,
                     ticket: *ticket,
-                    word: Message::Missed,
+                    message: Message::Missed,
                 },
             ),
         );
@@ -371,8 +371,8 @@ impl Shell {
     fn possible_for(&self, ticket: Ticket, inputs: &mut Vec<Input>) {
         match self.engine.ledger().place(ticket) {
             None if !self.used.contains(&ticket) && !self.engine.is_stopping() => {
-                for begins in [FirstSpeaker::Client, FirstSpeaker::Server] {
-                    inputs.push(Input::Arrived { ticket, listener: ListenerId(0), begins });
+                for first_speaker in [FirstSpeaker::Client, FirstSpeaker::Server] {
+                    inputs.push(Input::Arrived { ticket, listener: ListenerId(0), first_speaker });
                 }
             }
             None | Some(Place::Held) => {}
@@ -397,7 +397,11 @@ impl Shell {
         // A process may say anything of what it has been given, and lies are all alike.
         for worker in self.running.iter().copied() {
             let words = if self.has(worker, ticket) { &WORDS[..] } else { &WORDS[..1] };
-            inputs.extend(words.iter().map(|word| Input::Word { worker, ticket, word: *word }));
+            inputs.extend(words.iter().map(|word| Input::Message {
+                worker,
+                ticket,
+                message: *word,
+            }));
         }
     }
 

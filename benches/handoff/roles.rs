@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use dispatchd::sys::scm::RecvWait;
 use dispatchd::sys::{clock, socket};
 use dispatchd::units::{Span, Ticket};
-use dispatchd::wire::token::WorkerMessage;
+use dispatchd::wire::message::WorkerMessage;
 use dispatchd::worker::{Delivery, LinkEnd, Order, Worker};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;

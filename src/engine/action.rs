@@ -56,7 +56,7 @@ pub enum Action {
     /// Send SIGKILL.
     Kill(WorkerId),
     /// The process is gone, and nothing of its is left: let go of its channel and its page.
-    Bury(WorkerId),
+    ReleaseWorker(WorkerId),
     /// Tell whoever listens.
     Emit(Event),
     /// Everything has ended.

@@ -456,8 +456,8 @@ mod tests {
 
     fn answers(pair: &mut Pair, at: usize, service_us: u32) {
         let done = Message::Done { service_us };
-        for word in [Message::Claimed { transit_us: 0 }, done, Message::Closed] {
-            pair.says(at, word);
+        for message in [Message::Claimed { transit_us: 0 }, done, Message::Closed] {
+            pair.says(at, message);
         }
     }
 

@@ -153,8 +153,8 @@ mod tests {
         let mut pair = Pair::new(Policy::Jbsq(Depth::Auto));
         pair.arrives(0);
         pair.says(0, Message::Claimed { transit_us: 30 });
-        for word in [Message::Done { service_us: 1 }, Message::Closed] {
-            pair.says(0, word);
+        for message in [Message::Done { service_us: 1 }, Message::Closed] {
+            pair.says(0, message);
         }
         let load = Load { finished: 1, busy: Span::from_us(service_us), ..Load::NONE };
         pair.step(Input::Load { worker: pair.workers[0], load });

@@ -18,12 +18,12 @@ impl Engine {
         &mut self,
         now: Mono,
         ticket: Ticket,
-        begins: FirstSpeaker,
+        first_speaker: FirstSpeaker,
         out: &mut Actions,
     ) {
         self.counters.arrived += 1;
         self.ledger.enter(ticket, Place::Watched { since: now });
-        match begins {
+        match first_speaker {
             FirstSpeaker::Client => out.push(Action::Watch(ticket)),
             FirstSpeaker::Server => self.ledger.asks(ticket, self.classes.demand(now, None)),
         }
@@ -99,7 +99,7 @@ impl Engine {
             }
         }
         self.refresh(to);
-        self.bury_if_settled(now, to, out);
+        self.release_if_settled(now, to, out);
     }
 
     /// An offer is back: nobody has begun with it, and nobody can but whoever is offered it next.
@@ -124,7 +124,7 @@ impl Engine {
             | WorkerState::Killing { .. } => self.counters.recalled += 1,
         }
         self.refresh(to);
-        self.bury_if_settled(now, to, out);
+        self.release_if_settled(now, to, out);
     }
 
     /// The worker was faster: it has the connection, and its word will say so.
@@ -132,15 +132,15 @@ impl Engine {
         let Some(Place::Offered { to, .. }) = self.ledger.place(ticket) else { return };
         self.deliver(ticket, to, ClaimLearnt::Found, out);
         self.refresh(to);
-        self.bury_if_settled(now, to, out);
+        self.release_if_settled(now, to, out);
     }
 
-    pub(super) fn word(
+    pub(super) fn message(
         &mut self,
         now: Mono,
         id: WorkerId,
         ticket: Ticket,
-        word: Message,
+        message: Message,
         out: &mut Actions,
     ) {
         if self.worker(id).is_none() {
@@ -148,7 +148,7 @@ impl Engine {
         }
         self.sign_of_life(id);
         let place = self.ledger.place(ticket);
-        let known = match (place, word) {
+        let known = match (place, message) {
             // By now it may be anybody's.
             (_, Message::Missed) => self.missed(id),
             (Some(Place::Offered { to, .. }), Message::Claimed { transit_us }) if to == id => {
@@ -157,18 +157,18 @@ impl Engine {
                 true
             }
             (
-                Some(Place::Delivered { to, grip: ClaimLearnt::Found, credit }),
+                Some(Place::Delivered { to, learnt: ClaimLearnt::Found, credit }),
                 Message::Claimed { transit_us },
             ) if to == id => {
                 self.ledger
-                    .set(ticket, Place::Delivered { to, grip: ClaimLearnt::Claimed, credit });
+                    .set(ticket, Place::Delivered { to, learnt: ClaimLearnt::Claimed, credit });
                 self.measure_transit(transit_us);
                 true
             }
-            (Some(Place::Delivered { to, grip: ClaimLearnt::Claimed, credit }), word)
+            (Some(Place::Delivered { to, learnt: ClaimLearnt::Claimed, credit }), message)
                 if to == id =>
             {
-                self.claimed_word(now, id, ticket, credit, word, out)
+                self.claimed_message(now, id, ticket, credit, message, out)
             }
             (
                 Some(
@@ -188,7 +188,7 @@ impl Engine {
         }
         self.refresh(id);
         // It may have been a dead one's last.
-        self.bury_if_settled(now, id, out);
+        self.release_if_settled(now, id, out);
     }
 
     /// A stopped worker claims nothing: what it has not claimed goes to others at once, and no
@@ -287,7 +287,7 @@ impl Engine {
             while let Some(ticket) = self.next_held(now, 0 < room_for_long) {
                 let favourite = self.ledger.served_by(ticket).and_then(|id| self.worker(id));
                 let favourite = favourite.map(|worker| worker.slot);
-                let Some(slot) = self.selector.pick(&mut self.field, favourite) else { break };
+                let Some(slot) = self.selector.pick(&mut self.candidates, favourite) else { break };
                 let to = self.slots[slot.index()].holder.expect("an eligible slot has a holder");
                 self.offer(now, ticket, to, out);
                 room_for_long = room_for_long.saturating_sub(self.long(ticket));
@@ -348,7 +348,7 @@ impl Engine {
         asked
     }
 
-    /// Brings the field up to date with one worker.
+    /// Brings the candidates up to date with one worker.
     pub(super) fn refresh(&mut self, id: WorkerId) {
         let Some(worker) = self.worker(id) else { return };
         if !self.holds_its_slot(id, worker) {
@@ -362,9 +362,9 @@ impl Engine {
             };
             let connections = self.ledger.delivered_to(id).max(worker.load.connections);
             let connections = worker.offered + connections;
-            self.field.admit(slot, in_flight, connections);
+            self.candidates.admit(slot, in_flight, connections);
         } else {
-            self.field.bar(slot);
+            self.candidates.bar(slot);
         }
     }
 
@@ -391,7 +391,7 @@ impl Engine {
         for slot in 0..self.slots.len() {
             match self.slots[slot].holder {
                 Some(holder) => self.refresh(holder),
-                None => self.field.bar(Self::slot_id(slot)),
+                None => self.candidates.bar(Self::slot_id(slot)),
             }
         }
     }
@@ -433,8 +433,8 @@ impl Engine {
 
     /// An offer is claimed: its request holds a credit, and our copy may go unless the connection
     /// can come back.
-    fn deliver(&mut self, ticket: Ticket, to: WorkerId, grip: ClaimLearnt, out: &mut Actions) {
-        self.ledger.move_to(ticket, Place::Delivered { to, grip, credit: Credit::Holds });
+    fn deliver(&mut self, ticket: Ticket, to: WorkerId, learnt: ClaimLearnt, out: &mut Actions) {
+        self.ledger.move_to(ticket, Place::Delivered { to, learnt, credit: Credit::Holds });
         if let Some(worker) = self.worker_mut(to) {
             worker.offered -= 1;
             worker.running += 1;
@@ -468,16 +468,16 @@ impl Engine {
     }
 
     /// A word about a connection that the worker has claimed; false when it makes no sense.
-    fn claimed_word(
+    fn claimed_message(
         &mut self,
         now: Mono,
         id: WorkerId,
         ticket: Ticket,
         credit: Credit,
-        word: Message,
+        message: Message,
         out: &mut Actions,
     ) -> bool {
-        match (word, credit) {
+        match (message, credit) {
             (Message::Done { service_us }, Credit::Holds | Credit::Lent) => {
                 self.learn(ticket, service_us);
                 self.set_credit(id, ticket, credit, Credit::Spent);
@@ -518,7 +518,7 @@ impl Engine {
     }
 
     fn set_credit(&mut self, id: WorkerId, ticket: Ticket, from: Credit, to: Credit) {
-        let place = Place::Delivered { to: id, grip: ClaimLearnt::Claimed, credit: to };
+        let place = Place::Delivered { to: id, learnt: ClaimLearnt::Claimed, credit: to };
         self.ledger.set(ticket, place);
         let long = self.long(ticket);
         let Some(worker) = self.worker_mut(id) else { return };

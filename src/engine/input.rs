@@ -1,5 +1,5 @@
 //! All that can happen to the engine: the first of its three vocabularies. The shell translates
-//! completions, tokens and signals into these; the simulator makes them up.
+//! completions, messages and signals into these; the simulator makes them up.
 
 use crate::units::{ListenerId, Route, Span, Ticket, WorkerId};
 
@@ -13,7 +13,7 @@ pub enum Input {
         /// Where it came in.
         listener: ListenerId,
         /// Whether its client has to speak first.
-        begins: FirstSpeaker,
+        first_speaker: FirstSpeaker,
     },
     /// Accepting failed for want of descriptors or memory: EMFILE, ENFILE, ENOBUFS, ENOMEM.
     AcceptExhausted,
@@ -49,13 +49,13 @@ pub enum Input {
         terms: Terms,
     },
     /// A worker says something about a connection.
-    Word {
+    Message {
         /// Who.
         worker: WorkerId,
         /// Which connection.
         ticket: Ticket,
         /// What.
-        word: Message,
+        message: Message,
     },
     /// A worker sent or wrote something that no honest worker does.
     Violation(WorkerId),
@@ -72,7 +72,7 @@ pub enum Input {
     Executed(WorkerId),
     /// The process cannot run that program, and is about to end.
     ExecFailed(WorkerId),
-    /// The process is gone, and every token it left has been read.
+    /// The process is gone, and every message it left has been read.
     Exited {
         /// Who.
         worker: WorkerId,

@@ -49,7 +49,7 @@ pub enum Place {
         /// Who.
         to: WorkerId,
         /// How far the worker got with it.
-        grip: ClaimLearnt,
+        learnt: ClaimLearnt,
         /// Whether its request holds one of the worker's credits.
         credit: Credit,
     },
@@ -566,7 +566,7 @@ mod tests {
 
     const W: WorkerId = WorkerId { index: 1, epoch: 0 };
     const DELIVERED: Place =
-        Place::Delivered { to: W, grip: ClaimLearnt::Claimed, credit: Credit::Holds };
+        Place::Delivered { to: W, learnt: ClaimLearnt::Claimed, credit: Credit::Holds };
 
     fn ticket(index: u32) -> Ticket {
         Ticket { index, generation: 7 }

@@ -95,7 +95,7 @@ pub struct Engine {
     workers: Vec<WorkerRecord>,
     slots: Vec<Slot>,
     /// Derived from workers and slots; what a pick reads.
-    field: Candidates,
+    candidates: Candidates,
     selector: Selector,
     gauge: Gauge,
     /// How often workers came too late for an offer since one came in time.
@@ -182,15 +182,15 @@ impl Engine {
     /// An engine with all its slots empty; [`Engine::start`] fills them.
     pub fn new(setup: Setup) -> Self {
         let slots = setup.weights.iter().map(|_| Slot::EMPTY).collect();
-        let mut field = Candidates::new(setup.weights.len());
+        let mut candidates = Candidates::new(setup.weights.len());
         for (slot, weight) in (0..).map(SlotId).zip(&setup.weights) {
-            field.set_weight(slot, *weight);
+            candidates.set_weight(slot, *weight);
         }
         Self {
             ledger: Ledger::default(),
             workers: Vec::new(),
             slots,
-            field,
+            candidates,
             selector: setup.policy.selector(),
             gauge: Gauge::default(),
             late: 0,
@@ -221,8 +221,8 @@ impl Engine {
     /// can be placed is placed by [`Input::Tick`], the last input of a turn.
     pub fn step(&mut self, now: Mono, input: Input, out: &mut Actions) {
         match input {
-            Input::Arrived { ticket, listener: _, begins } => {
-                self.arrived(now, ticket, begins, out);
+            Input::Arrived { ticket, listener: _, first_speaker } => {
+                self.arrived(now, ticket, first_speaker, out);
             }
             Input::AcceptExhausted => self.accept_exhausted(now, out),
             Input::ListenersClosed => self.listeners_closed(),
@@ -233,7 +233,9 @@ impl Engine {
             Input::Recalled(ticket) => self.recalled(now, ticket, out),
             Input::TooLate(ticket) => self.too_late(now, ticket, out),
             Input::Hello { worker, terms } => self.hello(now, worker, terms, out),
-            Input::Word { worker, ticket, word } => self.word(now, worker, ticket, word, out),
+            Input::Message { worker, ticket, message } => {
+                self.message(now, worker, ticket, message, out);
+            }
             Input::Violation(worker) => self.violation(now, worker, out),
             Input::Load { worker, load } => self.load(now, worker, load),
             Input::SpawnFailed(worker) => self.spawn_failed(now, worker, out),
@@ -316,7 +318,7 @@ impl Engine {
 
     /// Whether a worker's word may change what the master does next: whether a worker must wake
     /// the master for it.
-    pub fn awaits_words(&self) -> bool {
+    pub fn awaits_messages(&self) -> bool {
         0 < self.ledger.held()
             || !self.phase.accepts()
             // Only an end makes room for another beginning.
@@ -444,10 +446,10 @@ impl Engine {
     /// The engine that was in this state; what is derived is derived again.
     pub fn restore(snapshot: Snapshot) -> Self {
         let mut engine = *snapshot.0;
-        let weights = engine.field.weights().to_vec();
-        engine.field = Candidates::new(engine.slots.len());
+        let weights = engine.candidates.weights().to_vec();
+        engine.candidates = Candidates::new(engine.slots.len());
         for (slot, weight) in (0..).map(SlotId).zip(weights) {
-            engine.field.set_weight(slot, weight);
+            engine.candidates.set_weight(slot, weight);
         }
         engine.refresh_all();
         engine
@@ -474,7 +476,10 @@ impl Engine {
         self.check_slots();
         let mut restored = self.clone();
         restored.refresh_all();
-        assert!(restored.field.agrees_with(&self.field), "the field lags behind the workers");
+        assert!(
+            restored.candidates.agrees_with(&self.candidates),
+            "the candidates lag behind the workers"
+        );
     }
 
     /// Whoever has a place in a slot is there, and has but one; nobody stands by in vain.
@@ -526,7 +531,7 @@ impl Engine {
         }
     }
 
-    /// Connections that wait in the master for a client's first word, or for a worker.
+    /// Connections that wait in the master for a client's first message, or for a worker.
     fn waiting(&self) -> u32 {
         self.ledger.watched() + self.ledger.expiring() + self.ledger.held()
     }

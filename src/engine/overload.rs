@@ -68,8 +68,8 @@ mod tests {
     }
 
     fn connects(pair: &mut Pair, index: u32) {
-        let (listener, begins) = (ListenerId(0), FirstSpeaker::Client);
-        pair.step(Input::Arrived { ticket: ticket(index), listener, begins });
+        let (listener, first_speaker) = (ListenerId(0), FirstSpeaker::Client);
+        pair.step(Input::Arrived { ticket: ticket(index), listener, first_speaker });
     }
 
     #[test]
@@ -103,9 +103,10 @@ mod tests {
     fn nobody_is_refused_for_whom_a_worker_is_free() {
         let mut pair = Pair::rejecting(JBSQ, Dispatch::Request, 1);
         let mut out = Actions::new();
-        let begins = FirstSpeaker::Server;
+        let first_speaker = FirstSpeaker::Server;
         for index in 0..4 {
-            let input = Input::Arrived { ticket: ticket(index), listener: ListenerId(0), begins };
+            let input =
+                Input::Arrived { ticket: ticket(index), listener: ListenerId(0), first_speaker };
             pair.engine.step(pair.now, input, &mut out);
         }
         pair.step(Input::Tick);

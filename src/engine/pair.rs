@@ -128,21 +128,21 @@ impl Pair {
 
     pub(super) fn arrives(&mut self, index: u32) {
         let ticket = Ticket { index, generation: 1 };
-        let (listener, begins) = (ListenerId(0), FirstSpeaker::Server);
-        self.step(Input::Arrived { ticket, listener, begins });
+        let (listener, first_speaker) = (ListenerId(0), FirstSpeaker::Server);
+        self.step(Input::Arrived { ticket, listener, first_speaker });
     }
 
     /// A new client asks for something.
     pub(super) fn asks(&mut self, index: u32, route: Route) {
         let ticket = Ticket { index, generation: 1 };
-        let (listener, begins) = (ListenerId(0), FirstSpeaker::Client);
-        self.step(Input::Arrived { ticket, listener, begins });
+        let (listener, first_speaker) = (ListenerId(0), FirstSpeaker::Client);
+        self.step(Input::Arrived { ticket, listener, first_speaker });
         self.step(Input::Readable { ticket, route: Some(route) });
     }
 
-    pub(super) fn says(&mut self, at: usize, word: Message) {
+    pub(super) fn says(&mut self, at: usize, message: Message) {
         let (ticket, worker) = self.offers[at];
-        self.step(Input::Word { worker, ticket, word });
+        self.step(Input::Message { worker, ticket, message });
     }
 
     pub(super) fn later(&mut self, span: Span) {

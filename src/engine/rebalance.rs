@@ -151,10 +151,10 @@ mod tests {
     fn a_worker_that_came_too_late_is_as_good_as_any() {
         let (mut pair, ticket, busy, _) = Pair::lopsided();
         pair.step(Input::Recalled(ticket));
-        pair.step(Input::Word { worker: busy, ticket, word: Message::Missed });
+        pair.step(Input::Message { worker: busy, ticket, message: Message::Missed });
         let worker = pair.engine.worker(busy).unwrap();
         assert_eq!((worker.attention, worker.violations), (Attention::Prompt, 0));
-        pair.step(Input::Word { worker: busy, ticket, word: Message::Missed });
+        pair.step(Input::Message { worker: busy, ticket, message: Message::Missed });
         let worker = pair.engine.worker(busy).unwrap();
         assert_eq!(worker.violations, 1, "one recall is missed once");
     }
@@ -163,7 +163,7 @@ mod tests {
     fn a_worker_is_late_for_what_it_left_lying_and_not_for_what_was_moved_away() {
         let (mut pair, ticket, busy, _) = Pair::lopsided();
         pair.step(Input::Recalled(ticket));
-        pair.step(Input::Word { worker: busy, ticket, word: Message::Missed });
+        pair.step(Input::Message { worker: busy, ticket, message: Message::Missed });
         assert_eq!(pair.engine.recall_after(), RECALL_AFTER);
         let mut pair = Pair::new(Policy::Jbsq(Depth::Auto));
         pair.arrives(0);
@@ -171,7 +171,7 @@ mod tests {
         let (ticket, late) = pair.offers[0];
         assert_eq!(pair.recalls, [late]);
         pair.step(Input::Recalled(ticket));
-        pair.step(Input::Word { worker: late, ticket, word: Message::Missed });
+        pair.step(Input::Message { worker: late, ticket, message: Message::Missed });
         assert_eq!(pair.engine.recall_after(), RECALL_AFTER.times(2));
     }
 
@@ -189,7 +189,11 @@ mod tests {
         let (mut pair, ticket, busy, _) = Pair::lopsided();
         pair.step(Input::Exited { worker: busy, exit: Exit::Failed });
         assert_eq!(pair.engine.counters().lost, 0, "nobody knows whose the offer is");
-        pair.step(Input::Word { worker: busy, ticket, word: Message::Claimed { transit_us: 0 } });
+        pair.step(Input::Message {
+            worker: busy,
+            ticket,
+            message: Message::Claimed { transit_us: 0 },
+        });
         assert_eq!(pair.engine.counters().lost, 2);
     }
 
@@ -198,8 +202,8 @@ mod tests {
         let (mut pair, ticket, busy, _) = Pair::lopsided();
         pair.step(Input::TooLate(ticket));
         assert_eq!(pair.offers.len(), 3);
-        for word in [Message::Claimed { transit_us: 0 }, Message::Closed] {
-            pair.step(Input::Word { worker: busy, ticket, word });
+        for message in [Message::Claimed { transit_us: 0 }, Message::Closed] {
+            pair.step(Input::Message { worker: busy, ticket, message });
         }
         assert_eq!(pair.engine.counters().closed, 1);
         assert_eq!(pair.engine.worker(busy).unwrap().violations, 0);

@@ -142,12 +142,12 @@ impl Engine {
         }
         self.cue(now, id, Cue::Exited, out);
         self.refresh(id);
-        self.bury_if_settled(now, id, out);
+        self.release_if_settled(now, id, out);
     }
 
     /// Once it is known of each of a dead worker's offers whether it had claimed it: what it had is
     /// lost with it, its index is free, and its slot is to be filled again.
-    pub(super) fn bury_if_settled(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+    pub(super) fn release_if_settled(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
         let Some(worker) = self.worker(id).filter(|worker| worker.offered == 0) else { return };
         let WorkerState::Reclaiming { recovered } = worker.state else { return };
         let worker = worker.clone();
@@ -155,7 +155,7 @@ impl Engine {
         self.counters.lost += u64::from(lost);
         let cause = worker.cause.unwrap_or(Cause::Died);
         out.emit(Event::Gone { worker: id, slot: worker.slot, cause, recovered, lost });
-        out.push(Action::Bury(id));
+        out.push(Action::ReleaseWorker(id));
         self.cue(now, id, Cue::Buried, out);
         self.leave_slot(now, id, &worker, cause, out);
     }
@@ -309,7 +309,7 @@ impl Engine {
         self.counters.left_behind += u64::from(cause == Some(Cause::Unkillable));
         let id = self.name(index);
         self.cue(now, id, Cue::Overdue, out);
-        self.bury_if_settled(now, id, out);
+        self.release_if_settled(now, id, out);
     }
 
     /// A ready worker takes its slot; whoever sat there finishes.
@@ -400,7 +400,7 @@ impl Engine {
         cause: Cause,
         out: &mut Actions,
     ) {
-        self.field.bar(worker.slot);
+        self.candidates.bar(worker.slot);
         let standby = self.take_standby(now, worker.slot, out);
         self.slots[worker.slot.index()].holder = standby;
         if let Some(standby) = standby {
@@ -470,7 +470,7 @@ impl Engine {
         }
     }
 
-    /// Starts a process in a free index; `None` when there is none.
+    /// Starts a process under a free index; `None` when there is none.
     pub(super) fn spawn(
         &mut self,
         now: Mono,
@@ -512,7 +512,7 @@ impl Engine {
             }
             None => {
                 self.slots.push(Slot::EMPTY);
-                self.field.resize(self.slots.len());
+                self.candidates.resize(self.slots.len());
             }
         }
         self.fill_slots(now, out);
@@ -529,7 +529,7 @@ impl Engine {
         self.slots[index].not_before = None;
         let Slot { holder, successor, standby, .. } = &mut self.slots[index];
         let all = [holder.take(), successor.take(), standby.take()];
-        self.field.bar(Self::slot_id(index));
+        self.candidates.bar(Self::slot_id(index));
         for id in all.into_iter().flatten() {
             self.dismiss(now, id, out);
         }

@@ -226,7 +226,7 @@ impl Attention {
     }
 }
 
-/// One index in the table of processes, and its occupant.
+/// One process, by its index in the table of processes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct WorkerRecord {
     /// How many occupants the index has had before.
@@ -274,7 +274,7 @@ pub struct WorkerRecord {
 }
 
 impl WorkerRecord {
-    /// An empty index.
+    /// An index that has had no process yet.
     pub const VACANT: Self = Self {
         epoch: 0,
         state: WorkerState::Vacant,
@@ -299,7 +299,7 @@ impl WorkerRecord {
         cause: None,
     };
 
-    /// The next occupant of this index.
+    /// The next use of this index.
     pub fn next_occupant(&self, slot: SlotId, generation: Generation) -> Self {
         Self { epoch: self.epoch.wrapping_add(1), slot, generation, ..Self::VACANT }
     }

@@ -98,7 +98,7 @@ pub enum Role {
 pub struct Source {
     /// Position in the backend's table.
     pub index: u32,
-    /// Which occupant of the index is meant.
+    /// Which use of the index is meant.
     pub generation: u32,
 }
 

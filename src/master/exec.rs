@@ -1,8 +1,8 @@
 //! From actions to operations. Descriptors leave and return here.
 
 use super::Master;
-use super::crew::Link;
 use super::host::{ConnEvent, Host, Settled, SpawnRequest, SpawnedWorker};
+use super::links::Link;
 use super::tags::Purpose;
 use crate::engine::action::Presence;
 use crate::engine::input::{Input, OfferRefusal};
@@ -44,8 +44,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             let why = OfferRefusal::Abandoned;
             return self.ensuing.push(Input::Refused { ticket, why });
         }
-        let Some(hand) = self.crew.hand(to) else { return };
-        let known = hand.copies.has(ticket);
+        let Some(link) = self.links.get_mut(to) else { return };
+        let known = link.copies.has(ticket);
         if !known {
             self.make_room(to);
         }
@@ -64,13 +64,13 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     /// Packs a connection for a worker; false while the worker has not read what it was told.
     fn pack(&mut self, to: WorkerId, ticket: Ticket) -> bool {
-        let Some(hand) = self.crew.hand(to) else { return false };
-        if !hand.unsent.is_empty() {
+        let Some(link) = self.links.get_mut(to) else { return false };
+        if !link.unsent.is_empty() {
             return false;
         }
         let Some(fd) = self.tickets.send(ticket) else { return false };
-        hand.copies.add(ticket);
-        let packed = hand.packed.get_or_insert_with(|| Batch::new(header(BatchKind::Offer)));
+        link.copies.add(ticket);
+        let packed = link.packed.get_or_insert_with(|| Batch::new(header(BatchKind::Offer)));
         packed.push(ticket, fd);
         if packed.fds.len() == BATCH_MAX {
             self.send_packed_to(to);
@@ -80,19 +80,19 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     /// Sends what has been packed this turn.
     pub(super) fn send_packed(&mut self) {
-        for index in 0..self.crew.workers() {
-            if let Some(worker) = self.crew.name(index) {
+        for index in 0..self.links.len() {
+            if let Some(worker) = self.links.worker_at(index) {
                 self.send_packed_to(worker);
             }
         }
     }
 
     fn send_packed_to(&mut self, worker: WorkerId) {
-        let Some(hand) = self.crew.hand(worker) else { return };
-        let Some(batch) = hand.packed.take() else { return };
+        let Some(link) = self.links.get_mut(worker) else { return };
+        let Some(batch) = link.packed.take() else { return };
         // It wakes by itself, and what comes with it is read before it.
-        hand.wants_doorbell = false;
-        let op = Op::Handoff { channel: hand.channel, batch };
+        link.wants_doorbell = false;
+        let op = Op::Handoff { channel: link.channel, batch };
         self.backend.submit(op, Purpose::Batch(worker).tag());
     }
 
@@ -149,19 +149,20 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     pub(super) fn spawn(&mut self, worker: WorkerId, slot: SlotId, generation: Generation) {
         match self.host.spawn(SpawnRequest { worker, slot, generation }) {
-            Ok(hired) => self.enlist(worker, hired),
+            Ok(spawned) => self.started(worker, spawned),
             Err(_) => self.ensuing.push(Input::SpawnFailed(worker)),
         }
     }
 
-    fn enlist(&mut self, worker: WorkerId, hired: SpawnedWorker<B::Fd>) {
-        let SpawnedWorker { channel, hangup, doorbell, process, output, report, listeners } = hired;
+    fn started(&mut self, worker: WorkerId, spawned: SpawnedWorker<B::Fd>) {
+        let SpawnedWorker { channel, hangup, doorbell, process, output, report, listeners } =
+            spawned;
         for opened in listeners {
             self.listeners.add(opened, &mut self.backend);
         }
         let channel = self.backend.adopt(channel, Role::Channel);
         let doorbell = self.backend.adopt(doorbell, Role::Doorbell);
-        self.crew.enlist(Link::new(worker, channel, doorbell));
+        self.links.insert(Link::new(worker, channel, doorbell));
         self.listen_to_doorbell(worker);
         for (purpose, fd) in [
             (Purpose::Process(worker), process),
@@ -181,20 +182,20 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     /// A message without descriptors. If the channel is full, the worker is on its way to look
     /// anyway.
     pub(super) fn wake(&mut self, worker: WorkerId) {
-        let Some(hand) = self.crew.hand(worker) else { return };
+        let Some(link) = self.links.get_mut(worker) else { return };
         self.host.woke(worker);
-        let op = Op::Handoff { channel: hand.channel, batch: Batch::new(header(BatchKind::Look)) };
+        let op = Op::Handoff { channel: link.channel, batch: Batch::new(header(BatchKind::Look)) };
         self.backend.submit(op, Purpose::Batch(worker).tag());
     }
 
-    pub(super) fn bury(&mut self, worker: WorkerId) {
-        self.host.bury(worker);
-        let Some(hand) = self.crew.discharge(worker) else { return };
-        self.keep_output(worker, hand.output);
-        for watch in [hand.report, hand.hangup].into_iter().flatten() {
+    pub(super) fn release_worker(&mut self, worker: WorkerId) {
+        self.host.release(worker);
+        let Some(link) = self.links.remove(worker) else { return };
+        self.keep_output(worker, link.output);
+        for watch in [link.report, link.hangup].into_iter().flatten() {
             self.backend.cancel(watch);
         }
-        for source in [hand.doorbell, hand.channel] {
+        for source in [link.doorbell, link.channel] {
             drop(self.backend.release(source));
         }
     }

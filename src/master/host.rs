@@ -26,7 +26,7 @@ pub trait Host {
     ///
     /// # Errors
     /// When there is no process; the host keeps the reason for its report.
-    fn spawn(&mut self, hire: SpawnRequest) -> Result<SpawnedWorker<Self::Fd>, SpawnFailed>;
+    fn spawn(&mut self, request: SpawnRequest) -> Result<SpawnedWorker<Self::Fd>, SpawnFailed>;
 
     /// How far a worker's process has got on its way to its program. Why it failed the host keeps
     /// for its report.
@@ -45,7 +45,7 @@ pub trait Host {
     fn read_output(&mut self, worker: WorkerId) -> bool;
 
     /// Forgets a worker that is gone, but for its output.
-    fn bury(&mut self, worker: WorkerId);
+    fn release(&mut self, worker: WorkerId);
 
     /// Closes the output of a worker that is gone.
     fn forget_output(&mut self, worker: WorkerId);
@@ -67,11 +67,11 @@ pub trait Host {
     /// Has nobody connect to a listener any more, whoever has copies of it.
     fn end_listening(&mut self, listener: &Self::Fd);
 
-    /// Reads up to `max` of a worker's tokens.
+    /// Reads up to `max` of a worker's messages.
     ///
     /// # Errors
     /// When its ring is impossible.
-    fn tokens(
+    fn messages(
         &mut self,
         worker: WorkerId,
         max: usize,
@@ -81,11 +81,11 @@ pub trait Host {
     /// Whether a worker asks to leave.
     fn asks_to_leave(&mut self, worker: WorkerId) -> bool;
 
-    /// Whether any worker has tokens unread.
-    fn has_tokens(&mut self) -> bool;
+    /// Whether any worker has messages unread.
+    fn has_messages(&mut self) -> bool;
 
     /// Says whether the master sleeps.
-    fn doze(&mut self, doze: SleepState);
+    fn set_sleep_state(&mut self, state: SleepState);
 
     /// What a worker's page says about itself; `None` when that is of another layout.
     fn terms(&mut self, worker: WorkerId) -> Option<Terms>;
@@ -97,7 +97,7 @@ pub trait Host {
     fn order(&mut self, worker: WorkerId, order: Order);
 
     /// Writes a connection's conn record.
-    fn conn_record(&mut self, ticket: Ticket, note: ConnEvent);
+    fn conn_record(&mut self, ticket: Ticket, event: ConnEvent);
 
     /// Writes what workers shall do with connections that they have answered.
     fn give_back(&mut self, give_back: GiveBack);
@@ -110,7 +110,7 @@ pub trait Host {
 
     /// Which of its sleeps a worker takes, if it sleeps: then it must be woken for offer entries.
     /// To be asked after writing them.
-    fn nap(&mut self, worker: WorkerId) -> Option<u64>;
+    fn sleep_number(&mut self, worker: WorkerId) -> Option<u64>;
 
     /// A worker was woken.
     fn woke(&mut self, worker: WorkerId);

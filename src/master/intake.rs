@@ -1,4 +1,4 @@
-//! From completions and tokens to inputs. Deaths first, then what handoffs came to, then what
+//! From completions and messages to inputs. Deaths first, then what handoffs came to, then what
 //! workers say, then the operator, and arrivals last: capacity is freed before it is spent.
 
 use super::Master;
@@ -8,11 +8,11 @@ use super::watches::Failed;
 use crate::engine::input::{Command, FirstSpeaker, Input, Message, OfferRefusal};
 use crate::engine::ledger::Place;
 use crate::io::{self, Backend, Batch, Completion, Op, Outcome, Ready};
-use crate::limits::TOKENS_PER_TURN;
+use crate::limits::MESSAGES_PER_TURN;
 use crate::sys::signal::Notice;
 use crate::units::{Errno, ListenerId, Ticket, WorkerId};
 use crate::wire::batch::tickets;
-use crate::wire::token::{RingMessage, WorkerMessage};
+use crate::wire::message::{RingMessage, WorkerMessage};
 
 /// Completions by class; what is feared most comes first and is not stored.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
         self.take_in_deaths(&ended);
         self.take_in_all(&mut sorted.handoffs);
-        self.take_in_words();
+        self.take_in_messages();
         self.take_in_all(&mut sorted.operator);
         if self.engine.reads_loads(self.now) {
             self.take_in_loads();
@@ -98,29 +98,29 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
     }
 
-    fn take_in_words(&mut self) {
-        for index in 0..self.crew.workers() {
-            if let Some(worker) = self.crew.name(index) {
-                self.words_of(worker);
+    fn take_in_messages(&mut self) {
+        for index in 0..self.links.len() {
+            if let Some(worker) = self.links.worker_at(index) {
+                self.messages_of(worker);
             }
         }
     }
 
-    pub(super) fn words_of(&mut self, worker: WorkerId) {
+    pub(super) fn messages_of(&mut self, worker: WorkerId) {
         let mut words = std::mem::take(&mut self.words);
-        if self.host.tokens(worker, TOKENS_PER_TURN, &mut words).is_err() {
+        if self.host.messages(worker, MESSAGES_PER_TURN, &mut words).is_err() {
             self.step(Input::Violation(worker));
         }
         for word in words.drain(..) {
             match RingMessage::decode(word) {
-                Ok(token) => self.said(worker, token.say),
+                Ok(message) => self.said(worker, message.message),
                 Err(_) => self.step(Input::Violation(worker)),
             }
         }
         self.words = words;
         if self.host.asks_to_leave(worker)
-            && let Some(hand) = self.crew.hand(worker)
-            && !std::mem::replace(&mut hand.asked_to_leave, true)
+            && let Some(link) = self.links.get_mut(worker)
+            && !std::mem::replace(&mut link.asked_to_leave, true)
         {
             let load = self.host.load(worker);
             self.step(Input::Load { worker, load });
@@ -128,8 +128,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
     }
 
-    fn said(&mut self, worker: WorkerId, say: WorkerMessage) {
-        let (ticket, word) = match say {
+    fn said(&mut self, worker: WorkerId, said: WorkerMessage) {
+        let (ticket, message) = match said {
             WorkerMessage::Hello => {
                 return match self.host.terms(worker) {
                     Some(terms) => self.step(Input::Hello { worker, terms }),
@@ -145,19 +145,19 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             WorkerMessage::Resumed(ticket) => (ticket, Message::Resumed),
             WorkerMessage::Pinned(ticket) => (ticket, Message::Pinned),
             WorkerMessage::Closed(ticket) => {
-                if let Some(hand) = self.crew.hand(worker) {
-                    hand.copies.remove(ticket);
+                if let Some(link) = self.links.get_mut(worker) {
+                    link.copies.remove(ticket);
                 }
                 (ticket, Message::Closed)
             }
             WorkerMessage::Missed(ticket) => (ticket, Message::Missed),
         };
-        self.step(Input::Word { worker, ticket, word });
+        self.step(Input::Message { worker, ticket, message });
     }
 
     fn take_in_loads(&mut self) {
-        for index in 0..self.crew.workers() {
-            if let Some(worker) = self.crew.name(index) {
+        for index in 0..self.links.len() {
+            if let Some(worker) = self.links.worker_at(index) {
                 let load = self.host.load(worker);
                 self.step(Input::Load { worker, load });
             }
@@ -175,9 +175,9 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     /// A connection enters the house.
     pub(super) fn admit(&mut self, index: u32, fd: B::Fd) {
-        let (listener, begins) = self.listeners.terms_of(index);
+        let (listener, first_speaker) = self.listeners.terms_of(index);
         match self.tickets.issue(fd) {
-            Ok(ticket) => self.arrived(ticket, listener, begins),
+            Ok(ticket) => self.arrived(ticket, listener, first_speaker),
             Err(fd) => {
                 // The engine's room keeps this from happening but for a sweep at the end.
                 self.backend.submit(Op::Close { fd }, Purpose::Close.tag());
@@ -185,9 +185,9 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
     }
 
-    fn arrived(&mut self, ticket: Ticket, listener: ListenerId, begins: FirstSpeaker) {
+    fn arrived(&mut self, ticket: Ticket, listener: ListenerId, first_speaker: FirstSpeaker) {
         self.host.conn_record(ticket, ConnEvent::Accepted(listener, self.now));
-        self.step(Input::Arrived { ticket, listener, begins });
+        self.step(Input::Arrived { ticket, listener, first_speaker });
     }
 
     fn watch_ended(&mut self, ticket: Ticket, fd: B::Fd, result: Result<Ready, Errno>) {
@@ -215,13 +215,13 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     /// A batch's descriptors are back, whether or not it went out.
     fn handed_off(&mut self, worker: WorkerId, batch: Batch<B::Fd>, result: Result<(), Errno>) {
-        if let (Err(_), Some(hand)) = (result, self.crew.hand(worker)) {
+        if let (Err(_), Some(link)) = (result, self.links.get_mut(worker)) {
             // It was to wake the worker for what was written too.
-            hand.wants_doorbell = true;
+            link.wants_doorbell = true;
         }
         for (ticket, fd) in tickets(&batch.words[1..]).zip(batch.fds) {
-            if let (Err(_), Some(hand)) = (result, self.crew.hand(worker)) {
-                hand.copies.remove(ticket);
+            if let (Err(_), Some(link)) = (result, self.links.get_mut(worker)) {
+                link.copies.remove(ticket);
             }
             let Some(recalled) = self.put_back(ticket, fd) else { continue };
             match (self.engine.ledger().place(ticket), result) {
@@ -260,16 +260,16 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Launch::Over => self.step(Input::Executed(worker)),
             Launch::Failed => self.step(Input::ExecFailed(worker)),
         }
-        if let Some(hand) = self.crew.hand(worker) {
-            hand.report = None;
+        if let Some(link) = self.links.get_mut(worker) {
+            link.report = None;
         }
     }
 
     pub(super) fn output(&mut self, worker: WorkerId, fd: B::Fd) {
         if self.host.read_output(worker) {
             self.watch_for(Purpose::Output(worker), fd);
-        } else if let Some(hand) = self.crew.hand(worker) {
-            hand.output = None;
+        } else if let Some(link) = self.links.get_mut(worker) {
+            link.output = None;
         } else {
             self.late_output_ended(worker);
         }
@@ -277,15 +277,15 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     /// Listens to a worker's doorbell.
     pub(super) fn listen_to_doorbell(&mut self, worker: WorkerId) {
-        if let Some(hand) = self.crew.hand(worker) {
+        if let Some(link) = self.links.get_mut(worker) {
             self.backend
-                .submit(Op::Ring { doorbell: hand.doorbell }, Purpose::Doorbell(worker).tag());
+                .submit(Op::Ring { doorbell: link.doorbell }, Purpose::Doorbell(worker).tag());
         }
     }
 
     /// A doorbell is not listened to any more. That of a worker that is gone need not be.
     fn doorbell_failed(&mut self, worker: WorkerId) {
-        if self.crew.hand(worker).is_some() {
+        if self.links.get_mut(worker).is_some() {
             self.wait_failed(Failed::Doorbell(worker));
         }
     }

@@ -17,7 +17,7 @@ pub struct Opened<F> {
     /// Which of the configured listeners it is.
     pub listener: ListenerId,
     /// Who speaks first on its connections.
-    pub begins: FirstSpeaker,
+    pub first_speaker: FirstSpeaker,
     /// The slot whose worker accepts from it, under `reuseport`.
     pub slot: Option<SlotId>,
     /// Where it comes from.
@@ -36,7 +36,7 @@ pub enum ListenerOrigin {
 /// The master's listeners.
 #[derive(Debug)]
 pub(super) struct Listeners<F> {
-    posts: Vec<ListenerEntry>,
+    entries: Vec<ListenerEntry>,
     /// Sockets that the backend has let go of, until their last accept has ended.
     closing: Option<Vec<(F, ListenerOrigin)>>,
     /// Whether workers accept for themselves, and the master only for a slot that is not served.
@@ -47,7 +47,7 @@ pub(super) struct Listeners<F> {
 struct ListenerEntry {
     source: Source,
     listener: ListenerId,
-    begins: FirstSpeaker,
+    first_speaker: FirstSpeaker,
     slot: Option<SlotId>,
     origin: ListenerOrigin,
     /// The accepts in flight, kept by name where they may have to be ended one by one: under a
@@ -62,7 +62,7 @@ impl<F> Listeners<F> {
         kernel: bool,
         backend: &mut B,
     ) -> Self {
-        let mut listeners = Self { posts: Vec::new(), closing: None, kernel };
+        let mut listeners = Self { entries: Vec::new(), closing: None, kernel };
         for each in opened {
             listeners.add(each, backend);
         }
@@ -71,13 +71,13 @@ impl<F> Listeners<F> {
 
     /// Takes a listener in. One that comes while they are being closed is closed as well.
     pub(super) fn add<B: Backend<Fd = F>>(&mut self, opened: Opened<F>, backend: &mut B) {
-        let Opened { socket, listener, begins, slot, origin } = opened;
+        let Opened { socket, listener, first_speaker, slot, origin } = opened;
         if self.closing.is_none() {
             let source = backend.adopt(socket, Role::Listener);
-            self.posts.push(ListenerEntry {
+            self.entries.push(ListenerEntry {
                 source,
                 listener,
-                begins,
+                first_speaker,
                 slot,
                 origin,
                 armed: Vec::new(),
@@ -87,14 +87,14 @@ impl<F> Listeners<F> {
     }
 
     pub(super) fn accept_ended(&mut self, index: u32, token: Token) {
-        let post = &mut self.posts[index as usize];
-        post.in_flight -= 1;
-        post.armed.retain(|armed| *armed != token);
+        let entry = &mut self.entries[index as usize];
+        entry.in_flight -= 1;
+        entry.armed.retain(|armed| *armed != token);
     }
 
     pub(super) fn terms_of(&self, index: u32) -> (ListenerId, FirstSpeaker) {
-        let post = &self.posts[index as usize];
-        (post.listener, post.begins)
+        let entry = &self.entries[index as usize];
+        (entry.listener, entry.first_speaker)
     }
 }
 
@@ -105,7 +105,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         if self.listeners.closing.is_some() {
             return self.finish_closing();
         }
-        let count = self.listeners.posts.len();
+        let count = self.listeners.entries.len();
         let ours = (0..count).filter(|index| self.accepts_from(*index)).count();
         let sharers = u32::try_from(ours.max(1)).expect("listeners are limited");
         let room = self.engine.accept_room();
@@ -117,7 +117,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
                 (true, 0) => {}
                 (true, share) => {
                     self.disarm_beyond(index, share);
-                    while self.listeners.posts[index].in_flight < share {
+                    while self.listeners.entries[index].in_flight < share {
                         self.arm(index);
                     }
                 }
@@ -127,7 +127,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     /// Whether the master takes this listener's connections now.
     fn accepts_from(&self, index: usize) -> bool {
-        match (self.listeners.kernel, self.listeners.posts[index].slot) {
+        match (self.listeners.kernel, self.listeners.entries[index].slot) {
             (false, _) => true,
             (true, Some(slot)) => !self.engine.is_served(slot),
             (true, None) => self.engine.has_stopped_worker(),
@@ -136,26 +136,26 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     pub(super) fn close_listeners(&mut self) {
         self.host.withdraw_listeners();
-        let posts = self.listeners.posts.iter();
-        let closing = posts.map(|post| (self.backend.release(post.source), post.origin));
+        let entries = self.listeners.entries.iter();
+        let closing = entries.map(|entry| (self.backend.release(entry.source), entry.origin));
         self.listeners.closing = Some(closing.collect());
     }
 
     fn arm(&mut self, index: usize) {
-        let several = 1 < self.listeners.posts.len();
-        let post = &mut self.listeners.posts[index];
-        let listener = post.source;
+        let several = 1 < self.listeners.entries.len();
+        let entry = &mut self.listeners.entries[index];
+        let listener = entry.source;
         let position = u32::try_from(index).expect("listeners are limited");
         let token = self.backend.submit(Op::Accept { listener }, Purpose::Accept(position).tag());
-        post.in_flight += 1;
+        entry.in_flight += 1;
         if self.listeners.kernel || several {
-            post.armed.push(token);
+            entry.armed.push(token);
         }
     }
 
     fn disarm_beyond(&mut self, index: usize, limit: u32) {
-        let post = &mut self.listeners.posts[index];
-        let surplus = post.armed.split_off(post.armed.len().min(limit as usize));
+        let entry = &mut self.listeners.entries[index];
+        let surplus = entry.armed.split_off(entry.armed.len().min(limit as usize));
         for token in surplus {
             self.backend.cancel(token);
         }
@@ -166,7 +166,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     /// midst of a long request: whoever connected meanwhile would wait in a backlog that nobody
     /// looks into. So a socket of ours ends for all who have it.
     fn finish_closing(&mut self) {
-        if self.listeners.posts.iter().any(|post| 0 < post.in_flight) {
+        if self.listeners.entries.iter().any(|entry| 0 < entry.in_flight) {
             return;
         }
         let sockets = self.listeners.closing.replace(Vec::new()).unwrap_or_default();

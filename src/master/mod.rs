@@ -10,14 +10,13 @@ mod budget;
 mod control;
 mod control_clients;
 mod copies;
-mod crew;
 pub mod escape;
 mod exec;
 pub mod host;
 mod intake;
 mod late_output;
+mod links;
 mod listeners;
-mod member;
 mod names;
 mod offer_ring;
 pub mod open;
@@ -31,16 +30,17 @@ mod tags;
 pub mod telemetry;
 mod tickets;
 mod watches;
+mod worker_process;
 mod world;
 
 use std::io;
 
 pub use self::control::{ControlError, ask, check_path, socket_path};
 use self::control_clients::ControlClients;
-use self::crew::Links;
 use self::host::Host;
 use self::intake::Sorted;
 use self::late_output::LateOutputs;
+use self::links::Links;
 use self::listeners::Listeners;
 pub use self::listeners::{ListenerOrigin, Opened};
 use self::tags::Purpose;
@@ -50,7 +50,7 @@ use crate::engine::action::{Action, Actions, MasterOutcome};
 use crate::engine::input::Input;
 use crate::engine::{Engine, Setup};
 use crate::io::{Backend, Completion, Op, Role, Source};
-use crate::limits::{NAMES_EVERY, TOKENS_PER_TURN};
+use crate::limits::{MESSAGES_PER_TURN, NAMES_EVERY};
 use crate::shm::layout::{Order, SleepState};
 use crate::units::{Mono, RingWords, Span};
 
@@ -61,7 +61,7 @@ pub struct Master<B: Backend, H: Host<Fd = B::Fd>> {
     backend: B,
     host: H,
     tickets: Tickets<B::Fd>,
-    crew: Links<B::Fd>,
+    links: Links<B::Fd>,
     late: LateOutputs,
     listeners: Listeners<B::Fd>,
     control: Option<Source>,
@@ -96,19 +96,19 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     /// A master that has not started anything yet.
     pub fn new(
         setup: Setup,
-        posts: StartupDescriptors<B::Fd>,
+        startup: StartupDescriptors<B::Fd>,
         mut backend: B,
         mut host: H,
     ) -> Self {
         let now = host.now();
-        backend.submit(Op::Readable { fd: posts.signals }, Purpose::Signals.tag());
-        let control = posts.control.map(|fd| {
+        backend.submit(Op::Readable { fd: startup.signals }, Purpose::Signals.tag());
+        let control = startup.control.map(|fd| {
             let source = backend.adopt(fd, Role::Listener);
             backend.submit(Op::Accept { listener: source }, Purpose::ControlAccept.tag());
             source
         });
         let kernel = setup.policy.binder() == crate::engine::policy::Binder::Kernel;
-        let listeners = Listeners::adopt(posts.listeners, kernel, &mut backend);
+        let listeners = Listeners::adopt(startup.listeners, kernel, &mut backend);
         let names_at = control.map(|_| now.after(NAMES_EVERY));
         let late = LateOutputs::default();
         Self {
@@ -116,7 +116,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             backend,
             host,
             tickets: Tickets::new(),
-            crew: Links::new(),
+            links: Links::new(),
             late,
             listeners,
             control,
@@ -125,7 +125,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             now,
             actions: Actions::new(),
             completions: Vec::new(),
-            words: Vec::with_capacity(TOKENS_PER_TURN),
+            words: Vec::with_capacity(MESSAGES_PER_TURN),
             sorted: Sorted::new(),
             ensuing: Vec::new(),
             names_at,
@@ -164,7 +164,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         let deadline = self.deadline();
         let timeout = self.fall_asleep(deadline, at_most);
         self.backend.wait(timeout, &mut self.completions)?;
-        self.host.doze(SleepState::Awake);
+        self.host.set_sleep_state(SleepState::Awake);
         self.now = self.host.now();
         if deadline.is_some_and(|deadline| deadline <= self.now) {
             // Nothing runs out before what came by now is taken in, though this process may have
@@ -212,10 +212,10 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     /// Says that the master is about to sleep and for how long it will: not at all when a worker
     /// said something that matters just before.
     fn fall_asleep(&mut self, deadline: Option<Mono>, at_most: Option<Span>) -> Option<Span> {
-        let awaits = self.engine.awaits_words();
-        self.host.doze(if awaits { SleepState::Waiting } else { SleepState::Content });
+        let awaits = self.engine.awaits_messages();
+        self.host.set_sleep_state(if awaits { SleepState::Waiting } else { SleepState::Content });
         // What is given back is urgent, whether it was awaited or not.
-        if (awaits || self.engine.lends()) && self.host.has_tokens() {
+        if (awaits || self.engine.lends()) && self.host.has_messages() {
             return Some(Span::ZERO);
         }
         let until_deadline = deadline.map(|deadline| deadline.since(self.now));
@@ -281,7 +281,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
                 self.host.signal(worker, crate::sys::pidfd::Signal::Terminate);
             }
             Action::Kill(worker) => self.host.signal(worker, crate::sys::pidfd::Signal::Kill),
-            Action::Bury(worker) => self.bury(worker),
+            Action::ReleaseWorker(worker) => self.release_worker(worker),
             Action::Emit(event) => self.host.tell(self.now, event),
             Action::Exit(outcome) => self.outcome = Some(outcome),
         }

@@ -1,9 +1,9 @@
 //! What workers are told of connections that they have copies of: through shared memory, and woken
-//! once per nap, however much there is to tell.
+//! once per sleep, however much there is to tell.
 
 use super::Master;
-use super::crew::Link;
 use super::host::Host;
+use super::links::Link;
 use crate::engine::ledger::Place;
 use crate::io::Backend;
 use crate::units::{Ticket, WorkerId};
@@ -12,40 +12,40 @@ use crate::wire::offer::OfferEntry;
 impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     /// Tells a worker that a connection is offered; false when its ring is full.
     pub(super) fn tell_of_offer(&mut self, worker: WorkerId, ticket: Ticket) -> bool {
-        let Some(hand) = self.crew.hand(worker) else { return false };
-        hand.wants_doorbell = true;
-        let free = hand.unsent.is_empty();
+        let Some(link) = self.links.get_mut(worker) else { return false };
+        link.wants_doorbell = true;
+        let free = link.unsent.is_empty();
         free && self.host.offer_entry(worker, OfferEntry::Offer(ticket).encode()).is_ok()
     }
 
     /// Has a worker let its copy go. It is not woken for that before its ring is full.
     fn tell_to_forget(&mut self, worker: WorkerId, ticket: Ticket) {
-        let Some(hand) = self.crew.hand(worker) else { return };
+        let Some(link) = self.links.get_mut(worker) else { return };
         let words = OfferEntry::Forget(ticket).encode();
-        if !hand.unsent.is_empty() || self.host.offer_entry(worker, words).is_err() {
-            hand.unsent.push_back(words);
-            hand.wants_doorbell = true;
+        if !link.unsent.is_empty() || self.host.offer_entry(worker, words).is_err() {
+            link.unsent.push_back(words);
+            link.wants_doorbell = true;
         }
     }
 
     /// Writes what found rings full, as far as it goes, and wakes whoever sleeps over an offer
     /// entry.
     pub(super) fn send_offer_entries(&mut self) {
-        for index in 0..self.crew.workers() {
-            let Some(worker) = self.crew.name(index) else { continue };
-            let Some(hand) = self.crew.hand(worker) else { continue };
-            while let Some(words) = hand.unsent.front()
+        for index in 0..self.links.len() {
+            let Some(worker) = self.links.worker_at(index) else { continue };
+            let Some(link) = self.links.get_mut(worker) else { continue };
+            while let Some(words) = link.unsent.front()
                 && self.host.offer_entry(worker, *words).is_ok()
             {
-                hand.unsent.pop_front();
-                hand.wants_doorbell = true;
+                link.unsent.pop_front();
+                link.wants_doorbell = true;
             }
-            if !std::mem::take(&mut hand.wants_doorbell) {
+            if !std::mem::take(&mut link.wants_doorbell) {
                 continue;
             }
-            let nap = self.host.nap(worker);
-            if nap.is_some() && hand.woken != nap {
-                hand.woken = nap;
+            let sleep = self.host.sleep_number(worker);
+            if sleep.is_some() && link.woken != sleep {
+                link.woken = sleep;
                 self.wake(worker);
             }
         }
@@ -53,8 +53,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     /// A ticket has ended: whoever has a copy lets it go. Returns whether anybody has.
     pub(super) fn forget(&mut self, ticket: Ticket) -> bool {
-        let has = |hand: &mut Link<B::Fd>| hand.copies.remove(ticket).then_some(hand.worker);
-        let holders: Vec<WorkerId> = self.crew.hands().filter_map(has).collect();
+        let has = |link: &mut Link<B::Fd>| link.copies.remove(ticket).then_some(link.worker);
+        let holders: Vec<WorkerId> = self.links.iter_mut().filter_map(has).collect();
         for worker in &holders {
             self.tell_to_forget(*worker, ticket);
         }
@@ -67,9 +67,9 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         let Some(most) = self.engine.worker(worker).map(|each| each.terms.connections_max) else {
             return;
         };
-        let Self { crew, engine, .. } = self;
-        let Some(hand) = crew.hand(worker) else { return };
-        if hand.copies.count() < most {
+        let Self { links, engine, .. } = self;
+        let Some(link) = links.get_mut(worker) else { return };
+        if link.copies.count() < most {
             return;
         }
         let idle = |ticket| match engine.ledger().place(ticket) {
@@ -79,8 +79,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         };
         // One that is held may be about to be offered to this very worker.
         let held = |ticket| engine.ledger().place(ticket) == Some(Place::Held);
-        let evicted = hand.copies.evict(|ticket| idle(ticket) && !held(ticket));
-        if let Some(ticket) = evicted.or_else(|| hand.copies.evict(idle)) {
+        let evicted = link.copies.evict(|ticket| idle(ticket) && !held(ticket));
+        if let Some(ticket) = evicted.or_else(|| link.copies.evict(idle)) {
             self.tell_to_forget(worker, ticket);
         }
     }

@@ -204,11 +204,11 @@ fn entry(
     slot: Option<SlotId>,
 ) -> Opened<OwnedFd> {
     let listener = ListenerId(u16::try_from(index).expect("listeners are limited"));
-    let begins = match dispatch_on {
+    let first_speaker = match dispatch_on {
         DispatchOn::Readable => FirstSpeaker::Client,
         DispatchOn::Connect => FirstSpeaker::Server,
     };
-    Opened { socket, listener, begins, slot, origin: ListenerOrigin::Ours }
+    Opened { socket, listener, first_speaker, slot, origin: ListenerOrigin::Ours }
 }
 
 fn slot_id(index: usize) -> SlotId {
@@ -221,8 +221,8 @@ pub(super) fn own_listener(
     opened: &Opened<OwnedFd>,
 ) -> Result<OwnListener, OpenError> {
     let endpoint = socket::local_endpoint(&opened.socket).map_err(OpenError::Unknown)?;
-    let (listener, begins) = (opened.listener, opened.begins);
-    Ok(OwnListener { endpoint, options: listen_options(config), listener, begins })
+    let (listener, first_speaker) = (opened.listener, opened.first_speaker);
+    Ok(OwnListener { endpoint, options: listen_options(config), listener, first_speaker })
 }
 
 /// Where it listens, for people.

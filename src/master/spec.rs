@@ -11,7 +11,7 @@ use crate::sys::scheduling::Scheduling;
 use crate::sys::socket::{Endpoint, ListenOptions};
 use crate::sys::socket_file::SocketFile;
 use crate::units::{ListenerId, RouteBy, Span};
-use crate::wire::link::ListenerSharing;
+use crate::wire::handshake::ListenerSharing;
 
 /// What workers are made of.
 #[derive(Debug)]
@@ -60,5 +60,5 @@ pub(super) struct OwnListener {
     pub(super) endpoint: Endpoint,
     pub(super) options: ListenOptions,
     pub(super) listener: ListenerId,
-    pub(super) begins: FirstSpeaker,
+    pub(super) first_speaker: FirstSpeaker,
 }

@@ -31,7 +31,7 @@ use crate::sys::scheduling::{SchedPolicy, Scheduling};
 use crate::sys::socket_file::SocketFile;
 use crate::sys::{clock, signal, title};
 use crate::units::{Errno, SlotId};
-use crate::wire::link::ListenerSharing;
+use crate::wire::handshake::ListenerSharing;
 
 /// What comes from outside the configuration.
 #[derive(Debug)]
@@ -141,7 +141,7 @@ pub fn run(
             open_files: before,
         },
     )?;
-    let posts = StartupDescriptors {
+    let startup = StartupDescriptors {
         listeners: sockets,
         signals: kernel("copy a descriptor", fd::duplicate(&signals))?,
         control: Some(control),
@@ -149,8 +149,8 @@ pub fn run(
     let no_input = kernel("open /dev/null", fd::no_input())?;
     let world = LinuxHost::new(spec, signals, no_input, Clients::new(about), name)?;
     let ended = match choice.backend {
-        Chosen::Uring(ring) => Master::new(setup, posts, ring, world).run(),
-        Chosen::Epoll(epoll) => Master::new(setup, posts, epoll, world).run(),
+        Chosen::Uring(ring) => Master::new(setup, startup, ring, world).run(),
+        Chosen::Epoll(epoll) => Master::new(setup, startup, epoll, world).run(),
     };
     ended.map_err(StartError::Wait)
 }

@@ -92,7 +92,7 @@ impl LinuxHost {
     ) -> WorkerStatus {
         let load = self.load(id);
         WorkerStatus {
-            pid: self.member(id).map_or(0, |member| member.pid),
+            pid: self.process(id).map_or(0, |process| process.pid),
             state: String::from(standing(worker).word()),
             cpu: self.bound_to(id),
             generation: worker.generation.0,

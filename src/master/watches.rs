@@ -74,14 +74,14 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Purpose::Signals => true,
             Purpose::Process(worker) => self.lives(worker),
             Purpose::Output(worker) => {
-                self.crew.hand(worker).map(|hand| hand.output = token).is_some()
+                self.links.get_mut(worker).map(|link| link.output = token).is_some()
                     || self.late.waits(worker, token)
             }
             Purpose::Launch(worker) => {
-                self.crew.hand(worker).map(|hand| hand.report = token).is_some()
+                self.links.get_mut(worker).map(|link| link.report = token).is_some()
             }
             Purpose::Channel(worker) => {
-                self.crew.hand(worker).map(|hand| hand.hangup = token).is_some()
+                self.links.get_mut(worker).map(|link| link.hangup = token).is_some()
             }
             Purpose::ControlClient(index) => self.control_clients.waits(index, token),
             // These are waited for in other ways.
@@ -172,7 +172,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         self.retries.unreaped.retain(|(unreaped, _)| *unreaped != worker);
         if self.lives(worker) {
             self.host.read_output(worker);
-            self.words_of(worker);
+            self.messages_of(worker);
             if self.host.launch(worker) == Launch::Failed {
                 self.step(Input::ExecFailed(worker));
             }

@@ -14,12 +14,12 @@ use super::host::{
     ChangedChild, ConnEvent, ControlStep, Host, Launch, ProcessChange, SpawnFailed, SpawnRequest,
     SpawnedWorker,
 };
-use super::member::{self, WorkerProcess};
 use super::names::{NameInUse, Renewal};
 use super::output::Output;
 use super::reload::LastReload;
 use super::spec::WorkerSpec;
 use super::telemetry::Drained;
+use super::worker_process::{self, WorkerProcess};
 use super::{refusal, telemetry};
 use crate::engine::Engine;
 use crate::engine::event::Event;
@@ -51,7 +51,7 @@ pub(super) struct LinuxHost {
     signals: OwnedFd,
     /// What workers read as their standard input.
     no_input: OwnedFd,
-    staff: Vec<Option<WorkerProcess>>,
+    processes: Vec<Option<WorkerProcess>>,
     /// What those that are gone have left open for others to write to.
     late_outputs: Vec<Output>,
     /// Workers whose end is not known and is not waited for: their processes' numbers and slots.
@@ -100,7 +100,7 @@ impl LinuxHost {
         page.head.layout.store(LAYOUT, Relaxed);
         page.drain_ns.store(spec.drain.as_ns(), Relaxed);
         let sink = LogSink::stderr().ok();
-        let (staff, late_outputs) = (Vec::new(), Vec::new());
+        let (processes, late_outputs) = (Vec::new(), Vec::new());
         let (left_behind, last_exits) = (Vec::new(), Vec::new());
         let (hashers, now) = (RandomState::new(), Mono::ZERO);
         Ok(Self {
@@ -109,7 +109,7 @@ impl LinuxHost {
             memory,
             signals,
             no_input,
-            staff,
+            processes,
             late_outputs,
             left_behind,
             last_exits,
@@ -131,8 +131,8 @@ impl LinuxHost {
     }
 
     /// The process of a worker.
-    pub(super) fn member(&self, worker: WorkerId) -> Option<&WorkerProcess> {
-        self.staff.get(worker.index())?.as_ref().filter(|member| member.worker == worker)
+    pub(super) fn process(&self, worker: WorkerId) -> Option<&WorkerProcess> {
+        self.processes.get(worker.index())?.as_ref().filter(|process| process.worker == worker)
     }
 
     /// How the last worker of a slot ended.
@@ -147,8 +147,10 @@ impl LinuxHost {
 
     /// What each process has done so far.
     pub(super) fn accounts(&mut self) -> Vec<(WorkerId, SlotId, Account)> {
-        let members = self.staff.iter_mut().flatten();
-        members.map(|member| (member.worker, member.slot, settle(member, &self.page))).collect()
+        let processes = self.processes.iter_mut().flatten();
+        processes
+            .map(|process| (process.worker, process.slot, settle(process, &self.page)))
+            .collect()
     }
 
     /// What those have done that are gone.
@@ -168,26 +170,27 @@ impl LinuxHost {
 
     /// The CPU that a worker is bound to.
     pub(super) fn bound_to(&self, worker: WorkerId) -> Option<u16> {
-        let shown = self.member(worker)?.page.board.cpu.load(Relaxed);
+        let shown = self.process(worker)?.page.board.cpu.load(Relaxed);
         u16::try_from(shown.checked_sub(1)?).ok()
     }
 
-    fn member_mut(&mut self, worker: WorkerId) -> Option<&mut WorkerProcess> {
-        self.staff.get_mut(worker.index())?.as_mut().filter(|member| member.worker == worker)
+    fn process_mut(&mut self, worker: WorkerId) -> Option<&mut WorkerProcess> {
+        self.processes.get_mut(worker.index())?.as_mut().filter(|process| process.worker == worker)
     }
 
     /// Idle workers stay awake only while nobody else needs their CPUs.
     fn decide_on_spinning(&self) {
-        let slots: BTreeSet<SlotId> = self.staff.iter().flatten().map(|each| each.slot).collect();
-        let crowd = self.staff.iter().flatten().count();
+        let slots: BTreeSet<SlotId> =
+            self.processes.iter().flatten().map(|each| each.slot).collect();
+        let crowd = self.processes.iter().flatten().count();
         let apart = slots.len() == crowd && crowd <= self.spec.placement.spinners;
         let most = if apart { SPIN_MAX } else { Span::ZERO };
         self.page.spin_ns.store(u32::try_from(most.as_ns()).unwrap_or(0), Relaxed);
     }
 
     fn child_changed(&mut self, ChildNews { pid, change }: ChildNews) -> ChangedChild {
-        let member = self.staff.iter_mut().flatten().find(|member| member.pid == pid);
-        let Some(member) = member else {
+        let process = self.processes.iter_mut().flatten().find(|process| process.pid == pid);
+        let Some(process) = process else {
             self.left_behind_changed(pid, change);
             return ChangedChild::Stranger;
         };
@@ -195,12 +198,12 @@ impl LinuxHost {
             children::ChildChange::Stopped => ProcessChange::Stopped,
             children::ChildChange::Continued => ProcessChange::Continued,
             children::ChildChange::Ended(ending) => {
-                member.ended(ending);
+                process.ended(ending);
                 let clean = ending == Ending::Code(0);
                 ProcessChange::Ended(if clean { Exit::Clean } else { Exit::Failed })
             }
         };
-        ChangedChild::Worker(member.worker, change)
+        ChangedChild::Worker(process.worker, change)
     }
 
     /// A worker that was left behind has ended at last.
@@ -209,7 +212,7 @@ impl LinuxHost {
             && let Some(at) = self.left_behind.iter().position(|(known, _)| *known == pid)
         {
             let (_, slot) = self.left_behind.swap_remove(at);
-            telemetry::left_behind_ended(slot, pid, &member::how(ending));
+            telemetry::left_behind_ended(slot, pid, &worker_process::how(ending));
         }
     }
 }
@@ -222,19 +225,19 @@ impl Host for LinuxHost {
         self.now
     }
 
-    fn spawn(&mut self, hire: SpawnRequest) -> Result<SpawnedWorker<OwnedFd>, SpawnFailed> {
-        self.start(hire).map_err(|errno| {
+    fn spawn(&mut self, request: SpawnRequest) -> Result<SpawnedWorker<OwnedFd>, SpawnFailed> {
+        self.start(request).map_err(|errno| {
             let text = format!("cannot start a process: {}", io_error(errno));
             self.no_process.clone_from(&text);
-            self.set_last_exit(hire.slot, text);
+            self.set_last_exit(request.slot, text);
             SpawnFailed
         })
     }
 
     fn launch(&mut self, worker: WorkerId) -> Launch {
         loop {
-            let Some(member) = self.member_mut(worker) else { return Launch::Over };
-            match member.progress() {
+            let Some(process) = self.process_mut(worker) else { return Launch::Over };
+            match process.progress() {
                 SpawnProgress::Pending => return Launch::Pending,
                 SpawnProgress::Over => return Launch::Over,
                 SpawnProgress::Trouble(Trouble { step, errno }) if step.is_wish() => {
@@ -251,13 +254,13 @@ impl Host for LinuxHost {
     }
 
     fn signal(&mut self, worker: WorkerId, signal: Signal) {
-        if let Some(member) = self.member_mut(worker) {
-            member.sent = Some(signal);
+        if let Some(process) = self.process_mut(worker) {
+            process.sent = Some(signal);
             // A process that is gone already will be reaped.
-            pidfd::send(&member.process, member.pid, signal).unwrap_or_default();
+            pidfd::send(&process.pidfd, process.pid, signal).unwrap_or_default();
             match signal {
                 Signal::Terminate => {}
-                Signal::Kill => pidfd::kill_group(member.pid),
+                Signal::Kill => pidfd::kill_group(process.pid),
             }
         }
     }
@@ -270,8 +273,8 @@ impl Host for LinuxHost {
     }
 
     fn read_output(&mut self, worker: WorkerId) -> bool {
-        let of_staff = self.staff.iter_mut().flatten().map(|member| &mut member.output);
-        let mut outputs = of_staff.chain(&mut self.late_outputs);
+        let of_processes = self.processes.iter_mut().flatten().map(|process| &mut process.output);
+        let mut outputs = of_processes.chain(&mut self.late_outputs);
         outputs.find(|output| output.worker == worker).is_some_and(Output::read)
     }
 
@@ -281,14 +284,14 @@ impl Host for LinuxHost {
         }
     }
 
-    fn bury(&mut self, worker: WorkerId) {
-        let ours = |member: &mut WorkerProcess| member.worker == worker;
-        let place = self.staff.get_mut(worker.index());
-        if let Some(mut member) = place.and_then(|place| place.take_if(ours)) {
-            self.past.add(member.slot, settle(&mut member, &self.page));
-            self.late_outputs.push(member.output);
-            if member.ending.is_none() {
-                self.left_behind.push((member.pid, member.slot));
+    fn release(&mut self, worker: WorkerId) {
+        let ours = |process: &mut WorkerProcess| process.worker == worker;
+        let place = self.processes.get_mut(worker.index());
+        if let Some(mut process) = place.and_then(|place| place.take_if(ours)) {
+            self.past.add(process.slot, settle(&mut process, &self.page));
+            self.late_outputs.push(process.output);
+            if process.ending.is_none() {
+                self.left_behind.push((process.pid, process.slot));
             }
         }
         self.decide_on_spinning();
@@ -341,34 +344,35 @@ impl Host for LinuxHost {
         socket::shutdown(listener.as_fd()).unwrap_or_default();
     }
 
-    fn tokens(
+    fn messages(
         &mut self,
         worker: WorkerId,
         max: usize,
         out: &mut Vec<RingWords>,
     ) -> Result<(), Overrun> {
-        let Some(member) = self.member(worker) else { return Ok(()) };
-        Ring::to_master(&member.page, &self.page.workers[worker.index()]).drain(max, out)
+        let Some(process) = self.process(worker) else { return Ok(()) };
+        Ring::to_master(&process.page, &self.page.workers[worker.index()]).drain(max, out)
     }
 
     fn asks_to_leave(&mut self, worker: WorkerId) -> bool {
-        let asks = |member: &WorkerProcess| member.page.speech.asks_to_leave.load(Relaxed) != 0;
-        self.member(worker).is_some_and(asks)
+        let asks =
+            |process: &WorkerProcess| process.page.message_writer.asks_to_leave.load(Relaxed) != 0;
+        self.process(worker).is_some_and(asks)
     }
 
-    fn has_tokens(&mut self) -> bool {
-        self.staff.iter().flatten().any(|member| {
-            let index = &self.page.workers[member.worker.index()];
-            Ring::to_master(&member.page, index).has_tokens()
+    fn has_messages(&mut self) -> bool {
+        self.processes.iter().flatten().any(|process| {
+            let index = &self.page.workers[process.worker.index()];
+            Ring::to_master(&process.page, index).has_messages()
         })
     }
 
-    fn doze(&mut self, doze: SleepState) {
-        ring::doze(&self.page, doze);
+    fn set_sleep_state(&mut self, state: SleepState) {
+        ring::set_sleep_state(&self.page, state);
     }
 
     fn terms(&mut self, worker: WorkerId) -> Option<Terms> {
-        let head = &self.member(worker)?.page.head;
+        let head = &self.process(worker)?.page.head;
         let ours = head.magic.load(Relaxed) == MAGIC && head.layout.load(Relaxed) == LAYOUT;
         ours.then(|| Terms {
             concurrency: head.concurrency.load(Relaxed),
@@ -377,8 +381,8 @@ impl Host for LinuxHost {
     }
 
     fn load(&mut self, worker: WorkerId) -> Load {
-        let Some(member) = self.member(worker) else { return Load::default() };
-        let board = &member.page.board;
+        let Some(process) = self.process(worker) else { return Load::default() };
+        let board = &process.page.board;
         let started = board.started.load(Relaxed);
         let finished = board.finished.load(Relaxed);
         let running = match board.busy_since_ns.load(Relaxed) {
@@ -400,9 +404,9 @@ impl Host for LinuxHost {
         self.page.workers[worker.index()].order.store(order as u32, Relaxed);
     }
 
-    fn conn_record(&mut self, ticket: Ticket, note: ConnEvent) {
+    fn conn_record(&mut self, ticket: Ticket, event: ConnEvent) {
         let Some(conn_record) = self.page.conn_records.get(ticket.index()) else { return };
-        match note {
+        match event {
             ConnEvent::Accepted(listener, at) => {
                 conn_record.generation.store(ticket.generation, Relaxed);
                 conn_record.listener.store(u32::from(listener.0), Relaxed);
@@ -423,13 +427,13 @@ impl Host for LinuxHost {
     }
 
     fn offer_entry(&mut self, worker: WorkerId, offer_entry: RingWords) -> Result<(), Full> {
-        let Some(member) = self.member(worker) else { return Ok(()) };
-        let ring = Ring::to_worker(&self.page, worker.index(), &member.page);
+        let Some(process) = self.process(worker) else { return Ok(()) };
+        let ring = Ring::to_worker(&self.page, worker.index(), &process.page);
         ring.map_or(Ok(()), |ring| ring.push(offer_entry))
     }
 
-    fn nap(&mut self, worker: WorkerId) -> Option<u64> {
-        ring::napping(&self.member(worker)?.page)
+    fn sleep_number(&mut self, worker: WorkerId) -> Option<u64> {
+        ring::sleep_number(&self.process(worker)?.page)
     }
 
     fn woke(&mut self, worker: WorkerId) {
@@ -438,14 +442,14 @@ impl Host for LinuxHost {
     }
 
     fn offer(&mut self, worker: WorkerId, ticket: Ticket) {
-        if let Some(member) = self.member(worker) {
-            claim::offer(&member.page, ticket);
+        if let Some(process) = self.process(worker) {
+            claim::offer(&process.page, ticket);
         }
     }
 
     fn recall(&mut self, worker: WorkerId, ticket: Ticket) -> Settled {
         // Nobody can claim anything by a page that is gone.
-        self.member(worker).map_or(Settled::Back, |member| claim::recall(&member.page, ticket))
+        self.process(worker).map_or(Settled::Back, |process| claim::recall(&process.page, ticket))
     }
 
     fn has_input(&mut self, connection: &OwnedFd) -> bool {
@@ -479,7 +483,7 @@ impl Host for LinuxHost {
     }
 
     fn tell(&mut self, now: Mono, event: Event) {
-        let pid = event.worker().and_then(|worker| self.member(worker)).map(|member| member.pid);
+        let pid = event.worker().and_then(|worker| self.process(worker)).map(|process| process.pid);
         let reason = self.take_note(now, event);
         telemetry::event(event, pid, reason.as_deref());
     }
@@ -501,9 +505,9 @@ impl Host for LinuxHost {
 }
 
 /// What a process has done so far.
-fn settle(member: &mut WorkerProcess, page: &MasterPage) -> Account {
-    let wakes = page.workers[member.worker.index()].wakes.load(Relaxed);
-    member.account(wakes)
+fn settle(process: &mut WorkerProcess, page: &MasterPage) -> Account {
+    let wakes = page.workers[process.worker.index()].wakes.load(Relaxed);
+    process.account(wakes)
 }
 
 const _: () = assert!(WORKERS_MAX < u16::MAX as usize);

@@ -3,7 +3,7 @@
 //! bytes, or does not take those of its answer: nothing runs here meanwhile.
 
 use crate::units::{Mono, Span, Ticket};
-use crate::wire::token::WorkerMessage;
+use crate::wire::message::WorkerMessage;
 
 /// What the master believes of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

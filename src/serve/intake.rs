@@ -17,7 +17,7 @@ use crate::limits::{ACCEPT_PAUSE, CLAIMS_PER_TURN, REQUESTS_PER_TURN, TURN_MAX};
 use crate::sys::scm::RecvWait;
 use crate::sys::{fd, socket};
 use crate::units::{Errno, Mono};
-use crate::wire::link::ListenerSharing;
+use crate::wire::handshake::ListenerSharing;
 use crate::worker::{Delivery, LinkEnd};
 
 /// The places where connections come from.
@@ -56,7 +56,7 @@ impl ServeIntake {
         // The channel is its own doorbell: each message wakes once, and nobody reads it but the
         // link.
         let channel = backend.adopt(channel, Role::Doorbell);
-        let role = match link.note().sharing {
+        let role = match link.handshake().sharing {
             // One of our own was the master's while nobody served it: an accept of the master's
             // that is being cancelled takes a wake-up that this process must get as well.
             ListenerSharing::Shared | ListenerSharing::Own => Role::SharedListener,

@@ -24,7 +24,7 @@ use crate::io::probe::{self, Chosen, ProbeError, Wanted};
 use crate::sys::fd::io_error;
 use crate::sys::{clock, signal, title};
 use crate::units::Errno;
-use crate::wire::link::ListenerSharing;
+use crate::wire::handshake::ListenerSharing;
 use crate::worker::{LinkEnd, LinkError};
 
 pub use self::strength::SPEEDS_VARIABLE;
@@ -67,13 +67,13 @@ pub fn run(say: impl Fn(&str)) -> Result<(), ServeError> {
     let mut link = LinkEnd::from_env()?;
     link.raise_nofile();
     // Executed by its descriptor it has the name of a number; it works by any.
-    title::set_name(&format!("dispatchd-w{}", link.note().slot.0)).unwrap_or_default();
+    title::set_name(&format!("dispatchd-w{}", link.handshake().slot.0)).unwrap_or_default();
     link.pin();
     // Without it answers of `/wait` come up to 50 us later.
     clock::set_timer_slack_ns(1).unwrap_or_default();
     signal::ignore_pipe().map_err(ServeError::Prepare)?;
-    let strength = Strength::of(link.note().slot)?;
-    let wanted = wanted_backend(link.note().sharing)?;
+    let strength = Strength::of(link.handshake().slot)?;
+    let wanted = wanted_backend(link.handshake().sharing)?;
     let choice = probe::choose(wanted)?;
     if let (Wanted::Auto, Chosen::Epoll(_)) = (wanted, &choice.backend) {
         say(&format!("this worker uses epoll: {}", choice.reason));

@@ -22,7 +22,7 @@ use crate::io::{Backend, Completion, Outcome, Token};
 use crate::limits::{QUICK_STREAK, REQUESTS_PER_TURN, UNSAID_PAUSE};
 use crate::sys::clock;
 use crate::units::{Mono, Span};
-use crate::wire::token::WorkerMessage;
+use crate::wire::message::WorkerMessage;
 use crate::worker::{self, LinkEnd, Order};
 
 /// The built-in worker on one backend.
@@ -169,7 +169,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         if idle && done && self.link.spin() {
             return Ok(());
         }
-        let sleeps = idle && self.link.nap();
+        let sleeps = idle && self.link.fall_asleep();
         let timeout = if sleeps { timeout } else { Some(Span::ZERO) };
         self.backend.wait(timeout, &mut self.completions).map_err(ServeError::Wait)?;
         self.link.wake();

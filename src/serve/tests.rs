@@ -18,9 +18,9 @@ use crate::limits::{
 use crate::sys::socket::{self, Endpoint, ListenOptions};
 use crate::sys::{clock, fd};
 use crate::units::{GiveBack, Mono, Span, Ticket};
-use crate::wire::link::ListenerSharing;
+use crate::wire::handshake::ListenerSharing;
+use crate::wire::message::WorkerMessage;
 use crate::wire::offer::OfferEntry;
-use crate::wire::token::WorkerMessage;
 use crate::worker::fake_master::FakeMaster;
 
 macro_rules! on_both_backends {

@@ -14,7 +14,7 @@ use crate::io::{Backend, Op, Role, Tag, Token};
 use crate::limits::{HTTP_LINGER_BYTES, HTTP_WRITE_TIMEOUT};
 use crate::sys::socket;
 use crate::units::{Errno, Mono, Ticket};
-use crate::wire::token::WorkerMessage;
+use crate::wire::message::WorkerMessage;
 
 impl<B: Backend<Fd = OwnedFd>> Server<B> {
     /// Takes a connection up and begins to receive. Returns where it is.

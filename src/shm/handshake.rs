@@ -6,7 +6,7 @@
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use super::layout::{HandshakeLine, LAYOUT, MAGIC, NOTE_WORDS, WorkerPage};
+use super::layout::{HANDSHAKE_WORDS, HandshakeLine, LAYOUT, MAGIC, WorkerPage};
 
 /// What a page does not show of what it should.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,12 +21,13 @@ pub enum Mismatch {
     Taken(u32),
 }
 
-/// The master gives this to a worker that it is about to start: what the note says, and what tells
-/// its descriptors apart, in their order.
-pub fn give(page: &WorkerPage, note: [u64; NOTE_WORDS], marks: &[u64]) {
-    let HandshakeLine { magic, layout, note: words, marks: places, taken_by } = &*page.handshake;
+/// The master gives this to a worker that it is about to start: what the handshake says, and what
+/// tells its descriptors apart, in their order.
+pub fn give(page: &WorkerPage, handshake: [u64; HANDSHAKE_WORDS], marks: &[u64]) {
+    let HandshakeLine { magic, layout, handshake: words, marks: places, taken_by } =
+        &*page.handshake;
     layout.store(LAYOUT, Relaxed);
-    for (place, word) in words.iter().zip(note) {
+    for (place, word) in words.iter().zip(handshake) {
         place.store(word, Relaxed);
     }
     for (place, mark) in places.iter().zip(marks) {
@@ -40,12 +41,17 @@ pub fn give(page: &WorkerPage, note: [u64; NOTE_WORDS], marks: &[u64]) {
 ///
 /// # Errors
 /// What is not as it was given.
-pub fn check(page: &WorkerPage, note: [u64; NOTE_WORDS], marks: &[u64]) -> Result<(), Mismatch> {
-    let HandshakeLine { magic, layout, note: words, marks: places, taken_by } = &*page.handshake;
+pub fn check(
+    page: &WorkerPage,
+    handshake: [u64; HANDSHAKE_WORDS],
+    marks: &[u64],
+) -> Result<(), Mismatch> {
+    let HandshakeLine { magic, layout, handshake: words, marks: places, taken_by } =
+        &*page.handshake;
     if magic.load(Acquire) != MAGIC || layout.load(Relaxed) != LAYOUT {
         return Err(Mismatch::Layout);
     }
-    if words.iter().zip(note).any(|(place, word)| place.load(Relaxed) != word) {
+    if words.iter().zip(handshake).any(|(place, word)| place.load(Relaxed) != word) {
         return Err(Mismatch::Note);
     }
     match taken_by.load(Relaxed) {
@@ -76,12 +82,16 @@ mod tests {
     use super::super::map::{Mapped, Writable};
     use super::*;
 
-    const NOTE: [u64; NOTE_WORDS] = [1, 2, 3, 4];
+    const NOTE: [u64; HANDSHAKE_WORDS] = [1, 2, 3, 4];
 
     #[test]
     fn what_was_given_is_taken_once() {
         let (_, page) = Mapped::<WorkerPage, Writable>::create(c"worker").unwrap();
-        assert_eq!(check(&page, [0; NOTE_WORDS], &[]), Err(Mismatch::Layout), "nobody gave it");
+        assert_eq!(
+            check(&page, [0; HANDSHAKE_WORDS], &[]),
+            Err(Mismatch::Layout),
+            "nobody gave it"
+        );
         give(&page, NOTE, &[7, 0, 9]);
         let other = [1, 2, 3, 5];
         assert_eq!(check(&page, other, &[7, 8, 9]), Err(Mismatch::Note));

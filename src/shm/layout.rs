@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use crossbeam_utils::CachePadded;
 
 use crate::limits::{
-    OFFER_ENTRY_RING, TICKETS_MAX, TOKEN_RING, WORKER_DESCRIPTORS_MAX, WORKERS_MAX,
+    MESSAGE_RING, OFFER_ENTRY_RING, TICKETS_MAX, WORKER_DESCRIPTORS_MAX, WORKERS_MAX,
 };
 
 /// First word of every page.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"dispatch");
 
-/// Words that a worker's note is put into.
-pub const NOTE_WORDS: usize = 4;
+/// Words that a worker's handshake is put into.
+pub const HANDSHAKE_WORDS: usize = 4;
 
 /// The sizes, and the positions that have changed from one version to another, hashed: two builds
 /// that disagree on any of these do not talk.
@@ -30,7 +30,7 @@ pub struct MasterPage {
     pub drain_ns: CachePadded<AtomicU64>,
     /// Whether workers must ring, a [`SleepState`], in the two lowest bits; above them which of the
     /// master's sleeps it is: one ring per sleep is enough.
-    pub doze: CachePadded<AtomicU32>,
+    pub sleep_state: CachePadded<AtomicU32>,
     /// A [`crate::units::GiveBack`].
     pub give_back: CachePadded<AtomicU32>,
     /// How long an idle worker may stay awake, in nanoseconds.
@@ -55,11 +55,11 @@ pub struct WorkerPage {
     /// What it does.
     pub board: CachePadded<Scoreboard>,
     /// How far it has listened.
-    pub ear: CachePadded<OfferReader>,
+    pub offer_reader: CachePadded<OfferReader>,
     /// How far it has spoken.
-    pub speech: CachePadded<MessageWriter>,
-    /// The tokens, by number modulo the ring's size.
-    pub tokens: [[AtomicU64; 2]; TOKEN_RING],
+    pub message_writer: CachePadded<MessageWriter>,
+    /// The messages, by number modulo the ring's size.
+    pub messages: [[AtomicU64; 2]; MESSAGE_RING],
     /// Whose each offered connection is, by the index of its ticket: the one part that both sides
     /// write. What no offer ever touched takes no memory.
     pub claims: [AtomicU64; TICKETS_MAX as usize],
@@ -99,8 +99,8 @@ pub struct HandshakeLine {
     pub magic: AtomicU64,
     /// [`LAYOUT`].
     pub layout: AtomicU64,
-    /// What the worker's note says.
-    pub note: [AtomicU64; NOTE_WORDS],
+    /// What the worker's handshake says.
+    pub handshake: [AtomicU64; HANDSHAKE_WORDS],
     /// What tells each of its descriptors from all others; 0 where nothing does.
     pub marks: [AtomicU64; WORKER_DESCRIPTORS_MAX],
     /// The process that has taken it; 0 as long as none has.
@@ -111,11 +111,11 @@ pub struct HandshakeLine {
 #[repr(C)]
 #[derive(Debug)]
 pub struct WorkerLine {
-    /// Tokens of its ring that have been read.
+    /// Messages of its ring that have been read.
     pub consumed: AtomicU64,
     /// An [`Order`].
     pub order: AtomicU32,
-    /// OfferEntries ever written for it.
+    /// Offer entries ever written for it.
     pub produced: AtomicU64,
     /// How often the master woke it.
     pub wakes: AtomicU64,
@@ -125,7 +125,7 @@ pub struct WorkerLine {
 #[repr(C)]
 #[derive(Debug)]
 pub struct OfferReader {
-    /// OfferEntries that have been read.
+    /// Offer entries that have been read.
     pub consumed: AtomicU64,
     /// How often it has gone to sleep and woken up, together: odd while it sleeps.
     pub sleeps: AtomicU64,
@@ -135,7 +135,7 @@ pub struct OfferReader {
 #[repr(C)]
 #[derive(Debug)]
 pub struct MessageWriter {
-    /// Tokens ever written.
+    /// Messages ever written.
     pub produced: AtomicU64,
     /// Not 0 once it asks to be told to drain: it was sent SIGTERM, or wants to be started anew.
     pub asks_to_leave: AtomicU32,
@@ -145,11 +145,11 @@ pub struct MessageWriter {
 #[repr(C)]
 #[derive(Debug)]
 pub struct ConnRecord {
-    /// Which occupant of the index.
+    /// Which use of the index.
     pub generation: AtomicU32,
     /// Where it came in.
     pub listener: AtomicU32,
-    /// The index that it was last offered to.
+    /// The index of the worker that it was last offered to.
     pub owner: AtomicU32,
     /// Offers made of it.
     pub offers: AtomicU32,
@@ -186,15 +186,15 @@ pub struct Scoreboard {
     pub squares_us2: AtomicU64,
 }
 
-/// Whether a worker's token must be followed by a ring of the doorbell.
+/// Whether a worker's message must be followed by a ring of the doorbell.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum SleepState {
     /// No: the master looks anyway before it sleeps.
     Awake = 0,
-    /// Only when the ring fills up: it has nothing to do that a token could help.
+    /// Only when the ring fills up: it has nothing to do that a message could help.
     Content = 1,
-    /// Yes: something waits for a token.
+    /// Yes: something waits for a message.
     Waiting = 2,
 }
 
@@ -238,7 +238,7 @@ const fn layout_hash() -> u64 {
     let facts = [
         size_of::<MasterPage>(),
         size_of::<WorkerPage>(),
-        std::mem::offset_of!(MasterPage, doze),
+        std::mem::offset_of!(MasterPage, sleep_state),
         std::mem::offset_of!(MasterPage, workers),
         std::mem::offset_of!(MasterPage, drain_ns),
         std::mem::offset_of!(MasterPage, give_back),
@@ -249,17 +249,17 @@ const fn layout_hash() -> u64 {
         std::mem::offset_of!(WorkerPage, handshake),
         std::mem::offset_of!(HandshakeLine, taken_by),
         std::mem::offset_of!(WorkerPage, board),
-        std::mem::offset_of!(WorkerPage, speech),
+        std::mem::offset_of!(WorkerPage, message_writer),
         std::mem::offset_of!(MessageWriter, asks_to_leave),
-        std::mem::offset_of!(WorkerPage, tokens),
+        std::mem::offset_of!(WorkerPage, messages),
         std::mem::offset_of!(WorkerPage, claims),
         std::mem::offset_of!(ConnRecord, offered_at_ns),
-        std::mem::offset_of!(WorkerPage, ear),
+        std::mem::offset_of!(WorkerPage, offer_reader),
         std::mem::offset_of!(Scoreboard, busy_since_ns),
         std::mem::offset_of!(Scoreboard, rings),
         std::mem::offset_of!(Scoreboard, busy_ns),
         std::mem::offset_of!(Scoreboard, squares_us2),
-        TOKEN_RING,
+        MESSAGE_RING,
         OFFER_ENTRY_RING,
     ];
     // FNV-1a over the facts.

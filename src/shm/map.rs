@@ -183,8 +183,8 @@ mod tests {
     fn what_is_written_is_read_and_sealed_memory_cannot_be_written() {
         let (memory, own) = Mapped::<MasterPage, Writable>::create(c"test").unwrap();
         let theirs = Mapped::<MasterPage, ReadOnly>::open(&memory).unwrap();
-        own.doze.store(2, Relaxed);
-        assert_eq!(theirs.doze.load(Relaxed), 2);
+        own.sleep_state.store(2, Relaxed);
+        assert_eq!(theirs.sleep_state.load(Relaxed), 2);
         let refused = Mapped::<MasterPage, Writable>::open(&memory).unwrap_err();
         assert_eq!(refused, MapError::Kernel(Errno(libc::EPERM)));
     }

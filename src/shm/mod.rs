@@ -8,9 +8,9 @@
 //! +-------------------------------+             +-------------------------------+
 //! | head: magic, layout           |             | head: magic, layout, terms    |
 //! |                               |             | handshake: what was given     |
-//! | state: is the master asleep?  |             | board: what it does           |
-//! | workers: consumed, order, ...    |<-- reads ---| produced                      |
-//! | conn records: one per connection     |             | ring of tokens                |
+//! | sleep state: does it sleep?   |             | board: what it does           |
+//! | workers: consumed, order, ... |<-- reads ---| produced                      |
+//! | conn records: one a connection|             | ring of messages              |
 //! |                               |             | claims: both swap them        |
 //! +-------------------------------+             +-------------------------------+
 //! ```

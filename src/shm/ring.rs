@@ -1,4 +1,4 @@
-//! The rings of tokens between the master and a worker, one in each direction: one writer, one
+//! The rings of messages between the master and a worker, one in each direction: one writer, one
 //! reader, release and acquire, and a doorbell that is rung only when the reader sleeps. The
 //! writer's position lies in the writer's memory, the reader's in the reader's, so that each line
 //! has one writer.
@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::layout::{MasterPage, SleepState, WorkerLine, WorkerPage};
-use crate::limits::TOKEN_RING_DOORBELL;
+use crate::limits::MESSAGE_RING_DOORBELL;
 use crate::units::RingWords;
 
 /// One direction: where it is written, and how far both sides are.
@@ -14,19 +14,19 @@ use crate::units::RingWords;
 pub struct Ring<'a> {
     produced: &'a AtomicU64,
     consumed: &'a AtomicU64,
-    tokens: &'a [[AtomicU64; 2]],
+    messages: &'a [[AtomicU64; 2]],
 }
 
-/// What a worker has to do after it wrote tokens.
+/// What a worker has to do after it wrote messages.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Doorbell {
     /// Nothing: the master looks, or need not.
     Silent,
-    /// Ring: the master sleeps, and these tokens matter to it.
+    /// Ring: the master sleeps, and these messages matter to it.
     Ring,
 }
 
-/// Whether the master must act on a token.
+/// Whether the master must act on a message.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Urgency {
     /// When it looks, unless it waits for one.
@@ -41,43 +41,47 @@ pub struct Full;
 
 /// The writer claims to have written more than the ring holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("a ring claims {written} tokens of which {read} are read")]
+#[error("a ring claims {written} messages of which {read} are read")]
 pub struct Overrun {
-    /// Tokens ever written, as it says.
+    /// Messages ever written, as it says.
     pub written: u64,
-    /// Tokens read.
+    /// Messages read.
     pub read: u64,
 }
 
-/// Bits of the doze word below the number of the sleep.
-const DOZE_BITS: u32 = 2;
+/// Bits of the state word below the number of the sleep.
+const SLEEP_STATE_BITS: u32 = 2;
 
 impl<'a> Ring<'a> {
     /// What a worker says to the master.
     pub fn to_master(own: &'a WorkerPage, index: &'a WorkerLine) -> Self {
-        Self { produced: &own.speech.produced, consumed: &index.consumed, tokens: &own.tokens }
+        Self {
+            produced: &own.message_writer.produced,
+            consumed: &index.consumed,
+            messages: &own.messages,
+        }
     }
 
     /// What the master tells the worker of an index; `None` for one that there is not.
     pub fn to_worker(master: &'a MasterPage, index: usize, own: &'a WorkerPage) -> Option<Self> {
         Some(Self {
             produced: &master.workers.get(index)?.produced,
-            consumed: &own.ear.consumed,
-            tokens: master.offer_entries.get(index)?,
+            consumed: &own.offer_reader.consumed,
+            messages: master.offer_entries.get(index)?,
         })
     }
 
-    /// Writes one token. Nobody else may write to this ring.
+    /// Writes one message. Nobody else may write to this ring.
     ///
     /// # Errors
     /// When there is no room; nothing is written then.
     pub fn push(&self, words: RingWords) -> Result<(), Full> {
         let produced = self.produced.load(Ordering::Relaxed);
         let consumed = acquire(self.consumed);
-        if self.tokens.len() as u64 <= produced.wrapping_sub(consumed) {
+        if self.messages.len() as u64 <= produced.wrapping_sub(consumed) {
             return Err(Full);
         }
-        for (word, place) in words.iter().zip(&self.tokens[self.index(produced)]) {
+        for (word, place) in words.iter().zip(&self.messages[self.index(produced)]) {
             place.store(*word, Ordering::Relaxed);
         }
         self.produced.store(produced.wrapping_add(1), Ordering::Release);
@@ -85,11 +89,12 @@ impl<'a> Ring<'a> {
     }
 
     /// Whether there is something to read.
-    pub fn has_tokens(&self) -> bool {
+    pub fn has_messages(&self) -> bool {
         0 < self.unread()
     }
 
-    /// Reads up to `max` tokens into `out`, each word once: what is checked later is what was read.
+    /// Reads up to `max` messages into `out`, each word once: what is checked later is what was
+    /// read.
     ///
     /// # Errors
     /// When the position is impossible; nothing is read then.
@@ -97,12 +102,12 @@ impl<'a> Ring<'a> {
         let read = self.consumed.load(Ordering::Relaxed);
         let written = acquire(self.produced);
         let unread = written.wrapping_sub(read);
-        if (self.tokens.len() as u64) < unread {
+        if (self.messages.len() as u64) < unread {
             return Err(Overrun { written, read });
         }
         let count = unread.min(max as u64);
         out.extend((0..count).map(|position| {
-            let [first, second] = &self.tokens[self.index(read.wrapping_add(position))];
+            let [first, second] = &self.messages[self.index(read.wrapping_add(position))];
             [first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)]
         }));
         if 0 < count {
@@ -118,7 +123,7 @@ impl<'a> Ring<'a> {
 
     #[expect(clippy::cast_possible_truncation, reason = "the remainder is below the ring's size")]
     const fn index(&self, position: u64) -> usize {
-        (position % self.tokens.len() as u64) as usize
+        (position % self.messages.len() as u64) as usize
     }
 }
 
@@ -132,8 +137,9 @@ fn acquire(position: &AtomicU64) -> u64 {
 }
 
 /// Whether the master must be woken for what was pushed. Between the push and this question lies
-/// the fence that pairs with [`doze`]: either the master sees the token or we see it asleep. `rung`
-/// is the sleep that this worker last rang for: who has been woken need not be woken again.
+/// the fence that pairs with [`set_sleep_state`]: either the master sees the message or we see it
+/// asleep. `rung` is the sleep that this worker last rang for: who has been woken need not be woken
+/// again.
 pub fn after_push(
     ring: Ring<'_>,
     master: &MasterPage,
@@ -141,14 +147,14 @@ pub fn after_push(
     rung: &mut Option<u32>,
 ) -> Doorbell {
     fence(Ordering::SeqCst);
-    let word = master.doze.load(Ordering::Relaxed);
+    let word = master.sleep_state.load(Ordering::Relaxed);
     let wants = match (SleepState::from_word(word), urgency) {
         (SleepState::Awake, _) => false,
-        (SleepState::Content, Urgency::Whenever) => TOKEN_RING_DOORBELL as u64 <= ring.unread(),
+        (SleepState::Content, Urgency::Whenever) => MESSAGE_RING_DOORBELL as u64 <= ring.unread(),
         (SleepState::Content, Urgency::Now) | (SleepState::Waiting, _) => true,
     };
-    let sleep = Some(word >> DOZE_BITS);
-    if wants && rung.replace(word >> DOZE_BITS) != sleep {
+    let sleep = Some(word >> SLEEP_STATE_BITS);
+    if wants && rung.replace(word >> SLEEP_STATE_BITS) != sleep {
         Doorbell::Ring
     } else {
         Doorbell::Silent
@@ -157,35 +163,35 @@ pub fn after_push(
 
 /// The master is about to sleep, or awake again. After it said so it must look at the rings once
 /// more before it sleeps.
-pub fn doze(master: &MasterPage, doze: SleepState) {
-    let before = master.doze.load(Ordering::Relaxed) >> DOZE_BITS;
-    let sleep = match doze {
+pub fn set_sleep_state(master: &MasterPage, state: SleepState) {
+    let before = master.sleep_state.load(Ordering::Relaxed) >> SLEEP_STATE_BITS;
+    let sleep = match state {
         SleepState::Awake => before,
         SleepState::Content | SleepState::Waiting => before.wrapping_add(1),
     };
-    master.doze.store(sleep << DOZE_BITS | doze as u32, Ordering::Relaxed);
+    master.sleep_state.store(sleep << SLEEP_STATE_BITS | state as u32, Ordering::Relaxed);
     fence(Ordering::SeqCst);
 }
 
 /// The worker is about to sleep. It must look at its ring once more before it does, and say
 /// [`wake`] afterwards.
-pub fn nap(own: &WorkerPage) {
-    let sleeps = own.ear.sleeps.load(Ordering::Relaxed);
-    own.ear.sleeps.store(sleeps | 1, Ordering::Relaxed);
+pub fn fall_asleep(own: &WorkerPage) {
+    let sleeps = own.offer_reader.sleeps.load(Ordering::Relaxed);
+    own.offer_reader.sleeps.store(sleeps | 1, Ordering::Relaxed);
     fence(Ordering::SeqCst);
 }
 
 /// The worker is awake.
 pub fn wake(own: &WorkerPage) {
-    let sleeps = own.ear.sleeps.load(Ordering::Relaxed);
-    own.ear.sleeps.store(sleeps.wrapping_add(sleeps & 1), Ordering::Relaxed);
+    let sleeps = own.offer_reader.sleeps.load(Ordering::Relaxed);
+    own.offer_reader.sleeps.store(sleeps.wrapping_add(sleeps & 1), Ordering::Relaxed);
 }
 
 /// Which of its sleeps a worker takes, if it sleeps. To be asked after the push: between the two
-/// lies the fence that pairs with [`nap`].
-pub fn napping(worker: &WorkerPage) -> Option<u64> {
+/// lies the fence that pairs with [`fall_asleep`].
+pub fn sleep_number(worker: &WorkerPage) -> Option<u64> {
     fence(Ordering::SeqCst);
-    let sleeps = worker.ear.sleeps.load(Ordering::Relaxed);
+    let sleeps = worker.offer_reader.sleeps.load(Ordering::Relaxed);
     (sleeps & 1 == 1).then_some(sleeps)
 }
 
@@ -193,7 +199,7 @@ pub fn napping(worker: &WorkerPage) -> Option<u64> {
 mod tests {
     use super::super::map::{Mapped, Writable};
     use super::*;
-    use crate::limits::{OFFER_ENTRY_RING, TOKEN_RING};
+    use crate::limits::{MESSAGE_RING, OFFER_ENTRY_RING};
 
     fn pages() -> (Mapped<MasterPage, Writable>, Mapped<WorkerPage, Writable>) {
         let (_, master) = Mapped::create(c"master").unwrap();
@@ -206,7 +212,7 @@ mod tests {
         let (master, own) = pages();
         let up = Ring::to_master(&own, &master.workers[3]);
         let down = Ring::to_worker(&master, 3, &own).unwrap();
-        for (ring, size) in [(up, TOKEN_RING), (down, OFFER_ENTRY_RING)] {
+        for (ring, size) in [(up, MESSAGE_RING), (down, OFFER_ENTRY_RING)] {
             let mut out = Vec::new();
             for round in 0..3_u64 {
                 for number in 0..size as u64 {
@@ -218,7 +224,7 @@ mod tests {
                 assert_eq!(out.len(), size);
                 out.clear();
             }
-            assert!(!ring.has_tokens());
+            assert!(!ring.has_messages());
         }
         assert!(Ring::to_worker(&master, usize::MAX, &own).is_none());
     }
@@ -231,12 +237,12 @@ mod tests {
         let doorbell = |urgency| after_push(ring, &master, urgency, &mut None);
         ring.push([1, 1]).unwrap();
         assert_eq!(doorbell(Urgency::Now), Doorbell::Silent);
-        doze(&master, SleepState::Waiting);
+        set_sleep_state(&master, SleepState::Waiting);
         assert_eq!(doorbell(Urgency::Whenever), Doorbell::Ring);
-        doze(&master, SleepState::Content);
+        set_sleep_state(&master, SleepState::Content);
         assert_eq!(doorbell(Urgency::Whenever), Doorbell::Silent);
         assert_eq!(doorbell(Urgency::Now), Doorbell::Ring);
-        for _ in 1..TOKEN_RING_DOORBELL {
+        for _ in 1..MESSAGE_RING_DOORBELL {
             ring.push([1, 1]).unwrap();
         }
         assert_eq!(doorbell(Urgency::Whenever), Doorbell::Ring);
@@ -249,30 +255,30 @@ mod tests {
         let mut rung = None;
         ring.push([1, 1]).unwrap();
         for _ in 0..3 {
-            doze(&master, SleepState::Waiting);
+            set_sleep_state(&master, SleepState::Waiting);
             assert_eq!(after_push(ring, &master, Urgency::Now, &mut rung), Doorbell::Ring);
             assert_eq!(after_push(ring, &master, Urgency::Now, &mut rung), Doorbell::Silent);
-            doze(&master, SleepState::Awake);
+            set_sleep_state(&master, SleepState::Awake);
             assert_eq!(after_push(ring, &master, Urgency::Now, &mut rung), Doorbell::Silent);
         }
         // What it did not ring for does not count as rung.
-        doze(&master, SleepState::Content);
+        set_sleep_state(&master, SleepState::Content);
         assert_eq!(after_push(ring, &master, Urgency::Whenever, &mut rung), Doorbell::Silent);
         assert_eq!(after_push(ring, &master, Urgency::Now, &mut rung), Doorbell::Ring);
     }
 
     #[test]
-    fn each_nap_has_a_number() {
+    fn each_sleep_has_a_number() {
         let (_, own) = pages();
-        assert_eq!(napping(&own), None);
+        assert_eq!(sleep_number(&own), None);
         let mut sleeps = Vec::new();
         for _ in 0..2 {
-            nap(&own);
-            nap(&own);
-            sleeps.extend(napping(&own));
+            fall_asleep(&own);
+            fall_asleep(&own);
+            sleeps.extend(sleep_number(&own));
             wake(&own);
             wake(&own);
-            assert_eq!(napping(&own), None);
+            assert_eq!(sleep_number(&own), None);
         }
         assert_eq!(sleeps, [1, 3]);
     }
@@ -280,12 +286,12 @@ mod tests {
     #[test]
     fn an_impossible_position_is_refused() {
         let (master, own) = pages();
-        own.speech.produced.store(TOKEN_RING as u64 + 1, Ordering::Relaxed);
+        own.message_writer.produced.store(MESSAGE_RING as u64 + 1, Ordering::Relaxed);
         let ring = Ring::to_master(&own, &master.workers[0]);
         let refused = ring.drain(8, &mut Vec::new()).unwrap_err();
-        assert_eq!(refused.written, TOKEN_RING as u64 + 1);
+        assert_eq!(refused.written, MESSAGE_RING as u64 + 1);
         // A reader that claims to have read what was never written gets nothing more.
-        own.ear.consumed.store(9, Ordering::Relaxed);
+        own.offer_reader.consumed.store(9, Ordering::Relaxed);
         assert_eq!(Ring::to_worker(&master, 0, &own).unwrap().push([1, 1]), Err(Full));
     }
 }

@@ -1,5 +1,5 @@
-//! The port over the fake kernel. It keeps the eight laws of [`crate::io`] to the letter, and
-//! nothing but the letter: completions come late and shuffled, accepts land after their cancel.
+//! The port over the fake kernel. It keeps the eight laws of [`crate::io`] to the message, and
+//! nothing but the message: completions come late and shuffled, accepts land after their cancel.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -110,7 +110,7 @@ impl Backend for SimBackend {
         self.begin_queued();
         let Some(operation) = self.operations.occupant_mut(token.key()) else { return };
         let object = match &operation.work {
-            SimWork::Accept(post) => Object::Post(*post),
+            SimWork::Accept(listener) => Object::Listener(*listener),
             SimWork::Readable(fd) => fd.object,
             SimWork::Ring(doorbell) => Object::Doorbell(*doorbell),
             SimWork::Over if token.kind() == OpKind::Accept => {
@@ -231,8 +231,8 @@ impl SimBackend {
     fn begin(&mut self, token: Token, op: Op<SimFd>) {
         match op {
             Op::Accept { listener } => match self.object_of(listener) {
-                Some(Object::Post(post)) => {
-                    self.wait_for(token, Object::Post(post), SimWork::Accept(post));
+                Some(Object::Listener(listener)) => {
+                    self.wait_for(token, Object::Listener(listener), SimWork::Accept(listener));
                 }
                 _ => self.finish(token, Outcome::Accepted(Err(errno::ECANCELED))),
             },
@@ -331,7 +331,7 @@ impl SimBackend {
         let stirred = std::mem::take(&mut self.world.borrow_mut().stirred);
         for object in stirred {
             match object {
-                Object::Post(post) => self.accept_waiting(post),
+                Object::Listener(listener) => self.accept_waiting(listener),
                 Object::Doorbell(doorbell) => self.ring(doorbell),
                 Object::Connection(_)
                 | Object::Ending(_)
@@ -343,24 +343,24 @@ impl SimBackend {
         }
     }
 
-    fn accept_waiting(&mut self, post: usize) {
-        let object = Object::Post(post);
+    fn accept_waiting(&mut self, listener: usize) {
+        let object = Object::Listener(listener);
         while self.world.borrow().is_readable(object) {
             let Some(token) = self.waiting.get_mut(&object).and_then(VecDeque::pop_front) else {
                 return;
             };
-            let result = self.accept(post);
+            let result = self.accept(listener);
             if self.doomed.values().any(|doomed| *doomed == token) {
                 let mut world = self.world.borrow_mut();
                 let at = world.now;
                 world.landed += 1;
-                world.trace.did(at, Who::Kernel, Verb::AcceptsAfterTheCancel, post as u64);
+                world.trace.did(at, Who::Kernel, Verb::AcceptsAfterTheCancel, listener as u64);
             }
             self.finish(token, Outcome::Accepted(result));
         }
     }
 
-    fn accept(&self, post: usize) -> Result<SimFd, Errno> {
+    fn accept(&self, listener: usize) -> Result<SimFd, Errno> {
         let mut world = self.world.borrow_mut();
         let exhausted = world.scenario.faults.exhausted;
         if world.strikes(exhausted) {
@@ -370,7 +370,7 @@ impl SimBackend {
             world.trace.did(at, Who::Kernel, Verb::FailsToAccept, number);
             return Err(errno);
         }
-        match world.accept(post) {
+        match world.accept(listener) {
             Some(connection) => {
                 let at = world.now;
                 world.trace.did(at, Who::Kernel, Verb::Accepts, connection as u64);
@@ -529,7 +529,7 @@ impl SimBackend {
             world.trace.did(at, Who::Kernel, Verb::RefusesAParcel, number);
             return Err(errno);
         }
-        world.post_letter(process, batch);
+        world.post_message(process, batch);
         Ok(())
     }
 }
@@ -551,12 +551,12 @@ impl World {
     }
 
     /// The kernel puts copies of a batch's descriptors into a channel.
-    fn post_letter(&mut self, process: ProcessId, batch: &Batch<SimFd>) {
+    fn post_message(&mut self, process: ProcessId, batch: &Batch<SimFd>) {
         self.ledger.sent(tickets(&batch.words[1..]));
         let copies = batch.fds.iter().map(|fd| self.copy(fd.object, Holder::Channel(process)));
         let copies = copies.collect();
-        let letter = SimMessage { words: batch.words.clone(), copies };
-        self.processes[process].channel.push_back(letter);
+        let message = SimMessage { words: batch.words.clone(), copies };
+        self.processes[process].channel.push_back(message);
         self.look_soon(process);
     }
 }
@@ -618,15 +618,15 @@ mod tests {
     fn disturb(seed: u64) {
         let (world, mut backend) = world(seed);
         let mut rng = Rng::new(seed ^ 7);
-        let hire = SpawnRequest {
+        let request = SpawnRequest {
             worker: WorkerId { index: 0, epoch: 1 },
             slot: SlotId(0),
             generation: Generation(1),
         };
         let mut host = SimHost::new(Rc::clone(&world));
-        let hired = (0..100).find_map(|_| host.spawn(hire).ok()).expect("one of them starts");
-        let channel = backend.adopt(hired.channel, Role::Channel);
-        let socket = world.borrow_mut().open(Object::Post(0));
+        let spawned = (0..100).find_map(|_| host.spawn(request).ok()).expect("one of them starts");
+        let channel = backend.adopt(spawned.channel, Role::Channel);
+        let socket = world.borrow_mut().open(Object::Listener(0));
         let listener = backend.adopt(socket, Role::Listener);
         let (mut pending, mut connections, mut out) = (Vec::new(), Vec::new(), Vec::new());
         for turn in 0..300_u32 {

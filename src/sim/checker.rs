@@ -24,8 +24,8 @@ use crate::limits::{
 use crate::master::host::Notice;
 use crate::units::{RingWords, Span, Ticket, WorkerId};
 use crate::wire::batch::tickets;
+use crate::wire::message::{RingMessage, WorkerMessage};
 use crate::wire::offer::OfferEntry;
-use crate::wire::token::{RingMessage, WorkerMessage};
 
 /// An offer may lie so long at one worker, beyond the time after which it is recalled and the
 /// lateness of completions.
@@ -140,15 +140,15 @@ impl World {
         }
     }
 
-    /// The master reads a token.
-    pub(super) fn saw_words(&mut self, process: ProcessId, words: RingWords) {
-        let Ok(RingMessage { say, .. }) = RingMessage::decode(words) else { return };
+    /// The master reads a message.
+    pub(super) fn saw_message(&mut self, process: ProcessId, words: RingWords) {
+        let Ok(RingMessage { message, .. }) = RingMessage::decode(words) else { return };
         let worker = self.processes[process].id;
         // The master counts from what its clock said at the turn's beginning.
-        let (ticket, now, told_now) = (ticket_of(say), self.now, self.told_now);
+        let (ticket, now, told_now) = (ticket_of(message), self.now, self.told_now);
         let entry = ticket.and_then(|ticket| self.ledger.entries.get_mut(&ticket));
         let entry = entry.filter(|entry| entry.with == Some(worker));
-        match (say, entry) {
+        match (message, entry) {
             (WorkerMessage::Hello, _) => {
                 let nature = self.processes[process].nature;
                 let sane = (1..=CONCURRENCY_MAX).contains(&nature.terms.concurrency);
@@ -365,7 +365,7 @@ impl World {
     }
 
     fn asks(&self, connection: &SimConnection) -> bool {
-        connection.told || self.scenario.listeners[connection.post] == FirstSpeaker::Server
+        connection.told || self.scenario.listeners[connection.listener] == FirstSpeaker::Server
     }
 
     /// Whether what waits may be closed: patience has ended.
@@ -396,9 +396,9 @@ impl World {
     }
 
     /// The master closes a listener for good.
-    pub(super) fn post_closes(&mut self, post: usize) {
-        self.posts[post].open = false;
-        let left = std::mem::take(&mut self.posts[post].backlog);
+    pub(super) fn listener_closes(&mut self, listener: usize) {
+        self.listeners[listener].open = false;
+        let left = std::mem::take(&mut self.listeners[listener].backlog);
         if !left.is_empty() && !self.is_ending() {
             self.fail(format!("connections {left:?} are left in a backlog"));
         }
@@ -532,7 +532,7 @@ impl World {
         let returned = entries.filter(|entry| entry.returned && entry.with.is_none()).count();
         // Each listener may have one accept more in flight than there is room; and what lands
         // after its cancel has no room at all.
-        let surplus = self.posts.len() + self.landed;
+        let surplus = self.listeners.len() + self.landed;
         if self.scenario.setup.hold_max as usize + returned + surplus < waiting as usize {
             self.fail(format!("{waiting} connections wait, of which {returned} came back"));
         }
@@ -654,9 +654,9 @@ impl World {
         let unread = |kind: fn(WorkerMessage) -> bool| {
             let heard = self.processes.iter().filter(|process| !process.seen.is_buried());
             heard
-                .flat_map(|process| &process.tokens)
+                .flat_map(|process| &process.messages)
                 .filter_map(|words| RingMessage::decode(*words).ok())
-                .filter(|each| kind(each.say))
+                .filter(|each| kind(each.message))
                 .count()
         };
         // A liar may go on with what it has given away.

@@ -124,7 +124,7 @@ pub(super) enum Crash {
 /// How a process lies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Lie {
-    BadToken,
+    BadMessage,
     Overrun,
     StaleTicket,
     OthersTicket,
@@ -248,7 +248,7 @@ pub(super) const CRASHES: [Crash; 9] = [
 ];
 
 pub(super) const LIES: [Lie; 11] = [
-    Lie::BadToken,
+    Lie::BadMessage,
     Lie::Overrun,
     Lie::StaleTicket,
     Lie::OthersTicket,

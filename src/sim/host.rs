@@ -14,7 +14,7 @@ use crate::master::host::{
     Signal, SleepState, SpawnFailed, SpawnRequest, SpawnedWorker,
 };
 use crate::units::{GiveBack, Mono, RingWords, Route, Span, Ticket, WorkerId};
-use crate::wire::token::{RingMessage, WorkerMessage};
+use crate::wire::message::{RingMessage, WorkerMessage};
 
 /// The fake world around the master.
 #[derive(Debug)]
@@ -37,9 +37,9 @@ impl Host for SimHost {
         world.now
     }
 
-    fn spawn(&mut self, hire: SpawnRequest) -> Result<SpawnedWorker<SimFd>, SpawnFailed> {
+    fn spawn(&mut self, request: SpawnRequest) -> Result<SpawnedWorker<SimFd>, SpawnFailed> {
         let mut world = self.world.borrow_mut();
-        let process = world.start(hire).ok_or(SpawnFailed)?;
+        let process = world.start(request).ok_or(SpawnFailed)?;
         let doorbell = world.processes[process].doorbell;
         Ok(SpawnedWorker {
             channel: world.open(Object::Channel(process)),
@@ -83,7 +83,7 @@ impl Host for SimHost {
         process.ended.is_none()
     }
 
-    fn bury(&mut self, worker: WorkerId) {
+    fn release(&mut self, worker: WorkerId) {
         self.world.borrow_mut().saw_burial(worker);
     }
 
@@ -104,20 +104,20 @@ impl Host for SimHost {
 
     fn sweep(&mut self, listener: &SimFd) -> Option<SimFd> {
         let mut world = self.world.borrow_mut();
-        let Object::Post(post) = listener.object else { return None };
-        let connection = world.accept(post)?;
+        let Object::Listener(listener) = listener.object else { return None };
+        let connection = world.accept(listener)?;
         let now = world.now;
         world.trace.did(now, Who::Master, Verb::SweepsUp, connection as u64);
         Some(world.open(Object::Connection(connection)))
     }
 
     fn end_listening(&mut self, listener: &SimFd) {
-        if let Object::Post(post) = listener.object {
-            self.world.borrow_mut().post_closes(post);
+        if let Object::Listener(listener) = listener.object {
+            self.world.borrow_mut().listener_closes(listener);
         }
     }
 
-    fn tokens(
+    fn messages(
         &mut self,
         worker: WorkerId,
         max: usize,
@@ -134,16 +134,16 @@ impl Host for SimHost {
             return Err(Overrun { written: u64::MAX, read: 0 });
         }
         for _ in 0..max {
-            let Some(words) = world.processes[process].tokens.pop_front() else { break };
+            let Some(words) = world.processes[process].messages.pop_front() else { break };
             let closed = matches!(
                 RingMessage::decode(words),
-                Ok(RingMessage { say: WorkerMessage::Closed(_), .. })
+                Ok(RingMessage { message: WorkerMessage::Closed(_), .. })
             );
             let lost = closed && world.sabotage == Some(Sabotage::LoseClosed);
             if lost && strikes(&mut world.rng, 100) {
                 continue;
             }
-            world.saw_words(process, words);
+            world.saw_message(process, words);
             out.push(words);
             if world.sabotage == Some(Sabotage::RepeatWord) && strikes(&mut world.rng, 20) {
                 out.push(words);
@@ -157,16 +157,16 @@ impl Host for SimHost {
         world.process_of(worker).is_some_and(|process| world.processes[process].asks_to_leave)
     }
 
-    fn has_tokens(&mut self) -> bool {
+    fn has_messages(&mut self) -> bool {
         let world = self.world.borrow();
         world
             .processes
             .iter()
-            .any(|process| !process.tokens.is_empty() && !process.seen.is_buried())
+            .any(|process| !process.messages.is_empty() && !process.seen.is_buried())
     }
 
-    fn doze(&mut self, doze: SleepState) {
-        self.world.borrow_mut().doze = doze;
+    fn set_sleep_state(&mut self, state: SleepState) {
+        self.world.borrow_mut().sleep_state = state;
     }
 
     fn terms(&mut self, worker: WorkerId) -> Option<Terms> {
@@ -188,9 +188,9 @@ impl Host for SimHost {
         }
     }
 
-    fn conn_record(&mut self, ticket: Ticket, note: ConnEvent) {
+    fn conn_record(&mut self, ticket: Ticket, event: ConnEvent) {
         let mut world = self.world.borrow_mut();
-        match note {
+        match event {
             ConnEvent::Accepted(..) => world.ledger.opened(ticket),
             ConnEvent::Readable(_) => {}
             ConnEvent::Offered(worker, _) => world.saw_offer(ticket, worker),
@@ -219,7 +219,7 @@ impl Host for SimHost {
         Ok(())
     }
 
-    fn nap(&mut self, worker: WorkerId) -> Option<u64> {
+    fn sleep_number(&mut self, worker: WorkerId) -> Option<u64> {
         let world = self.world.borrow();
         let sleeps = world.processes[world.process_of(worker)?].sleeps;
         (sleeps & 1 == 1 && world.sabotage != Some(Sabotage::LetSleep)).then_some(sleeps)

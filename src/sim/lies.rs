@@ -6,7 +6,7 @@ use super::verb::Verb;
 use super::worker::ProcessId;
 use super::world::{Happening, World};
 use crate::units::{Span, Ticket};
-use crate::wire::token::WorkerMessage;
+use crate::wire::message::WorkerMessage;
 
 impl World {
     pub(super) fn lies(&mut self, process: ProcessId) {
@@ -19,7 +19,7 @@ impl World {
             return;
         }
         match lie {
-            Lie::BadToken => {
+            Lie::BadMessage => {
                 let words = [self.rng.next_u64() | 0xff, self.rng.next_u64()];
                 self.pushes(process, words);
             }

@@ -2,7 +2,7 @@
 //! run to the last bit, so whatever goes wrong once in a million runs can be looked at for as long
 //! as it takes: `dispatchd sim --seed N --trace`.
 //!
-//! Nothing of the master is faked: engine, tickets, crew and loop are those that serve. Kernel,
+//! Nothing of the master is faked: engine, tickets, links and loop are those that serve. Kernel,
 //! processes, clients, operator and clock are the world's, which is as hostile as its laws allow.
 
 mod backend;
@@ -164,15 +164,15 @@ fn appointments(scenario: &Scenario) -> (Vec<Mono>, Vec<Mono>) {
 }
 
 fn build(world: &Shared) -> SimMaster {
-    let (setup, posts) = {
+    let (setup, startup) = {
         let mut world = world.borrow_mut();
-        let begins = world.scenario.listeners.clone();
-        let listeners = (0..begins.len())
+        let first_speaker = world.scenario.listeners.clone();
+        let listeners = (0..first_speaker.len())
             .map(|index| Opened {
-                socket: world.open(Object::Post(index)),
+                socket: world.open(Object::Listener(index)),
                 listener: ListenerId(u16::try_from(index).expect("there are few listeners")),
-                begins: begins[index],
-                slot: world.posts[index]
+                first_speaker: first_speaker[index],
+                slot: world.listeners[index]
                     .slot
                     .map(|slot| SlotId(u16::try_from(slot).expect("there are few slots"))),
                 origin: ListenerOrigin::Ours,
@@ -181,7 +181,7 @@ fn build(world: &Shared) -> SimMaster {
         let signals = world.open(Object::Signals);
         (world.scenario.setup.clone(), StartupDescriptors { listeners, signals, control: None })
     };
-    Master::new(setup, posts, SimBackend::new(Rc::clone(world)), SimHost::new(Rc::clone(world)))
+    Master::new(setup, startup, SimBackend::new(Rc::clone(world)), SimHost::new(Rc::clone(world)))
 }
 
 fn describe(panic: &(dyn std::any::Any + Send)) -> String {

@@ -8,7 +8,7 @@ use super::workload::ClientStay;
 use super::world::{Happening, World};
 use crate::master::host::Order;
 use crate::units::{GiveBack, Mono, Span, Ticket};
-use crate::wire::token::WorkerMessage;
+use crate::wire::message::WorkerMessage;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Job {

@@ -88,9 +88,9 @@ impl Stage {
     /// A listening socket.
     pub fn listener(&self) -> (SimFd, Address) {
         let mut world = self.world.borrow_mut();
-        let post = world.posts.len();
-        world.posts.push(SimListener::new(None));
-        (world.open(Object::Post(post)), Address(post))
+        let listener = world.listeners.len();
+        world.listeners.push(SimListener::new(None));
+        (world.open(Object::Listener(listener)), Address(listener))
     }
 
     /// A client connects, and waits to be accepted.
@@ -158,17 +158,17 @@ impl Stage {
         let mut world = self.world.borrow_mut();
         // Its owner never says or does anything by itself: all processes are mute here.
         let worker = WorkerId { index: 0, epoch: 1 };
-        let hire = SpawnRequest { worker, slot: SlotId(0), generation: Generation(1) };
-        let process = world.start(hire).expect("no start fails here");
+        let request = SpawnRequest { worker, slot: SlotId(0), generation: Generation(1) };
+        let process = world.start(request).expect("no start fails here");
         (world.open(Object::Channel(process)), FarEnd(process))
     }
 
     /// Receives one message at a channel's far end, if there is one.
     pub fn receive(&self, far: &FarEnd) -> Option<ReceivedMessage> {
         let mut world = self.world.borrow_mut();
-        let letter = world.processes[far.0].channel.pop_front()?;
-        let fds = letter.copies.into_iter().map(|copy| world.descriptor(copy)).collect();
-        Some(ReceivedMessage { words: letter.words, fds })
+        let message = world.processes[far.0].channel.pop_front()?;
+        let fds = message.copies.into_iter().map(|copy| world.descriptor(copy)).collect();
+        Some(ReceivedMessage { words: message.words, fds })
     }
 
     /// Closes a channel's far end. Nobody can read the channel then.

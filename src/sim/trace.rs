@@ -79,11 +79,11 @@ impl RunTrace {
         self.notes.iter().map(ToString::to_string).collect()
     }
 
-    fn keep(&mut self, note: TraceLine) {
+    fn keep(&mut self, line: TraceLine) {
         if !self.keeps_all && self.notes.len() == LAST {
             self.notes.pop_front();
         }
-        self.notes.push_back(note);
+        self.notes.push_back(line);
     }
 }
 

@@ -11,14 +11,14 @@ use super::verb::Verb;
 use super::workload::{Concurrency, length_of};
 use super::world::{Happening, Holder, Object, World};
 use crate::engine::input::{Exit, Load, Terms};
-use crate::limits::{TOKEN_RING, TOKEN_RING_DOORBELL};
+use crate::limits::{MESSAGE_RING, MESSAGE_RING_DOORBELL};
 use crate::master::host::{
     ChangedChild, Launch, Notice, Order, ProcessChange, Signal, SleepState, SpawnRequest,
 };
 use crate::units::{Mono, PoolId, RingWords, Span, Ticket, WorkerId};
 use crate::wire::batch::{BatchKind, Header, tickets};
+use crate::wire::message::{RingMessage, WorkerMessage};
 use crate::wire::offer::OfferEntry;
-use crate::wire::token::{RingMessage, WorkerMessage};
 
 /// Position in the world's list of all processes that ever were.
 pub(super) type ProcessId = usize;
@@ -66,7 +66,7 @@ pub(super) struct Process {
     pub(super) claims: BTreeMap<Ticket, Claim>,
     pub(super) jobs: Vec<Job>,
     /// Its ring.
-    pub(super) tokens: VecDeque<RingWords>,
+    pub(super) messages: VecDeque<RingWords>,
     pub(super) asks_to_leave: bool,
     /// When it rang for what the master has not read.
     pub(super) unheard_since: Option<Mono>,
@@ -114,9 +114,9 @@ pub(super) enum Claim {
 
 impl World {
     /// Starts a process, or fails to.
-    pub(super) fn start(&mut self, hire: SpawnRequest) -> Option<ProcessId> {
+    pub(super) fn start(&mut self, request: SpawnRequest) -> Option<ProcessId> {
         if self.strikes(self.scenario.faults.spawn_fails) {
-            self.trace.did(self.now, Who::Worker(hire.worker), Verb::CannotBeStartedAtSlot, 0);
+            self.trace.did(self.now, Who::Worker(request.worker), Verb::CannotBeStartedAtSlot, 0);
             return None;
         }
         let mut nature = self.draw_nature();
@@ -129,8 +129,8 @@ impl World {
         }
         let process = self.processes.len();
         let doorbell = self.hangs_doorbell();
-        self.processes.push(Process::new(hire, doorbell, nature, self.now));
-        self.did(process, Verb::StartsAtSlot, u64::from(hire.slot.0));
+        self.processes.push(Process::new(request, doorbell, nature, self.now));
+        self.did(process, Verb::StartsAtSlot, u64::from(request.slot.0));
         let boot = self.launches(process);
         if self.ails(self.scenario.faults.stop) {
             let when = between(&mut self.rng, boot, Span::from_ms(1_500));
@@ -149,7 +149,7 @@ impl World {
             let when = between(&mut self.rng, boot, Span::from_ms(1_500));
             self.plan_in(when, Happening::AsksToLeave(process));
         }
-        if 1 < hire.generation.0 && self.strikes(self.scenario.faults.bad_release) {
+        if 1 < request.generation.0 && self.strikes(self.scenario.faults.bad_release) {
             let moment = between(&mut self.rng, Span::ZERO, Span::from_ms(5));
             self.plan_in(boot.plus(moment), Happening::Dies(process, false));
         }
@@ -225,20 +225,20 @@ impl World {
     }
 
     /// A connection waits at a listener that workers accept from as well.
-    pub(super) fn wake_acceptors(&mut self, post: usize) {
+    pub(super) fn wake_acceptors(&mut self, listener: usize) {
         if !self.scenario.is_kernel() {
             return;
         }
         for process in 0..self.processes.len() {
-            if self.accepts_from(process, post) {
+            if self.accepts_from(process, listener) {
                 self.look_soon(process);
             }
         }
     }
 
-    fn accepts_from(&self, process: ProcessId, post: usize) -> bool {
+    fn accepts_from(&self, process: ProcessId, listener: usize) -> bool {
         let this = &self.processes[process];
-        let slot = self.posts[post].slot;
+        let slot = self.listeners[listener].slot;
         this.ended.is_none() && this.up && slot.is_none_or(|slot| slot == this.slot)
     }
 
@@ -270,7 +270,7 @@ impl World {
             let (OfferEntry::Offer(ticket) | OfferEntry::Forget(ticket)) = offer_entry;
             // The message with the descriptor may not have been read.
             while !self.processes[process].copies.contains_key(&ticket) {
-                if !self.opens_letter(process) {
+                if !self.opens_message(process) {
                     break;
                 }
             }
@@ -347,7 +347,7 @@ impl World {
         }
         match this.channel.front() {
             None => return false,
-            Some(letter) if !letter.copies.is_empty() => {
+            Some(message) if !message.copies.is_empty() => {
                 if this.nature.crash == Some(Crash::Unread) {
                     self.dies(process, false);
                     return true;
@@ -355,22 +355,25 @@ impl World {
             }
             Some(_) => {}
         }
-        self.opens_letter(process)
+        self.opens_message(process)
     }
 
     /// Takes in one message, if there is any.
-    fn opens_letter(&mut self, process: ProcessId) -> bool {
-        let Some(letter) = self.processes[process].channel.pop_front() else { return false };
-        let opened = Header::decode(&letter.words, letter.copies.len());
+    fn opens_message(&mut self, process: ProcessId) -> bool {
+        let Some(message) = self.processes[process].channel.pop_front() else { return false };
+        let opened = Header::decode(&message.words, message.copies.len());
         let Ok((Header { kind, .. }, words)) = opened else {
-            self.fail(format!("worker {} was sent {:?}", self.processes[process].id, letter.words));
+            self.fail(format!(
+                "worker {} was sent {:?}",
+                self.processes[process].id, message.words
+            ));
             return false;
         };
         match kind {
             BatchKind::Look => return true,
             BatchKind::Offer => {}
         }
-        for (ticket, copy) in tickets(words).zip(letter.copies) {
+        for (ticket, copy) in tickets(words).zip(message.copies) {
             self.receives(process, copy);
             let this = &mut self.processes[process];
             this.inbox.push_back(ticket);
@@ -390,11 +393,11 @@ impl World {
         if !self.scenario.is_kernel() || !this.has_credit() || this.order != Order::Serve {
             return false;
         }
-        let waits = |post: &usize| {
-            self.accepts_from(process, *post) && !self.posts[*post].backlog.is_empty()
+        let waits = |listener: &usize| {
+            self.accepts_from(process, *listener) && !self.listeners[*listener].backlog.is_empty()
         };
-        let Some(post) = (0..self.posts.len()).find(waits) else { return false };
-        let Some(connection) = self.accept(post) else { return false };
+        let Some(listener) = (0..self.listeners.len()).find(waits) else { return false };
+        let Some(connection) = self.accept(listener) else { return false };
         self.did(process, Verb::Accepts, connection as u64);
         let copy = self.copy(Object::Connection(connection), Holder::Process(process));
         let requests = self.begins(process, connection);
@@ -428,20 +431,20 @@ impl World {
     }
 
     pub(super) fn says(&mut self, process: ProcessId, say: WorkerMessage) {
-        let words = RingMessage { pool: PoolId(0), say }.encode();
+        let words = RingMessage { pool: PoolId(0), message: say }.encode();
         self.pushes(process, words);
     }
 
     pub(super) fn pushes(&mut self, process: ProcessId, words: RingWords) {
         let this = &mut self.processes[process];
-        this.tokens.push_back(words);
+        this.messages.push_back(words);
         let urgent = matches!(
             RingMessage::decode(words),
-            Ok(RingMessage { say: WorkerMessage::Idle { .. }, .. })
+            Ok(RingMessage { message: WorkerMessage::Idle { .. }, .. })
         );
-        let rings = match self.doze {
+        let rings = match self.sleep_state {
             SleepState::Awake => false,
-            SleepState::Content => urgent || TOKEN_RING_DOORBELL <= this.tokens.len(),
+            SleepState::Content => urgent || MESSAGE_RING_DOORBELL <= this.messages.len(),
             SleepState::Waiting => true,
         };
         let (now, doorbell) = (self.now, this.doorbell);
@@ -617,7 +620,7 @@ impl World {
         self.did(process, if clean { Verb::Leaves } else { Verb::Dies }, 0);
         self.processes[process].ended = Some(clean);
         // What found its ring full was never said.
-        self.processes[process].tokens.truncate(TOKEN_RING);
+        self.processes[process].messages.truncate(MESSAGE_RING);
         for copy in std::mem::take(&mut self.processes[process].copies).into_values() {
             self.close(copy);
         }
@@ -660,8 +663,8 @@ impl World {
 
     /// What is in the channel of a process that has ended is closed with it.
     fn lose_unread(&mut self, process: ProcessId) {
-        for letter in std::mem::take(&mut self.processes[process].channel) {
-            for copy in letter.copies {
+        for message in std::mem::take(&mut self.processes[process].channel) {
+            for copy in message.copies {
                 self.close(copy);
             }
         }
@@ -669,10 +672,10 @@ impl World {
 }
 
 impl Process {
-    fn new(hire: SpawnRequest, doorbell: usize, nature: Nature, started_at: Mono) -> Self {
+    fn new(request: SpawnRequest, doorbell: usize, nature: Nature, started_at: Mono) -> Self {
         Self {
-            id: hire.worker,
-            slot: hire.slot.index(),
+            id: request.worker,
+            slot: request.slot.index(),
             doorbell,
             nature,
             started_at,
@@ -695,7 +698,7 @@ impl Process {
             copies: BTreeMap::new(),
             claims: BTreeMap::new(),
             jobs: Vec::new(),
-            tokens: VecDeque::new(),
+            messages: VecDeque::new(),
             asks_to_leave: false,
             unheard_since: None,
             wrote: false,

@@ -33,7 +33,7 @@ pub(super) struct Scenario {
     pub(super) connections_max: u32,
     /// Messages that fit into a channel.
     pub(super) channel: usize,
-    /// OfferEntries that fit into a worker's ring.
+    /// Offer entries that fit into a worker's ring.
     pub(super) offer_entries: usize,
     /// Longest service.
     pub(super) service: Span,
@@ -132,11 +132,11 @@ impl Scenario {
             clients.extend(draw_clients(rng, 10, stay, at, at.after(Span::from_s(1))));
         }
         let server_first = rng.chance(1, 8);
-        let begins = if server_first { FirstSpeaker::Server } else { FirstSpeaker::Client };
+        let first_speaker = if server_first { FirstSpeaker::Server } else { FirstSpeaker::Client };
         let listeners = match setup.policy {
             Policy::Reuseport => vec![FirstSpeaker::Client; setup.weights.len()],
-            _ if rng.chance(1, 3) => vec![FirstSpeaker::Client, begins],
-            _ => vec![begins],
+            _ if rng.chance(1, 3) => vec![FirstSpeaker::Client, first_speaker],
+            _ => vec![first_speaker],
         };
         Self {
             orders: draw_orders(rng, calm_from, ends_at),

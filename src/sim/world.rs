@@ -39,9 +39,9 @@ pub(super) struct World {
     pub(super) in_master: usize,
     pub(super) connections: Vec<SimConnection>,
     pub(super) processes: Vec<Process>,
-    pub(super) posts: Vec<SimListener>,
+    pub(super) listeners: Vec<SimListener>,
     pub(super) notices: VecDeque<Notice>,
-    pub(super) doze: SleepState,
+    pub(super) sleep_state: SleepState,
     /// What the master's page says of connections that have been answered.
     pub(super) give_back: GiveBack,
     /// All doorbells that ever were.
@@ -60,7 +60,7 @@ pub(super) struct World {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Object {
     Connection(usize),
-    Post(usize),
+    Listener(usize),
     /// The master's end of a process's channel.
     Channel(ProcessId),
     Ending(ProcessId),
@@ -99,7 +99,7 @@ struct Replica {
 /// A client's connection, seen from above.
 #[derive(Clone, Debug)]
 pub(super) struct SimConnection {
-    pub(super) post: usize,
+    pub(super) listener: usize,
     /// Requests that the client has sent.
     pub(super) asked: u32,
     /// Those of them that a process has read.
@@ -179,8 +179,8 @@ pub(super) enum Happening {
 impl World {
     pub(super) fn new(scenario: Scenario, rng: Rng, trace: RunTrace) -> Self {
         let by_slot = scenario.setup.policy == crate::engine::policy::Policy::Reuseport;
-        let post = |slot| SimListener::new(by_slot.then_some(slot));
-        let posts = (0..scenario.listeners.len()).map(post).collect();
+        let listener = |slot| SimListener::new(by_slot.then_some(slot));
+        let listeners = (0..scenario.listeners.len()).map(listener).collect();
         let mut world = Self {
             now: Mono::from_ns(1_000),
             told_now: Mono::ZERO,
@@ -196,9 +196,9 @@ impl World {
             in_master: 0,
             connections: Vec::new(),
             processes: Vec::new(),
-            posts,
+            listeners,
             notices: VecDeque::new(),
-            doze: SleepState::Awake,
+            sleep_state: SleepState::Awake,
             give_back: GiveBack::Never,
             doorbells: Vec::new(),
             stirred: Vec::new(),
@@ -214,9 +214,10 @@ impl World {
     fn write_agenda(&mut self) {
         for index in 0..self.scenario.clients.len() {
             let client = self.scenario.clients[index];
-            let posts = self.posts.len() as u64;
-            let post = usize::try_from(self.rng.below(posts)).expect("there are few listeners");
-            self.dials(post);
+            let listeners = self.listeners.len() as u64;
+            let listener =
+                usize::try_from(self.rng.below(listeners)).expect("there are few listeners");
+            self.dials(listener);
             self.plan(client.connects, Happening::Connects(index));
             if let Some(at) = client.sends {
                 self.plan(at, Happening::Sends(index));
@@ -358,20 +359,20 @@ impl World {
     }
 
     /// A client that will connect to this listener.
-    pub(super) fn dials(&mut self, post: usize) -> usize {
-        self.connections.push(SimConnection::new(post));
+    pub(super) fn dials(&mut self, listener: usize) -> usize {
+        self.connections.push(SimConnection::new(listener));
         self.connections.len() - 1
     }
 
     fn connects(&mut self, index: usize) {
-        let post = self.connections[index].post;
+        let listener = self.connections[index].listener;
         self.trace.did(self.now, Who::Client, Verb::Connects, index as u64);
-        if !self.posts[post].open {
+        if !self.listeners[listener].open {
             return self.end(index, Verb::FindsNobodyListening);
         }
-        self.posts[post].backlog.push_back(index);
-        self.stir(Object::Post(post));
-        self.wake_acceptors(post);
+        self.listeners[listener].backlog.push_back(index);
+        self.stir(Object::Listener(listener));
+        self.wake_acceptors(listener);
     }
 
     fn sends(&mut self, index: usize) {
@@ -413,8 +414,8 @@ impl World {
     }
 
     /// Accepts the first connection of a backlog.
-    pub(super) fn accept(&mut self, post: usize) -> Option<usize> {
-        let index = self.posts[post].backlog.pop_front()?;
+    pub(super) fn accept(&mut self, listener: usize) -> Option<usize> {
+        let index = self.listeners[listener].backlog.pop_front()?;
         self.connections[index].accepted = Some(self.now);
         // The master counts from what its clock said, which it may have read before a leap.
         let leapt = self.told_now < self.jumped_at;
@@ -437,7 +438,7 @@ impl World {
                 process.ended.is_some() || process.launch != Launch::Pending
             }
             Object::Signals => !self.notices.is_empty(),
-            Object::Post(post) => !self.posts[post].backlog.is_empty(),
+            Object::Listener(listener) => !self.listeners[listener].backlog.is_empty(),
             Object::Doorbell(doorbell) => self.doorbells[doorbell].rung,
             Object::Channel(process) => self.has_no_reader(process),
         }
@@ -514,8 +515,8 @@ impl World {
                     self.judge_end(index, holder);
                 }
             }
-            Object::Post(_) if self.is_open(object) => {}
-            Object::Post(post) => self.post_closes(post),
+            Object::Listener(_) if self.is_open(object) => {}
+            Object::Listener(listener) => self.listener_closes(listener),
             Object::Channel(_) if self.is_open(object) => {}
             Object::Channel(process) => self.channel_closes(process),
             Object::Ending(_)
@@ -548,7 +549,7 @@ impl World {
     }
 
     pub(super) fn process_of(&self, id: WorkerId) -> Option<ProcessId> {
-        // The youngest first: workers have many occupants.
+        // The youngest first: an index is used again and again.
         self.processes.iter().rposition(|process| process.id == id)
     }
 }
@@ -573,9 +574,9 @@ impl SimConnection {
         requests
     }
 
-    const fn new(post: usize) -> Self {
+    const fn new(listener: usize) -> Self {
         Self {
-            post,
+            listener,
             asked: 0,
             taken: 0,
             answered: 0,
@@ -608,7 +609,7 @@ impl SimFd {
     pub(super) const fn connection(&self) -> Option<usize> {
         match self.object {
             Object::Connection(index) => Some(index),
-            Object::Post(_)
+            Object::Listener(_)
             | Object::Channel(_)
             | Object::Ending(_)
             | Object::Launch(_)

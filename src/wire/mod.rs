@@ -4,10 +4,10 @@
 pub mod batch;
 #[cfg(feature = "master")]
 pub mod control;
-pub mod link;
+pub mod handshake;
+pub mod message;
 pub mod offer;
 #[cfg(feature = "master")]
 pub mod route;
-pub mod token;
 #[cfg(feature = "master")]
 pub mod words;

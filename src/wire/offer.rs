@@ -1,4 +1,4 @@
-//! OfferEntries: what the master tells a worker about a connection whose descriptor is already
+//! Offer entries: what the master tells a worker about a connection whose descriptor is already
 //! there, in sixteen bytes, through shared memory. Each is a hint to look: whose the connection is,
 //! the claim word says, so that one that comes late or twice does no harm.
 

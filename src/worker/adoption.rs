@@ -1,8 +1,8 @@
-//! How a program becomes a worker. It finds a note in its environment, and what the note names
-//! under numbers that anything could be open under, whoever wrote it. So everything is first looked
-//! at and left as it is; then the worker's page proves that this was given to this very worker and
-//! that nobody has taken it; and only then does it all get an owner. What fails before it is taken
-//! closes nothing and changes nothing.
+//! How a program becomes a worker. It finds a handshake in its environment, and what the handshake
+//! names under numbers that anything could be open under, whoever wrote it. So everything is first
+//! looked at and left as it is; then the worker's page proves that this was given to this very
+//! worker and that nobody has taken it; and only then does it all get an owner. What fails before
+//! it is taken closes nothing and changes nothing.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process;
@@ -15,7 +15,7 @@ use crate::shm::layout::{LAYOUT, MAGIC, MasterPage, WorkerPage};
 use crate::shm::map::{MapError, Mapped, ReadOnly, Writable};
 use crate::sys::spawn::FIRST_FD;
 use crate::sys::{environment, eventfd, fd, inherited, overheard, socket};
-use crate::wire::link::{Handshake, VARIABLE, position};
+use crate::wire::handshake::{Handshake, VARIABLE, position};
 
 /// The process that has the link, or is about to: this one, or one that it was forked from.
 static TAKEN_BY: AtomicU32 = AtomicU32::new(NOBODY);
@@ -26,9 +26,9 @@ impl LinkEnd {
     /// Takes up the link that dispatchd left in the environment, once in a process.
     ///
     /// The variable that tells of it is good for one reading, and is taken away thereafter. With
-    /// other threads about it has to stay; programs that are started from here then find a note
-    /// that names what they do not have, for all of it closes with their start, and whoever gets it
-    /// nevertheless finds a page that says that it is taken.
+    /// other threads about it has to stay; programs that are started from here then find a
+    /// handshake that names what they do not have, for all of it closes with their start, and
+    /// whoever gets it nevertheless finds a page that says that it is taken.
     ///
     /// # Errors
     /// When it is not there, is not this process's own, is taken, or is of another version.
@@ -55,9 +55,9 @@ fn read_note() -> Result<Handshake, LinkError> {
     Ok(Handshake::parse(&text)?)
 }
 
-fn take_up(note: Handshake) -> Result<LinkEnd, LinkError> {
-    let count = position::LISTENERS + note.listeners;
-    let looked = inherited::look_at((0..count).map(number_of), |found| check(&note, found));
+fn take_up(handshake: Handshake) -> Result<LinkEnd, LinkError> {
+    let count = position::LISTENERS + handshake.listeners;
+    let looked = inherited::look_at((0..count).map(number_of), |found| check(&handshake, found));
     let (own, master) = looked.map_err(|number| LinkError::Descriptor { number })??;
     handshake::take(&own, process::id()).map_err(refusal)?;
     // Whatever it does before its hello, this program knows what it is.
@@ -66,14 +66,14 @@ fn take_up(note: Handshake) -> Result<LinkEnd, LinkError> {
     // They are mapped, and needed no longer than this.
     let (master_memory, own_memory) = (adopt(position::MASTER)?, adopt(position::OWN)?);
     let listeners = (position::LISTENERS..count).map(adopt).collect::<Result<_, _>>()?;
-    let link = LinkEnd::over(note, channel, doorbell, master, own, listeners);
+    let link = LinkEnd::over(handshake, channel, doorbell, master, own, listeners);
     link.handle_sigterm(&master_memory, &own_memory)?;
     overheard::overhear();
     Ok(link)
 }
 
 /// That this was given to this very worker, by a master of this version. Returns its pages.
-fn check(note: &Handshake, found: &[BorrowedFd<'_>]) -> Result<Pages, LinkError> {
+fn check(handshake: &Handshake, found: &[BorrowedFd<'_>]) -> Result<Pages, LinkError> {
     check_kinds(found)?;
     let own = Mapped::<WorkerPage, Writable>::open(found[position::OWN])
         .map_err(|error| not_a_page(error, position::OWN))?;
@@ -83,7 +83,7 @@ fn check(note: &Handshake, found: &[BorrowedFd<'_>]) -> Result<Pages, LinkError>
         return Err(LinkError::Layout);
     }
     let marks: Vec<u64> = found.iter().map(|fd| inherited::mark_of(fd).unwrap_or(0)).collect();
-    handshake::check(&own, note.words(), &marks).map_err(refusal)?;
+    handshake::check(&own, handshake.words(), &marks).map_err(refusal)?;
     Ok((own, master))
 }
 

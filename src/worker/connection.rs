@@ -13,7 +13,7 @@ use crate::sys::clock;
 use crate::sys::fd::io_error;
 use crate::sys::socket::{self, Way};
 use crate::units::{Errno, ListenerId, Mono, Span, Ticket};
-use crate::wire::token::WorkerMessage;
+use crate::wire::message::WorkerMessage;
 
 /// A claimed connection. Dropping it says that its answer is out and closes it;
 /// [`Connection::idle`] keeps it open for the next request. The worker is borrowed meanwhile, so

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::link::LinkEnd;
-use crate::limits::TOKEN_RING;
+use crate::limits::MESSAGE_RING;
 use crate::shm::claim::{self, Settled};
 use crate::shm::layout::{MasterPage, Order, WorkerPage};
 use crate::shm::map::{Mapped, ReadOnly, Writable};
@@ -13,9 +13,9 @@ use crate::shm::ring::{self, Ring};
 use crate::sys::{eventfd, scm, socket};
 use crate::units::{Generation, GiveBack, PoolId, SlotId, Ticket, WorkerId};
 use crate::wire::batch::{BatchKind, Header};
-use crate::wire::link::{Handshake, ListenerSharing};
+use crate::wire::handshake::{Handshake, ListenerSharing};
+use crate::wire::message::{RingMessage, WorkerMessage};
 use crate::wire::offer::OfferEntry;
-use crate::wire::token::{RingMessage, WorkerMessage};
 
 /// A master of one worker.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct FakeMaster {
 }
 
 impl FakeMaster {
-    /// A master, and the link of its worker: slot 3 in index 5 of generation 7. The worker gets
+    /// A master, and the link of its worker: slot 3, index 5, generation 7. The worker gets
     /// these listeners.
     pub(crate) fn new(sharing: ListenerSharing, listeners: Vec<OwnedFd>) -> (Self, LinkEnd) {
         let (master, link) = Self::apart(sharing, listeners);
@@ -41,7 +41,7 @@ impl FakeMaster {
         let (channel, end) = socket::seqpacket_pair().unwrap();
         let (master_memory, page) = Mapped::<MasterPage, Writable>::create(c"master").unwrap();
         let (own_memory, theirs) = Mapped::<WorkerPage, Writable>::create(c"worker").unwrap();
-        let note = Handshake {
+        let handshake = Handshake {
             pool: PoolId(0),
             slot: SlotId(3),
             worker: WorkerId { index: 5, epoch: 0 },
@@ -55,7 +55,7 @@ impl FakeMaster {
             let doorbell = eventfd::create().unwrap();
             let page = Mapped::<MasterPage, ReadOnly>::open(&master_memory).unwrap();
             let own = Mapped::<WorkerPage, Writable>::open(&own_memory).unwrap();
-            LinkEnd::over(note, end, doorbell, page, own, listeners)
+            LinkEnd::over(handshake, end, doorbell, page, own, listeners)
         };
         (Self { channel, page, theirs }, link)
     }
@@ -76,7 +76,7 @@ impl FakeMaster {
     pub(crate) fn offer_entry(&self, offer_entry: OfferEntry) {
         let ring = Ring::to_worker(&self.page, 5, &self.theirs).unwrap();
         ring.push(offer_entry.encode()).unwrap();
-        if ring::napping(&self.theirs).is_some() {
+        if ring::sleep_number(&self.theirs).is_some() {
             self.look();
         }
     }
@@ -93,7 +93,7 @@ impl FakeMaster {
 
     /// Whether the worker sleeps.
     pub(crate) fn sees_nap(&self) -> bool {
-        ring::napping(&self.theirs).is_some()
+        ring::sleep_number(&self.theirs).is_some()
     }
 
     /// Tells the worker to leave.
@@ -111,8 +111,8 @@ impl FakeMaster {
     pub(crate) fn heard(&self) -> Vec<WorkerMessage> {
         let mut words = Vec::new();
         let ring = Ring::to_master(&self.theirs, &self.page.workers[5]);
-        ring.drain(TOKEN_RING, &mut words).unwrap();
-        words.into_iter().map(|words| RingMessage::decode(words).unwrap().say).collect()
+        ring.drain(MESSAGE_RING, &mut words).unwrap();
+        words.into_iter().map(|words| RingMessage::decode(words).unwrap().message).collect()
     }
 
     /// Requests that the worker has begun and answered, and its open connections.

@@ -15,7 +15,7 @@ use crate::sys::epoll::{EpollFlags, Events, Set};
 use crate::sys::scm::RecvWait;
 use crate::sys::{clock, fd, socket};
 use crate::units::{Errno, ListenerId, Mono, Span};
-use crate::wire::link::ListenerSharing;
+use crate::wire::handshake::ListenerSharing;
 
 /// A connection to serve.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(super) enum Arrival {
 #[derive(Debug)]
 pub(super) struct WorkerIntake {
     listeners: WatchedListeners,
-    shelf: IdleConnections,
+    idle: IdleConnections,
     /// There once anything but the channel is waited for: to wait for that alone is one call less.
     waits: Option<Waits>,
     /// When the set was last asked, and how many connections were served since.
@@ -103,7 +103,7 @@ impl Waits {
 
 impl WorkerIntake {
     pub(super) fn new(link: &mut LinkEnd) -> Result<Self, Errno> {
-        let (sockets, sharing) = (link.take_listeners(), link.note().sharing);
+        let (sockets, sharing) = (link.take_listeners(), link.handshake().sharing);
         let (accepting, last) = (Accepting::Now, Vec::new());
         let listeners =
             WatchedListeners { sockets, sharing, next: 0, accepted: 0, accepting, last };
@@ -115,8 +115,8 @@ impl WorkerIntake {
                 listeners.add(set, listener)?;
             }
         }
-        let (shelf, asked_at) = (IdleConnections::default(), clock::monotonic());
-        Ok(Self { listeners, shelf, waits, asked_at, served: 0, kept_first: false })
+        let (idle, asked_at) = (IdleConnections::default(), clock::monotonic());
+        Ok(Self { listeners, idle, waits, asked_at, served: 0, kept_first: false })
     }
 
     /// The next connection, or `None` when the worker shall end. Those that are kept and those that
@@ -148,7 +148,7 @@ impl WorkerIntake {
                 self.kept_first = !matches!(arrival, Arrival::Kept(_));
                 return Ok(Some(arrival));
             }
-            if draining && all_is_said && self.shelf.is_empty() {
+            if draining && all_is_said && self.idle.is_empty() {
                 return Ok(None);
             }
             self.wait(link, all_is_said).map_err(WorkerError::Wait)?;
@@ -162,7 +162,7 @@ impl WorkerIntake {
         all_is_said: bool,
     ) -> Result<IntakeNews, WorkerError> {
         // What was sent before the order to leave is still ours to serve.
-        let nothing_else = self.listeners.sockets.is_empty() && self.shelf.is_empty();
+        let nothing_else = self.listeners.sockets.is_empty() && self.idle.is_empty();
         let patience = match nothing_else && all_is_said && !draining {
             true => RecvWait::Wait,
             false => RecvWait::Now,
@@ -181,10 +181,10 @@ impl WorkerIntake {
 
     /// Keeps a connection until it has something to read. One that cannot be waited for ends.
     pub(super) fn keep(&mut self, link: &mut LinkEnd, kept: IdleConnection) -> Result<(), Errno> {
-        let mark = self.shelf.next_mark();
+        let mark = self.idle.next_mark();
         match self.waits(link)?.set.add(&kept.socket, INPUT | EpollFlags::EPOLLRDHUP, mark) {
             Ok(()) => {
-                self.shelf.put(kept);
+                self.idle.put(kept);
             }
             Err(_) => kept.end(link),
         }
@@ -200,7 +200,7 @@ impl WorkerIntake {
 
     /// One that has something to read, out of the set: others have copies, and events would go on.
     fn take_ready(&mut self, link: &mut LinkEnd) -> Option<IdleConnection> {
-        while let Some((kept, ended)) = self.shelf.take_ready() {
+        while let Some((kept, ended)) = self.idle.take_ready() {
             self.forget(&kept);
             // The program may remember something of one that is pinned, and is told of its end.
             if !ended || kept.stay == IdleStay::Pinned || kept.has_asked() {
@@ -223,14 +223,14 @@ impl WorkerIntake {
     fn clear_out(&mut self, link: &mut LinkEnd) {
         link.let_listeners_go();
         let leaves = link.gives_back(true);
-        while let Some(kept) = self.shelf.take_oldest_loose() {
+        while let Some(kept) = self.idle.take_oldest_loose() {
             self.forget(&kept);
             match kept.origin {
                 ConnectionOrigin::Master(ticket) if leaves => {
                     link.give_back(ticket, kept.socket, 0);
                 }
                 ConnectionOrigin::Master(_) | ConnectionOrigin::Listener if kept.has_asked() => {
-                    self.shelf.put_first(kept);
+                    self.idle.put_first(kept);
                     return;
                 }
                 ConnectionOrigin::Master(_) | ConnectionOrigin::Listener => kept.end(link),
@@ -242,7 +242,7 @@ impl WorkerIntake {
     /// Nothing more is taken: what waits at a listener may be another worker's.
     fn end_all(&mut self, link: &mut LinkEnd) {
         self.listeners.sockets.clear();
-        self.shelf.take_all().for_each(|kept| kept.end(link));
+        self.idle.take_all().for_each(|kept| kept.end(link));
     }
 
     /// Lets the listeners go: who does not accept keeps nobody waiting.
@@ -286,10 +286,10 @@ impl WorkerIntake {
     /// accepting is to be tried again.
     fn wait(&mut self, link: &mut LinkEnd, all_is_said: bool) -> Result<(), Errno> {
         self.waits(link)?;
-        if link.spin() || !link.nap() {
+        if link.spin() || !link.fall_asleep() {
             return Ok(());
         }
-        let oldest = self.shelf.oldest_loose().map(|since| since.after(PARKED_AFTER));
+        let oldest = self.idle.oldest_loose().map(|since| since.after(PARKED_AFTER));
         let deadlines = oldest.into_iter().chain(self.listeners.reopen_at());
         let until = deadlines.min().map(|at| at.since(clock::monotonic()));
         let unsaid = if all_is_said { None } else { Some(UNSAID_PAUSE) };
@@ -304,7 +304,7 @@ impl WorkerIntake {
         self.served += 1;
         let due =
             REQUESTS_PER_TURN <= self.served || self.asked_at.after(TURN_MAX) <= clock::monotonic();
-        if due && !self.shelf.is_empty() {
+        if due && !self.idle.is_empty() {
             self.ask(Some(Span::ZERO))?;
         }
         Ok(())
@@ -323,18 +323,18 @@ impl WorkerIntake {
         for index in 0..events.count() {
             match events.at(index) {
                 (CHANNEL | LISTENER, _) => {}
-                (mark, flags) => self.shelf.is_ready(mark, flags.intersects(ENDS)),
+                (mark, flags) => self.idle.is_ready(mark, flags.intersects(ENDS)),
             }
         }
         Ok(())
     }
 
     fn expire(&mut self, link: &mut LinkEnd, now: Mono) {
-        while self.shelf.oldest_loose().is_some_and(|since| since.after(PARKED_AFTER) <= now) {
-            let Some(kept) = self.shelf.take_oldest_loose() else { return };
+        while self.idle.oldest_loose().is_some_and(|since| since.after(PARKED_AFTER) <= now) {
+            let Some(kept) = self.idle.take_oldest_loose() else { return };
             self.forget(&kept);
             if kept.has_asked() {
-                self.shelf.put_first(kept);
+                self.idle.put_first(kept);
                 return;
             }
             kept.end(link);

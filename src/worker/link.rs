@@ -29,14 +29,14 @@ use crate::sys::sigterm::{self, Watched};
 use crate::sys::socket;
 use crate::units::{Cpu, Errno, GiveBack, ListenerId, Mono, RingWords, Span, Ticket};
 use crate::wire::batch::{self, BadBatch, BatchKind, Header};
-use crate::wire::link::{BadHandshake, Handshake, VARIABLE};
+use crate::wire::handshake::{BadHandshake, Handshake, VARIABLE};
+use crate::wire::message::{RingMessage, WorkerMessage};
 use crate::wire::offer::{BadOfferEntry, OfferEntry};
-use crate::wire::token::{RingMessage, WorkerMessage};
 
 /// The worker's end.
 #[derive(Debug)]
 pub struct LinkEnd {
-    note: Handshake,
+    handshake: Handshake,
     channel: OwnedFd,
     doorbell: OwnedFd,
     master: Mapped<MasterPage, ReadOnly>,
@@ -48,9 +48,9 @@ pub struct LinkEnd {
     offers: VecDeque<Ticket>,
     /// There was a wake-up among what was read for another reason.
     told_to_look: bool,
-    /// OfferEntries that were read together and have not been run.
+    /// Offer entries that were read together and have not been run.
     offer_entries: VecDeque<RingWords>,
-    /// Tokens that found the ring full, in order; they go before any other.
+    /// Messages that found the ring full, in order; they go before any other.
     unsaid: VecDeque<RingWords>,
     /// The master's sleep that this worker last rang for.
     rung: Option<u32>,
@@ -109,7 +109,7 @@ pub enum LinkError {
     /// The variable cannot be read.
     #[error(transparent)]
     Note(#[from] BadHandshake),
-    /// A descriptor that the note names is not open.
+    /// A descriptor that the handshake names is not open.
     #[error(
         "descriptor {number} of {VARIABLE} is not open: something between \
          dispatchd and this program closed it"
@@ -186,11 +186,11 @@ impl LinkEnd {
     pub(super) fn handle_sigterm(&self, master: &OwnedFd, own: &OwnedFd) -> Result<(), LinkError> {
         let master = Mapped::<MasterPage, ReadOnly>::open(master)?.leak();
         let own = Mapped::<WorkerPage, Writable>::open(own)?.leak();
-        let Some(index) = master.workers.get(self.note.worker.index()) else {
+        let Some(index) = master.workers.get(self.handshake.worker.index()) else {
             return Err(LinkError::Layout);
         };
         let setup = sigterm::HandlerSetup {
-            asks_to_leave: &own.speech.asks_to_leave,
+            asks_to_leave: &own.message_writer.asks_to_leave,
             doorbell: fd::duplicate(&self.doorbell).map_err(LinkError::SigTerm)?,
             channel: Watched::new(self.channel()),
             order: &index.order,
@@ -198,13 +198,13 @@ impl LinkEnd {
             master: socket::maker(&self.channel).map_err(LinkError::SigTerm)?,
             patience: Span::from_ns(master.drain_ns.load(Relaxed)),
         };
-        let ours = self.listeners.iter().skip(self.note.inherited).map(AsFd::as_fd);
+        let ours = self.listeners.iter().skip(self.handshake.inherited).map(AsFd::as_fd);
         sigterm::handle(setup, ours).map_err(LinkError::SigTerm)
     }
 
     /// A link over these, of which nothing has been used.
     pub(super) fn over(
-        note: Handshake,
+        handshake: Handshake,
         channel: OwnedFd,
         doorbell: OwnedFd,
         master: Mapped<MasterPage, ReadOnly>,
@@ -212,7 +212,7 @@ impl LinkEnd {
         listeners: Vec<OwnedFd>,
     ) -> Self {
         Self {
-            note,
+            handshake,
             channel,
             doorbell,
             master,
@@ -237,7 +237,7 @@ impl LinkEnd {
     /// Binds this process to the CPU that the master chose, if it chose one. Where the kernel
     /// refuses the master is told with the hello, and the process runs wherever it may.
     pub fn pin(&self) {
-        let Some(cpu) = self.note.cpu else { return };
+        let Some(cpu) = self.handshake.cpu else { return };
         match affinity::pin_current(cpu) {
             Ok(()) => self.own.board.cpu.store(u32::from(cpu.0) + 1, Relaxed),
             Err(PinError { errno: Errno(errno), .. }) => {
@@ -262,7 +262,7 @@ impl LinkEnd {
     pub fn hello(&mut self, concurrency: u32) -> Result<(), LinkError> {
         let open_files = rlimit::read(Resource::OpenFiles).map_or(1024, |limit| limit.soft);
         // Those listeners that it accepts from are there twice: see [`LinkEnd::let_listeners_go`].
-        let listeners = 2 * u64::try_from(self.note.listeners).unwrap_or(0);
+        let listeners = 2 * u64::try_from(self.handshake.listeners).unwrap_or(0);
         let spare = u64::from(WORKER_SPARE_DESCRIPTORS) + listeners;
         let room = open_files.saturating_sub(spare);
         if room == 0 {
@@ -288,12 +288,12 @@ impl LinkEnd {
         if std::mem::take(&mut self.told_to_look) {
             return Ok(Delivery::Look);
         }
-        let letter = match patience {
-            RecvWait::Wait if self.spin() || !self.nap() => return Ok(Delivery::Look),
+        let message = match patience {
+            RecvWait::Wait if self.spin() || !self.fall_asleep() => return Ok(Delivery::Look),
             RecvWait::Wait | RecvWait::Now => self.open_letter(patience),
         };
         self.wake();
-        Ok(match letter? {
+        Ok(match message? {
             ChannelMessage::Offers => {
                 self.offers.pop_front().map_or(Delivery::Look, Delivery::Offer)
             }
@@ -382,12 +382,12 @@ impl LinkEnd {
 
     /// Whether the master has written anything that [`LinkEnd::receive`] has not taken in.
     pub fn has_offer_entries(&self) -> bool {
-        !self.offer_entries.is_empty() || self.ring().is_some_and(|ring| ring.has_tokens())
+        !self.offer_entries.is_empty() || self.ring().is_some_and(|ring| ring.has_messages())
     }
 
     /// Stays awake for a moment, where that is wanted and likely to be worth it. Whether the master
-    /// has written something meanwhile. To be asked before [`LinkEnd::nap`], with nothing left
-    /// undone.
+    /// has written something meanwhile. To be asked before [`LinkEnd::fall_asleep`], with nothing
+    /// left undone.
     pub fn spin(&mut self) -> bool {
         let most = self.spins_at_most();
         if most == Span::ZERO {
@@ -416,8 +416,8 @@ impl LinkEnd {
     /// Says that this worker is about to sleep, until [`LinkEnd::wake`]. False when it must not,
     /// since the master has written something meanwhile.
     #[must_use = "whoever sleeps over offer entries is not woken for them"]
-    pub fn nap(&mut self) -> bool {
-        ring::nap(&self.own);
+    pub fn fall_asleep(&mut self) -> bool {
+        ring::fall_asleep(&self.own);
         self.slept = !self.has_offer_entries();
         if !self.slept {
             self.wake();
@@ -432,8 +432,8 @@ impl LinkEnd {
 
     /// Runs what the master has written.
     fn run_offer_entries(&mut self) -> Result<(), LinkError> {
-        let Self { own, master, offer_entries, note, .. } = self;
-        if let Some(ring) = Ring::to_worker(master, note.worker.index(), own) {
+        let Self { own, master, offer_entries, handshake, .. } = self;
+        if let Some(ring) = Ring::to_worker(master, handshake.worker.index(), own) {
             ring.drain(OFFER_ENTRY_RING, offer_entries)?;
         }
         while let Some(words) = self.offer_entries.pop_front() {
@@ -541,18 +541,18 @@ impl LinkEnd {
     /// Asks for the order to drain, which comes when another worker is ready to take over. SIGTERM
     /// asks for the same.
     pub fn ask_to_leave(&self) {
-        self.own.speech.asks_to_leave.store(1, Relaxed);
+        self.own.message_writer.asks_to_leave.store(1, Relaxed);
         // It fails where enough has been rung already.
         eventfd::ring(&self.doorbell.as_fd()).unwrap_or_default();
     }
 
     /// Who this worker is.
-    pub const fn note(&self) -> &Handshake {
-        &self.note
+    pub const fn handshake(&self) -> &Handshake {
+        &self.handshake
     }
 
     /// The CPU that [`LinkEnd::pin`] has bound this process to, which is not always the one that
-    /// its note names.
+    /// its handshake names.
     pub fn cpu(&self) -> Option<Cpu> {
         let number = self.own.board.cpu.load(Relaxed).checked_sub(1)?;
         u16::try_from(number).ok().map(Cpu)
@@ -617,7 +617,7 @@ impl LinkEnd {
 
     /// Pushes what found the ring full before; true when nothing is left.
     pub fn flush(&mut self) -> bool {
-        let ring = Ring::to_master(&self.own, &self.master.workers[self.note.worker.index()]);
+        let ring = Ring::to_master(&self.own, &self.master.workers[self.handshake.worker.index()]);
         while let Some(words) = self.unsaid.front() {
             if ring.push(*words).is_err() {
                 return false;
@@ -628,15 +628,15 @@ impl LinkEnd {
     }
 
     fn note_token(&mut self, say: WorkerMessage) {
-        let words = RingMessage { pool: self.note.pool, say }.encode();
+        let words = RingMessage { pool: self.handshake.pool, message: say }.encode();
         if !self.flush() || Ring::to_master(&self.own, self.index()).push(words).is_err() {
             self.unsaid.push_back(words);
         }
     }
 
     fn ring_if_needed(&mut self, urgency: Urgency) {
-        let Self { own, master, rung, note, .. } = self;
-        let ring = Ring::to_master(own, &master.workers[note.worker.index()]);
+        let Self { own, master, rung, handshake, .. } = self;
+        let ring = Ring::to_master(own, &master.workers[handshake.worker.index()]);
         match ring::after_push(ring, master, urgency, rung) {
             Doorbell::Silent => {}
             // It fails when this process has filled its doorbell, and is then heard by chance.
@@ -648,11 +648,11 @@ impl LinkEnd {
     }
 
     fn ring(&self) -> Option<Ring<'_>> {
-        Ring::to_worker(&self.master, self.note.worker.index(), &self.own)
+        Ring::to_worker(&self.master, self.handshake.worker.index(), &self.own)
     }
 
     fn index(&self) -> &WorkerLine {
-        &self.master.workers[self.note.worker.index()]
+        &self.master.workers[self.handshake.worker.index()]
     }
 
     fn listener_of(&self, ticket: Ticket) -> ListenerId {
@@ -677,7 +677,7 @@ impl Drop for LinkEnd {
     }
 }
 
-/// Microseconds for a token, cut at what fits.
+/// Microseconds for a message, cut at what fits.
 pub(super) fn micros(span: Span) -> u32 {
     u32::try_from(span.as_us()).unwrap_or(u32::MAX)
 }

@@ -214,12 +214,12 @@ pub struct WorkerIdentity {
 impl WorkerIdentity {
     /// Who this process is by its link.
     pub fn of(link: &LinkEnd) -> Self {
-        let note = link.note();
+        let handshake = link.handshake();
         Self {
-            slot: note.slot,
+            slot: handshake.slot,
             pid: std::process::id(),
             cpu: link.cpu(),
-            generation: note.generation,
+            generation: handshake.generation,
         }
     }
 }
@@ -234,11 +234,11 @@ mod tests {
 
     use super::fake_master::FakeMaster;
     use super::*;
-    use crate::limits::TOKEN_RING;
+    use crate::limits::MESSAGE_RING;
     use crate::sys::{clock, overheard};
     use crate::units::{GiveBack, Span, Ticket};
-    use crate::wire::link::ListenerSharing;
-    use crate::wire::token::WorkerMessage;
+    use crate::wire::handshake::ListenerSharing;
+    use crate::wire::message::WorkerMessage;
 
     fn client() -> (UnixStream, OwnedFd) {
         let (client, connection) = UnixStream::pair().unwrap();
@@ -535,7 +535,7 @@ mod tests {
             let leaving = scope.spawn(|| {
                 let mut link = link();
                 let lost = Ticket { index: 9, generation: 1 };
-                (0..=TOKEN_RING).for_each(|_| link.say(WorkerMessage::Missed(lost)));
+                (0..=MESSAGE_RING).for_each(|_| link.say(WorkerMessage::Missed(lost)));
                 let intake = WorkerIntake::new(&mut link).unwrap();
                 Worker { link, intake }.next_connection().unwrap().is_none()
             });
@@ -544,7 +544,7 @@ mod tests {
                 std::thread::yield_now();
             }
             let mut heard = 0;
-            while heard <= TOKEN_RING {
+            while heard <= MESSAGE_RING {
                 heard += master.heard().len();
             }
             assert!(leaving.join().unwrap());

@@ -21,8 +21,8 @@ use dispatchd::sys::clock::monotonic;
 use dispatchd::sys::scm::RecvWait;
 use dispatchd::sys::socket;
 use dispatchd::units::{RingWords, SlotId, Span, Ticket};
-use dispatchd::wire::link::{Handshake, VARIABLE};
-use dispatchd::wire::token::WorkerMessage;
+use dispatchd::wire::handshake::{Handshake, VARIABLE};
+use dispatchd::wire::message::WorkerMessage;
 use dispatchd::worker::{After, Claimed, Connection, Delivery, LinkEnd, Worker};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -426,7 +426,7 @@ fn liar(lie: &str) {
     }
     match lie {
         "nonsense" => repeat(|| pages.push([u64::MAX, 7])),
-        "overrun" => pages.own.speech.produced.store(u64::MAX / 2, Relaxed),
+        "overrun" => pages.own.message_writer.produced.store(u64::MAX / 2, Relaxed),
         "stranger" => {
             let ticket = Ticket { index: 60_000, generation: 1 };
             repeat(|| link.say(WorkerMessage::Done { ticket, service_us: 1 }));
@@ -469,14 +469,14 @@ fn repeat(mut lie: impl FnMut()) {
 
 /// What a worker has, in the hands of one that is bent on mischief.
 struct Pages {
-    note: Handshake,
+    handshake: Handshake,
     doorbell: OwnedFd,
     master: Mapped<MasterPage, ReadOnly>,
     own: Mapped<WorkerPage, Writable>,
 }
 
 impl Pages {
-    fn open(note: Handshake) -> Self {
+    fn open(handshake: Handshake) -> Self {
         let open = |number: u32, writable: bool| {
             let path = format!("/proc/self/fd/{number}");
             OpenOptions::new().read(true).write(writable).open(path).unwrap()
@@ -484,7 +484,7 @@ impl Pages {
         let master = Mapped::<MasterPage, ReadOnly>::open(open(4, false)).unwrap();
         let own = Mapped::<WorkerPage, Writable>::open(open(5, true)).unwrap();
         let doorbell = copy_of_number(6);
-        Self { note, doorbell, master, own }
+        Self { handshake, doorbell, master, own }
     }
 
     /// Rings so often that nobody can ring any more.
@@ -506,7 +506,7 @@ impl Pages {
     }
 
     fn push(&self, words: RingWords) {
-        let index = &self.master.workers[self.note.worker.index()];
+        let index = &self.master.workers[self.handshake.worker.index()];
         Ring::to_master(&self.own, index).push(words).unwrap();
     }
 }

@@ -16,7 +16,7 @@ use super::super::simulate::warm_up;
 use super::super::summary::summarise;
 use super::super::trace::{Arrivals, Connections, Trace, TraceSpec};
 use super::super::yardstick::add_idleness;
-use super::house::{ServerPlan, ServerUnderTest};
+use super::server_under_test::{ServerPlan, ServerUnderTest};
 use super::{FairnessError, FairnessStudy};
 use crate::units::Span;
 
@@ -57,17 +57,17 @@ pub(super) fn measure(
         flags: &flags,
         speeds: &group.speeds,
     };
-    let house = ServerUnderTest::start(&plan)?;
+    let server = ServerUnderTest::start(&plan)?;
     let target =
-        LoadTarget::parse(&format!("http://{}/", house.address)).expect("it is an address");
-    let options = LoadOptions { servers: vec![house.master()], ..LoadOptions::default() };
+        LoadTarget::parse(&format!("http://{}/", server.address)).expect("it is an address");
+    let options = LoadOptions { servers: vec![server.master()], ..LoadOptions::default() };
     let bursts = bursts(group, trace.spec.seed)?;
     let run = load::replay(&bursts, &target, &options, &mut |_| {})?;
     let overhead = median_overhead(&bursts, &run.outcome);
     let run = load::replay(trace, &target, &options, &mut |_| {})?;
     let mut round = summarise(trace, &run.outcome, warm_up(trace), &run.machine);
     add_idleness(&mut round, trace, &run.outcome, group.workers as usize, overhead);
-    drop(house);
+    drop(server);
     // The log of a run that went well; where it stays, the next one overwrites it.
     drop(fs::remove_dir_all(&folder));
     Ok(Measured { overhead_ns: overhead.as_ns(), round })

@@ -2,8 +2,8 @@
 //! after round, and what comes out is held against the bound for that trace. A run that is broken
 //! off goes on where it was.
 
-pub mod house;
 mod measure;
+pub mod server_under_test;
 pub mod stall;
 mod store;
 
@@ -11,8 +11,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use self::house::ServerError;
 use self::measure::Measured;
+use self::server_under_test::ServerError;
 use self::store::{RoundKey, Store};
 use super::grid::{ConnectionSharing, GridGroup};
 use super::load::LoadError;

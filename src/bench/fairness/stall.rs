@@ -10,8 +10,8 @@ use super::super::outcome::{TraceOutcome, us};
 use super::super::result::Stall;
 use super::super::trace::{Arrivals, Connections, Trace, TraceSpec};
 use super::FairnessError;
-use super::house::{ServerPlan, ServerUnderTest};
 use super::measure::runtime_folder;
+use super::server_under_test::{ServerPlan, ServerUnderTest};
 use crate::sys::clock::{monotonic, sleep};
 use crate::sys::process;
 use crate::units::{Mono, Span};
@@ -23,13 +23,13 @@ use crate::units::{Mono, Span};
 pub fn measure(program: &Path, policy: &str, workers: u32) -> Result<Stall, FairnessError> {
     let folder = runtime_folder();
     let plan = ServerPlan { program, folder: &folder, policy, workers, flags: &[], speeds: &[] };
-    let house = ServerUnderTest::start(&plan)?;
+    let server = ServerUnderTest::start(&plan)?;
     let target =
-        LoadTarget::parse(&format!("http://{}/", house.address)).expect("it is an address");
-    let options = LoadOptions { servers: vec![house.master()], ..LoadOptions::default() };
+        LoadTarget::parse(&format!("http://{}/", server.address)).expect("it is an address");
+    let options = LoadOptions { servers: vec![server.master()], ..LoadOptions::default() };
     let trace = trace()?;
     thread::scope(|scope| {
-        let stopping = scope.spawn(|| stop_in_turn(&house.workers));
+        let stopping = scope.spawn(|| stop_in_turn(&server.workers));
         let run = load::replay(&trace, &target, &options, &mut |_| {});
         let stops = stopping.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let run = run?;

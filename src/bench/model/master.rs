@@ -117,7 +117,7 @@ impl<'a> ModelMaster<'a> {
             now: Span::ZERO,
             in_turn: false,
         };
-        master.hire();
+        master.fill_slots();
         master
     }
 
@@ -138,7 +138,7 @@ impl<'a> ModelMaster<'a> {
         TraceOutcome { samples: self.samples }
     }
 
-    fn hire(&mut self) {
+    fn fill_slots(&mut self) {
         self.engine.start(self.clock(), &mut self.actions);
         let spawned: Vec<_> = self.actions.drain().collect();
         for action in spawned {
@@ -168,8 +168,11 @@ impl<'a> ModelMaster<'a> {
         while let Some(plan) = self.calendar.take(self.now) {
             match plan {
                 ModelPlan::Hears(worker, ticket, report) => {
-                    let input =
-                        Input::Word { worker: self.names[worker], ticket, word: report.into() };
+                    let input = Input::Message {
+                        worker: self.names[worker],
+                        ticket,
+                        message: report.into(),
+                    };
                     self.step(input);
                 }
                 ModelPlan::Finishes(worker) => self.finished(worker),
@@ -233,7 +236,7 @@ impl<'a> ModelMaster<'a> {
             | Action::Drain(_)
             | Action::Terminate(_)
             | Action::Kill(_)
-            | Action::Bury(_)
+            | Action::ReleaseWorker(_)
             | Action::Emit(_)
             | Action::Exit(_) => {}
         }
@@ -248,7 +251,7 @@ impl<'a> ModelMaster<'a> {
                 let ticket = self.tickets.take(request);
                 self.places[connection] = ModelPlace::Asking;
                 let listener = ListenerId(0);
-                self.step(Input::Arrived { ticket, listener, begins: FirstSpeaker::Client });
+                self.step(Input::Arrived { ticket, listener, first_speaker: FirstSpeaker::Client });
             }
             ModelPlace::With { worker, .. } => {
                 self.servers[worker].ask(self.now, request);

@@ -340,7 +340,7 @@ mod tests {
             ("http://a --mix 99%:/a", &["--mix '99%:/a'", "99 %"]),
             ("http://a --mix bim7", &["--mix 'bim7'", "bim10"]),
             ("http://a/burn?ms=x", &["URL 'http://a/burn?ms=x'", "not a service time"]),
-            ("http://a --mix bim10 --service doze", &["--service 'doze'", "sleep, spin"]),
+            ("http://a --mix bim10 --service state", &["--service 'state'", "sleep, spin"]),
             ("http://a --mix bim10 --unit 1", &["--unit '1'", "the unit is missing"]),
             ("http://a --arrivals bursty", &["--arrivals 'bursty'", "poisson, constant"]),
             ("http://a --connections pool", &["--connections 'pool'", "pool:N"]),

@@ -20,62 +20,62 @@ pub struct Least {
 }
 
 impl Select for Least {
-    fn pick(&mut self, field: &mut Candidates, favourite: Option<SlotId>) -> Option<SlotId> {
-        if self.picked_at.len() != field.len() {
-            self.draw_up(field);
+    fn pick(&mut self, candidates: &mut Candidates, favourite: Option<SlotId>) -> Option<SlotId> {
+        if self.picked_at.len() != candidates.len() {
+            self.draw_up(candidates);
         }
-        while let Some(slot) = field.take_changed() {
-            self.replay(field, slot.0);
+        while let Some(slot) = candidates.take_changed() {
+            self.replay(candidates, slot.0);
         }
         let mut winner = *self.winners.get(1)?;
-        let least = field.costs()[usize::from(winner)];
+        let least = candidates.costs()[usize::from(winner)];
         if least == Candidates::BARRED {
             return None;
         }
         if let Some(SlotId(favourite)) = favourite
-            && field.costs().get(usize::from(favourite)) == Some(&least)
+            && candidates.costs().get(usize::from(favourite)) == Some(&least)
         {
             winner = favourite;
         }
         self.picks += 1;
         self.picked_at[usize::from(winner)] = self.picks;
-        self.replay(field, winner);
+        self.replay(candidates, winner);
         Some(SlotId(winner))
     }
 }
 
 impl Least {
     /// A new tree for as many slots as there are, all matches played.
-    fn draw_up(&mut self, field: &Candidates) {
-        let slots = u16::try_from(field.len()).unwrap_or(u16::MAX);
-        self.picked_at.resize(field.len(), 0);
-        let half = field.len().next_power_of_two();
+    fn draw_up(&mut self, candidates: &Candidates) {
+        let slots = u16::try_from(candidates.len()).unwrap_or(u16::MAX);
+        self.picked_at.resize(candidates.len(), 0);
+        let half = candidates.len().next_power_of_two();
         self.winners = alloc::vec![0; 2 * half];
         for (place, slot) in (0..slots).enumerate() {
             self.winners[half + place] = slot;
         }
         // A leaf without a slot repeats the last one: it wins no match that the last would not.
-        for place in field.len()..half {
+        for place in candidates.len()..half {
             self.winners[half + place] = slots.saturating_sub(1);
         }
         for number in (1..half).rev() {
-            self.winners[number] = self.play(field, number);
+            self.winners[number] = self.play(candidates, number);
         }
     }
 
     /// Plays the matches between a slot and the final again.
-    fn replay(&mut self, field: &Candidates, slot: u16) {
+    fn replay(&mut self, candidates: &Candidates, slot: u16) {
         let mut number = (self.winners.len() / 2 + usize::from(slot)) / 2;
         while 0 < number {
-            self.winners[number] = self.play(field, number);
+            self.winners[number] = self.play(candidates, number);
             number /= 2;
         }
     }
 
-    fn play(&self, field: &Candidates, number: usize) -> u16 {
+    fn play(&self, candidates: &Candidates, number: usize) -> u16 {
         let rivals = [self.winners[2 * number], self.winners[2 * number + 1]];
         let [left, right] = rivals
-            .map(|slot| (field.costs()[usize::from(slot)], self.picked_at[usize::from(slot)]));
+            .map(|slot| (candidates.costs()[usize::from(slot)], self.picked_at[usize::from(slot)]));
         if right < left { rivals[1] } else { rivals[0] }
     }
 }
@@ -87,62 +87,67 @@ mod tests {
 
     #[test]
     fn the_least_loaded_is_picked_and_equals_take_turns() {
-        let mut field = Candidates::new(4);
+        let mut candidates = Candidates::new(4);
         for (slot, load) in [(0, 2), (1, 1), (2, 1), (3, 5)] {
-            field.admit(SlotId(slot), load, 0);
+            candidates.admit(SlotId(slot), load, 0);
         }
         let mut selector = Least::default();
-        let picks: Vec<_> =
-            (0..4).filter_map(|_| selector.pick(&mut field, None)).map(|slot| slot.0).collect();
+        let picks: Vec<_> = (0..4)
+            .filter_map(|_| selector.pick(&mut candidates, None))
+            .map(|slot| slot.0)
+            .collect();
         assert_eq!(picks, [1, 2, 1, 2]);
-        field.bar(SlotId(1));
-        field.bar(SlotId(2));
-        assert_eq!(selector.pick(&mut field, None), Some(SlotId(0)));
-        field.bar(SlotId(0));
-        field.bar(SlotId(3));
-        assert_eq!(selector.pick(&mut field, None), None);
+        candidates.bar(SlotId(1));
+        candidates.bar(SlotId(2));
+        assert_eq!(selector.pick(&mut candidates, None), Some(SlotId(0)));
+        candidates.bar(SlotId(0));
+        candidates.bar(SlotId(3));
+        assert_eq!(selector.pick(&mut candidates, None), None);
         assert_eq!(Least::default().pick(&mut Candidates::new(0), None), None);
     }
 
     #[test]
     fn among_equals_the_favourite_is_picked_and_it_costs_nobody_else_a_turn() {
-        let mut field = Candidates::new(3);
+        let mut candidates = Candidates::new(3);
         for (slot, load) in [(0, 1), (1, 1), (2, 2)] {
-            field.admit(SlotId(slot), load, 0);
+            candidates.admit(SlotId(slot), load, 0);
         }
         let mut selector = Least::default();
         for (favourite, picked) in [(1, 1), (1, 1), (2, 0), (0, 0), (9, 1)] {
-            assert_eq!(selector.pick(&mut field, Some(SlotId(favourite))), Some(SlotId(picked)));
+            assert_eq!(
+                selector.pick(&mut candidates, Some(SlotId(favourite))),
+                Some(SlotId(picked))
+            );
         }
     }
 
     #[test]
     fn a_heavier_slot_bears_more() {
-        let mut field = Candidates::new(2);
-        field.set_weight(SlotId(0), 3);
-        field.admit(SlotId(0), 2, 0);
-        field.admit(SlotId(1), 1, 0);
-        assert_eq!(Least::default().pick(&mut field, None), Some(SlotId(0)));
+        let mut candidates = Candidates::new(2);
+        candidates.set_weight(SlotId(0), 3);
+        candidates.admit(SlotId(0), 2, 0);
+        candidates.admit(SlotId(1), 1, 0);
+        assert_eq!(Least::default().pick(&mut candidates, None), Some(SlotId(0)));
     }
 
     #[test]
     fn the_tree_agrees_with_a_scan_whatever_changes() {
         let mut rng = Rng::new(5);
         for slots in [1_u16, 2, 3, 7, 64, 200] {
-            let mut field = Candidates::new(usize::from(slots));
+            let mut candidates = Candidates::new(usize::from(slots));
             let mut selector = Least::default();
             for _ in 0..500 {
                 for _ in 0..rng.below(4) {
                     let slot = SlotId(u16::try_from(rng.below(u64::from(slots))).unwrap());
                     match rng.below(3) {
-                        0 => field.bar(slot),
-                        _ => field.admit(slot, u32::try_from(rng.below(4)).unwrap(), 0),
+                        0 => candidates.bar(slot),
+                        _ => candidates.admit(slot, u32::try_from(rng.below(4)).unwrap(), 0),
                     }
                 }
-                let least = field.costs().iter().copied().min().unwrap();
-                let picked = selector.pick(&mut field, None);
+                let least = candidates.costs().iter().copied().min().unwrap();
+                let picked = selector.pick(&mut candidates, None);
                 match picked {
-                    Some(slot) => assert_eq!(field.costs()[slot.index()], least),
+                    Some(slot) => assert_eq!(candidates.costs()[slot.index()], least),
                     None => assert_eq!(least, Candidates::BARRED),
                 }
             }

@@ -1,12 +1,12 @@
 //! Who gets the next connection. A policy is a binder (when a connection is bound to a worker)
-//! times a selector (whom it is bound to) over the field of workers that may be picked now.
+//! times a selector (whom it is bound to) over the candidates of workers that may be picked now.
 
-mod field;
+mod candidates;
 mod least;
 mod round_robin;
 mod smooth;
 
-pub use self::field::Candidates;
+pub use self::candidates::Candidates;
 pub use self::least::Least;
 pub use self::round_robin::RoundRobin;
 pub use self::smooth::Smooth;
@@ -106,11 +106,11 @@ impl Policy {
     }
 }
 
-/// Picks one slot of the field.
+/// Picks one slot of the candidates.
 pub trait Select {
     /// The slot that gets the next connection; `None` when nobody may be picked. Where that is all
     /// the same to the policy, it is the `favourite`: whoever served this connection last.
-    fn pick(&mut self, field: &mut Candidates, favourite: Option<SlotId>) -> Option<SlotId>;
+    fn pick(&mut self, candidates: &mut Candidates, favourite: Option<SlotId>) -> Option<SlotId>;
 }
 
 /// The selectors, chosen once at start: a match costs less than a call through a table.
@@ -125,11 +125,11 @@ pub enum Selector {
 }
 
 impl Select for Selector {
-    fn pick(&mut self, field: &mut Candidates, favourite: Option<SlotId>) -> Option<SlotId> {
+    fn pick(&mut self, candidates: &mut Candidates, favourite: Option<SlotId>) -> Option<SlotId> {
         match self {
-            Self::RoundRobin(selector) => selector.pick(field, favourite),
-            Self::Smooth(selector) => selector.pick(field, favourite),
-            Self::Least(selector) => selector.pick(field, favourite),
+            Self::RoundRobin(selector) => selector.pick(candidates, favourite),
+            Self::Smooth(selector) => selector.pick(candidates, favourite),
+            Self::Least(selector) => selector.pick(candidates, favourite),
         }
     }
 }

@@ -14,12 +14,12 @@ pub struct Smooth {
 }
 
 impl Select for Smooth {
-    fn pick(&mut self, field: &mut Candidates, _: Option<SlotId>) -> Option<SlotId> {
-        self.scores.resize(field.len(), 0);
+    fn pick(&mut self, candidates: &mut Candidates, _: Option<SlotId>) -> Option<SlotId> {
+        self.scores.resize(candidates.len(), 0);
         // Two plain passes, which the compiler turns into vector code; the assertion below says
         // why nothing can overflow.
         let (mut richest, mut gained) = (i32::MIN, 0_i32);
-        for (score, share) in self.scores.iter_mut().zip(field.shares()) {
+        for (score, share) in self.scores.iter_mut().zip(candidates.shares()) {
             let share = share.cast_signed();
             *score = score.wrapping_add(share);
             gained = gained.wrapping_add(share);
@@ -28,7 +28,7 @@ impl Select for Smooth {
         let best = self
             .scores
             .iter()
-            .zip(field.shares())
+            .zip(candidates.shares())
             .position(|(score, share)| *score == richest && *share != 0)?;
         self.scores[best] = self.scores[best].wrapping_sub(gained);
         u16::try_from(best).ok().map(SlotId)
@@ -42,13 +42,13 @@ mod tests {
     use super::*;
 
     fn picks(weights: &[u32], count: usize) -> Vec<u16> {
-        let mut field = Candidates::new(weights.len());
+        let mut candidates = Candidates::new(weights.len());
         for (slot, weight) in (0..).map(SlotId).zip(weights) {
-            field.set_weight(slot, *weight);
-            field.admit(slot, 0, 0);
+            candidates.set_weight(slot, *weight);
+            candidates.admit(slot, 0, 0);
         }
         let mut selector = Smooth::default();
-        (0..count).filter_map(|_| selector.pick(&mut field, None)).map(|slot| slot.0).collect()
+        (0..count).filter_map(|_| selector.pick(&mut candidates, None)).map(|slot| slot.0).collect()
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::super::host::{SpawnRequest, SpawnedWorker};
-use super::super::member::WorkerProcess;
 use super::super::open::{self, Taker};
 use super::super::spec::SpecProgram;
+use super::super::worker_process::WorkerProcess;
 use super::super::{ListenerOrigin, Opened, telemetry};
 use super::LinuxHost;
 use crate::engine::input::FirstSpeaker;
@@ -17,7 +17,7 @@ use crate::shm::map::{MapError, Mapped, Writable};
 use crate::sys::pidfd::{self, Signal};
 use crate::sys::{cpus, eventfd, fd, inherited, socket, spawn};
 use crate::units::{Cpu, Errno, PoolId, SlotId, WorkerId};
-use crate::wire::link::{self, Handshake, ListenerSharing};
+use crate::wire::handshake::{Handshake, ListenerSharing, VARIABLE};
 
 /// The sockets of a slot under `reuseport` that had none: what the master keeps, and the copies of
 /// it that are for the slot's workers.
@@ -30,21 +30,21 @@ struct OwnSockets {
 impl LinuxHost {
     /// Starts a process for a slot. Where anything fails nothing is left behind: no process that
     /// nobody knows of, and no socket at which nobody listens.
-    pub(super) fn start(&mut self, hire: SpawnRequest) -> Result<SpawnedWorker<OwnedFd>, Errno> {
+    pub(super) fn start(&mut self, request: SpawnRequest) -> Result<SpawnedWorker<OwnedFd>, Errno> {
         let (channel, theirs) = socket::seqpacket_pair()?;
         let (hangup, doorbell) = (fd::duplicate(&channel)?, eventfd::create()?);
-        let own = self.open_own(hire.slot)?;
-        let cpu = self.cpu_for(hire.slot);
+        let own = self.open_own(request.slot)?;
+        let cpu = self.cpu_for(request.slot);
         let (child, page) =
-            self.execute(hire, cpu, &own.copies, [theirs.as_fd(), doorbell.as_fd()])?;
+            self.execute(request, cpu, &own.copies, [theirs.as_fd(), doorbell.as_fd()])?;
         let watched = watched(&child).inspect_err(|_| {
             pidfd::send(&child.pidfd, child.pid, Signal::Kill).unwrap_or_default();
         });
         let [process, output, report] = watched?;
         if !own.copies.is_empty() {
-            self.spec.listeners[hire.slot.index()] = own.copies;
+            self.spec.listeners[request.slot.index()] = own.copies;
         }
-        self.enlist(hire, child, page);
+        self.keep(request, child, page);
         let listeners = own.opened;
         Ok(SpawnedWorker { channel, hangup, doorbell, process, output, report, listeners })
     }
@@ -53,18 +53,18 @@ impl LinuxHost {
     /// slot has got just now.
     fn execute(
         &self,
-        hire: SpawnRequest,
+        request: SpawnRequest,
         cpu: Option<Cpu>,
         own: &[OwnedFd],
         [channel, doorbell]: [BorrowedFd<'_>; 2],
     ) -> Result<(spawn::Child, Mapped<WorkerPage, Writable>), Errno> {
         let (memory, page) = create_page()?;
-        let listeners = if own.is_empty() { self.listeners_of(hire.slot) } else { own };
-        let note = Handshake {
+        let listeners = if own.is_empty() { self.listeners_of(request.slot) } else { own };
+        let handshake = Handshake {
             pool: PoolId(0),
-            slot: hire.slot,
-            worker: hire.worker,
-            generation: hire.generation,
+            slot: request.slot,
+            worker: request.worker,
+            generation: request.generation,
             cpu,
             listeners: listeners.len(),
             inherited: self.spec.inherited.min(listeners.len()),
@@ -73,13 +73,13 @@ impl LinuxHost {
         let mut fds = vec![channel, self.memory.as_fd(), memory.as_fd(), doorbell];
         fds.extend(listeners.iter().map(AsFd::as_fd));
         let marks: Vec<u64> = fds.iter().map(inherited::mark_of).collect::<Result<_, _>>()?;
-        handshake::give(&page, note.words(), &marks);
+        handshake::give(&page, handshake.words(), &marks);
         let mut env = self.spec.env.clone();
-        env.push((link::VARIABLE, note.to_string()));
-        self.clear_index(hire.worker);
+        env.push((VARIABLE, handshake.to_string()));
+        self.clear_index(request.worker);
         let child = spawn::spawn(&spawn::SpawnOrder {
             program: self.program(),
-            args: &self.args(hire.slot),
+            args: &self.args(request.slot),
             env: &env,
             env_remove: &["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET"],
             scheduling: self.spec.scheduling,
@@ -109,17 +109,17 @@ impl LinuxHost {
         index.order.store(Order::Serve as u32, Relaxed);
     }
 
-    fn enlist(
+    fn keep(
         &mut self,
-        hire: SpawnRequest,
+        request: SpawnRequest,
         child: spawn::Child,
         page: Mapped<WorkerPage, Writable>,
     ) {
-        let index = hire.worker.index();
-        if self.staff.len() <= index {
-            self.staff.resize_with(index + 1, || None);
+        let index = request.worker.index();
+        if self.processes.len() <= index {
+            self.processes.resize_with(index + 1, || None);
         }
-        self.staff[index] = Some(WorkerProcess::new(hire, child, page));
+        self.processes[index] = Some(WorkerProcess::new(request, child, page));
         self.decide_on_spinning();
     }
 
@@ -160,15 +160,15 @@ impl LinuxHost {
         if listeners[slot.index()].is_empty() {
             for own in &self.spec.own {
                 let socket = socket::listen(&own.endpoint, own.options)?;
-                let taker = match own.begins {
+                let taker = match own.first_speaker {
                     FirstSpeaker::Client => Taker::WorkerWhenReadable,
                     FirstSpeaker::Server => Taker::WorkerAtOnce,
                 };
                 open::tune(&socket, &own.endpoint, taker);
                 sockets.copies.push(fd::duplicate(&socket)?);
-                let (listener, begins) = (own.listener, own.begins);
+                let (listener, first_speaker) = (own.listener, own.first_speaker);
                 let (slot, origin) = (Some(slot), ListenerOrigin::Ours);
-                sockets.opened.push(Opened { socket, listener, begins, slot, origin });
+                sockets.opened.push(Opened { socket, listener, first_speaker, slot, origin });
             }
         }
         Ok(sockets)

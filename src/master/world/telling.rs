@@ -56,7 +56,7 @@ impl LinuxHost {
     }
 
     fn lost(&mut self, worker: WorkerId, slot: SlotId, cause: Cause) -> Option<String> {
-        if let Some(text) = self.member(worker).map(|member| member.exit_summary(cause)) {
+        if let Some(text) = self.process(worker).map(|process| process.exit_summary(cause)) {
             self.set_last_exit(slot, text);
         }
         // It may never have had a process.
@@ -86,7 +86,7 @@ impl LinuxHost {
 
     /// A worker could not be bound to its CPU, and serves all the same.
     fn tell_of_pin(&mut self, worker: WorkerId) {
-        let errno = self.member(worker).map_or(0, |it| it.page.head.pin_errno.load(Relaxed));
+        let errno = self.process(worker).map_or(0, |it| it.page.head.pin_errno.load(Relaxed));
         if errno != 0 && !std::mem::replace(&mut self.unpinned, true) {
             telemetry::unpinned(Errno(i32::try_from(errno).unwrap_or(0)));
         }
@@ -105,9 +105,9 @@ impl LinuxHost {
                 format!("it cannot put its descriptors in order: {reason}")
             }
         };
-        if let Some(member) = self.member_mut(worker) {
-            telemetry::not_started(member.slot, &text);
-            member.not_executed = Some(text);
+        if let Some(process) = self.process_mut(worker) {
+            telemetry::not_started(process.slot, &text);
+            process.not_executed = Some(text);
         }
     }
 
@@ -117,12 +117,12 @@ impl LinuxHost {
             SpecProgram::BuiltIn(_) => return,
             SpecProgram::Foreign { .. } => {}
         }
-        let Some(member) = self.member(worker) else { return };
-        let told = self.unspoken.is_some_and(|newest| member.generation <= newest);
-        if told || member.knows_dispatchd() || member.not_executed.is_some() {
+        let Some(process) = self.process(worker) else { return };
+        let told = self.unspoken.is_some_and(|newest| process.generation <= newest);
+        if told || process.knows_dispatchd() || process.not_executed.is_some() {
             return;
         }
-        let (pid, generation) = (member.pid, member.generation);
+        let (pid, generation) = (process.pid, process.generation);
         match now {
             Manner::Runs => {
                 telemetry::unspoken(&self.program_name(), pid, &listening::ports(pid));

@@ -22,7 +22,7 @@ pub(super) struct WorkerProcess {
     pub(super) pid: u32,
     pub(super) slot: SlotId,
     pub(super) generation: Generation,
-    pub(super) process: OwnedFd,
+    pub(super) pidfd: OwnedFd,
     pub(super) output: Output,
     pub(super) page: Mapped<WorkerPage, Writable>,
     /// What it has done, as last read.
@@ -38,18 +38,18 @@ pub(super) struct WorkerProcess {
 
 impl WorkerProcess {
     pub(super) fn new(
-        hire: SpawnRequest,
+        request: SpawnRequest,
         child: spawn::Child,
         page: Mapped<WorkerPage, Writable>,
     ) -> Self {
-        let SpawnRequest { worker, slot, generation } = hire;
-        let spawn::Child { pid, pidfd: process, output, report } = child;
+        let SpawnRequest { worker, slot, generation } = request;
+        let spawn::Child { pid, pidfd, output, report } = child;
         Self {
             worker,
             pid,
             slot,
             generation,
-            process,
+            pidfd,
             output: Output::new(worker, slot, output),
             page,
             account: Account::default(),

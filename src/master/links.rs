@@ -22,14 +22,14 @@ pub(super) struct Link<F> {
     /// Offers that travel together; sent when full or at the end of the turn.
     pub(super) packed: Option<Batch<F>>,
     pub(super) copies: SentCopies,
-    /// OfferEntries that found the ring full, in order; they go before any other, and nothing is
+    /// Offer entries that found the ring full, in order; they go before any other, and nothing is
     /// offered meanwhile. No more than there were copies.
     pub(super) unsent: VecDeque<RingWords>,
-    /// OfferEntries were written that it may not have been woken for.
+    /// Offer entries were written that it may not have been woken for.
     pub(super) wants_doorbell: bool,
     /// It has asked to leave, and the engine knows.
     pub(super) asked_to_leave: bool,
-    /// The nap that it was last woken from.
+    /// The sleep that it was last woken from.
     pub(super) woken: Option<u64>,
 }
 
@@ -61,35 +61,35 @@ impl<F> Links<F> {
         Self(Vec::new())
     }
 
-    /// Workers, with or without a worker.
-    pub(super) const fn workers(&self) -> usize {
+    /// Indices, with or without a worker.
+    pub(super) const fn len(&self) -> usize {
         self.0.len()
     }
 
     /// The name of the worker at an index.
-    pub(super) fn name(&self, index: usize) -> Option<WorkerId> {
-        self.0.get(index)?.as_ref().map(|hand| hand.worker)
+    pub(super) fn worker_at(&self, index: usize) -> Option<WorkerId> {
+        self.0.get(index)?.as_ref().map(|link| link.worker)
     }
 
     /// All workers.
-    pub(super) fn hands(&mut self) -> impl Iterator<Item = &mut Link<F>> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Link<F>> {
         self.0.iter_mut().flatten()
     }
 
-    pub(super) fn enlist(&mut self, hand: Link<F>) {
-        let index = hand.worker.index();
+    pub(super) fn insert(&mut self, link: Link<F>) {
+        let index = link.worker.index();
         if self.0.len() <= index {
             self.0.resize_with(index + 1, || None);
         }
-        self.0[index] = Some(hand);
+        self.0[index] = Some(link);
     }
 
-    pub(super) fn discharge(&mut self, worker: WorkerId) -> Option<Link<F>> {
-        self.hand(worker)?;
+    pub(super) fn remove(&mut self, worker: WorkerId) -> Option<Link<F>> {
+        self.get_mut(worker)?;
         self.0[worker.index()].take()
     }
 
-    pub(super) fn hand(&mut self, worker: WorkerId) -> Option<&mut Link<F>> {
-        self.0.get_mut(worker.index())?.as_mut().filter(|hand| hand.worker == worker)
+    pub(super) fn get_mut(&mut self, worker: WorkerId) -> Option<&mut Link<F>> {
+        self.0.get_mut(worker.index())?.as_mut().filter(|link| link.worker == worker)
     }
 }

@@ -24,7 +24,7 @@ impl Candidates {
     /// The cost of whoever may not be picked: more than any load.
     pub const BARRED: u64 = u64::MAX;
 
-    /// A field of `slots` slots of weight 1, none of them eligible.
+    /// A candidates of `slots` slots of weight 1, none of them eligible.
     pub fn new(slots: usize) -> Self {
         Self {
             eligible: [0; SLOTS_MAX / WORD],
@@ -150,17 +150,17 @@ mod tests {
 
     #[test]
     fn the_next_eligible_slot_is_found_across_words() {
-        let mut field = Candidates::new(200);
+        let mut candidates = Candidates::new(200);
         for slot in [3, 64, 199] {
-            field.admit(SlotId(slot), 0, 0);
+            candidates.admit(SlotId(slot), 0, 0);
         }
-        assert_eq!(field.eligible_from(0), Some(SlotId(3)));
-        assert_eq!(field.eligible_from(4), Some(SlotId(64)));
-        assert_eq!(field.eligible_from(65), Some(SlotId(199)));
-        assert_eq!(field.eligible_from(200), None);
-        field.resize(100);
-        assert_eq!(field.eligible_from(65), None);
-        field.bar(SlotId(3));
-        assert_eq!(field.eligible_from(0), Some(SlotId(64)));
+        assert_eq!(candidates.eligible_from(0), Some(SlotId(3)));
+        assert_eq!(candidates.eligible_from(4), Some(SlotId(64)));
+        assert_eq!(candidates.eligible_from(65), Some(SlotId(199)));
+        assert_eq!(candidates.eligible_from(200), None);
+        candidates.resize(100);
+        assert_eq!(candidates.eligible_from(65), None);
+        candidates.bar(SlotId(3));
+        assert_eq!(candidates.eligible_from(0), Some(SlotId(64)));
     }
 }

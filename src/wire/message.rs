@@ -1,4 +1,4 @@
-//! Tokens: what a worker says about a connection, in sixteen bytes, through shared memory. The
+//! Messages: what a worker says about a connection, in sixteen bytes, through shared memory. The
 //! master reads them as a stranger's: every one is decoded or refused, none is believed.
 
 use crate::units::{PoolId, RingWords, Ticket};
@@ -9,7 +9,7 @@ pub struct RingMessage {
     /// Whose connection, once there are several pools.
     pub pool: PoolId,
     /// What is said.
-    pub say: WorkerMessage,
+    pub message: WorkerMessage,
 }
 
 /// What a worker can say.
@@ -63,14 +63,14 @@ const IDLE: u8 = 9;
 
 /// RingWords that no honest worker writes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("token {0:#018x} {1:#018x} means nothing")]
+#[error("message {0:#018x} {1:#018x} means nothing")]
 pub struct BadRingMessage(u64, u64);
 
 impl RingMessage {
-    /// The token as it is written: kind in bits 0 to 7, pool in 8 to 15, number in 32 to 63 of the
-    /// first word, the ticket in the second.
+    /// The message as it is written: kind in bits 0 to 7, pool in 8 to 15, number in 32 to 63 of
+    /// the first word, the ticket in the second.
     pub const fn encode(self) -> RingWords {
-        let (kind, ticket, number) = match self.say {
+        let (kind, ticket, number) = match self.message {
             WorkerMessage::Hello => (HELLO, Ticket { index: 0, generation: 0 }, 0),
             WorkerMessage::Claimed { ticket, transit_us } => (CLAIMED, ticket, transit_us),
             WorkerMessage::Done { ticket, service_us } => (DONE, ticket, service_us),
@@ -85,7 +85,7 @@ impl RingMessage {
         [head, ticket.to_word()]
     }
 
-    /// The token that these words mean.
+    /// The message that these words mean.
     ///
     /// # Errors
     /// When they mean none.
@@ -95,7 +95,7 @@ impl RingMessage {
         let [kind, pool, 0, 0, number @ ..] = head.to_le_bytes() else { return Err(bad) };
         let number = u32::from_le_bytes(number);
         let ticket = Ticket::from_word(ticket_word);
-        let say = match (kind, number) {
+        let message = match (kind, number) {
             (HELLO, 0) if ticket_word == 0 => WorkerMessage::Hello,
             (CLAIMED, transit_us) => WorkerMessage::Claimed { ticket, transit_us },
             (DONE, service_us) => WorkerMessage::Done { ticket, service_us },
@@ -107,7 +107,7 @@ impl RingMessage {
             (MISSED, 0) => WorkerMessage::Missed(ticket),
             _ => return Err(bad),
         };
-        Ok(Self { pool: PoolId(pool), say })
+        Ok(Self { pool: PoolId(pool), message })
     }
 }
 
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn every_token_survives_the_ring() {
         let ticket = Ticket { index: 5, generation: u32::MAX };
-        for say in [
+        for message in [
             WorkerMessage::Hello,
             WorkerMessage::Claimed { ticket, transit_us: 7 },
             WorkerMessage::Done { ticket, service_us: u32::MAX },
@@ -131,8 +131,8 @@ mod tests {
             WorkerMessage::Closed(ticket),
             WorkerMessage::Missed(ticket),
         ] {
-            let token = RingMessage { pool: PoolId(9), say };
-            assert_eq!(RingMessage::decode(token.encode()), Ok(token));
+            let message = RingMessage { pool: PoolId(9), message };
+            assert_eq!(RingMessage::decode(message.encode()), Ok(message));
         }
     }
 
@@ -140,8 +140,8 @@ mod tests {
         #[test]
         fn whatever_decodes_is_written_no_other_way(head: u64, ticket: u64, kind in 0_u64..11) {
             for words in [[head, ticket], [head & !0xffff_ff00 & !0xff | kind, ticket]] {
-                if let Ok(token) = RingMessage::decode(words) {
-                    prop_assert_eq!(token.encode(), words);
+                if let Ok(message) = RingMessage::decode(words) {
+                    prop_assert_eq!(message.encode(), words);
                 }
             }
         }

@@ -1,15 +1,15 @@
-//! The note that a worker finds in its environment: which of its descriptors is what, and who it
-//! is. The descriptors begin at 3 and stand in a fixed order.
+//! The handshake that a worker finds in its environment: which of its descriptors is what, and who
+//! it is. The descriptors begin at 3 and stand in a fixed order.
 
 use std::fmt;
 
 use crate::limits::{LISTENERS_MAX, SLOTS_MAX};
 use crate::units::{Cpu, Generation, PoolId, SlotId, WorkerId};
 
-/// Name of the environment variable that holds the note.
+/// Name of the environment variable that holds the handshake.
 pub const VARIABLE: &str = "DISPATCHD_LINK";
 
-/// Version of the whole contract: note, messages, pages.
+/// Version of the whole contract: handshake, messages, pages.
 pub const VERSION: u32 = 2;
 
 /// Position of each descriptor behind the first; listeners follow.
@@ -59,7 +59,7 @@ pub enum ListenerSharing {
     Own,
 }
 
-/// A note that cannot be read.
+/// A handshake that cannot be read.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadHandshake {
     /// Another version of the contract.
@@ -68,7 +68,7 @@ pub enum BadHandshake {
          both from one dispatchd"
     )]
     Version {
-        /// The version in the note.
+        /// The version in the handshake.
         found: String,
     },
     /// A field is missing or wrong.
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_note_reads_back() {
-        for note in [
+        for handshake in [
             NOTE,
             Handshake {
                 cpu: None,
@@ -210,7 +210,7 @@ mod tests {
                 ..NOTE
             },
         ] {
-            assert_eq!(Handshake::parse(&note.to_string()), Ok(note));
+            assert_eq!(Handshake::parse(&handshake.to_string()), Ok(handshake));
         }
     }
 
@@ -229,8 +229,8 @@ mod tests {
             Handshake { inherited: 2, ..NOTE },
             Handshake { sharing: ListenerSharing::Shared, ..NOTE },
         ];
-        while let Some(note) = notes.pop() {
-            assert!(notes.iter().all(|other| other.words() != note.words()), "{note}");
+        while let Some(handshake) = notes.pop() {
+            assert!(notes.iter().all(|other| other.words() != handshake.words()), "{handshake}");
         }
     }
 

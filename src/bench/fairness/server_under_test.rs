@@ -106,18 +106,18 @@ impl ServerUnderTest {
             .stderr(log)
             .spawn()
             .map_err(|source| ServerError::Start { program: plan.program.to_owned(), source })?;
-        let mut house = Self { child, folder, address: String::new(), workers: Vec::new() };
-        match house.wait_until_ready() {
+        let mut server = Self { child, folder, address: String::new(), workers: Vec::new() };
+        match server.wait_until_ready() {
             Some(status) => {
-                house.address = status.listeners.first().cloned().unwrap_or_default();
+                server.address = status.listeners.first().cloned().unwrap_or_default();
                 let mut workers = status.workers;
                 workers.sort_by_key(|worker| worker.worker);
-                house.workers = workers.iter().map(|worker| worker.pid).collect();
-                Ok(house)
+                server.workers = workers.iter().map(|worker| worker.pid).collect();
+                Ok(server)
             }
             None => Err(ServerError::Unready {
                 program: plan.program.to_owned(),
-                last_words: house.last_words(),
+                last_words: server.last_words(),
             }),
         }
     }
