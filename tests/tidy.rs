@@ -187,25 +187,5 @@ pub(crate) const COLUMNS_MAX: usize = 100;
 /// content with any panic tests nothing; `path` makes the tree of modules differ from the folders.
 pub(crate) const BANNED_ATTRIBUTES: &[&str] = &["allow", "ignore", "should_panic", "path"];
 
-/// Circles that are still to be broken, each by all of its files. Once it is smaller or gone, its
-/// entry here is a breach, so that the list can only shrink.
-pub(crate) const CIRCLES_LEFT: &[&[&str]] = &[
-    &["src/bench/load/answer.rs", "src/bench/load/chunks.rs"],
-    &["src/bench/table/spread.rs", "src/bench/table/text.rs"],
-    &["src/cli/args.rs", "src/cli/bench/args.rs"],
-    &["src/config/error.rs", "src/config/listen.rs", "src/config/words.rs"],
-    &["src/engine/classes.rs", "src/engine/ledger.rs"],
-    &["src/master/host.rs", "src/master/listeners.rs"],
-    &["src/serve/http/fault.rs", "src/serve/http/routes.rs"],
-    &["src/serve/intake.rs", "src/serve/server.rs"],
-    &["src/sim/service.rs", "src/sim/worker.rs", "src/sim/world.rs"],
-    &["src/sys/eventfd.rs", "src/sys/fd.rs", "src/sys/inherited.rs"],
-    &["src/worker/connection.rs", "src/worker/intake.rs", "src/worker/idle.rs"],
-];
-
 /// Names that several types may have, and why.
 pub(crate) const NAMESAKES_ARGUED: &[(&str, &str)] = &[];
-
-/// Names that are still to be given up by all types but one. Once that is done, the entry here is a
-/// breach.
-pub(crate) const NAMESAKES_LEFT: &[&str] = &[];

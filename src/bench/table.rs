@@ -1,6 +1,7 @@
 //! Results made into the rows that every table shows: the one place that says what a ratio is, so
 //! that the report, the fairness run and `cargo bench` cannot disagree about it.
 
+mod digits;
 mod setting;
 mod spread;
 mod text;
@@ -10,10 +11,11 @@ use serde::Serialize;
 use super::result::{Cell, ClassFigures, MeasurementKind, Results, Round, Stall};
 use super::tally::Quantiles;
 
+pub use self::digits::digits;
 pub use self::setting::Setting;
 pub use self::spread::{Estimate, RoundSpread, median};
 pub(super) use self::text::{class_names, class_of, shows_slowdown, wrapped};
-pub use self::text::{digits, plain, render_text};
+pub use self::text::{plain, render_text};
 
 /// The policy that others are compared with.
 pub const BASELINE: &str = "rr";

@@ -4,11 +4,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::bench::args::BenchArgs;
+use super::value::text;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -307,12 +307,6 @@ pub fn given_as(flag: &str, from_environment: &[String]) -> String {
         return format!("DISPATCHD_{}", flag.to_ascii_uppercase().replace('-', "_"));
     }
     format!("--{flag}")
-}
-
-/// Text whatever its bytes: what is not UTF-8 reaches the parsers with marks in it, which none of
-/// them takes, and is refused with the flag's name; clap's own refusal names neither.
-pub(super) fn text() -> impl TypedValueParser<Value = String> {
-    OsStringValueParser::new().map(|given| given.to_string_lossy().into_owned())
 }
 
 fn from_environment(matches: &ArgMatches, command: &clap::Command) -> Vec<String> {

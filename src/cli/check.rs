@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cli::config::Effective;
+use crate::config::listen::DISPATCH_ON;
 use crate::config::{Config, Program, SocketAccess, policy, words};
 use crate::master::escape;
 use crate::units::Span;
@@ -42,7 +43,7 @@ fn line(text: &mut String, key: &str, value: &str) {
 
 fn rows(config: &Config) -> Vec<(&'static str, String)> {
     let mut rows = vec![("name", config.name.clone())];
-    let on = |when| words::word_of(when, &words::DISPATCH_ON);
+    let on = |when| words::word_of(when, &DISPATCH_ON);
     rows.extend(config.listeners.iter().map(|one| {
         let suffix = on(one.dispatch_on);
         ("listen", format!("{},{suffix}", one.addr))
@@ -95,7 +96,7 @@ fn argv(program: &Program) -> impl Iterator<Item = String> {
 
 fn to_json(effective: &Effective) -> Value {
     let config = &effective.config;
-    let on = |when| words::word_of(when, &words::DISPATCH_ON);
+    let on = |when| words::word_of(when, &DISPATCH_ON);
     let listeners: Vec<Value> = config
         .listeners
         .iter()

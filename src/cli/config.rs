@@ -140,7 +140,7 @@ fn config(given: &RunArgs, around: &CliSurroundings) -> Result<Config, ConfigErr
         return Err(wrong.given_as(COUNT_VARIABLE, text));
     }
     let word = given.dispatch_on.as_deref();
-    let dispatch_on = flags.read("dispatch-on", word, DispatchOn::Readable, words::dispatch_on)?;
+    let dispatch_on = flags.read("dispatch-on", word, DispatchOn::Readable, listen::dispatch_on)?;
     Ok(Config {
         name: flags.read("name", given.name.as_deref(), NAME_DEFAULT.to_owned(), words::name)?,
         listeners: listeners(given, around, flags, dispatch_on)?,

@@ -14,6 +14,7 @@ mod runtime_dir;
 mod sim;
 mod status;
 pub mod term;
+mod value;
 
 use std::ffi::OsString;
 

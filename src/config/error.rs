@@ -4,34 +4,14 @@
 use thiserror::Error;
 
 use crate::config::listen::ListenAddr;
+use crate::config::wrong::Wrong;
 use crate::limits::LISTENERS_MAX;
 use crate::units::Cpu;
 
 /// Bytes of a wrong value that are repeated to the user; the rest is theirs to remember.
 const SHOWN_MAX: usize = 120;
 
-/// Why a value is not one of those that its flag takes; the flag's name is added by
-/// [`Wrong::given_as`], since the value may as well come from the environment.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Wrong {
-    /// What is allowed: completes "allowed: ...".
-    pub allowed: String,
-    /// What to do instead, if that is known.
-    pub cure: Option<String>,
-}
-
 impl Wrong {
-    /// A value outside of what is allowed.
-    pub fn new(allowed: impl Into<String>) -> Self {
-        Self { allowed: allowed.into(), cure: None }
-    }
-
-    /// The same, with advice.
-    #[must_use]
-    pub fn or(self, cure: impl Into<String>) -> Self {
-        Self { cure: Some(cure.into()), ..self }
-    }
-
     /// The error about `value`, given as `name` (`--policy`, `DISPATCHD_POLICY`).
     pub fn given_as(self, name: impl Into<String>, value: &str) -> ConfigError {
         ConfigError::Value { name: name.into(), value: shown(value), wrong: self }

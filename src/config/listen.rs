@@ -11,8 +11,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::config::error::Wrong;
 use crate::config::words;
+use crate::config::wrong::Wrong;
 use crate::limits::UNIX_PATH_MAX;
 
 /// A socket to open.
@@ -42,6 +42,10 @@ pub enum DispatchOn {
     Connect,
 }
 
+/// The words of `--dispatch-on`.
+pub const DISPATCH_ON: [(&str, DispatchOn); 2] =
+    [("readable", DispatchOn::Readable), ("connect", DispatchOn::Connect)];
+
 const ALLOWED: &str = "ADDRESS:PORT, [ADDRESS]:PORT, [ADDRESS%INTERFACE]:PORT, :PORT (every IPv4 \
                        address) or unix:PATH, each with ,readable or ,connect after it";
 
@@ -68,6 +72,14 @@ pub fn parse(
         None => tcp(addr, interfaces)?,
     };
     Ok(Listener { addr, dispatch_on })
+}
+
+/// Reads `--dispatch-on`.
+///
+/// # Errors
+/// The two words.
+pub fn dispatch_on(given: &str) -> Result<DispatchOn, Wrong> {
+    words::one_of(given, &DISPATCH_ON)
 }
 
 impl ListenAddr {
@@ -105,7 +117,7 @@ impl fmt::Display for ListenAddr {
 }
 
 fn suffix(when: &str) -> Result<DispatchOn, Wrong> {
-    words::dispatch_on(when).map_err(|_| {
+    dispatch_on(when).map_err(|_| {
         Wrong::new(ALLOWED)
             .or("what follows the last comma must be readable or connect, also after a path")
     })

@@ -7,6 +7,7 @@ pub mod listen;
 pub mod placement;
 pub mod policy;
 pub mod words;
+pub mod wrong;
 
 use std::ffi::OsString;
 
@@ -16,8 +17,9 @@ use crate::engine::policy::{Binder, Policy};
 use crate::limits::LISTENERS_MAX;
 use crate::units::{Cpu, RouteBy, Span};
 
-pub use error::{ConfigError, Wrong};
+pub use error::ConfigError;
 pub use listen::{DispatchOn, ListenAddr, Listener};
+pub use wrong::Wrong;
 
 /// Everything that a user can decide about one dispatchd.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -1,8 +1,8 @@
 //! The names of the policies. They are few and short, and people come with the names that other
 //! balancers use, so a wrong one is answered with the one that was probably meant.
 
-use crate::config::error::Wrong;
 use crate::config::words;
+use crate::config::wrong::Wrong;
 use crate::engine::policy::{Depth, Policy};
 use crate::limits::JBSQ_DEPTH_MAX;
 

@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use crate::config::error::Wrong;
-use crate::config::listen::DispatchOn;
+use crate::config::wrong::Wrong;
 use crate::config::{BackendChoice, LogFormat, LogLevel, Pin, Spin, Weights, WorkerCount};
 use crate::engine::Overload;
 use crate::engine::giveback::Dispatch;
@@ -17,9 +16,6 @@ pub const BACKENDS: [(&str, BackendChoice); 3] = [
     ("uring", BackendChoice::Uring),
     ("epoll", BackendChoice::Epoll),
 ];
-/// The words of `--dispatch-on`.
-pub const DISPATCH_ON: [(&str, DispatchOn); 2] =
-    [("readable", DispatchOn::Readable), ("connect", DispatchOn::Connect)];
 /// The words of `--dispatch`.
 pub const DISPATCHES: [(&str, Dispatch); 3] = [
     ("auto", Dispatch::Auto),
@@ -64,14 +60,6 @@ pub fn one_of<T: Copy>(given: &str, words: &[(&'static str, T)]) -> Result<T, Wr
 /// The word of a value, out of the same list; empty for a value that is not in it.
 pub fn word_of<T: Copy + PartialEq>(value: T, words: &[(&'static str, T)]) -> &'static str {
     words.iter().find(|(_, one)| *one == value).map_or("", |(word, _)| word)
-}
-
-/// Reads `--dispatch-on`.
-///
-/// # Errors
-/// The two words.
-pub fn dispatch_on(given: &str) -> Result<DispatchOn, Wrong> {
-    one_of(given, &DISPATCH_ON)
 }
 
 /// Reads `--name`, which becomes a part of a socket's path.

@@ -21,6 +21,7 @@
 use alloc::vec::Vec;
 
 use super::Engine;
+use super::demand::{Class, Demand};
 use super::ledger::{Credit, Place};
 use super::worker::{WorkerRecord, WorkerState};
 use crate::limits::{
@@ -28,35 +29,6 @@ use crate::limits::{
     RESERVE_ABOVE, RESERVE_BELOW, ROUTES_MAX,
 };
 use crate::units::{Mono, Route, Span, Ticket, WorkerId};
-
-/// How a request is treated in the hold queue.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Class {
-    /// Short, or not known to be long.
-    #[default]
-    Short = 0,
-    /// Long.
-    Long = 1,
-}
-
-/// What is known of a request before it runs.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Demand {
-    /// How it is treated.
-    pub class: Class,
-    /// Which route its service time will tell something of.
-    pub route: Option<Route>,
-    /// Since when it waits.
-    pub since: Mono,
-    /// When it goes before short ones.
-    pub overdue_at: Mono,
-}
-
-impl Demand {
-    /// Nothing is known of it, and nothing will be learnt.
-    pub const UNKNOWN: Self =
-        Self { class: Class::Short, route: None, since: Mono::ZERO, overdue_at: Mono::ZERO };
-}
 
 /// What has been learnt.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

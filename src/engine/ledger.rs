@@ -14,7 +14,7 @@
 
 use alloc::vec::Vec;
 
-use super::classes::{Class, Demand};
+use super::demand::{Class, Demand};
 use crate::limits::{TICKETS_MAX, WORKERS_MAX};
 use crate::units::{Mono, Ticket, WorkerId};
 

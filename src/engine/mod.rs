@@ -9,6 +9,7 @@ mod abandoned;
 pub mod action;
 pub mod backoff;
 pub mod classes;
+pub mod demand;
 pub mod depth;
 mod dispatch;
 pub mod event;

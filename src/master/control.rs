@@ -10,7 +10,7 @@ use crate::limits::{
     CONTROL_ANSWER_MAX, CONTROL_REQUEST_MAX, CONTROL_RETRY, CONTROL_TIMEOUT, UNIX_PATH_MAX,
 };
 use crate::sys::clock;
-use crate::sys::fd::io_error;
+use crate::sys::errno::io_error;
 use crate::sys::process;
 use crate::sys::socket::{self, Endpoint, Way};
 use crate::sys::socket_file::SocketFileError;

@@ -1,10 +1,9 @@
 //! What the master needs of the world besides sockets: time, processes, shared pages, somebody to
 //! tell. A trait, so that the production loop itself also runs in the simulator.
 
-use super::Opened;
 use crate::engine::Engine;
 use crate::engine::event::Event;
-use crate::engine::input::{Exit, Load, Terms};
+use crate::engine::input::{Exit, FirstSpeaker, Load, Terms};
 pub use crate::shm::claim::Settled;
 pub use crate::shm::layout::{Order, SleepState};
 pub use crate::shm::ring::{Full, Overrun};
@@ -233,4 +232,28 @@ pub enum ControlStep {
     Answer(Vec<u8>),
     /// Nobody waits for an answer any more.
     Gone,
+}
+
+/// An open socket, on its way into the master.
+#[derive(Debug)]
+pub struct Opened<F> {
+    /// The socket: listening, non-blocking.
+    pub socket: F,
+    /// Which of the configured listeners it is.
+    pub listener: ListenerId,
+    /// Who speaks first on its connections.
+    pub first_speaker: FirstSpeaker,
+    /// The slot whose worker accepts from it, under `reuseport`.
+    pub slot: Option<SlotId>,
+    /// Where it comes from.
+    pub origin: ListenerOrigin,
+}
+
+/// Where a listener comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ListenerOrigin {
+    /// We have opened it: who has it has it from us, and nobody accepts from it after us.
+    Ours,
+    /// It was inherited: whoever gave it goes on with it when we are gone.
+    Inherited,
 }

@@ -2,36 +2,12 @@
 //! open here whatever happens to workers, so no queue is ever lost.
 
 use super::Master;
-use super::host::Host;
+use super::host::{Host, ListenerOrigin, Opened};
 use super::tags::Purpose;
 use crate::engine::input::{FirstSpeaker, Input};
 use crate::io::{Backend, Op, Role, Source, Token};
 use crate::limits::{ACCEPT_BATCH, BACKLOG_MAX};
 use crate::units::{ListenerId, SlotId};
-
-/// An open socket, on its way into the master.
-#[derive(Debug)]
-pub struct Opened<F> {
-    /// The socket: listening, non-blocking.
-    pub socket: F,
-    /// Which of the configured listeners it is.
-    pub listener: ListenerId,
-    /// Who speaks first on its connections.
-    pub first_speaker: FirstSpeaker,
-    /// The slot whose worker accepts from it, under `reuseport`.
-    pub slot: Option<SlotId>,
-    /// Where it comes from.
-    pub origin: ListenerOrigin,
-}
-
-/// Where a listener comes from.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ListenerOrigin {
-    /// We have opened it: who has it has it from us, and nobody accepts from it after us.
-    Ours,
-    /// It was inherited: whoever gave it goes on with it when we are gone.
-    Inherited,
-}
 
 /// The master's listeners.
 #[derive(Debug)]

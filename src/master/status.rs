@@ -7,7 +7,7 @@ use super::telemetry;
 use super::world::LinuxHost;
 use crate::config::{policy, words};
 use crate::engine::Engine;
-use crate::engine::classes::Class;
+use crate::engine::demand::Class;
 use crate::engine::giveback::Dispatch;
 use crate::engine::worker::{WorkerRecord, WorkerState};
 use crate::sys::clock;

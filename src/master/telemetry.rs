@@ -12,7 +12,7 @@ use super::control::ControlError;
 use super::escape;
 use crate::engine::event::{Cause, Event, Shortage};
 use crate::limits::{LAST_LINE_PATIENCE, LOG_BUFFER, SLOTS_MAX};
-use crate::sys::fd::io_error;
+use crate::sys::errno::io_error;
 use crate::sys::log_sink::LogSink;
 use crate::sys::socket::Endpoint;
 use crate::sys::spawn::SpawnStep;

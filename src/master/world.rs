@@ -30,7 +30,7 @@ use crate::shm::layout::{LAYOUT, MAGIC, MasterPage, Order, SleepState};
 use crate::shm::map::{MapError, Mapped, Writable};
 use crate::shm::ring::{self, Full, Overrun, Ring};
 use crate::sys::children::{self, ChildNews, Ending};
-use crate::sys::fd::io_error;
+use crate::sys::errno::io_error;
 use crate::sys::log_sink::LogSink;
 use crate::sys::pidfd::{self, Signal};
 use crate::sys::scm;

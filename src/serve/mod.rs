@@ -2,6 +2,7 @@
 //! are k servers, while slow clients cost it nothing. It is an ordinary user of the SDK's link,
 //! and runs over either backend.
 
+mod arrivals;
 mod buffers;
 mod conn;
 mod credit;
@@ -21,7 +22,7 @@ use std::io;
 use self::server::Server;
 use self::strength::Strength;
 use crate::io::probe::{self, Chosen, ProbeError, Wanted};
-use crate::sys::fd::io_error;
+use crate::sys::errno::io_error;
 use crate::sys::{clock, signal, title};
 use crate::units::Errno;
 use crate::wire::handshake::ListenerSharing;

@@ -14,7 +14,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::sys::stat::fstat;
 
 use super::layout::{MasterPage, WorkerPage};
-use crate::sys::fd::{errno_of, io_error};
+use crate::sys::errno::{errno_of, io_error};
 use crate::sys::memfd::{self, Sealing};
 use crate::units::Errno;
 

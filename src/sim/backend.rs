@@ -6,9 +6,9 @@ use std::io;
 use std::ops::Bound;
 
 use super::faults::{Sabotage, errno, exhaustion, strikes, watch_failure};
+use super::process::{ProcessId, SimMessage};
 use super::trace::Who;
 use super::verb::Verb;
-use super::worker::{ProcessId, SimMessage};
 use super::world::{Holder, Object, Shared, SimFd, World};
 use crate::io::arena::Arena;
 use crate::io::{Backend, Batch, Completion, Op, OpKind, Outcome, Ready, Role, Source, Tag, Token};

@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 
 use super::faults::{Faults, errno};
-use super::service::Job;
+use super::job::Job;
+use super::process::{Claim, Process, ProcessId};
 use super::shadow::ShadowEntry;
 use super::trace::Who;
 use super::verb::Verb;
-use super::worker::{Claim, Process, ProcessId};
 use super::workload::{Client, LENGTH_MAX};
 use super::world::{Holder, Object, SimConnection, SimFd, World};
-use crate::engine::classes::Class;
+use crate::engine::demand::Class;
 use crate::engine::input::FirstSpeaker;
 use crate::engine::policy::{Binder, Depth, Rebinds};
 use crate::engine::worker::WorkerState;

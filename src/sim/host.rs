@@ -1,9 +1,9 @@
 //! The master's world besides sockets, faked: the clock, processes, shared pages, the operator.
 
 use super::faults::{Lie, Sabotage, strikes};
+use super::process::Claim;
 use super::trace::Who;
 use super::verb::Verb;
-use super::worker::Claim;
 use super::workload::route_of;
 use super::world::{Object, Shared, SimFd};
 use crate::engine::Engine;

@@ -2,8 +2,8 @@
 //! kernel spends on looking for it, or not at all.
 
 use super::faults::{Crash, between};
+use super::process::ProcessId;
 use super::verb::Verb;
-use super::worker::ProcessId;
 use super::world::{Happening, Object, World};
 use crate::master::host::Launch;
 use crate::units::Span;

@@ -1,9 +1,9 @@
 //! How a worker says what no honest one says, which the master must notice and survive.
 
 use super::faults::{Lie, pick};
-use super::service::Job;
+use super::job::Job;
+use super::process::ProcessId;
 use super::verb::Verb;
-use super::worker::ProcessId;
 use super::world::{Happening, World};
 use crate::units::{Span, Ticket};
 use crate::wire::message::WorkerMessage;

@@ -6,8 +6,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::faults::Faults;
+use super::process::ProcessId;
 use super::trace::RunTrace;
-use super::worker::ProcessId;
 use super::workload::Scenario;
 use super::world::{Happening, Object, Shared, SimListener, World};
 use crate::engine::input::FirstSpeaker;

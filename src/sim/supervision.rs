@@ -1,7 +1,7 @@
 //! What must be true of what the master tells of its workers: whom it starts again and how soon,
 //! whom it gives up, and when it gives up itself.
 
-use super::worker::{Process, ProcessId};
+use super::process::{Process, ProcessId};
 use super::world::World;
 use crate::engine::event::{Cause, Event};
 use crate::limits::{BACKOFF_FORGET, START_DEATHS_MAX};

@@ -7,10 +7,10 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::faults::{Sabotage, between, strikes};
+use super::process::{Process, ProcessId};
 use super::shadow::ShadowLedger;
 use super::trace::{RunTrace, Who};
 use super::verb::Verb;
-use super::worker::{Process, ProcessId};
 use super::workload::Scenario;
 use crate::engine::rng::Rng;
 use crate::master::host::{Launch, Notice, SleepState};

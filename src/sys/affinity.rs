@@ -6,7 +6,7 @@ use nix::unistd::Pid;
 use thiserror::Error;
 
 use crate::sys::cpus;
-use crate::sys::fd::{errno_of, io_error};
+use crate::sys::errno::{errno_of, io_error};
 use crate::units::{Cpu, Errno};
 
 /// Why this process does not run where it should.

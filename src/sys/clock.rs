@@ -2,7 +2,7 @@
 //! can make it up.
 #![expect(unsafe_code, reason = "clocks and timer slack are read and set through libc")]
 
-use crate::sys::fd::last_errno;
+use crate::sys::errno::last_errno;
 use crate::units::{Errno, Mono, Span};
 
 /// Now, on the clock that never jumps and that all processes of the machine share.

@@ -9,7 +9,7 @@ pub use nix::sys::epoll::EpollFlags;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent};
 
 use crate::sys::clock::timespec;
-use crate::sys::fd::{errno_of, last_errno};
+use crate::sys::errno::{errno_of, last_errno};
 use crate::units::{Errno, Span};
 
 /// Events that one wait can bring; what does not fit comes with the next.

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::stat::fstat;
 
-use crate::sys::fd::errno_of;
+use crate::sys::errno::errno_of;
 use crate::units::Errno;
 
 /// A silent doorbell, close-on-exec and non-blocking.

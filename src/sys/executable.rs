@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStringExt;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
-use crate::sys::fd::errno_of;
+use crate::sys::errno::errno_of;
 use crate::units::Errno;
 
 /// A program, as an open file.

@@ -8,6 +8,7 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::sys::stat::Mode;
 use nix::unistd::pipe2;
 
+use super::errno::errno_of;
 use super::inherited;
 use crate::units::Errno;
 
@@ -39,26 +40,6 @@ pub(crate) fn adopt_inherited(raw: i32) -> Result<OwnedFd, Errno> {
     let fd = adopt(raw);
     set_cloexec(&fd)?;
     Ok(fd)
-}
-
-/// The error of the last failed system call of this thread.
-pub fn last_errno() -> Errno {
-    Errno(nix::errno::Errno::last_raw())
-}
-
-/// The same error number in our own type.
-pub fn errno_of(error: nix::errno::Errno) -> Errno {
-    Errno(error as i32)
-}
-
-/// The number of an error of the standard library's own calls.
-pub fn errno_from_io(error: &std::io::Error) -> Errno {
-    Errno(error.raw_os_error().unwrap_or(libc::EIO))
-}
-
-/// The same error number as the standard library's error, for its text.
-pub fn io_error(errno: Errno) -> std::io::Error {
-    std::io::Error::from_raw_os_error(errno.0)
 }
 
 /// A second descriptor for the same open file, close-on-exec.

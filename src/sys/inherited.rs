@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::stat::fstat;
 
+use super::errno::errno_of;
 use super::eventfd;
-use super::fd::errno_of;
 use crate::units::Errno;
 
 /// Looks at what is open under these numbers, and does nothing else with it: it may be anybody's.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::fd::{errno_from_io, errno_of};
+use super::errno::{errno_from_io, errno_of};
 use crate::units::Errno;
 
 /// A lock that is held until this is dropped.

@@ -10,7 +10,8 @@ use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::write;
 
 use super::clock;
-use super::fd::{duplicate, errno_of};
+use super::errno::errno_of;
+use super::fd::duplicate;
 use super::socket::{self, Way};
 use crate::units::{Errno, Span};
 

@@ -8,7 +8,7 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::ftruncate;
 
-use super::fd::errno_of;
+use super::errno::errno_of;
 use crate::units::Errno;
 
 /// What nobody can do any more with a memory file, not even whoever made it.

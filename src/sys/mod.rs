@@ -8,6 +8,7 @@ pub mod clock;
 pub mod cpus;
 pub mod environment;
 pub mod epoll;
+pub mod errno;
 pub mod eventfd;
 pub mod executable;
 pub mod fd;

@@ -5,7 +5,8 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::fd::{adopt, errno_of, last_errno};
+use super::errno::{errno_of, last_errno};
+use super::fd::adopt;
 use crate::units::Errno;
 
 /// A signal that the master sends to a worker.

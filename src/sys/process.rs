@@ -3,7 +3,7 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::fd::errno_of;
+use super::errno::errno_of;
 use crate::units::Errno;
 
 /// The numbers of all processes that can be seen; empty without /proc.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
-use super::fd::{errno_from_io, errno_of, io_error};
+use super::errno::{errno_from_io, errno_of, io_error};
 use crate::units::Errno;
 
 /// Where programs are looked for when there is no `PATH`.

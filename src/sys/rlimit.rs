@@ -6,7 +6,7 @@ use std::fmt;
 use nix::sys::resource;
 use thiserror::Error;
 
-use crate::sys::fd::{errno_of, io_error};
+use crate::sys::errno::{errno_of, io_error};
 use crate::units::Errno;
 
 /// A limit of this process, as the kernel keeps it.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
 
-use super::fd::{errno_of, last_errno};
+use super::errno::{errno_of, last_errno};
 use super::memfd::{self, Sealing};
 use crate::units::Errno;
 

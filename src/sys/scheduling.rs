@@ -4,7 +4,7 @@
 
 #![expect(unsafe_code, reason = "nix has no scheduling policies")]
 
-use super::fd::last_errno;
+use super::errno::last_errno;
 use crate::units::Errno;
 
 /// How a process is scheduled.

@@ -6,7 +6,8 @@ use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
-use crate::sys::fd::{adopt, last_errno};
+use crate::sys::errno::last_errno;
+use crate::sys::fd::adopt;
 use crate::units::Errno;
 
 /// Descriptors in one message, at most.

@@ -11,7 +11,7 @@ use nix::sys::signal::{
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::read;
 
-use super::fd::errno_of;
+use super::errno::errno_of;
 use crate::units::Errno;
 
 /// What an operator can say by signal.

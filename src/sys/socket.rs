@@ -20,7 +20,8 @@ use nix::sys::stat::{Mode, fchmod, umask};
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::Pid;
 
-use crate::sys::fd::{adopt, duplicate, errno_from_io, errno_of, last_errno};
+use crate::sys::errno::{errno_from_io, errno_of, last_errno};
+use crate::sys::fd::{adopt, duplicate};
 use crate::units::{Errno, Span};
 
 pub use self::connect::{connect, set_abrupt_close};

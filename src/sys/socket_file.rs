@@ -12,7 +12,7 @@ use nix::unistd::{Gid, Uid, fchownat};
 use thiserror::Error;
 
 use super::clock;
-use super::fd::{errno_from_io, errno_of, io_error};
+use super::errno::{errno_from_io, errno_of, io_error};
 use super::process;
 use super::socket;
 use crate::limits::{

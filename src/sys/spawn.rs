@@ -23,8 +23,9 @@ use nix::unistd::pipe2;
 
 use self::child::{ChildPlan, Image};
 pub use self::report::{SpawnProgress, SpawnStep, Trouble, progress};
+use super::errno::{errno_of, last_errno};
 use super::executable::Executable;
-use super::fd::{adopt, errno_of, last_errno, set_nonblocking};
+use super::fd::{adopt, set_nonblocking};
 use super::rlimit::ResourceLimit;
 use super::scheduling::Scheduling;
 use crate::units::Errno;

@@ -5,7 +5,7 @@
 use std::ffi::CString;
 use std::fs;
 
-use super::fd::{errno_of, last_errno};
+use super::errno::{errno_of, last_errno};
 use crate::units::Errno;
 
 /// Sets the short name: `comm`, which `top` shows, cut after 15 bytes.

@@ -5,14 +5,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use super::After;
+use super::arrival::Arrival;
 use super::idle::{IdleConnection, IdleStay};
-use super::intake::Arrival;
 use super::link::{Claimed, LinkEnd, micros};
+use super::origin::ConnectionOrigin;
 use crate::shm::layout::Order;
 use crate::sys::clock;
-use crate::sys::fd::io_error;
+use crate::sys::errno::io_error;
 use crate::sys::socket::{self, Way};
-use crate::units::{Errno, ListenerId, Mono, Span, Ticket};
+use crate::units::{Errno, ListenerId, Mono, Span};
 use crate::wire::message::WorkerMessage;
 
 /// A claimed connection. Dropping it says that its answer is out and closes it;
@@ -33,15 +34,6 @@ pub struct Connection<'worker> {
     credit: CreditUse,
 }
 
-/// Where a connection came from.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum ConnectionOrigin {
-    /// The master offered it, and may still have a copy.
-    Master(Ticket),
-    /// This worker accepted it itself.
-    Listener,
-}
-
 /// Whether the request counts against what this worker may be offered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum CreditUse {
@@ -49,15 +41,6 @@ enum CreditUse {
     Holds,
     /// It does not: it is a later one of a connection that stayed here.
     Free,
-}
-
-impl ConnectionOrigin {
-    pub(super) const fn ticket(self) -> Option<Ticket> {
-        match self {
-            Self::Master(ticket) => Some(ticket),
-            Self::Listener => None,
-        }
-    }
 }
 
 impl<'worker> Connection<'worker> {

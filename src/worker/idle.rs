@@ -4,8 +4,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::connection::ConnectionOrigin;
 use super::link::LinkEnd;
+use super::origin::ConnectionOrigin;
 use crate::sys::socket;
 use crate::units::{ListenerId, Mono};
 

@@ -4,9 +4,10 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::WorkerError;
-use super::connection::ConnectionOrigin;
+use super::arrival::Arrival;
 use super::idle::{IdleConnection, IdleConnections, IdleStay};
-use super::link::{Claimed, Delivery, LinkEnd};
+use super::link::{Delivery, LinkEnd};
+use super::origin::ConnectionOrigin;
 use crate::limits::{
     ACCEPT_PAUSE, PARKED_AFTER, REQUESTS_PER_TURN, ROTATE_EVERY, TURN_MAX, UNSAID_PAUSE,
 };
@@ -16,17 +17,6 @@ use crate::sys::scm::RecvWait;
 use crate::sys::{clock, fd, socket};
 use crate::units::{Errno, ListenerId, Mono, Span};
 use crate::wire::handshake::ListenerSharing;
-
-/// A connection to serve.
-#[derive(Debug)]
-pub(super) enum Arrival {
-    /// The master offered it.
-    Claimed(Claimed),
-    /// This worker accepted it.
-    Accepted(OwnedFd, ListenerId),
-    /// It has stayed here since its last request.
-    Kept(IdleConnection),
-}
 
 /// The places where connections come from.
 #[derive(Debug)]

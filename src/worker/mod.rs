@@ -33,6 +33,7 @@
 //! HTTP/1.1 asks of a worker, `examples/http/mod.rs` shows.
 
 mod adoption;
+mod arrival;
 mod connection;
 mod copies;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub(crate) mod fake_master;
 mod idle;
 mod intake;
 mod link;
+mod origin;
 mod spin;
 
 use std::fmt;
@@ -50,7 +52,7 @@ use self::idle::IdleStay;
 use self::intake::WorkerIntake;
 pub use self::link::{Claimed, Delivery, LinkEnd, LinkError};
 pub use crate::shm::layout::Order;
-use crate::sys::fd::io_error;
+use crate::sys::errno::io_error;
 use crate::units::{Cpu, Errno, Generation, SlotId};
 
 /// A worker that serves one connection at a time, blocking.

@@ -8,30 +8,14 @@ use crate::tidy::names::{Reference, module_of};
 use crate::tidy::scopes::Scopes;
 use crate::tidy::source::Source;
 
-/// The circles that `left` does not excuse, and what `left` excuses without need.
-pub(crate) fn check_circles(sources: &[Source], left: &[&[&str]]) -> Vec<Breach> {
+/// The circles of all layers.
+pub(crate) fn check_circles(sources: &[Source]) -> Vec<Breach> {
     let uses = Uses::of(sources);
-    let circles = uses.circles();
-    let excused = |circle: &Circle<'_>| left.iter().any(|files| is_made_of(circle, files));
-    let mut found: Vec<Breach> = circles
-        .iter()
-        .filter(|circle| !excused(circle))
-        .map(|circle| uses.report(circle))
-        .collect();
-    let gone = left.iter().filter(|files| !circles.iter().any(|circle| is_made_of(circle, files)));
-    found.extend(gone.map(|files| {
-        let what = format!("CIRCLES_LEFT excuses what is no circle any more: {}", files.join(", "));
-        Breach { path: "tests/tidy.rs".into(), line: 1, rule: Rule::Circle, what }
-    }));
-    found
+    uses.circles().iter().map(|circle| uses.report(circle)).collect()
 }
 
 /// All files of which each leads to each.
 type Circle<'a> = BTreeSet<&'a str>;
-
-fn is_made_of(circle: &Circle<'_>, files: &[&str]) -> bool {
-    circle.len() == files.len() && files.iter().all(|file| circle.contains(file))
-}
 
 /// Who uses whom, and the line that says so.
 struct Uses<'a> {

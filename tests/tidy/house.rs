@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use crate::NAMESAKES_ARGUED;
 use crate::tidy::breach::{Breach, Rule};
 use crate::tidy::circles::check_circles;
 use crate::tidy::manifest::{Setting, check_dependencies, settings};
 use crate::tidy::namesakes::check_namesakes;
 use crate::tidy::source::{Source, begins_with_any};
-use crate::{CIRCLES_LEFT, NAMESAKES_ARGUED, NAMESAKES_LEFT};
 
 /// Folders with Rust in them that is built or tested.
 pub(crate) const CODE_FOLDERS: &[&str] = &["src/", "tests/", "benches/", "examples/"];
@@ -65,8 +65,8 @@ impl House {
     pub(crate) fn breaches(&self) -> Vec<Breach> {
         let mut found: Vec<Breach> = self.sources.iter().flat_map(Source::breaches).collect();
         found.extend(self.orphans());
-        found.extend(check_circles(&self.sources, CIRCLES_LEFT));
-        found.extend(check_namesakes(&self.sources, NAMESAKES_ARGUED, NAMESAKES_LEFT));
+        found.extend(check_circles(&self.sources));
+        found.extend(check_namesakes(&self.sources, NAMESAKES_ARGUED));
         found.extend(check_dependencies(&self.manifest));
         found.extend(self.pages.iter().filter_map(|(path, text)| check_title(path, text)));
         found.extend(self.pages.iter().flat_map(|(path, text)| self.check_samples(path, text)));

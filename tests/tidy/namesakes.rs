@@ -8,14 +8,9 @@ use crate::tidy::scopes::Scopes;
 use crate::tidy::source::Source;
 
 /// The names that several types have and nothing excuses, and what is excused without need.
-pub(crate) fn check_namesakes(
-    sources: &[Source],
-    argued: &[(&str, &str)],
-    left: &[&str],
-) -> Vec<Breach> {
+pub(crate) fn check_namesakes(sources: &[Source], argued: &[(&str, &str)]) -> Vec<Breach> {
     let shared = shared_names(sources);
-    let excused: Vec<&str> =
-        argued.iter().map(|(name, _)| *name).chain(left.iter().copied()).collect();
+    let excused: Vec<&str> = argued.iter().map(|(name, _)| *name).collect();
     let mut found: Vec<Breach> = shared
         .iter()
         .filter(|(name, _)| !excused.contains(name))

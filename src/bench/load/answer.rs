@@ -6,8 +6,8 @@ use std::mem;
 
 use thiserror::Error;
 
-use super::chunks::Chunks;
 use crate::limits::{BENCH_BODY_KEPT, BENCH_INTERIM_MAX, HTTP_FIELDS_MAX, HTTP_HEAD_MAX};
+use crate::serve::http::{ChunkFault, Chunks};
 
 /// Reads the answers of one connection, one after the other.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub enum Nonsense {
     Length,
     /// The body's chunks are none.
     #[error("no chunked body")]
-    Chunk,
+    Chunk(#[from] ChunkFault),
 }
 
 /// What the next byte belongs to.
@@ -220,7 +220,7 @@ impl AnswerFraming {
     fn body(self, status: u16) -> Result<Part, Nonsense> {
         Ok(match (status, self.chunked, self.length) {
             (204 | 304, _, _) => Part::Counted { left: 0 },
-            (_, Some(true), None) => Part::Chunked(Chunks::new()),
+            (_, Some(true), None) => Part::Chunked(Chunks::new(u64::MAX)),
             // Two lengths are an attempt at smuggling, and no server's honest answer.
             (_, Some(_), Some(_)) => return Err(Nonsense::Length),
             (_, None, Some(left)) => Part::Counted { left },
@@ -356,7 +356,10 @@ mod tests {
                 "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
                 Nonsense::Length,
             ),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx", Nonsense::Chunk),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx",
+                Nonsense::Chunk(ChunkFault::Size),
+            ),
             (&long, Nonsense::HeadTooLong),
             (&wide, Nonsense::HeadTooLong),
             (&interim, Nonsense::Interim),

@@ -3,7 +3,6 @@
 //! before it sends the next request measures its own patience.
 
 pub mod answer;
-mod chunks;
 mod runner;
 mod scribe;
 mod share;
@@ -26,7 +25,7 @@ use crate::io::Backend;
 use crate::io::probe::{self, Chosen, ProbeError, Wanted};
 use crate::limits::BENCH_TIMEOUT;
 use crate::sys::affinity::{self, PinError};
-use crate::sys::fd::io_error;
+use crate::sys::errno::io_error;
 use crate::sys::{clock, rlimit};
 use crate::units::{Cpu, Errno, Mono, Span};
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::text::digits;
+use super::digits::digits;
 
 /// The middle and the ends of what the rounds gave.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::args::text;
+use crate::cli::value::text;
 
 /// The flags of `bench`.
 #[derive(Args, Clone, Debug, Eq, PartialEq)]

@@ -1,7 +1,7 @@
 //! What surrounds the process: file systems, the sandbox, the umask.
 
 use super::{Facts, Finding, Verdict};
-use crate::sys::fd::io_error;
+use crate::sys::errno::io_error;
 use crate::sys::socket::NAME_TOO_LONG;
 
 pub(super) fn proc(facts: &Facts) -> Finding {

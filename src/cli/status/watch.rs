@@ -8,7 +8,7 @@ use crate::cli::config::StatusPlan;
 use crate::cli::exit::CliExit;
 use crate::cli::term::{self, OutputReader};
 use crate::sys::clock;
-use crate::sys::fd::io_error;
+use crate::sys::errno::io_error;
 use crate::sys::signal;
 use crate::sys::socket::{self, Way};
 use crate::units::Span;

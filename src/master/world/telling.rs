@@ -9,7 +9,7 @@ use super::super::spec::SpecProgram;
 use super::super::{escape, telemetry};
 use super::LinuxHost;
 use crate::engine::event::{Cause, Event};
-use crate::sys::fd::io_error;
+use crate::sys::errno::io_error;
 use crate::sys::listening;
 use crate::sys::spawn::{SpawnStep, Trouble};
 use crate::units::{Errno, Mono, SlotId, WorkerId};

@@ -3,10 +3,11 @@
 
 use thiserror::Error;
 
+use super::chunks::ChunkFault;
 use super::{Allow, AnswerExtent};
 use crate::limits::{
-    HTTP_BLANK_LINES_MAX, HTTP_BODY_MAX, HTTP_BYTES_MAX, HTTP_CHUNK_EXTENSIONS_MAX,
-    HTTP_FIELDS_MAX, HTTP_HEAD_MAX, HTTP_METHOD_MAX, HTTP_MS_MAX, HTTP_TRAILER_MAX,
+    HTTP_BLANK_LINES_MAX, HTTP_BODY_MAX, HTTP_BYTES_MAX, HTTP_FIELDS_MAX, HTTP_HEAD_MAX,
+    HTTP_METHOD_MAX, HTTP_MS_MAX, HTTP_TRAILER_MAX,
 };
 
 /// A request that is refused: answer with its status, then close. Where the next request would
@@ -66,21 +67,9 @@ pub enum Fault {
     /// `Transfer-Encoding` before HTTP/1.1.
     #[error("the Transfer-Encoding field needs HTTP/1.1")]
     TransferEncodingTooOld,
-    /// A chunk's size line is malformed, or its number too long.
-    #[error("a chunk's size is not 1 to 16 hexadecimal digits, then CRLF")]
-    ChunkSize,
-    /// What is behind a chunk's size is no extension.
-    #[error("a chunk's size is followed by something else than ;NAME or ;NAME=VALUE, then CRLF")]
-    ChunkExtension,
-    /// Too much beside the sizes.
-    #[error("chunk extensions are longer than {HTTP_CHUNK_EXTENSIONS_MAX} bytes together")]
-    ChunkExtensionsTooLong,
-    /// A chunk is longer than its size says.
-    #[error("a chunk is not followed by CRLF")]
-    ChunkEnd,
-    /// A trailer line is no field.
-    #[error("the trailer after the last chunk is malformed")]
-    Trailer,
+    /// The body is not chunked as it should be.
+    #[error(transparent)]
+    Chunk(ChunkFault),
     /// `ms` is missing or out of range.
     #[error("ms: one decimal number from 0 to {HTTP_MS_MAX} is needed, as in ?ms=1.5")]
     QueryMs,
@@ -148,11 +137,7 @@ impl Fault {
             | Self::TwoFramings
             | Self::TransferEncoding
             | Self::TransferEncodingTooOld
-            | Self::ChunkSize
-            | Self::ChunkExtension
-            | Self::ChunkExtensionsTooLong
-            | Self::ChunkEnd
-            | Self::Trailer
+            | Self::Chunk(_)
             | Self::QueryMs
             | Self::QueryN => "400 Bad Request",
             Self::Path => "404 Not Found",

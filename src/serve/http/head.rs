@@ -8,11 +8,13 @@ use std::mem::MaybeUninit;
 use super::AnswerExtent;
 use super::body::BodyFraming;
 use super::fault::{Fault, RequestRefusal};
+use super::grammar::is_token_byte;
 use super::line::{
-    answer_to, fault_of, is_authority, is_newer_minor, is_token_byte, line_fault, method_fault,
-    target_of, with_known_minor,
+    answer_to, fault_of, is_authority, is_newer_minor, line_fault, method_fault, target_of,
+    with_known_minor,
 };
-use super::routes::{BuiltinRoute, Method, route};
+use super::method::Method;
+use super::routes::{BuiltinRoute, route};
 use crate::limits::{HTTP_BODY_MAX, HTTP_FIELDS_MAX, HTTP_HEAD_MAX, HTTP_METHOD_MAX};
 
 /// How far the search for the empty line that ends a head has come.

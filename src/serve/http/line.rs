@@ -5,7 +5,9 @@ use std::net::Ipv6Addr;
 
 use super::AnswerExtent;
 use super::fault::Fault;
-use super::routes::{Method, RequestTarget};
+use super::grammar::is_token_byte;
+use super::method::Method;
+use super::routes::RequestTarget;
 use crate::limits::HTTP_METHOD_MAX;
 
 /// What is wrong with a first line, with its CRLF.
@@ -139,15 +141,6 @@ const fn is_name_byte(byte: u8) -> bool {
     )
 }
 
-/// Bytes of which tokens consist: methods, names of fields and of codings.
-pub(super) const fn is_token_byte(byte: u8) -> bool {
-    matches!(
-        byte,
-        b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*'
-            | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-    )
-}
-
 /// The major version of HTTP that the request line names at its end, as a digit.
 fn major_version(head: &[u8]) -> Option<u8> {
     let mut words = head.split(|&byte| byte == b'\r').next()?.split(|&byte| byte == b' ');
@@ -162,7 +155,8 @@ fn major_version(head: &[u8]) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::super::head::{HeadSearch, parse};
-    use super::super::routes::{Allow, BuiltinRoute};
+    use super::super::method::Allow;
+    use super::super::routes::BuiltinRoute;
     use super::*;
 
     fn fault_of(head: &str) -> Option<Fault> {

@@ -3,23 +3,29 @@
 //! and every hostile shape can be tried in a test, and both backends share it.
 
 mod body;
+mod chunks;
 mod date;
 mod fault;
+mod grammar;
 mod head;
 mod line;
+mod method;
 mod response;
 mod routes;
 
 use std::mem;
 
 use self::body::{Body, BodyFraming, BodyProgress, Retention};
+use self::grammar::is_token_byte;
 use self::head::{Expectation, HeadSearch, RequestHead};
-use self::line::{answer_to, is_token_byte};
+use self::line::answer_to;
 use crate::limits::HTTP_BLANK_LINES_MAX;
 
+pub use self::chunks::{ChunkFault, Chunks};
 pub use self::fault::{Fault, RequestRefusal};
+pub use self::method::Allow;
 pub use self::response::{Responder, ServerIdentity, Tail, fill};
-pub use self::routes::{Allow, BuiltinRoute};
+pub use self::routes::BuiltinRoute;
 
 /// The receiving side of one connection: takes bytes as they come, yields whole requests.
 #[derive(Debug, Default)]

@@ -273,7 +273,7 @@ fn length(body: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::routes::Allow;
+    use super::super::method::Allow;
     use super::*;
 
     const NOVEMBER: u64 = 784_111_777;

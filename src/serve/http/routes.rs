@@ -1,9 +1,8 @@
 //! What the built-in worker can be asked to do. Method, path and query become one closed
 //! [`BuiltinRoute`] here, so that the server never looks at a string of the client's again.
 
-use std::fmt;
-
 use super::fault::Fault;
+use super::method::{Allow, Method};
 use crate::limits::{HTTP_BYTES_MAX, HTTP_MS_MAX};
 use crate::units::Span;
 
@@ -47,21 +46,6 @@ pub enum BuiltinRoute {
     Unserved(Fault),
 }
 
-/// The methods that HTTP knows: those of RFC 9110, and PATCH.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Method {
-    Get,
-    Head,
-    Post,
-    Put,
-    Delete,
-    Connect,
-    Options,
-    Trace,
-    Patch,
-    Unknown,
-}
-
 /// What a request is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum RequestTarget<'t> {
@@ -71,24 +55,6 @@ pub(super) enum RequestTarget<'t> {
     Server,
     /// Another server, which only CONNECT can ask for.
     Authority,
-}
-
-impl Method {
-    /// The method of that name; names are case-sensitive.
-    pub(super) fn from_name(name: &str) -> Self {
-        match name {
-            "GET" => Self::Get,
-            "HEAD" => Self::Head,
-            "POST" => Self::Post,
-            "PUT" => Self::Put,
-            "DELETE" => Self::Delete,
-            "CONNECT" => Self::Connect,
-            "OPTIONS" => Self::Options,
-            "TRACE" => Self::Trace,
-            "PATCH" => Self::Patch,
-            _ => Self::Unknown,
-        }
-    }
 }
 
 /// The route of a method and a target.
@@ -118,36 +84,7 @@ pub(super) fn route(method: Method, target: RequestTarget<'_>) -> BuiltinRoute {
     served.unwrap_or_else(BuiltinRoute::Unserved)
 }
 
-/// What a path takes: the value of the `Allow` field.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Allow {
-    /// Questions alone: it only tells something.
-    Questions,
-    /// A load generator may also post a body, which is read and dropped.
-    Posts,
-    /// It is about the body.
-    Bodies,
-    /// No path in particular, but the server as a whole.
-    Anything,
-}
-
-impl fmt::Display for Allow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.methods())
-    }
-}
-
 impl Allow {
-    /// The methods, as they stand in the field.
-    pub const fn methods(self) -> &'static str {
-        match self {
-            Self::Questions => "GET, HEAD, OPTIONS",
-            Self::Posts => "GET, HEAD, POST, OPTIONS",
-            Self::Bodies => "POST, PUT, OPTIONS",
-            Self::Anything => "GET, HEAD, POST, PUT, OPTIONS",
-        }
-    }
-
     /// The route, if the path takes this method.
     fn admit(
         self,

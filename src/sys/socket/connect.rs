@@ -12,7 +12,7 @@ use nix::sys::socket::sockopt::Linger;
 use nix::sys::socket::{AddressFamily, UnixAddr, setsockopt};
 
 use super::{Endpoint, Sockaddr, sockaddr_v4, sockaddr_v6, stream_socket};
-use crate::sys::fd::{errno_of, last_errno};
+use crate::sys::errno::{errno_of, last_errno};
 use crate::units::Errno;
 
 /// Begins a connection and returns at once. The socket is blocking and close-on-exec, and may

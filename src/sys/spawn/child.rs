@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 use super::DESCRIPTOR_LAST;
 use super::report::{SpawnStep, Trouble};
 use super::{SpawnOrder, SpawnProgram, Strings, c_string};
-use crate::sys::fd::errno_of;
+use crate::sys::errno::errno_of;
 use crate::sys::rlimit::{ResourceLimit, set_open_files};
 use crate::sys::scheduling::Scheduling;
 use crate::units::Errno;
