@@ -150,7 +150,9 @@ impl Pool {
             self.step(Input::Message { worker, ticket, message });
         }
         self.step(Input::Tick);
-        let retired = self.out.drain().any(|action| action == Action::Retire(ticket));
+        let retired = self.out.drain().any(
+            |action| matches!(action, Action::Retire { ticket: ended, .. } if ended == ticket),
+        );
         assert!(retired, "a closed connection's ticket is freed");
     }
 

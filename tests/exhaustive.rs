@@ -307,7 +307,7 @@ impl Shell {
                     assert!(self.running.contains(&worker), "{worker} is gone already");
                     self.killed.insert(worker, self.now);
                 }
-                Action::Retire(ticket) | Action::Refuse(ticket) => {
+                Action::Retire { ticket, .. } | Action::Refuse { ticket, .. } => {
                     assert_eq!(self.engine.ledger().place(ticket), None, "{ticket} is in use");
                 }
                 Action::CloseListeners => {

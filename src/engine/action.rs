@@ -25,7 +25,8 @@ pub enum Action {
         /// Whether to look for its client first.
         client: Presence,
     },
-    /// Take an offer back unless it is claimed: say `Recalled` or `TooLate`.
+    /// Take an offer back unless it is claimed: say `Recalled` or `TooLate`; nothing where it has
+    /// been settled meanwhile, since that has been said.
     Recall {
         /// The connection.
         ticket: Ticket,
@@ -37,9 +38,19 @@ pub enum Action {
     /// Tell the workers what to do with connections that they have answered.
     GiveBack(GiveBack),
     /// Too many wait: say so to its client, where that goes without waiting, and free the ticket.
-    Refuse(Ticket),
+    Refuse {
+        /// The connection.
+        ticket: Ticket,
+        /// Who else may have it open.
+        strays: Strays,
+    },
     /// The ticket has ended: free it, and close the descriptor if we still have it.
-    Retire(Ticket),
+    Retire {
+        /// The connection.
+        ticket: Ticket,
+        /// Who else may have it open.
+        strays: Strays,
+    },
     /// Start a process.
     Spawn {
         /// Its name.
@@ -71,6 +82,16 @@ pub enum Presence {
     /// It has waited for so long that it may have given up: if it has reset the connection, the
     /// offer is refused as [`super::input::OfferRefusal::Abandoned`].
     Doubtful,
+}
+
+/// Whether a copy of a connection may lie unread where an offer of it was taken back. It keeps the
+/// socket open for as long as its reader likes: a close tells the client nothing, a shutdown does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Strays {
+    /// It was never taken back.
+    None,
+    /// It was.
+    Possible,
 }
 
 /// How the master ends.

@@ -2,10 +2,10 @@
 //! to the hold queue when a worker leaves it lying.
 
 use super::Engine;
-use super::action::{Action, Actions};
+use super::action::{Action, Actions, Strays};
 use super::event::Event;
 use super::input::{FirstSpeaker, Load, Message, OfferRefusal};
-use super::ledger::{ClaimLearnt, Credit, Place, Reason, Recall};
+use super::ledger::{ClaimLearnt, Credit, Custody, Place, Reason, Recall};
 use super::policy::{Binder, Rebinds, Select};
 use super::worker::{Attention, WorkerRecord, WorkerState};
 use crate::limits::{
@@ -129,8 +129,8 @@ impl Engine {
 
     /// The worker was faster: it has the connection, and its word will say so.
     pub(super) fn too_late(&mut self, now: Mono, ticket: Ticket, out: &mut Actions) {
-        let Some(Place::Offered { to, .. }) = self.ledger.place(ticket) else { return };
-        self.deliver(ticket, to, ClaimLearnt::Found, out);
+        let Some(Place::Offered { to, custody, .. }) = self.ledger.place(ticket) else { return };
+        self.deliver(ticket, to, ClaimLearnt::Found, custody, out);
         self.refresh(to);
         self.release_if_settled(now, to, out);
     }
@@ -151,25 +151,26 @@ impl Engine {
         let known = match (place, message) {
             // By now it may be anybody's.
             (_, Message::Missed) => self.missed(id),
-            (Some(Place::Offered { to, .. }), Message::Claimed { transit_us }) if to == id => {
-                self.deliver(ticket, to, ClaimLearnt::Claimed, out);
+            (Some(Place::Offered { to, custody, .. }), Message::Claimed { transit_us })
+                if to == id =>
+            {
+                self.deliver(ticket, to, ClaimLearnt::Claimed, custody, out);
                 self.measure_transit(transit_us);
                 true
             }
             (
-                Some(Place::Delivered { to, learnt: ClaimLearnt::Found, credit }),
+                Some(Place::Delivered { to, learnt: ClaimLearnt::Found, credit, custody }),
                 Message::Claimed { transit_us },
             ) if to == id => {
-                self.ledger
-                    .set(ticket, Place::Delivered { to, learnt: ClaimLearnt::Claimed, credit });
+                let learnt = ClaimLearnt::Claimed;
+                self.ledger.set(ticket, Place::Delivered { to, learnt, credit, custody });
                 self.measure_transit(transit_us);
                 true
             }
-            (Some(Place::Delivered { to, learnt: ClaimLearnt::Claimed, credit }), message)
-                if to == id =>
-            {
-                self.claimed_message(now, id, ticket, credit, message, out)
-            }
+            (
+                Some(Place::Delivered { to, learnt: ClaimLearnt::Claimed, credit, custody }),
+                message,
+            ) if to == id => self.claimed_message(now, id, ticket, (credit, custody), message, out),
             (
                 Some(
                     Place::Watched { .. }
@@ -335,13 +336,13 @@ impl Engine {
         let recall = Recall::Asked(reason);
         let mut asked = 0;
         for ticket in self.ledger.offers_of(id) {
-            let Some(Place::Offered { to, recall: Recall::Unasked, .. }) =
+            let Some(Place::Offered { to, recall: Recall::Unasked, custody, .. }) =
                 self.ledger.place(ticket)
             else {
                 continue;
             };
             // At the end of the list, since it is looked at now.
-            self.ledger.move_to(ticket, Place::Offered { to, at: now, recall });
+            self.ledger.move_to(ticket, Place::Offered { to, at: now, recall, custody });
             out.push(Action::Recall { ticket, from: id });
             asked += 1;
         }
@@ -404,8 +405,8 @@ impl Engine {
 
     /// Strikes a ticket out that ends with the master, not with a worker.
     pub(super) fn strike(&mut self, ticket: Ticket, out: &mut Actions) {
-        self.ledger.strike(ticket);
-        out.push(Action::Retire(ticket));
+        let strays = self.ledger.strike(ticket);
+        out.push(Action::Retire { ticket, strays });
     }
 
     /// Moves an offer back to its place in the hold queue.
@@ -425,23 +426,34 @@ impl Engine {
         worker.longs += long;
         worker.offered_at = now;
         self.counters.offered += 1;
-        self.ledger.move_to(ticket, Place::Offered { to, at: now, recall: Recall::Unasked });
+        let (recall, custody) = (Recall::Unasked, self.custody());
+        self.ledger.move_to(ticket, Place::Offered { to, at: now, recall, custody });
         let client = self.presence_of(now, ticket);
         out.push(Action::Offer { ticket, to, client });
         self.refresh(to);
     }
 
-    /// An offer is claimed: its request holds a credit, and our copy may go unless the connection
-    /// can come back.
-    fn deliver(&mut self, ticket: Ticket, to: WorkerId, learnt: ClaimLearnt, out: &mut Actions) {
-        self.ledger.move_to(ticket, Place::Delivered { to, learnt, credit: Credit::Holds });
+    /// An offer is claimed: its request holds a credit. Our copy may go unless the connection can
+    /// come back, or another copy lies about: then the client would wait for an end for as long as
+    /// that one is open, should the worker die, and ours is kept to say it.
+    fn deliver(
+        &mut self,
+        ticket: Ticket,
+        to: WorkerId,
+        learnt: ClaimLearnt,
+        custody: Custody,
+        out: &mut Actions,
+    ) {
+        let credit = Credit::Holds;
+        self.ledger.move_to(ticket, Place::Delivered { to, learnt, credit, custody });
         if let Some(worker) = self.worker_mut(to) {
             worker.offered -= 1;
             worker.running += 1;
             worker.has_begun = true;
         }
-        if !self.lends() {
-            out.push(Action::Release(ticket));
+        match (custody, self.ledger.strays_of(ticket)) {
+            (Custody::Sent, Strays::None) => out.push(Action::Release(ticket)),
+            (Custody::Sent, Strays::Possible) | (Custody::Lent, _) => {}
         }
     }
 
@@ -473,66 +485,73 @@ impl Engine {
         now: Mono,
         id: WorkerId,
         ticket: Ticket,
-        credit: Credit,
+        (credit, custody): (Credit, Custody),
         message: Message,
         out: &mut Actions,
     ) -> bool {
+        let set = |engine: &mut Self, to| engine.set_credit(id, ticket, (credit, to), custody);
         match (message, credit) {
-            (Message::Done { service_us }, Credit::Holds | Credit::Lent) => {
+            (Message::Done { service_us }, Credit::Holds | Credit::Returned) => {
                 self.learn(ticket, service_us);
-                self.set_credit(id, ticket, credit, Credit::Spent);
+                set(self, Credit::Spent);
                 true
             }
-            (Message::Idle { service_us }, _) if self.lends() => {
+            (Message::Idle { service_us }, _) if custody == Custody::Lent => {
                 self.learn(ticket, service_us);
-                self.set_credit(id, ticket, credit, Credit::Spent);
+                set(self, Credit::Spent);
                 self.idle(now, id, ticket, out);
                 true
             }
             (Message::Waiting, Credit::Holds) => {
-                self.set_credit(id, ticket, credit, Credit::Lent);
+                set(self, Credit::Returned);
                 true
             }
-            (Message::Resumed, Credit::Lent) => {
-                self.set_credit(id, ticket, credit, Credit::Holds);
+            (Message::Resumed, Credit::Returned) => {
+                set(self, Credit::Holds);
                 true
             }
             (Message::Pinned, _) => {
-                self.set_credit(id, ticket, credit, Credit::Lent);
+                set(self, Credit::Returned);
                 // What comes next on it is another request, of which nothing is known.
                 self.ledger.forget_demand(ticket);
                 true
             }
             (Message::Closed, _) => {
-                self.set_credit(id, ticket, credit, Credit::Spent);
-                self.ledger.strike(ticket);
+                set(self, Credit::Spent);
                 self.counters.closed += 1;
-                out.push(Action::Retire(ticket));
+                self.strike(ticket, out);
                 true
             }
             (Message::Claimed { .. } | Message::Missed | Message::Idle { .. }, _)
             | (Message::Done { .. }, Credit::Spent)
-            | (Message::Waiting, Credit::Lent | Credit::Spent)
+            | (Message::Waiting, Credit::Returned | Credit::Spent)
             | (Message::Resumed, Credit::Holds | Credit::Spent) => false,
         }
     }
 
-    fn set_credit(&mut self, id: WorkerId, ticket: Ticket, from: Credit, to: Credit) {
-        let place = Place::Delivered { to: id, learnt: ClaimLearnt::Claimed, credit: to };
+    fn set_credit(
+        &mut self,
+        id: WorkerId,
+        ticket: Ticket,
+        (from, to): (Credit, Credit),
+        custody: Custody,
+    ) {
+        let learnt = ClaimLearnt::Claimed;
+        let place = Place::Delivered { to: id, learnt, credit: to, custody };
         self.ledger.set(ticket, place);
         let long = self.long(ticket);
         let Some(worker) = self.worker_mut(id) else { return };
         match (from, to) {
-            (Credit::Holds, Credit::Lent | Credit::Spent) => {
+            (Credit::Holds, Credit::Returned | Credit::Spent) => {
                 worker.running -= 1;
                 worker.longs -= long;
             }
-            (Credit::Lent | Credit::Spent, Credit::Holds) => {
+            (Credit::Returned | Credit::Spent, Credit::Holds) => {
                 worker.running += 1;
                 worker.longs += long;
             }
             (Credit::Holds, Credit::Holds)
-            | (Credit::Lent | Credit::Spent, Credit::Lent | Credit::Spent) => {}
+            | (Credit::Returned | Credit::Spent, Credit::Returned | Credit::Spent) => {}
         }
     }
 
@@ -588,8 +607,8 @@ impl Engine {
                 self.recall_all(now, to, Reason::Overdue, out);
             }
             // Looked at again after another while, whatever was decided now.
-            if let Some(Place::Offered { recall, .. }) = self.ledger.place(ticket) {
-                self.ledger.move_to(ticket, Place::Offered { to, at: now, recall });
+            if let Some(Place::Offered { recall, custody, .. }) = self.ledger.place(ticket) {
+                self.ledger.move_to(ticket, Place::Offered { to, at: now, recall, custody });
             }
         }
     }

@@ -23,7 +23,7 @@
 use super::Engine;
 use super::action::{Action, Actions};
 use super::input::WorkDone;
-use super::ledger::Place;
+use super::ledger::{Custody, Place};
 use super::phase::Phase;
 use crate::limits::{
     PARKED_AFTER, SILENT_AFTER_FULL, SILENT_AFTER_STOP, SPREAD_ABOVE, SPREAD_BELOW, SPREAD_EVERY,
@@ -91,9 +91,18 @@ impl Spreading {
 }
 
 impl Engine {
-    /// Whether connections can come back: the master keeps its copies.
-    pub fn lends(&self) -> bool {
-        self.setup.dispatch != Dispatch::Connection && self.setup.policy.spreads()
+    /// What is dispatched: under policies that cannot spread requests connections, whatever was
+    /// wanted.
+    pub fn dispatch(&self) -> Dispatch {
+        if self.setup.policy.spreads() { self.setup.dispatch } else { Dispatch::Connection }
+    }
+
+    /// The custody of what is offered from now on.
+    pub(super) fn custody(&self) -> Custody {
+        match self.dispatch() {
+            Dispatch::Auto | Dispatch::Request => Custody::Lent,
+            Dispatch::Connection => Custody::Sent,
+        }
     }
 
     /// What workers do with connections that they have answered.
@@ -135,14 +144,14 @@ impl Engine {
     /// spread, something happens with each of them.
     pub(super) fn spread_deadline(&self) -> Option<Mono> {
         let idle = self.spread.on || !self.phase.accepts() || !self.may_wait();
-        (self.lends() && self.setup.dispatch == Dispatch::Auto && !idle)
+        (self.dispatch() == Dispatch::Auto && !idle)
             .then(|| self.spread.decided_at.after(self.spread.pause.max(SPREAD_EVERY)))
     }
 
     /// Decides whether to spread requests: see the head of this file.
     pub(super) fn decide_on_spreading(&mut self, now: Mono) {
         let due = self.spread.decided_at.after(SPREAD_EVERY) <= now;
-        if !self.lends() || self.setup.dispatch != Dispatch::Auto || !due {
+        if self.dispatch() != Dispatch::Auto || !due {
             return;
         }
         self.spread.measure(now, self.strength.0.into());
@@ -152,8 +161,7 @@ impl Engine {
 
     /// Tells the workers when it has changed what they shall do.
     pub(super) fn tell_give_back(&mut self, out: &mut Actions) {
-        let wanted = match (self.setup.dispatch, self.phase) {
-            _ if !self.lends() => GiveBack::Never,
+        let wanted = match (self.dispatch(), self.phase) {
             // Nobody will take it up again: its worker says goodbye itself.
             (_, Phase::Stopping { .. } | Phase::Ending(_) | Phase::Over)
             | (Dispatch::Connection, _) => GiveBack::Never,
@@ -203,6 +211,7 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
+    use super::super::action::Strays;
     use super::super::input::{Command, Input, Load, Message};
     use super::super::pair::Pair;
     use super::super::policy::{Depth, Policy};
@@ -219,6 +228,24 @@ mod tests {
     fn answers(pair: &mut Pair, at: usize) {
         pair.says(at, Message::Claimed { transit_us: 0 });
         pair.says(at, Message::Idle { service_us: 9 });
+    }
+
+    #[test]
+    fn custody_is_settled_with_the_offer_whatever_is_dispatched_later() {
+        let mut pair = pair(Dispatch::Request);
+        pair.arrives(0);
+        pair.engine.setup.dispatch = Dispatch::Connection;
+        pair.arrives(1);
+        assert_eq!((pair.engine.ledger().lent(), pair.offers.len()), (1, 2));
+        answers(&mut pair, 0);
+        let (ticket, _) = pair.offers[0];
+        assert_eq!(pair.others.last(), Some(&Action::Watch(ticket)), "it was lent");
+        let (ticket, worker) = pair.offers[1];
+        pair.says(1, Message::Claimed { transit_us: 0 });
+        assert!(pair.others.contains(&Action::Release(ticket)), "it was sent");
+        let violations = pair.engine.worker(worker).unwrap().violations;
+        pair.says(1, Message::Idle { service_us: 9 });
+        assert_eq!(pair.engine.worker(worker).unwrap().violations, violations + 1);
     }
 
     /// A connection comes, and its worker begins with it.
@@ -369,7 +396,7 @@ mod tests {
             pair.later(patience);
             assert_eq!(pair.others.last(), Some(&Action::Expire(ticket)));
             pair.step(Input::HungUp(ticket));
-            assert_eq!(pair.others.last(), Some(&Action::Retire(ticket)));
+            assert_eq!(pair.others.last(), Some(&Action::Retire { ticket, strays: Strays::None }));
         }
     }
 
@@ -384,7 +411,7 @@ mod tests {
         pair.step(Input::Readable { ticket, route: None });
         pair.later(Span::ZERO);
         assert_eq!(pair.offers.last().map(|(offered, _)| *offered), Some(ticket));
-        assert!(!pair.others.contains(&Action::Retire(ticket)));
+        assert!(!pair.others.contains(&Action::Retire { ticket, strays: Strays::None }));
     }
 
     #[test]
@@ -408,7 +435,7 @@ mod tests {
         let (ticket, _) = pair.offers[0];
         answers(&mut pair, 0);
         pair.step(Input::HungUp(ticket));
-        assert_eq!(pair.others.last(), Some(&Action::Retire(ticket)));
+        assert_eq!(pair.others.last(), Some(&Action::Retire { ticket, strays: Strays::None }));
         let counters = pair.engine.counters();
         assert_eq!((counters.closed, counters.hung_up), (1, 0));
     }

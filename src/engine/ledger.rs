@@ -14,6 +14,7 @@
 
 use alloc::vec::Vec;
 
+use super::action::Strays;
 use super::demand::{Class, Demand};
 use crate::limits::{TICKETS_MAX, WORKERS_MAX};
 use crate::units::{Mono, Ticket, WorkerId};
@@ -43,6 +44,8 @@ pub enum Place {
         at: Mono,
         /// Whether it is being taken back.
         recall: Recall,
+        /// Who can still lose it once it is claimed.
+        custody: Custody,
     },
     /// A worker has it.
     Delivered {
@@ -52,7 +55,32 @@ pub enum Place {
         learnt: ClaimLearnt,
         /// Whether its request holds one of the worker's credits.
         credit: Credit,
+        /// Who can still lose it.
+        custody: Custody,
     },
+}
+
+/// Who can still lose a connection that a worker has claimed. It is settled with the offer, so that
+/// a change of what is dispatched leaves alone whoever was offered something before.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Custody {
+    /// The master keeps its copy to the end, and the worker may give the connection back.
+    Lent,
+    /// The master lets its copy go with the claim, and the connection ends with its worker.
+    Sent,
+}
+
+impl Place {
+    /// Whether a worker may give it back.
+    const fn is_lent(self) -> bool {
+        match self {
+            Self::Offered { custody, .. } | Self::Delivered { custody, .. } => match custody {
+                Custody::Lent => true,
+                Custody::Sent => false,
+            },
+            Self::Watched { .. } | Self::Parked { .. } | Self::Expiring | Self::Held => false,
+        }
+    }
 }
 
 /// Whether an offer is being taken back.
@@ -90,7 +118,7 @@ pub enum Credit {
     Holds,
     /// The client owes bytes, or the connection is pinned and nothing runs; the credit is back
     /// until there is something to do.
-    Lent,
+    Returned,
     /// The first response is out: later requests count as load only.
     Spent,
 }
@@ -103,8 +131,10 @@ pub struct Ledger {
     arrivals: u64,
     /// Requests up to this one have been let in.
     settled: u64,
-    /// Of those that are delivered, those that were ever taken back from somebody.
-    strays: u32,
+    /// Of those that are delivered, those of which the master keeps a copy.
+    kept: u32,
+    /// Of those that are offered or delivered, those that may be given back.
+    lent: u32,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -156,9 +186,18 @@ impl TicketEntry {
         next: NIL,
     };
 
-    /// Whether somebody has a copy beside the worker to which it is delivered, if it is.
-    fn is_stray(&self, place: Place) -> bool {
-        matches!(place, Place::Delivered { .. }) && self.astray
+    /// Whether it is delivered and the master keeps its copy: since it is lent, or since somebody
+    /// else has one too, who keeps the socket open when the worker dies.
+    const fn is_kept(&self, place: Place) -> bool {
+        match place {
+            Place::Delivered { custody: Custody::Lent, .. } => true,
+            Place::Delivered { custody: Custody::Sent, .. } => self.astray,
+            Place::Watched { .. }
+            | Place::Parked { .. }
+            | Place::Expiring
+            | Place::Held
+            | Place::Offered { .. } => false,
+        }
     }
 }
 
@@ -199,7 +238,7 @@ impl TicketList {
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self { entries: Vec::new(), lists: Lists::EMPTY, arrivals: 0, settled: 0, strays: 0 }
+        Self { entries: Vec::new(), lists: Lists::EMPTY, arrivals: 0, settled: 0, kept: 0, lent: 0 }
     }
 }
 
@@ -287,12 +326,13 @@ impl Ledger {
         entry.place = Some(place);
     }
 
-    /// Strikes a ticket out.
+    /// Strikes a ticket out. Returns who may have a stray copy of the connection.
     ///
     /// # Panics
     /// When the ticket is not live.
-    pub fn strike(&mut self, ticket: Ticket) {
+    pub fn strike(&mut self, ticket: Ticket) -> Strays {
         self.unlink(ticket);
+        self.strays_of(ticket)
     }
 
     /// An offer of it was taken back: somebody has a copy who will not claim it.
@@ -304,16 +344,22 @@ impl Ledger {
         self.entries[ticket.index()].astray = true;
     }
 
-    /// Whether a copy of the connection may lie where an offer was taken back, and keep the socket
-    /// open for as long as its reader likes. Still told when the connection has ended.
-    pub fn is_astray(&self, ticket: Ticket) -> bool {
-        let entry = self.entries.get(ticket.index());
-        entry.is_some_and(|entry| entry.generation == ticket.generation && entry.astray)
+    /// Whether a copy of the connection may lie where an offer was taken back.
+    ///
+    /// # Panics
+    /// When the ticket is beyond the table.
+    pub fn strays_of(&self, ticket: Ticket) -> Strays {
+        if self.entries[ticket.index()].astray { Strays::Possible } else { Strays::None }
     }
 
-    /// Of those that are delivered, those of which somebody else has a copy.
-    pub const fn strays(&self) -> u32 {
-        self.strays
+    /// Of those that are delivered, those of which the master keeps a copy.
+    pub const fn kept(&self) -> u32 {
+        self.kept
+    }
+
+    /// Of those that are offered or delivered, those that may be given back.
+    pub const fn lent(&self) -> u32 {
+        self.lent
     }
 
     /// Where the ticket is; `None` when it is stale.
@@ -338,27 +384,6 @@ impl Ledger {
     /// Whether a worker has claimed the connection.
     pub fn is_claimed(&self, ticket: Ticket) -> bool {
         matches!(self.place(ticket), Some(Place::Delivered { .. }))
-    }
-
-    /// Whether the master waits for the connection's client.
-    pub fn is_waited_for(&self, ticket: Ticket) -> bool {
-        matches!(self.place(ticket), Some(Place::Watched { .. } | Place::Parked { .. }))
-    }
-
-    /// Whether an offer of the connection to this worker is being taken back.
-    pub fn is_recalled_from(&self, ticket: Ticket, worker: WorkerId) -> bool {
-        match self.place(ticket) {
-            Some(Place::Offered { to, recall: Recall::Asked(_), .. }) => to == worker,
-            Some(
-                Place::Offered { recall: Recall::Unasked, .. }
-                | Place::Watched { .. }
-                | Place::Parked { .. }
-                | Place::Expiring
-                | Place::Held
-                | Place::Delivered { .. },
-            )
-            | None => false,
-        }
     }
 
     /// Connections watched for their first byte.
@@ -480,9 +505,11 @@ impl Ledger {
             listed += members;
         }
         assert_eq!(live, listed, "a ticket stands in no list, or in two");
-        let astray =
-            self.entries.iter().filter(|entry| entry.place.is_some_and(|it| entry.is_stray(it)));
-        assert_eq!(self.strays as usize, astray.count(), "stray copies have lost count");
+        let kept = |entry: &&TicketEntry| entry.place.is_some_and(|place| entry.is_kept(place));
+        let kept = self.entries.iter().filter(kept).count();
+        assert_eq!(self.kept as usize, kept, "kept copies have lost count");
+        let lent = self.entries.iter().filter(|entry| entry.place.is_some_and(Place::is_lent));
+        assert_eq!(self.lent as usize, lent.count(), "lent connections have lost count");
         for list in self.lists.held {
             let arrival = |ticket: Ticket| self.entries[ticket.index()].arrival;
             assert!(self.walk(list).map(arrival).is_sorted(), "the hold queue is out of order");
@@ -522,14 +549,16 @@ impl Ledger {
         let entry = &mut self.entries[index as usize];
         entry.place = Some(place);
         (entry.previous, entry.next) = (previous, before);
-        self.strays += u32::from(entry.is_stray(place));
+        self.kept += u32::from(entry.is_kept(place));
+        self.lent += u32::from(place.is_lent());
     }
 
     fn unlink(&mut self, ticket: Ticket) {
         let place = self.place(ticket).expect("only live tickets are moved");
         let entry = &mut self.entries[ticket.index()];
         entry.place = None;
-        self.strays -= u32::from(entry.is_stray(place));
+        self.kept -= u32::from(entry.is_kept(place));
+        self.lent -= u32::from(place.is_lent());
         let TicketEntry { previous, next, .. } = *entry;
         let list = self.lists.of(place, entry.demand.class);
         list.len -= 1;
@@ -565,8 +594,15 @@ mod tests {
     use super::*;
 
     const W: WorkerId = WorkerId { index: 1, epoch: 0 };
-    const DELIVERED: Place =
-        Place::Delivered { to: W, learnt: ClaimLearnt::Claimed, credit: Credit::Holds };
+
+    const fn offered(custody: Custody) -> Place {
+        Place::Offered { to: W, at: Mono::ZERO, recall: Recall::Unasked, custody }
+    }
+
+    const fn delivered(custody: Custody) -> Place {
+        let (learnt, credit) = (ClaimLearnt::Claimed, Credit::Holds);
+        Place::Delivered { to: W, learnt, credit, custody }
+    }
 
     fn ticket(index: u32) -> Ticket {
         Ticket { index, generation: 7 }
@@ -578,9 +614,8 @@ mod tests {
         for index in 0..5 {
             ledger.enter(ticket(index), Place::Held);
         }
-        let offered = Place::Offered { to: W, at: Mono::ZERO, recall: Recall::Unasked };
         for index in [0, 1, 3] {
-            ledger.move_to(ticket(index), offered);
+            ledger.move_to(ticket(index), offered(Custody::Sent));
         }
         for index in [3, 0, 1] {
             ledger.move_to(ticket(index), Place::Held);
@@ -621,19 +656,31 @@ mod tests {
     }
 
     #[test]
-    fn what_went_astray_is_so_to_its_end_and_beyond_and_its_indices_next_occupant_is_not() {
+    fn what_went_astray_is_so_to_its_end_and_its_indices_next_occupant_is_not() {
         let mut ledger = Ledger::default();
         ledger.enter(ticket(2), Place::Held);
-        assert!(!ledger.is_astray(ticket(2)) && !ledger.is_astray(ticket(9)));
+        assert_eq!(ledger.strays_of(ticket(2)), Strays::None);
         ledger.went_astray(ticket(2));
-        ledger.move_to(ticket(2), DELIVERED);
-        assert_eq!((ledger.is_astray(ticket(2)), ledger.strays()), (true, 1));
-        ledger.strike(ticket(2));
-        assert_eq!((ledger.is_astray(ticket(2)), ledger.strays()), (true, 0));
+        ledger.move_to(ticket(2), delivered(Custody::Sent));
+        assert_eq!((ledger.strays_of(ticket(2)), ledger.kept()), (Strays::Possible, 1));
+        assert_eq!((ledger.strike(ticket(2)), ledger.kept()), (Strays::Possible, 0));
         let next = Ticket { index: 2, generation: 8 };
-        ledger.enter(next, DELIVERED);
-        assert!(!ledger.is_astray(ticket(2)) && !ledger.is_astray(next));
-        assert_eq!(ledger.strays(), 0);
+        ledger.enter(next, delivered(Custody::Sent));
+        assert_eq!((ledger.strays_of(next), ledger.kept()), (Strays::None, 0));
+    }
+
+    #[test]
+    fn what_is_lent_is_kept_once_it_is_claimed_and_what_is_sent_is_not() {
+        let mut ledger = Ledger::default();
+        for (index, custody) in [(0, Custody::Lent), (1, Custody::Sent)] {
+            ledger.enter(ticket(index), offered(custody));
+        }
+        assert_eq!((ledger.lent(), ledger.kept()), (1, 0));
+        ledger.move_to(ticket(0), delivered(Custody::Lent));
+        ledger.move_to(ticket(1), delivered(Custody::Sent));
+        assert_eq!((ledger.lent(), ledger.kept()), (1, 1));
+        ledger.give_back(ticket(0), W, Mono::ZERO);
+        assert_eq!((ledger.lent(), ledger.kept()), (0, 0));
     }
 
     #[test]
@@ -642,13 +689,14 @@ mod tests {
         let mut ledger = Ledger::default();
         let mut live: Vec<u32> = Vec::new();
         for _ in 0..5_000 {
+            let custody = if rng.chance(1, 2) { Custody::Lent } else { Custody::Sent };
             let place = match rng.below(6) {
                 5 => Place::Parked { since: Mono::ZERO },
                 0 => Place::Watched { since: Mono::ZERO },
                 1 => Place::Expiring,
                 2 => Place::Held,
-                3 => Place::Offered { to: W, at: Mono::ZERO, recall: Recall::Asked(Reason::Stuck) },
-                _ => DELIVERED,
+                3 => offered(custody),
+                _ => delivered(custody),
             };
             let index = u32::try_from(rng.below(40)).unwrap();
             match (live.contains(&index), rng.chance(1, 3)) {

@@ -312,9 +312,7 @@ impl Engine {
     /// Connections that the master has a descriptor of, at most: also of what a worker has claimed,
     /// where that comes back, or where another worker has a stray copy.
     pub fn copies(&self) -> u32 {
-        let delivered = self.ledger.delivered();
-        let kept = if self.lends() { delivered } else { self.ledger.strays() };
-        self.live() - delivered + kept
+        self.live() - self.ledger.delivered() + self.ledger.kept()
     }
 
     /// Whether a worker's word may change what the master does next: whether a worker must wake
@@ -389,11 +387,6 @@ impl Engine {
     /// What is known of classes.
     pub const fn classes(&self) -> &Classes {
         &self.classes
-    }
-
-    /// What is dispatched, as the user decided.
-    pub const fn dispatch(&self) -> Dispatch {
-        self.setup.dispatch
     }
 
     /// Connections that may wait in the master.

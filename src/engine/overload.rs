@@ -19,9 +19,9 @@ impl Engine {
             Overload::Reject => {
                 while self.setup.hold_max < self.ledger.held() {
                     let Some(ticket) = self.ledger.latest_unsettled() else { break };
-                    self.ledger.strike(ticket);
+                    let strays = self.ledger.strike(ticket);
                     self.counters.rejected += 1;
-                    out.push(Action::Refuse(ticket));
+                    out.push(Action::Refuse { ticket, strays });
                 }
             }
         }
@@ -62,7 +62,7 @@ mod tests {
     /// Who was refused, in order.
     fn refused(pair: &Pair) -> Vec<u32> {
         let index = |action: &Action| {
-            if let Action::Refuse(ticket) = action { Some(ticket.index) } else { None }
+            if let Action::Refuse { ticket, .. } = action { Some(ticket.index) } else { None }
         };
         pair.others.iter().filter_map(index).collect()
     }

@@ -344,9 +344,9 @@ impl Engine {
     fn lose_all(&mut self, id: WorkerId, out: &mut Actions) -> u32 {
         let mut lost = 0;
         for ticket in self.ledger.deliveries_of(id) {
-            self.ledger.strike(ticket);
+            let strays = self.ledger.strike(ticket);
             self.counters.closed += 1;
-            out.push(Action::Retire(ticket));
+            out.push(Action::Retire { ticket, strays });
             lost += 1;
         }
         lost

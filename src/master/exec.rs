@@ -4,7 +4,8 @@ use super::Master;
 use super::host::{ConnEvent, Host, Settled, SpawnRequest, SpawnedWorker};
 use super::links::Link;
 use super::tags::Purpose;
-use crate::engine::action::Presence;
+use super::tickets::{WatchEnd, WhenBack};
+use crate::engine::action::{Presence, Strays};
 use crate::engine::input::{Input, OfferRefusal};
 use crate::io::{Backend, Batch, Op, Role};
 use crate::limits::BATCH_MAX;
@@ -17,7 +18,7 @@ const POOL: PoolId = PoolId(0);
 
 impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     pub(super) fn watch(&mut self, ticket: Ticket) {
-        if let Some(fd) = self.tickets.take(ticket) {
+        if let Some(fd) = self.tickets.take(ticket, WhenBack::Watch) {
             let token = self.backend.submit(Op::Readable { fd }, Purpose::Watch(ticket).tag());
             self.tickets.watched(ticket, token);
         }
@@ -26,9 +27,9 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     pub(super) fn expire(&mut self, ticket: Ticket) {
         match self.tickets.watch_of(ticket) {
             Some(token) => {
-                if self.backend.expire(token) {
-                    self.tickets.was_shut_down(ticket);
-                }
+                let shut_down = self.backend.expire(token);
+                let end = if shut_down { WatchEnd::ShutDown } else { WatchEnd::Asked };
+                self.tickets.is_to_end(ticket, end);
             }
             // Its watch has failed, and nothing will be heard of it.
             None => self.ensuing.push(Input::HungUp(ticket)),
@@ -51,6 +52,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
         self.host.conn_record(ticket, ConnEvent::Offered(to, self.now));
         self.host.offer(to, ticket);
+        self.tickets.offered(ticket, to);
         match known {
             true if self.tell_of_offer(to, ticket) => {}
             false if self.pack(to, ticket) => {}
@@ -99,48 +101,51 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     /// Takes an offer back, if its worker has not claimed it. While its descriptor is on its way,
     /// nothing could be done with it: then the answer comes when it is back.
     pub(super) fn recall(&mut self, ticket: Ticket, from: WorkerId) {
-        // It may have come back by itself between the asking and the doing.
-        let asked = self.engine.ledger().is_recalled_from(ticket, from);
-        if asked && !self.tickets.recall_when_back(ticket) {
+        if !self.tickets.recall_when_back(ticket) {
             self.settle_claim(ticket, from, Input::Recalled(ticket));
         }
     }
 
-    /// Settles whose an offered connection is: `back` happens if it is ours.
+    /// Settles whose an offered connection is: `back` happens if it is ours. Nothing happens where
+    /// that has been settled before, as between a recall and its being carried out.
     pub(super) fn settle_claim(&mut self, ticket: Ticket, worker: WorkerId, back: Input) {
+        if !self.tickets.is_open(ticket, worker) {
+            return;
+        }
         let settled = self.host.recall(worker, ticket);
         if settled == Settled::Forged {
             self.ensuing.push(Input::Violation(worker));
         }
         self.ensuing.push(match settled {
-            Settled::Claimed => Input::TooLate(ticket),
-            Settled::Back | Settled::Forged => back,
+            Settled::Claimed => {
+                self.tickets.claimed(ticket, worker);
+                Input::TooLate(ticket)
+            }
+            Settled::Back | Settled::Forged => {
+                self.tickets.taken_back(ticket, worker);
+                back
+            }
         });
     }
 
-    /// Our copy goes, unless another one lies about: then the client would wait for an end for as
-    /// long as that one is open, should its worker die, and ours is kept to say it.
+    /// Our copy goes.
     pub(super) fn release(&mut self, ticket: Ticket) {
-        if self.engine.ledger().is_astray(ticket) {
-            return;
-        }
-        if let Some(fd) = self.tickets.take(ticket) {
+        if let Some(fd) = self.tickets.take(ticket, WhenBack::Release) {
             self.backend.submit(Op::Close { fd }, Purpose::Close.tag());
         }
     }
 
-    pub(super) fn refuse(&mut self, ticket: Ticket) {
+    pub(super) fn refuse(&mut self, ticket: Ticket, strays: Strays) {
         if let Some(fd) = self.tickets.here(ticket) {
             self.host.refuse(fd);
         }
-        self.retire(ticket);
+        self.retire(ticket, strays);
     }
 
-    pub(super) fn retire(&mut self, ticket: Ticket) {
-        let astray = self.engine.ledger().is_astray(ticket);
+    pub(super) fn retire(&mut self, ticket: Ticket, strays: Strays) {
         let copied = self.forget(ticket);
         if let Some(fd) = self.tickets.retire(ticket) {
-            if astray || copied {
+            if strays == Strays::Possible || copied {
                 self.host.shut_down(&fd);
             }
             self.backend.submit(Op::Close { fd }, Purpose::Close.tag());

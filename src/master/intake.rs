@@ -4,9 +4,9 @@
 use super::Master;
 use super::host::{ConnEvent, Host, Launch};
 use super::tags::Purpose;
+use super::tickets::{WatchEnd, WhenBack};
 use super::watches::Failed;
 use crate::engine::input::{Command, FirstSpeaker, Input, Message, OfferRefusal};
-use crate::engine::ledger::Place;
 use crate::io::{self, Backend, Batch, Completion, Op, Outcome, Ready};
 use crate::limits::MESSAGES_PER_TURN;
 use crate::sys::signal::Notice;
@@ -137,10 +137,14 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
                 };
             }
             WorkerMessage::Claimed { ticket, transit_us } => {
+                self.tickets.claimed(ticket, worker);
                 (ticket, Message::Claimed { transit_us })
             }
             WorkerMessage::Done { ticket, service_us } => (ticket, Message::Done { service_us }),
-            WorkerMessage::Idle { ticket, service_us } => (ticket, Message::Idle { service_us }),
+            WorkerMessage::Idle { ticket, service_us } => {
+                self.tickets.given_back(ticket, worker);
+                (ticket, Message::Idle { service_us })
+            }
             WorkerMessage::Waiting(ticket) => (ticket, Message::Waiting),
             WorkerMessage::Resumed(ticket) => (ticket, Message::Resumed),
             WorkerMessage::Pinned(ticket) => (ticket, Message::Pinned),
@@ -192,24 +196,28 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     fn watch_ended(&mut self, ticket: Ticket, fd: B::Fd, result: Result<Ready, Errno>) {
         let asks = match result {
-            // Nobody can be answered on it.
-            Ok(_) if self.tickets.is_shut_down(ticket) => false,
             Ok(Ready::Input) => true,
             // One that has asked and says no more is to be answered.
             Ok(Ready::Ended) => self.host.has_input(&fd),
             Err(_) => false,
         };
         let route = if asks && self.engine.classifies() { self.host.route(&fd) } else { None };
-        self.put_back(ticket, fd);
-        match result {
-            Ok(_) if asks => {
+        let end = match self.tickets.seen(ticket, fd) {
+            Ok(end) => end,
+            Err(fd) => return self.close_late(fd),
+        };
+        match (result, end) {
+            (Ok(_), WatchEnd::Open | WatchEnd::Asked) if asks => {
                 self.host.conn_record(ticket, ConnEvent::Readable(self.now));
                 self.step(Input::Readable { ticket, route });
             }
-            Err(errno) if !is_end(errno) && self.engine.ledger().is_waited_for(ticket) => {
+            (Err(errno), WatchEnd::Open) if !is_end(errno) => {
                 self.wait_failed(Failed::Connection(ticket));
             }
-            Ok(_) | Err(_) => self.step(Input::HungUp(ticket)),
+            // On one that was shut down nobody can be answered.
+            (Ok(_) | Err(_), WatchEnd::Open | WatchEnd::Asked | WatchEnd::ShutDown) => {
+                self.step(Input::HungUp(ticket));
+            }
         }
     }
 
@@ -223,34 +231,43 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             if let (Err(_), Some(link)) = (result, self.links.get_mut(worker)) {
                 link.copies.remove(ticket);
             }
-            let Some(recalled) = self.put_back(ticket, fd) else { continue };
-            match (self.engine.ledger().place(ticket), result) {
-                // The claim was faster than this answer.
-                (Some(Place::Delivered { .. }), _) if self.engine.lends() => {}
-                (Some(Place::Delivered { .. }), _) => self.release(ticket),
-                (Some(Place::Parked { .. }), _) => self.watch(ticket),
-                (_, Ok(())) if recalled => {
-                    self.settle_claim(ticket, worker, Input::Recalled(ticket));
-                }
-                (_, Ok(())) => {}
-                // One that was offered to it before may have been claimed by an older message.
-                (_, Err(errno)) => {
-                    let why = refusal(errno);
-                    self.settle_claim(ticket, worker, Input::Refused { ticket, why });
-                }
+            match self.tickets.sent(ticket, fd) {
+                Ok(asked) => self.back_from(worker, ticket, asked, result),
+                Err(fd) => self.close_late(fd),
             }
         }
         self.take_in_ensuing();
     }
 
-    /// Returns whether a recall waited for the descriptor; nothing when its ticket has ended: then
-    /// its client is told so here, since copies may lie about for long.
-    fn put_back(&mut self, ticket: Ticket, fd: B::Fd) -> Option<bool> {
-        let put = self.tickets.put(ticket, fd).map_err(|fd| {
-            self.host.shut_down(&fd);
-            self.backend.submit(Op::Close { fd }, Purpose::Close.tag());
-        });
-        put.ok()
+    /// Does what was asked of a descriptor while it was in a batch for a worker.
+    fn back_from(
+        &mut self,
+        worker: WorkerId,
+        ticket: Ticket,
+        asked: WhenBack,
+        result: Result<(), Errno>,
+    ) {
+        match (asked, result) {
+            // The claim was faster than this answer.
+            (WhenBack::Release, _) => self.release(ticket),
+            (WhenBack::Watch, _) => self.watch(ticket),
+            (WhenBack::Recall, Ok(())) => {
+                self.settle_claim(ticket, worker, Input::Recalled(ticket));
+            }
+            (WhenBack::Keep, Ok(())) => {}
+            // One that was offered to it before may have been claimed by an older message.
+            (WhenBack::Keep | WhenBack::Recall, Err(errno)) => {
+                let why = refusal(errno);
+                self.settle_claim(ticket, worker, Input::Refused { ticket, why });
+            }
+        }
+    }
+
+    /// Closes what has come back when its ticket had ended. Its client is told so first, since
+    /// copies may lie about for long.
+    fn close_late(&mut self, fd: B::Fd) {
+        self.host.shut_down(&fd);
+        self.backend.submit(Op::Close { fd }, Purpose::Close.tag());
     }
 
     /// There is news of a worker's way to its program.

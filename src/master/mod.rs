@@ -215,7 +215,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         let awaits = self.engine.awaits_messages();
         self.host.set_sleep_state(if awaits { SleepState::Waiting } else { SleepState::Content });
         // What is given back is urgent, whether it was awaited or not.
-        if (awaits || self.engine.lends()) && self.host.has_messages() {
+        if (awaits || 0 < self.engine.ledger().lent()) && self.host.has_messages() {
             return Some(Span::ZERO);
         }
         let until_deadline = deadline.map(|deadline| deadline.since(self.now));
@@ -272,8 +272,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Action::Recall { ticket, from } => self.recall(ticket, from),
             Action::Release(ticket) => self.release(ticket),
             Action::GiveBack(give_back) => self.host.give_back(give_back),
-            Action::Refuse(ticket) => self.refuse(ticket),
-            Action::Retire(ticket) => self.retire(ticket),
+            Action::Refuse { ticket, strays } => self.refuse(ticket, strays),
+            Action::Retire { ticket, strays } => self.retire(ticket, strays),
             Action::Spawn { worker, slot, generation } => self.spawn(worker, slot, generation),
             Action::Drain(worker) => self.drain(worker),
             Action::Terminate(worker) => {

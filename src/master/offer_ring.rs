@@ -4,7 +4,6 @@
 use super::Master;
 use super::host::Host;
 use super::links::Link;
-use crate::engine::ledger::Place;
 use crate::io::Backend;
 use crate::units::{Ticket, WorkerId};
 use crate::wire::offer::OfferEntry;
@@ -67,19 +66,14 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         let Some(most) = self.engine.worker(worker).map(|each| each.terms.connections_max) else {
             return;
         };
-        let Self { links, engine, .. } = self;
+        let Self { links, tickets, .. } = self;
         let Some(link) = links.get_mut(worker) else { return };
         if link.copies.count() < most {
             return;
         }
-        let idle = |ticket| match engine.ledger().place(ticket) {
-            Some(Place::Offered { to, .. } | Place::Delivered { to, .. }) => to != worker,
-            Some(Place::Watched { .. } | Place::Parked { .. } | Place::Expiring | Place::Held)
-            | None => true,
-        };
-        // One that is held may be about to be offered to this very worker.
-        let held = |ticket| engine.ledger().place(ticket) == Some(Place::Held);
-        let evicted = link.copies.evict(|ticket| idle(ticket) && !held(ticket));
+        // One that waits for a worker may be about to be offered to this very one.
+        let idle = |ticket| !tickets.is_with(ticket, worker);
+        let evicted = link.copies.evict(|ticket| idle(ticket) && !tickets.is_held(ticket));
         if let Some(ticket) = evicted.or_else(|| link.copies.evict(idle)) {
             self.tell_to_forget(worker, ticket);
         }

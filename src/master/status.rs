@@ -8,7 +8,6 @@ use super::world::LinuxHost;
 use crate::config::{policy, words};
 use crate::engine::Engine;
 use crate::engine::demand::Class;
-use crate::engine::giveback::Dispatch;
 use crate::engine::worker::{WorkerRecord, WorkerState};
 use crate::sys::clock;
 use crate::units::{GiveBack, SlotId, WorkerId};
@@ -37,7 +36,7 @@ impl LinuxHost {
             backend: about.backend.clone(),
             backend_reason: about.backend_reason.clone(),
             policy: policy::name(engine.policy()),
-            dispatch: String::from(words::word_of(dispatch(engine), &words::DISPATCHES)),
+            dispatch: String::from(words::word_of(engine.dispatch(), &words::DISPATCHES)),
             spreads_requests: engine.give_back() == GiveBack::Always,
             classes: classes(engine, words::word_of(self.classes(), &words::CLASSES)),
             listeners: about.listeners.clone(),
@@ -169,11 +168,6 @@ const fn standing(worker: &WorkerRecord) -> Standing {
         (WorkerState::Killing { .. }, _) => Standing::Killing,
         (WorkerState::Reclaiming { .. }, _) => Standing::Reclaiming,
     }
-}
-
-/// What is dispatched: under most policies connections, whatever was wanted.
-fn dispatch(engine: &Engine) -> Dispatch {
-    if engine.lends() { engine.dispatch() } else { Dispatch::Connection }
 }
 
 fn hold(engine: &Engine) -> Hold {

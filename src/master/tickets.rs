@@ -3,7 +3,7 @@
 
 use crate::io::Token;
 use crate::limits::TICKETS_MAX;
-use crate::units::Ticket;
+use crate::units::{Ticket, WorkerId};
 
 /// Every live ticket's descriptor.
 #[derive(Debug)]
@@ -17,6 +17,7 @@ pub(super) struct Tickets<F> {
 struct TicketFd<F> {
     generation: u32,
     keeping: Keeping<F>,
+    offer: OfferHeard,
 }
 
 /// Where a ticket's descriptor is.
@@ -27,16 +28,46 @@ enum Keeping<F> {
     /// Here.
     Here(F),
     /// In the watch under this token.
-    Watched(Token),
-    /// The same; it has been shut down, and nobody can be answered on it.
-    ShutDown(Token),
+    Watched(Token, WatchEnd),
     /// In a batch of which the outcome is to come; a copy goes to the worker.
-    Sending {
-        /// Whether a recall waits for it.
-        recalled: bool,
-    },
+    Sending(WhenBack),
     /// Its worker's alone.
     Away,
+}
+
+/// Whether the client of a watched connection is to be let go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum WatchEnd {
+    /// It is waited for.
+    Open,
+    /// It was to be let go, and has spoken or left before.
+    Asked,
+    /// The connection has been shut down: nobody can be answered on it.
+    ShutDown,
+}
+
+/// What was asked of a descriptor while it was in a batch, and is done when it is back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum WhenBack {
+    /// Nothing.
+    Keep,
+    /// Its offer is to be taken back.
+    Recall,
+    /// Its worker has it for good: it is closed.
+    Release,
+    /// Its worker has given it back: it is watched.
+    Watch,
+}
+
+/// What has been heard of the last offer of a ticket.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum OfferHeard {
+    /// There was none, or nothing is left of it.
+    None,
+    /// It is open.
+    Open(WorkerId),
+    /// It was claimed.
+    Claimed(WorkerId),
 }
 
 impl<F> Tickets<F> {
@@ -53,99 +84,148 @@ impl<F> Tickets<F> {
                 if TICKETS_MAX <= next {
                     return Err(fd);
                 }
-                self.entries.push(TicketFd { generation: 0, keeping: Keeping::Free });
+                self.entries.push(TicketFd {
+                    generation: 0,
+                    keeping: Keeping::Free,
+                    offer: OfferHeard::None,
+                });
                 next
             }
         };
         let entry = &mut self.entries[index as usize];
         // No ticket has generation 0: that is nobody's.
         entry.generation = entry.generation.wrapping_add(1).max(1);
-        entry.keeping = Keeping::Here(fd);
+        (entry.keeping, entry.offer) = (Keeping::Here(fd), OfferHeard::None);
         Ok(Ticket { index, generation: entry.generation })
     }
 
-    /// Takes the descriptor out, if it is here.
-    pub(super) fn take(&mut self, ticket: Ticket) -> Option<F> {
+    /// Takes the descriptor out, if it is here; if a batch has it, remembers what it is wanted for.
+    pub(super) fn take(&mut self, ticket: Ticket, wanted_for: WhenBack) -> Option<F> {
+        let entry = self.entry(ticket)?;
+        if let Keeping::Sending(when_back) = &mut entry.keeping {
+            *when_back = wanted_for;
+            return None;
+        }
         self.swap(ticket, Keeping::Away)
     }
 
     /// The descriptor, if it is here.
     pub(super) fn here(&self, ticket: Ticket) -> Option<&F> {
-        let entry = self.entries.get(ticket.index())?;
-        match &entry.keeping {
-            Keeping::Here(fd) if entry.generation == ticket.generation => Some(fd),
-            Keeping::Free
-            | Keeping::Here(_)
-            | Keeping::Watched(_)
-            | Keeping::ShutDown(_)
-            | Keeping::Sending { .. }
-            | Keeping::Away => None,
+        match &self.live(ticket)?.keeping {
+            Keeping::Here(fd) => Some(fd),
+            Keeping::Free | Keeping::Watched(..) | Keeping::Sending(_) | Keeping::Away => None,
         }
     }
 
     /// Takes the descriptor out for a batch, if it is here.
     pub(super) fn send(&mut self, ticket: Ticket) -> Option<F> {
-        self.swap(ticket, Keeping::Sending { recalled: false })
+        self.swap(ticket, Keeping::Sending(WhenBack::Keep))
     }
 
     /// Remembers a recall of the ticket while its descriptor is in a batch; false when it is not.
     pub(super) fn recall_when_back(&mut self, ticket: Ticket) -> bool {
         match self.entry(ticket).map(|entry| &mut entry.keeping) {
-            Some(Keeping::Sending { recalled }) => {
-                *recalled = true;
+            Some(Keeping::Sending(when_back)) => {
+                if *when_back == WhenBack::Keep {
+                    *when_back = WhenBack::Recall;
+                }
                 true
             }
-            Some(
-                Keeping::Free
-                | Keeping::Here(_)
-                | Keeping::Watched(_)
-                | Keeping::ShutDown(_)
-                | Keeping::Away,
-            )
+            Some(Keeping::Free | Keeping::Here(_) | Keeping::Watched(..) | Keeping::Away)
             | None => false,
         }
     }
 
-    /// Puts the descriptor back, out of a batch or a watch. Tells whether a recall waited for it;
-    /// gives it up again when the ticket has ended meanwhile.
-    pub(super) fn put(&mut self, ticket: Ticket, fd: F) -> Result<bool, F> {
+    /// Puts the descriptor back, out of a batch. Returns what was asked of it meanwhile; gives it
+    /// up again when the ticket has ended.
+    pub(super) fn sent(&mut self, ticket: Ticket, fd: F) -> Result<WhenBack, F> {
         let Some(entry) = self.entry(ticket) else { return Err(fd) };
-        let recalled = match entry.keeping {
-            Keeping::Sending { recalled } => recalled,
-            Keeping::Watched(_) | Keeping::ShutDown(_) => false,
-            Keeping::Free | Keeping::Here(_) | Keeping::Away => return Err(fd),
-        };
-        entry.keeping = Keeping::Here(fd);
-        Ok(recalled)
+        match entry.keeping {
+            Keeping::Sending(when_back) => {
+                entry.keeping = Keeping::Here(fd);
+                Ok(when_back)
+            }
+            Keeping::Free | Keeping::Here(_) | Keeping::Watched(..) | Keeping::Away => Err(fd),
+        }
+    }
+
+    /// Puts the descriptor back, out of a watch. Returns whether its client was to be let go; gives
+    /// it up again when the ticket has ended.
+    pub(super) fn seen(&mut self, ticket: Ticket, fd: F) -> Result<WatchEnd, F> {
+        let Some(entry) = self.entry(ticket) else { return Err(fd) };
+        match entry.keeping {
+            Keeping::Watched(_, end) => {
+                entry.keeping = Keeping::Here(fd);
+                Ok(end)
+            }
+            Keeping::Free | Keeping::Here(_) | Keeping::Sending(_) | Keeping::Away => Err(fd),
+        }
     }
 
     /// Remembers the watch that the descriptor is in.
     pub(super) fn watched(&mut self, ticket: Ticket, token: Token) {
         if let Some(entry) = self.entry(ticket) {
-            entry.keeping = Keeping::Watched(token);
+            entry.keeping = Keeping::Watched(token, WatchEnd::Open);
         }
     }
 
-    /// Remembers that the socket in the watch was shut down.
-    pub(super) fn was_shut_down(&mut self, ticket: Ticket) {
+    /// Remembers how it was tried to end the watch.
+    pub(super) fn is_to_end(&mut self, ticket: Ticket, end: WatchEnd) {
         if let Some(token) = self.watch_of(ticket)
             && let Some(entry) = self.entry(ticket)
         {
-            entry.keeping = Keeping::ShutDown(token);
+            entry.keeping = Keeping::Watched(token, end);
         }
-    }
-
-    /// Whether it was.
-    pub(super) fn is_shut_down(&mut self, ticket: Ticket) -> bool {
-        matches!(self.entry(ticket).map(|entry| &entry.keeping), Some(Keeping::ShutDown(_)))
     }
 
     /// The watch that the descriptor is in.
     pub(super) fn watch_of(&mut self, ticket: Ticket) -> Option<Token> {
         match self.entry(ticket)?.keeping {
-            Keeping::Watched(token) | Keeping::ShutDown(token) => Some(token),
-            Keeping::Free | Keeping::Here(_) | Keeping::Sending { .. } | Keeping::Away => None,
+            Keeping::Watched(token, _) => Some(token),
+            Keeping::Free | Keeping::Here(_) | Keeping::Sending(_) | Keeping::Away => None,
         }
+    }
+
+    /// The connection is offered to a worker.
+    pub(super) fn offered(&mut self, ticket: Ticket, to: WorkerId) {
+        self.hears(ticket, OfferHeard::Open(to));
+    }
+
+    /// A worker says that it has claimed the connection, or it was found to have.
+    pub(super) fn claimed(&mut self, ticket: Ticket, by: WorkerId) {
+        if self.is_open(ticket, by) {
+            self.hears(ticket, OfferHeard::Claimed(by));
+        }
+    }
+
+    /// The offer to a worker is back, unclaimed.
+    pub(super) fn taken_back(&mut self, ticket: Ticket, from: WorkerId) {
+        if self.is_open(ticket, from) {
+            self.hears(ticket, OfferHeard::None);
+        }
+    }
+
+    /// A worker says that it gives the connection back. Of one that it has not claimed that is a
+    /// lie, and its offer stays open.
+    pub(super) fn given_back(&mut self, ticket: Ticket, by: WorkerId) {
+        if self.heard(ticket) == OfferHeard::Claimed(by) {
+            self.hears(ticket, OfferHeard::None);
+        }
+    }
+
+    /// Whether an offer to this worker is open: neither claimed, as far as is known, nor back.
+    pub(super) fn is_open(&self, ticket: Ticket, to: WorkerId) -> bool {
+        self.heard(ticket) == OfferHeard::Open(to)
+    }
+
+    /// Whether the connection is offered to this worker, or claimed by it.
+    pub(super) fn is_with(&self, ticket: Ticket, worker: WorkerId) -> bool {
+        self.is_open(ticket, worker) || self.heard(ticket) == OfferHeard::Claimed(worker)
+    }
+
+    /// Whether the connection waits for a worker: nobody has it, nor is its client waited for.
+    pub(super) fn is_held(&self, ticket: Ticket) -> bool {
+        self.here(ticket).is_some() && self.heard(ticket) == OfferHeard::None
     }
 
     /// Ends a ticket; its descriptor, if it is here, is the caller's to close.
@@ -155,23 +235,26 @@ impl<F> Tickets<F> {
         self.free.push(ticket.index);
         match keeping {
             Keeping::Here(fd) => Some(fd),
-            Keeping::Free
-            | Keeping::Watched(_)
-            | Keeping::ShutDown(_)
-            | Keeping::Sending { .. }
-            | Keeping::Away => None,
+            Keeping::Free | Keeping::Watched(..) | Keeping::Sending(_) | Keeping::Away => None,
         }
+    }
+
+    fn hears(&mut self, ticket: Ticket, offer: OfferHeard) {
+        if let Some(entry) = self.entry(ticket) {
+            entry.offer = offer;
+        }
+    }
+
+    fn heard(&self, ticket: Ticket) -> OfferHeard {
+        self.live(ticket).map_or(OfferHeard::None, |entry| entry.offer)
     }
 
     fn swap(&mut self, ticket: Ticket, keeping: Keeping<F>) -> Option<F> {
         let entry = self.entry(ticket)?;
         match std::mem::replace(&mut entry.keeping, keeping) {
             Keeping::Here(fd) => Some(fd),
-            other @ (Keeping::Free
-            | Keeping::Watched(_)
-            | Keeping::ShutDown(_)
-            | Keeping::Sending { .. }
-            | Keeping::Away) => {
+            other
+            @ (Keeping::Free | Keeping::Watched(..) | Keeping::Sending(_) | Keeping::Away) => {
                 entry.keeping = other;
                 None
             }
@@ -179,9 +262,17 @@ impl<F> Tickets<F> {
     }
 
     fn entry(&mut self, ticket: Ticket) -> Option<&mut TicketFd<F>> {
-        let entry = self.entries.get_mut(ticket.index())?;
-        let live = entry.generation == ticket.generation && !matches!(entry.keeping, Keeping::Free);
-        live.then_some(entry)
+        self.entries.get_mut(ticket.index()).filter(|entry| entry.is_of(ticket))
+    }
+
+    fn live(&self, ticket: Ticket) -> Option<&TicketFd<F>> {
+        self.entries.get(ticket.index()).filter(|entry| entry.is_of(ticket))
+    }
+}
+
+impl<F> TicketFd<F> {
+    const fn is_of(&self, ticket: Ticket) -> bool {
+        self.generation == ticket.generation && !matches!(self.keeping, Keeping::Free)
     }
 }
 
@@ -189,35 +280,91 @@ impl<F> Tickets<F> {
 mod tests {
     use super::*;
 
+    const WORKER: WorkerId = WorkerId { index: 1, epoch: 1 };
+    const OTHER: WorkerId = WorkerId { index: 2, epoch: 1 };
+
     #[test]
     fn a_descriptor_is_in_one_place_and_a_stale_ticket_reaches_none() {
         let mut tickets = Tickets::new();
         let first = tickets.issue("a").unwrap();
         assert_eq!(tickets.send(first), Some("a"));
         assert_eq!(tickets.here(first), None);
-        assert_eq!(tickets.take(first), None, "it is in a batch");
-        assert_eq!(tickets.put(first, "a"), Ok(false));
-        assert_eq!(tickets.put(first, "copy"), Err("copy"), "it is here already");
+        assert_eq!(tickets.send(first), None, "it is in a batch");
+        assert_eq!(tickets.sent(first, "a"), Ok(WhenBack::Keep));
+        assert_eq!(tickets.sent(first, "copy"), Err("copy"), "it is here already");
+        assert_eq!(tickets.seen(first, "copy"), Err("copy"), "nor was it watched");
         assert_eq!(tickets.retire(first), Some("a"));
         let second = tickets.issue("b").unwrap();
         assert_eq!(second.index, first.index);
         assert_ne!(second, first);
         assert_eq!((tickets.here(first), tickets.here(second)), (None, Some(&"b")));
-        assert_eq!(tickets.take(first), None);
-        assert_eq!(tickets.put(first, "late"), Err("late"));
+        assert_eq!(tickets.take(first, WhenBack::Release), None);
+        assert_eq!(tickets.sent(first, "late"), Err("late"));
         assert_eq!(tickets.retire(first), None);
-        assert_eq!(tickets.take(second), Some("b"));
+        assert_eq!(tickets.take(second, WhenBack::Release), Some("b"));
     }
 
     #[test]
-    fn a_recall_waits_for_a_descriptor_that_is_on_its_way() {
+    fn what_is_asked_of_a_descriptor_in_a_batch_is_told_when_it_is_back() {
         let mut tickets = Tickets::new();
         let ticket = tickets.issue("a").unwrap();
         assert!(!tickets.recall_when_back(ticket), "it is here");
         assert_eq!(tickets.send(ticket), Some("a"));
         assert!(tickets.recall_when_back(ticket));
-        assert_eq!(tickets.put(ticket, "a"), Ok(true));
+        assert_eq!(tickets.sent(ticket, "a"), Ok(WhenBack::Recall));
+        for wanted_for in [WhenBack::Release, WhenBack::Watch] {
+            assert_eq!(tickets.send(ticket), Some("a"));
+            assert!(tickets.recall_when_back(ticket), "asked before its worker was heard of");
+            assert_eq!(tickets.take(ticket, wanted_for), None);
+            assert!(tickets.recall_when_back(ticket), "which is known to be too late");
+            assert_eq!(tickets.sent(ticket, "a"), Ok(wanted_for));
+        }
         assert_eq!(tickets.send(ticket), Some("a"));
-        assert_eq!(tickets.put(ticket, "a"), Ok(false), "that recall is over");
+        assert_eq!(tickets.sent(ticket, "a"), Ok(WhenBack::Keep), "those are over");
+    }
+
+    #[test]
+    fn an_offer_is_settled_once_and_by_the_worker_that_has_it() {
+        let mut tickets = Tickets::new();
+        let ticket = tickets.issue("a").unwrap();
+        tickets.offered(ticket, WORKER);
+        tickets.claimed(ticket, OTHER);
+        tickets.taken_back(ticket, OTHER);
+        tickets.given_back(ticket, WORKER);
+        assert!(tickets.is_open(ticket, WORKER) && !tickets.is_open(ticket, OTHER));
+        tickets.claimed(ticket, WORKER);
+        assert!(tickets.is_with(ticket, WORKER) && !tickets.is_open(ticket, WORKER));
+        tickets.taken_back(ticket, WORKER);
+        assert!(tickets.is_with(ticket, WORKER), "it was claimed before");
+        tickets.given_back(ticket, WORKER);
+        tickets.claimed(ticket, WORKER);
+        assert!(!tickets.is_with(ticket, WORKER), "it is not offered any more");
+        tickets.offered(ticket, WORKER);
+        tickets.taken_back(ticket, WORKER);
+        assert!(!tickets.is_with(ticket, WORKER));
+        tickets.offered(ticket, WORKER);
+        tickets.retire(ticket);
+        let next = tickets.issue("b").unwrap();
+        assert!(!tickets.is_with(ticket, WORKER) && !tickets.is_with(next, WORKER));
+    }
+
+    #[test]
+    fn a_connection_is_held_while_neither_worker_nor_client_is_to_do_something() {
+        let mut tickets = Tickets::new();
+        let ticket = tickets.issue("a").unwrap();
+        assert!(tickets.is_held(ticket));
+        tickets.offered(ticket, WORKER);
+        assert!(!tickets.is_held(ticket));
+        tickets.claimed(ticket, WORKER);
+        tickets.given_back(ticket, WORKER);
+        assert_eq!(tickets.take(ticket, WhenBack::Watch), Some("a"));
+        let token = Token::from_word(2 << 56).expect("a watch");
+        tickets.watched(ticket, token);
+        assert!(!tickets.is_held(ticket));
+        tickets.is_to_end(ticket, WatchEnd::ShutDown);
+        assert_eq!(tickets.seen(ticket, "a"), Ok(WatchEnd::ShutDown));
+        assert!(tickets.is_held(ticket));
+        tickets.retire(ticket);
+        assert!(!tickets.is_held(ticket));
     }
 }

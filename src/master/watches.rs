@@ -191,17 +191,13 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     fn try_again(&mut self, failed: Failed<B::Fd>) {
         match failed {
             Failed::Doorbell(worker) => self.listen_to_doorbell(worker),
-            Failed::Connection(ticket) if self.engine.ledger().is_waited_for(ticket) => {
-                self.watch(ticket);
-            }
+            Failed::Connection(ticket) => self.watch(ticket),
             Failed::ControlAccept => self.listen_for_control(),
             Failed::Watch(Purpose::Signals, fd) => self.signalled(fd),
             Failed::Watch(Purpose::Launch(worker), fd) => self.launched(worker, fd),
             Failed::Watch(Purpose::Output(worker), fd) => self.output(worker, fd),
             Failed::Watch(Purpose::ControlClient(index), fd) => self.control_spoke(index, fd),
             Failed::Watch(purpose, fd) => self.watch_for(purpose, fd),
-            // Nobody waits for it any more.
-            Failed::Connection(_) => {}
         }
     }
 }

@@ -226,7 +226,9 @@ impl<'a> ModelMaster<'a> {
                 let back = self.servers[worker].take_back(ticket);
                 self.step(if back { Input::Recalled(ticket) } else { Input::TooLate(ticket) });
             }
-            Action::Retire(ticket) | Action::Refuse(ticket) => self.tickets.free.push(ticket.index),
+            Action::Retire { ticket, .. } | Action::Refuse { ticket, .. } => {
+                self.tickets.free.push(ticket.index);
+            }
             Action::Watch(ticket) => self.watched(ticket),
             Action::CloseListeners
             | Action::Expire(_)
