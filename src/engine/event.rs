@@ -104,7 +104,7 @@ pub enum Event {
     RolloutStarted(Generation),
     /// Every slot has its new worker.
     RolloutDone(Generation),
-    /// New workers did not become ready, or died soon after: the old ones stay.
+    /// New workers did not become ready, or died soon after: the old ones have their slots again.
     RolloutAborted {
         /// What the new workers belonged to.
         generation: Generation,

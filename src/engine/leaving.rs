@@ -17,7 +17,7 @@ impl Engine {
         }
         let has_slot = self.slots[worker.slot.index()].holder == Some(id);
         if has_slot && worker.state == WorkerState::Ready && worker.has_served() {
-            self.has_done_its_work(now, &worker, out);
+            self.has_done_its_work(&worker);
             self.find_successor(now, id, worker.slot, out);
         } else {
             self.dismiss(now, id, out);
@@ -28,7 +28,13 @@ impl Engine {
     }
 
     /// The holder of a slot serves until somebody else can, or it turns out that nobody can.
-    fn find_successor(&mut self, now: Mono, id: WorkerId, slot: SlotId, out: &mut Actions) {
+    pub(super) fn find_successor(
+        &mut self,
+        now: Mono,
+        id: WorkerId,
+        slot: SlotId,
+        out: &mut Actions,
+    ) {
         if let Some(worker) = self.worker_mut(id) {
             worker.leaving = true;
         }

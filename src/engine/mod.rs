@@ -479,7 +479,7 @@ impl Engine {
     /// Whoever has a place in a slot is there, and has but one; nobody stands by in vain.
     fn check_slots(&self) {
         // Nobody is told to go before a stop has placed what waits: who stands by may be needed.
-        let may_stand_by = self.is_on_trial() || self.is_stopping();
+        let may_stand_by = self.rollout.is_some() || self.is_stopping();
         for (index, slot) in self.slots.iter().enumerate() {
             let Slot { holder, successor, standby, reached, .. } = *slot;
             for id in [holder, successor, standby].into_iter().flatten() {
@@ -489,7 +489,7 @@ impl Engine {
             }
             assert!(holder.is_none() || holder != successor, "{holder:?} follows itself");
             if let Some(standby) = standby {
-                assert!(may_stand_by, "{standby} stands by, and there is no trial");
+                assert!(may_stand_by, "{standby} stands by, and nothing is rolled out");
                 assert!(holder.is_some_and(|holder| holder != standby), "{standby} is for nobody");
             }
             let worker = holder.and_then(|id| self.worker(id));

@@ -1,10 +1,13 @@
-//! Rolling replacement: every worker gets a successor, one slot after the other.
+//! Rolling replacement: every worker gets a successor, one slot after the other, or none does.
 //!
-//! The first of a release is on trial: it serves, its predecessor stands by, and no other slot is
-//! touched until it has stayed up for a while, or has answered requests and goes of its own accord.
-//! Afterwards all goes as fast as workers start, and who dies early is counted when it does.
-//! So a release that dies a moment after it is ready costs the pool nothing, and a good one waits
-//! once, not once per slot (decision 022).
+//! The first of a release is on trial: it serves, and no other slot is touched until it has stayed
+//! up for a while, or has answered requests and goes of its own accord. Afterwards all goes as fast
+//! as workers start, and who dies early is counted when it does. So a release that dies a moment
+//! after it is ready costs the pool nothing, and a good one waits once, not once per slot (decision
+//! 022).
+//!
+//! Whoever is replaced stands by until the last slot has its new worker, and has its slot again the
+//! moment the release is given up: what serves then is the old release, whole (decision 025).
 
 use super::action::Actions;
 use super::event::{Cause, Event};
@@ -69,11 +72,12 @@ impl Engine {
         if !self.phase.accepts() {
             self.rollout = None;
         }
-        self.judge_trial(now, out);
+        self.judge_trial(now);
         if let Some(rollout) = self.rollout
             && self.is_done(now, rollout)
         {
             self.generation = rollout.generation;
+            self.dismiss_standbys(now, out);
             self.end_rollout(now, Event::RolloutDone(rollout.generation), out);
         }
         let Some(rollout) = self.rollout.filter(|it| self.goes_on(now, *it)) else { return };
@@ -100,9 +104,12 @@ impl Engine {
 
     /// A rollout is over, one way or the other; one that was asked for meanwhile begins.
     fn end_rollout(&mut self, now: Mono, how: Event, out: &mut Actions) {
-        let again = self.rollout.take().is_some_and(|rollout| rollout.again);
+        let rollout = self.rollout.take();
+        if let Event::RolloutAborted { generation, .. } = how {
+            self.go_back(now, generation, out);
+        }
         out.emit(how);
-        if again {
+        if rollout.is_some_and(|rollout| rollout.again) {
             self.begin_rollout(now, out);
         }
     }
@@ -130,8 +137,9 @@ impl Engine {
         self.rollout.is_some_and(|rollout| rollout.trial == Trial::Running)
     }
 
-    /// A worker is ready, and takes a slot that another held until now. That one stands by while
-    /// its successor is on trial (one of an older release is not), unless it wants to leave anyway.
+    /// A worker is ready, and takes a slot that another held until now. Where it is of the release
+    /// that is being rolled out, and the other is not, that one stands by, unless it wants to leave
+    /// anyway.
     pub(super) fn take_over(
         &mut self,
         now: Mono,
@@ -139,12 +147,15 @@ impl Engine {
         slot: SlotId,
         out: &mut Actions,
     ) {
-        let holder = self.slots[slot.index()].holder.and_then(|id| self.worker(id));
-        let is_tried = self.is_on_trial()
-            && holder.is_some_and(|holder| holder.generation == self.generation_of_new());
-        if is_tried && self.worker(predecessor).is_some_and(is_fit) {
+        let holder = self.slots[slot.index()].holder;
+        let is_new = |id: WorkerId| {
+            let generation = self.worker(id).map(|worker| worker.generation);
+            self.rollout.is_some_and(|rollout| Some(rollout.generation) == generation)
+        };
+        let replaces = holder.is_some_and(is_new) && !is_new(predecessor);
+        if replaces && self.worker(predecessor).is_some_and(is_fit) {
             let before = self.slots[slot.index()].standby.replace(predecessor);
-            debug_assert_eq!(before, None, "one trial at a time");
+            debug_assert_eq!(before, None, "whoever stands by has been replaced before");
         } else {
             self.dismiss(now, predecessor, out);
         }
@@ -181,17 +192,34 @@ impl Engine {
             return;
         }
         let generation = rollout.generation;
-        // Slots that already have a new worker keep it: it became ready, and serves. Where the old
-        // one still stands by, that one is known to be good.
+        self.end_rollout(now, Event::RolloutAborted { generation, worker, slot }, out);
+    }
+
+    /// A release is given up: whoever stands by has its slot again, and every new worker goes. One
+    /// whose predecessor is gone serves until another of the old release can.
+    fn go_back(&mut self, now: Mono, given_up: Generation, out: &mut Actions) {
         for index in 0..self.slots.len() {
-            if let Some(standby) = self.take_standby(now, Self::slot_id(index), out)
-                && let Some(on_trial) = self.slots[index].holder.replace(standby)
-            {
-                self.dismiss(now, on_trial, out);
+            let slot = Self::slot_id(index);
+            let standby = self.take_standby(now, slot, out);
+            let successor = self.slots[index].successor.take();
+            if let Some(successor) = successor {
+                self.dismiss(now, successor, out);
             }
+            let new = |worker: &&WorkerRecord| worker.generation == given_up;
+            let holder = self.slots[index].holder;
+            let Some(id) = holder.filter(|id| self.worker(*id).filter(new).is_some()) else {
+                continue;
+            };
+            let serves = self.worker(id).is_some_and(|worker| worker.state == WorkerState::Ready);
+            if standby.is_none() && serves {
+                self.find_successor(now, id, slot, out);
+                continue;
+            }
+            self.slots[index].holder = standby;
+            self.dismiss(now, id, out);
         }
         self.refresh_all();
-        self.end_rollout(now, Event::RolloutAborted { generation, worker, slot }, out);
+        self.fill_slots(now, out);
     }
 
     /// Whoever stands by takes the slot back, and with that the slot has got no further than to
@@ -212,31 +240,30 @@ impl Engine {
     }
 
     /// Ends the trial when its time has come.
-    fn judge_trial(&mut self, now: Mono, out: &mut Actions) {
+    fn judge_trial(&mut self, now: Mono) {
         let over = |rollout| self.trial_ends_at(rollout).is_some_and(|at| at <= now);
         if self.is_on_trial() && self.rollout.is_some_and(over) {
-            self.pass_trial(now, out);
+            self.pass_trial();
         }
     }
 
     /// A worker has answered requests and goes of its own accord: more than that cannot be asked
     /// of its release, however short its life was meant to be.
-    pub(super) fn has_done_its_work(
-        &mut self,
-        now: Mono,
-        worker: &WorkerRecord,
-        out: &mut Actions,
-    ) {
+    pub(super) fn has_done_its_work(&mut self, worker: &WorkerRecord) {
         if self.rollout.is_some_and(|rollout| rollout.generation == worker.generation) {
-            self.pass_trial(now, out);
+            self.pass_trial();
+        }
+    }
+
+    /// The other slots follow.
+    const fn pass_trial(&mut self) {
+        if let Some(rollout) = &mut self.rollout {
+            rollout.trial = Trial::Passed;
         }
     }
 
     /// Nobody needs to stand by any more.
-    fn pass_trial(&mut self, now: Mono, out: &mut Actions) {
-        if let Some(rollout) = &mut self.rollout {
-            rollout.trial = Trial::Passed;
-        }
+    fn dismiss_standbys(&mut self, now: Mono, out: &mut Actions) {
         for index in 0..self.slots.len() {
             if let Some(standby) = self.slots[index].standby.take() {
                 self.dismiss(now, standby, out);
@@ -306,6 +333,7 @@ pub(super) const fn is_the_programs(cause: Cause) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
     use alloc::vec::Vec;
 
     use super::super::action::Action;
@@ -379,10 +407,12 @@ mod tests {
         assert!(pair.others.iter().all(|other| !matches!(other, Action::Drain(_))));
         assert_eq!(pair.engine.deadline(), Some(pair.now.after(Span::from_ns(1))));
         pair.later(Span::from_ns(1));
-        assert!(pair.others.contains(&Action::Drain(pair.workers[0])));
+        assert!(pair.others.iter().all(|other| !matches!(other, Action::Drain(_))));
         let second = only(&mut pair);
         ready(&mut pair, second);
-        assert!(pair.others.contains(&Action::Drain(pair.workers[1])));
+        for old in &pair.workers {
+            assert!(pair.others.contains(&Action::Drain(*old)));
+        }
         assert!(pair.told(Event::RolloutDone(Generation(2))));
         assert_eq!(pair.engine.generation(), Generation(2));
     }
@@ -424,7 +454,62 @@ mod tests {
         pair.later(Span::from_s(3));
         pair.dies(first);
         assert!(pair.gave_up(Generation(2)));
-        assert!(serving(&pair).contains(&pair.workers[1]), "where the old one is, it stays");
+        assert_eq!(serving(&pair), pair.workers, "the old ones serve again");
+        assert_eq!(pair.engine.generation(), Generation(1));
+    }
+
+    #[test]
+    fn given_up_after_half_the_old_release_is_whole_at_once_and_no_new_worker_stays() {
+        let (mut pair, first) = tried();
+        pair.later(ROLLOUT_TRIAL);
+        for failure in 1..=ROLLOUT_FAILURES_MAX {
+            let second = only(&mut pair);
+            pair.dies(second);
+            assert_eq!(pair.gave_up(Generation(2)), failure == ROLLOUT_FAILURES_MAX);
+            pair.later(Span::from_ms(400));
+        }
+        assert!(pair.others.contains(&Action::Drain(first)));
+        assert_eq!((serving(&pair), pair.engine.strength()), (pair.workers.clone(), (2, 2)));
+        pair.later(Span::from_s(60));
+        assert_eq!(pair.started(), [], "nobody is missing");
+    }
+
+    #[test]
+    fn given_up_whose_predecessor_is_gone_serves_until_another_of_the_old_release_can() {
+        let (mut pair, first) = tried();
+        pair.later(ROLLOUT_TRIAL);
+        pair.dies(pair.workers[0]);
+        for _ in 0..ROLLOUT_FAILURES_MAX {
+            let (second, _) = pair.started().pop().expect("it is tried again");
+            pair.dies(second);
+            pair.later(Span::from_ms(400));
+        }
+        let [(again, generation)] = pair.started()[..] else { panic!("one of the old release") };
+        assert_eq!((generation, serving(&pair)), (Generation(1), vec![first, pair.workers[1]]));
+        ready(&mut pair, again);
+        assert!(pair.others.contains(&Action::Drain(first)));
+        assert_eq!(serving(&pair), [again, pair.workers[1]]);
+    }
+
+    #[test]
+    fn given_up_what_is_not_ready_goes_and_an_empty_slot_is_filled_from_the_old_release() {
+        let (mut pair, first) = tried();
+        pair.later(ROLLOUT_TRIAL);
+        pair.dies(pair.workers[1]);
+        for failure in 1..=ROLLOUT_FAILURES_MAX {
+            let (second, _) = pair.started().pop().expect("it is tried again");
+            if failure < ROLLOUT_FAILURES_MAX {
+                pair.dies(second);
+                pair.later(Span::from_s(2));
+                continue;
+            }
+            // Another of its release is on its way where nobody stands by.
+            pair.dies(first);
+            assert!(pair.gave_up(Generation(2)));
+            assert!(pair.others.contains(&Action::Kill(second)), "it is not its program yet");
+        }
+        let [(again, generation)] = pair.started()[..] else { panic!("one of the old release") };
+        assert_eq!((generation, serving(&pair)), (Generation(1), vec![pair.workers[0], again]));
     }
 
     #[test]
@@ -505,7 +590,7 @@ mod tests {
         assert_eq!(serving(&pair), pair.workers, "the old one serves until another can");
         let second = only(&mut pair);
         ready(&mut pair, second);
-        assert!(pair.others.contains(&Action::Drain(pair.workers[0])));
+        assert_eq!(serving(&pair), [second, pair.workers[1]]);
         let third = only(&mut pair);
         ready(&mut pair, third);
         assert!(pair.told(Event::RolloutDone(Generation(2))));
@@ -517,7 +602,6 @@ mod tests {
         let (mut pair, first) = tried();
         has_served(&mut pair, first);
         pair.step(Input::AsksToLeave(first));
-        assert!(pair.others.contains(&Action::Drain(pair.workers[0])));
         let second = only(&mut pair);
         ready(&mut pair, second);
         assert!(pair.others.contains(&Action::Drain(first)));

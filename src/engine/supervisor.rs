@@ -374,7 +374,7 @@ impl Engine {
         }
         // Only now: who stood by for it has its slot again, and serves until another can.
         if cause == Cause::Left {
-            self.has_done_its_work(now, worker, out);
+            self.has_done_its_work(worker);
         }
         // A successor for which there is no process keeps its rollout waiting as well.
         if is_the_programs(cause) || was_successor && cause == Cause::NoProcess {
@@ -404,7 +404,11 @@ impl Engine {
         let standby = self.take_standby(now, worker.slot, out);
         self.slots[worker.slot.index()].holder = standby;
         if let Some(standby) = standby {
-            return self.refresh(standby);
+            self.refresh(standby);
+            if cause == Cause::Left {
+                self.follow(now, worker, out);
+            }
+            return;
         }
         if self.refills() && self.slots[worker.slot.index()].wanted {
             match cause {
@@ -429,6 +433,14 @@ impl Engine {
                     self.refill_after(now, worker.slot, after, out);
                 }
             }
+        }
+    }
+
+    /// Another one follows a worker that has done its work, while its predecessor stands in.
+    fn follow(&mut self, now: Mono, worker: &WorkerRecord, out: &mut Actions) {
+        let slot = worker.slot.index();
+        if self.refills() && self.slots[slot].successor.is_none() {
+            self.slots[slot].successor = self.spawn(now, worker.slot, worker.generation, out);
         }
     }
 

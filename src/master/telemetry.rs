@@ -262,7 +262,7 @@ pub(super) fn event(event: Event, pid: Option<u32>, ending: Option<&str>) {
         Event::RolloutAborted { generation, .. } => tracing::error!(
             generation = generation.0,
             "reload given up: new workers do not become ready, or die soon after; \
-             the old ones stay"
+             the old ones serve in every slot"
         ),
         Event::NotGrown(shortage) => not_grown(shortage),
         Event::NoLogFiles => no_log_files(),

@@ -619,6 +619,7 @@ impl World {
         if let Some(release) = self.ledger.rollout {
             self.fail(format!("release {} is rolled out for ever", release.0));
         }
+        self.check_given_up();
         let serving = self.processes.iter().filter(|process| {
             process.ended.is_none()
                 && process.seen.serves(self.now)

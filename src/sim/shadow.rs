@@ -20,6 +20,8 @@ pub(super) struct ShadowLedger {
     pub(super) generations: BTreeMap<WorkerId, Generation>,
     /// A release that is being rolled out.
     pub(super) rollout: Option<Generation>,
+    /// Releases that were given up.
+    pub(super) given_up: BTreeSet<Generation>,
     pub(super) reclaiming: BTreeMap<WorkerId, Mono>,
     pub(super) ever_ready: bool,
     /// One was waited for in vain.

@@ -54,10 +54,13 @@ impl World {
                 ledger.rollout = None;
                 self.judge_release(generation);
             }
-            Event::RolloutAborted { .. } => ledger.rollout = None,
+            Event::RolloutAborted { generation, .. } => {
+                ledger.rollout = None;
+                ledger.given_up.insert(generation);
+            }
             Event::Starting { worker, slot, generation } => {
                 ledger.generations.insert(worker, generation);
-                self.judge_start(slot);
+                self.judge_start(slot, generation);
             }
             Event::Gone { .. }
             | Event::Unspoken { .. }
@@ -81,7 +84,11 @@ impl World {
     }
 
     /// Processes that do nothing and end are started less and less often, whoever has them started.
-    fn judge_start(&mut self, slot: SlotId) {
+    /// Of a release that was given up nobody is started at all.
+    fn judge_start(&mut self, slot: SlotId, generation: Generation) {
+        if self.ledger.given_up.contains(&generation) {
+            self.fail(format!("one of release {} is started, which was given up", generation.0));
+        }
         let then = Mono::from_ns(self.now.as_ns().saturating_sub(STORM_OVER.as_ns()));
         let useless = |each: &&Process| {
             each.slot == slot.index() && each.was_of_no_use(then.max(self.jumped_at))
@@ -100,6 +107,20 @@ impl World {
         let mut serving = self.processes.iter().filter(serves);
         if let Some(Process { id, .. }) = serving.find(|each| old(each.id)) {
             self.fail(format!("{id} serves, and is older than release {}", release.0));
+        }
+    }
+
+    /// Of a release that was given up nobody serves once all is well again.
+    pub(super) fn check_given_up(&mut self) {
+        let ledger = &self.ledger;
+        let is_given_up = |id: WorkerId| {
+            ledger.generations.get(&id).is_some_and(|release| ledger.given_up.contains(release))
+        };
+        let stays = |each: &&Process| {
+            each.ended.is_none() && each.seen.serves(self.now) && is_given_up(each.id)
+        };
+        if let Some(Process { id, .. }) = self.processes.iter().find(stays) {
+            self.fail(format!("{id} serves, and its release was given up"));
         }
     }
 

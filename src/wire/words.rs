@@ -60,7 +60,7 @@ words! {
     ReloadOutcome {
         Running "running" "workers are being replaced"
         Done "done" "every worker is of this generation"
-        GivenUp "given up" "new workers did not become ready, or died soon after; the old ones stay"
+        GivenUp "given up" "new workers were not ready in time, or died soon; the old ones serve"
         CutShort "cut short" "dispatchd was told to stop meanwhile"
     }
 }

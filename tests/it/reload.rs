@@ -32,6 +32,11 @@ on_both! {
     a_request_that_runs_is_finished_by_the_old_worker
     a_release_that_dies_soon_after_it_is_ready_is_given_up
     a_reload_that_was_asked_for_during_one_that_fails_is_tried
+    a_release_that_does_not_start_leaves_the_old_one_whole
+    a_release_that_is_never_ready_leaves_the_old_one_whole
+    a_release_that_fails_after_the_first_slot_leaves_the_old_one_whole
+    a_release_that_fails_after_half_leaves_the_old_one_whole
+    a_release_that_fails_after_half_under_shared_leaves_the_old_one_whole
 }
 
 fn reloads_under_rr_lose_nothing(backend: &str) {
@@ -212,4 +217,59 @@ fn a_reload_that_was_asked_for_during_one_that_fails_is_tried(backend: &str) {
     house.wait_for_status("it comes to an end", |status| {
         status.generation == 3 || house.times_logged("reload given up") == 2
     });
+}
+
+fn a_release_that_does_not_start_leaves_the_old_one_whole(backend: &str) {
+    failing_release(backend, "jbsq", 0, "exit 7");
+}
+
+fn a_release_that_is_never_ready_leaves_the_old_one_whole(backend: &str) {
+    failing_release(backend, "jbsq", 0, "exec sleep 600");
+}
+
+fn a_release_that_fails_after_the_first_slot_leaves_the_old_one_whole(backend: &str) {
+    failing_release(backend, "jbsq", 1, "exit 7");
+}
+
+fn a_release_that_fails_after_half_leaves_the_old_one_whole(backend: &str) {
+    failing_release(backend, "jbsq", 2, "exit 7");
+}
+
+fn a_release_that_fails_after_half_under_shared_leaves_the_old_one_whole(backend: &str) {
+    failing_release(backend, "shared", 2, "exit 7");
+}
+
+/// Of a release the first `good` workers serve, and the others do `otherwise`. Under load the old
+/// workers, the very processes, serve in all slots again, no new one stays, and nothing is lost.
+fn failing_release(backend: &str, policy: &str, good: usize, otherwise: &str) {
+    let plan = Plan::on(backend).with(&format!("--workers 4 --start-timeout 1s --policy {policy}"));
+    let started = plan.dir().join("started");
+    let script = format!(
+        "[ -d \"$0\" ] || exec \"$1\" serve-worker
+         : > \"$0/$$\"
+         [ \"$(ls \"$0\" | wc -l)\" -gt {good} ] || exec \"$1\" serve-worker
+         {otherwise}"
+    );
+    let house = plan.program(["sh", "-c", &script, started.to_str().unwrap(), dispatchd()]).start();
+    let before = pids(&house.wait_until_whole());
+    fs::create_dir(&started).unwrap();
+    let (tally, ()) = crowd::load(house.address(), 2, Manner::Close, &["/"], || {
+        house.signal(Signal::SIGHUP);
+        house.wait_for_log("reload given up");
+        house.wait_for_status("none but the old workers are there", |status| {
+            status.have == 4 && pids(status) == before
+        });
+    });
+    assert_eq!(tally.errors, [""; 0]);
+    let status = house.wait_until_whole();
+    assert!(status.workers.iter().all(|worker| worker.generation == 1), "{:?}", status.workers);
+    assert_eq!((status.generation, status.totals.lost), (1, 0));
+    let new: Vec<u32> = fs::read_dir(&started)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(new.len(), good + 3, "three failures end it");
+    let alive = |pid: &&u32| process::started(**pid).is_some();
+    assert_eq!(new.iter().find(alive), None, "{}", house.log());
+    answers(&house);
 }
