@@ -12,7 +12,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::io::arena::{Arena, ArenaKey};
-use crate::io::{Backend, Batch, Completion, Op, OpKind, Outcome, Ready, Role, Source, Tag, Token};
+use crate::io::standing::{STANDING_MARK, StandingWatches};
+use crate::io::{
+    Backend, Batch, Completion, Op, OpKind, Outcome, Ready, Role, Source, Tag, Token, WatchKind,
+};
 use crate::sys::clock::monotonic;
 use crate::sys::epoll::{EpollFlags, Events, Set};
 use crate::sys::scm::send_batch;
@@ -21,7 +24,8 @@ use crate::units::{Errno, Span};
 
 /// Accepts after which a shared listener is put at the end of the kernel's line of waiters.
 const ROTATE_AFTER: u32 = 16;
-/// Tells the mark of a source from that of an operation: keys take 56 bits.
+/// Tells the mark of a source from that of an operation: keys take 56 bits. The bit below is for
+/// standing watches.
 const SOURCE_MARK: u64 = 1 << 63;
 
 /// The backend on epoll.
@@ -30,6 +34,7 @@ pub struct Epoll {
     events: Events,
     operations: Arena<EpollOperation>,
     sources: Arena<EpollSource>,
+    standing: StandingWatches,
     /// Completions for the next return of `wait`.
     ready: Vec<Completion<OwnedFd>>,
     /// How many of them end no wait: hand-offs that succeeded, and closes.
@@ -67,7 +72,7 @@ struct EpollOperation {
 /// What waits, with what goes back to the submitter. Hand-offs and closes never wait.
 enum EpollWork {
     Accept { listener: Source },
-    Readable { fd: OwnedFd },
+    Readable { fd: OwnedFd, watch: WatchKind },
     Ring { doorbell: Source },
     Recv { stream: Source, buffer: Vec<u8> },
     Send { stream: Source, buffer: Vec<u8>, from: usize },
@@ -99,7 +104,7 @@ impl Backend for Epoll {
     fn submit(&mut self, op: Op<OwnedFd>, tag: Tag) -> Token {
         match op {
             Op::Accept { listener } => self.submit_accept(listener, tag),
-            Op::Readable { fd } => self.submit_readable(fd, tag),
+            Op::Readable { fd, watch } => self.submit_readable(fd, watch, tag),
             Op::Ring { doorbell } => self.submit_ring(doorbell, tag),
             Op::Handoff { channel, batch } => {
                 let result = self.hand_off(channel, &batch);
@@ -117,6 +122,7 @@ impl Backend for Epoll {
                 token
             }
             Op::Close { fd } => {
+                self.standing.forget(&self.set, &fd);
                 drop(fd);
                 self.quiet += 1;
                 self.done(OpKind::Close, tag, Outcome::Closed)
@@ -147,8 +153,8 @@ impl Backend for Epoll {
     fn expire(&mut self, token: Token) -> bool {
         let Some(operation) = self.operations.occupant(token.key()) else { return false };
         let fd = match &operation.work {
-            EpollWork::Readable { fd } if socket::has_input(fd.as_fd()) => None,
-            EpollWork::Readable { fd } => Some(fd),
+            EpollWork::Readable { fd, .. } if socket::has_input(fd.as_fd()) => None,
+            EpollWork::Readable { fd, .. } => Some(fd),
             EpollWork::Recv { stream, .. } | EpollWork::Send { stream, .. } => {
                 self.sources.occupant(stream.key()).map(|held| &held.fd)
             }
@@ -223,6 +229,7 @@ impl Epoll {
             events: Events::new(),
             operations: Arena::new(),
             sources: Arena::new(),
+            standing: StandingWatches::default(),
             ready: Vec::new(),
             quiet: 0,
             fresh: Vec::new(),
@@ -254,18 +261,30 @@ impl Epoll {
         token
     }
 
-    fn submit_readable(&mut self, fd: OwnedFd, tag: Tag) -> Token {
-        if let Some(ready) = socket::poll_ready_now(fd.as_fd()) {
+    fn submit_readable(&mut self, fd: OwnedFd, watch: WatchKind, tag: Tag) -> Token {
+        let begun = match watch {
+            WatchKind::Standing => self.standing.begin(&self.set, &fd),
+            WatchKind::Once => Ok(socket::poll_ready_now(fd.as_fd())),
+        };
+        if let Ok(Some(ready)) = begun {
             return self.done(OpKind::Readable, tag, Outcome::Readable(fd, Ok(ready)));
         }
-        let token = self.begin(OpKind::Readable, tag, EpollWork::Readable { fd });
-        let Some(EpollOperation { work: EpollWork::Readable { fd }, .. }) =
+        let token = self.begin(OpKind::Readable, tag, EpollWork::Readable { fd, watch });
+        let Some(EpollOperation { work: EpollWork::Readable { fd, .. }, .. }) =
             self.operations.occupant(token.key())
         else {
             return token;
         };
         let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP;
-        if let Err(errno) = self.set.add(fd, interest, token.key().to_word()) {
+        let waits = match (begun, watch) {
+            (Err(errno), _) => Err(errno),
+            (Ok(_), WatchKind::Once) => self.set.add(fd, interest, token.key().to_word()),
+            (Ok(_), WatchKind::Standing) => {
+                self.standing.await_by(fd, token);
+                Ok(())
+            }
+        };
+        if let Err(errno) = waits {
             self.fail(token, errno);
         }
         token
@@ -319,6 +338,12 @@ impl Epoll {
 
     /// One event: of a source, of an operation, or of neither any more.
     fn digest(&mut self, mark: u64, flags: EpollFlags) {
+        if mark & STANDING_MARK != 0 {
+            if let Some(token) = self.standing.fired(&self.set, mark) {
+                self.finish(token, Ok(bits_of(flags)));
+            }
+            return;
+        }
         let key = ArenaKey::from_word(mark);
         if mark & SOURCE_MARK == 0 {
             return self.readable_now(key, flags);
@@ -345,9 +370,7 @@ impl Epoll {
     fn readable_now(&mut self, key: ArenaKey, flags: EpollFlags) {
         let Some(operation) = self.operations.occupant(key) else { return };
         if let EpollWork::Readable { .. } = operation.work {
-            // The bits are the result, as in a ring.
-            let events = usize::try_from(flags.bits()).unwrap_or(0);
-            self.finish(key.token(OpKind::Readable), Ok(events));
+            self.finish(key.token(OpKind::Readable), Ok(bits_of(flags)));
         }
     }
 
@@ -533,9 +556,14 @@ impl Epoll {
             EpollWork::Accept { .. } => {
                 Outcome::Accepted(Err(result.err().unwrap_or(Errno(libc::EIO))))
             }
-            EpollWork::Readable { fd } => {
-                // It may not be in the set, when it could not be added.
-                let _not_in_the_set = self.set.remove(&fd);
+            EpollWork::Readable { fd, watch } => {
+                match watch {
+                    WatchKind::Standing => self.standing.withdraw(&fd),
+                    WatchKind::Once => {
+                        // It may not be in the set, when it could not be added.
+                        let _not_in_the_set = self.set.remove(&fd);
+                    }
+                }
                 Outcome::Readable(fd, result.map(ready))
             }
             EpollWork::Ring { .. } => Outcome::Rang(result.map(drop)),
@@ -550,6 +578,11 @@ impl Epoll {
         let Some(EpollOperation { tag, .. }) = self.operations.remove(token.key()) else { return };
         self.ready.push(Completion { token, tag, last: true, outcome });
     }
+}
+
+/// What an event says, as the result of a wait, as in a ring.
+fn bits_of(flags: EpollFlags) -> usize {
+    usize::try_from(flags.bits()).unwrap_or(0)
 }
 
 /// What the result of a wait means: bits of poll.

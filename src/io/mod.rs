@@ -22,6 +22,7 @@
 pub mod arena;
 pub mod epoll;
 pub mod probe;
+mod standing;
 pub mod uring;
 
 use std::fmt;
@@ -146,6 +147,8 @@ pub enum Op<F> {
     Readable {
         /// A connection, a pipe, a pidfd or a signalfd.
         fd: F,
+        /// Whether it is waited for again.
+        watch: WatchKind,
     },
     /// Waits for each ring of a doorbell, again and again: [`Outcome::Rang`] until cancelled.
     Ring {
@@ -182,6 +185,16 @@ pub enum Op<F> {
         /// What to close; never comes back.
         fd: F,
     },
+}
+
+/// Whether a descriptor is waited for again and again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WatchKind {
+    /// As far as is known it is not.
+    Once,
+    /// It may be: a backend may go on watching it meanwhile. Such a descriptor is closed by
+    /// [`Op::Close`] and in no other way.
+    Standing,
 }
 
 /// Up to [`BATCH_MAX`] connections on their way to one worker. The words are the bytes of the

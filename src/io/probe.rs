@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use crate::io::epoll::Epoll;
 use crate::io::uring::Uring;
-use crate::io::{Backend, Batch, Completion, Op, Outcome, Ready, Role, Tag};
+use crate::io::{Backend, Batch, Completion, Op, Outcome, Ready, Role, Tag, WatchKind};
 use crate::sys::clock::monotonic;
 use crate::sys::errno::errno_from_io;
 use crate::sys::eventfd;
@@ -230,7 +230,7 @@ fn hand_over(
     let (true, Some(fd)) = (whole, message.fds.pop()) else {
         return Err(SelfTestFailure::Step("sending a descriptor"));
     };
-    backend.submit(Op::Readable { fd }, Tag::default());
+    backend.submit(Op::Readable { fd, watch: WatchKind::Once }, Tag::default());
     let early = step(backend, Span::ZERO)?;
     crate::sys::socket::send(client.as_fd(), b"x")
         .map_err(|errno| SelfTestFailure::Preparation("a byte to read", errno))?;

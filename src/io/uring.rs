@@ -240,7 +240,7 @@ impl Uring {
                 };
                 (OpKind::Accept, Some(listener), work)
             }
-            Op::Readable { fd } => (OpKind::Readable, None, UringWork::Readable { fd }),
+            Op::Readable { fd, watch: _ } => (OpKind::Readable, None, UringWork::Readable { fd }),
             Op::Ring { doorbell } => (OpKind::Ring, Some(doorbell), UringWork::Ring),
             Op::Handoff { channel, batch } => {
                 let envelope = self.envelopes.take();

@@ -7,7 +7,7 @@ use super::tags::Purpose;
 use super::tickets::{WatchEnd, WhenBack};
 use crate::engine::action::{Presence, Strays};
 use crate::engine::input::{Input, OfferRefusal};
-use crate::io::{Backend, Batch, Op, Role};
+use crate::io::{Backend, Batch, Op, Role, WatchKind};
 use crate::limits::BATCH_MAX;
 use crate::shm::layout::Order;
 use crate::units::{Generation, PoolId, SlotId, Ticket, WorkerId};
@@ -19,7 +19,10 @@ const POOL: PoolId = PoolId(0);
 impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     pub(super) fn watch(&mut self, ticket: Ticket) {
         if let Some(fd) = self.tickets.take(ticket, WhenBack::Watch) {
-            let token = self.backend.submit(Op::Readable { fd }, Purpose::Watch(ticket).tag());
+            let token = self.backend.submit(
+                Op::Readable { fd, watch: WatchKind::Standing },
+                Purpose::Watch(ticket).tag(),
+            );
             self.tickets.watched(ticket, token);
         }
     }

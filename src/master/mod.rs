@@ -49,7 +49,7 @@ use self::watches::Retries;
 use crate::engine::action::{Action, Actions, MasterOutcome};
 use crate::engine::input::Input;
 use crate::engine::{Engine, Setup};
-use crate::io::{Backend, Completion, Op, Role, Source};
+use crate::io::{Backend, Completion, Op, Role, Source, WatchKind};
 use crate::limits::{MESSAGES_PER_TURN, NAMES_EVERY};
 use crate::shm::layout::{Order, SleepState};
 use crate::units::{Mono, RingWords, Span};
@@ -101,7 +101,10 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         mut host: H,
     ) -> Self {
         let now = host.now();
-        backend.submit(Op::Readable { fd: startup.signals }, Purpose::Signals.tag());
+        backend.submit(
+            Op::Readable { fd: startup.signals, watch: WatchKind::Once },
+            Purpose::Signals.tag(),
+        );
         let control = startup.control.map(|fd| {
             let source = backend.adopt(fd, Role::Listener);
             backend.submit(Op::Accept { listener: source }, Purpose::ControlAccept.tag());

@@ -10,7 +10,7 @@ use super::host::{ChangedChild, Host, Launch, ProcessChange};
 use super::tags::Purpose;
 use crate::engine::input::{Exit, Input};
 use crate::engine::worker::WorkerRecord;
-use crate::io::{Backend, Op, Token};
+use crate::io::{Backend, Op, Token, WatchKind};
 use crate::limits::{CHILDREN_PER_TURN, REAP_GRACE, RETRIES_PER_TURN, WATCH_PAUSE};
 use crate::units::{Mono, Ticket, WorkerId};
 
@@ -55,7 +55,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     /// Waits for what can be read of a descriptor, for as long as that is of use to anybody.
     pub(super) fn watch_for(&mut self, purpose: Purpose, fd: B::Fd) {
         if self.remember(purpose, None) {
-            let token = self.backend.submit(Op::Readable { fd }, purpose.tag());
+            let token =
+                self.backend.submit(Op::Readable { fd, watch: WatchKind::Once }, purpose.tag());
             self.remember(purpose, Some(token));
         }
     }

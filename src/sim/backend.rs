@@ -11,7 +11,9 @@ use super::trace::Who;
 use super::verb::Verb;
 use super::world::{Holder, Object, Shared, SimFd, World};
 use crate::io::arena::Arena;
-use crate::io::{Backend, Batch, Completion, Op, OpKind, Outcome, Ready, Role, Source, Tag, Token};
+use crate::io::{
+    Backend, Batch, Completion, Op, OpKind, Outcome, Ready, Role, Source, Tag, Token, WatchKind,
+};
 use crate::units::{Errno, Mono, Span};
 use crate::wire::batch::tickets;
 
@@ -92,7 +94,9 @@ impl Backend for SimBackend {
     fn submit(&mut self, op: Op<SimFd>, tag: Tag) -> Token {
         let kind = kind_of(&op);
         let watches = match &op {
-            Op::Readable { fd: SimFd { object: Object::Connection(index), .. } } => Some(*index),
+            Op::Readable { fd: SimFd { object: Object::Connection(index), .. }, .. } => {
+                Some(*index)
+            }
             _ => None,
         };
         let source = source_of(&op);
@@ -183,6 +187,7 @@ impl Backend for SimBackend {
 
     fn quiesce(&mut self, out: &mut Vec<Completion<SimFd>>) -> io::Result<()> {
         self.begin_queued();
+        self.world.borrow_mut().standing.clear();
         for (_, tokens) in std::mem::take(&mut self.waiting) {
             for token in tokens {
                 self.withdraw(token);
@@ -236,13 +241,12 @@ impl SimBackend {
                 }
                 _ => self.finish(token, Outcome::Accepted(Err(errno::ECANCELED))),
             },
-            Op::Readable { fd } => match self.watch_failure(Some(fd.object)) {
-                None => {
-                    let object = fd.object;
-                    self.wait_for(token, object, SimWork::Readable(fd));
+            Op::Readable { fd, watch } => {
+                if watch == WatchKind::Standing {
+                    self.world.borrow_mut().standing.insert(fd.copy());
                 }
-                Some(errno) => self.finish(token, Outcome::Readable(fd, Err(errno))),
-            },
+                self.begin_watch(token, fd);
+            }
             Op::Ring { doorbell } => match (self.object_of(doorbell), self.watch_failure(None)) {
                 (Some(Object::Doorbell(doorbell)), None) => {
                     self.wait_for(token, Object::Doorbell(doorbell), SimWork::Ring(doorbell));
@@ -264,10 +268,21 @@ impl SimBackend {
                 if self.plants(Sabotage::LeakClose) {
                     fd.into_copy();
                 } else {
+                    self.world.borrow_mut().standing.remove(&fd.copy());
                     drop(fd);
                 }
                 self.finish(token, Outcome::Closed);
             }
+        }
+    }
+
+    fn begin_watch(&mut self, token: Token, fd: SimFd) {
+        match self.watch_failure(Some(fd.object)) {
+            None => {
+                let object = fd.object;
+                self.wait_for(token, object, SimWork::Readable(fd));
+            }
+            Some(errno) => self.finish(token, Outcome::Readable(fd, Err(errno))),
         }
     }
 
@@ -632,7 +647,7 @@ mod tests {
         for turn in 0..300_u32 {
             let tag = Tag(u64::from(turn));
             let op = match (rng.below(4), connections.pop()) {
-                (0, Some(fd)) => Op::Readable { fd },
+                (0, Some(fd)) => Op::Readable { fd, watch: WatchKind::Standing },
                 (1, Some(fd)) => Op::Close { fd },
                 (2, Some(fd)) => {
                     let mut batch = Batch::new(0);

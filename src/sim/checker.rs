@@ -682,6 +682,7 @@ impl World {
 
     /// After the end nothing is left.
     pub(super) fn check_end(&mut self) {
+        self.standing.clear();
         self.settle();
         let left_behind = |holder: Holder| match holder {
             Holder::Process(process) | Holder::Channel(process) => self.processes[process].dying,

@@ -214,7 +214,7 @@ impl Stage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::{Backend, Op, Outcome, Role, Tag};
+    use crate::io::{Backend, Op, Outcome, Role, Tag, WatchKind};
 
     /// What comes of watching, in the order in which it is told, and when all is told.
     fn told(seed: u64) -> (Vec<u64>, Mono) {
@@ -223,7 +223,7 @@ mod tests {
         for tag in 0..20 {
             let (fd, client) = stage.connection();
             stage.send(client);
-            port.submit(Op::Readable { fd }, Tag(tag));
+            port.submit(Op::Readable { fd, watch: WatchKind::Once }, Tag(tag));
         }
         let mut out = Vec::new();
         while out.len() < 20 {

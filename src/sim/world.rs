@@ -2,7 +2,7 @@
 //! and sockets as counted copies. Backend and host are two views of this one world.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::rc::Rc;
 
@@ -54,6 +54,8 @@ pub(super) struct World {
     pub(super) landed: usize,
     /// Whether a master lives here, whose doings are judged; on a stage none does.
     pub(super) judges_master: bool,
+    /// Copies that are watched again and again: the port closes them, and nobody else does.
+    pub(super) standing: BTreeSet<usize>,
 }
 
 /// What a descriptor stands for.
@@ -206,6 +208,7 @@ impl World {
             jumped_at: Mono::ZERO,
             landed: 0,
             judges_master: true,
+            standing: BTreeSet::new(),
         };
         world.write_agenda();
         world
@@ -498,6 +501,9 @@ impl World {
     pub(super) fn settle(&mut self) {
         let dropped = std::mem::take(&mut *self.desk.borrow_mut());
         for copy in dropped {
+            if self.standing.remove(&copy) && self.judges_master {
+                self.breaks("a standing watch's descriptor is closed behind its back".to_owned());
+            }
             self.close(copy);
         }
     }
@@ -617,6 +623,11 @@ impl SimFd {
             | Object::Doorbell(_)
             | Object::Signals => None,
         }
+    }
+
+    /// Which copy it is.
+    pub(super) const fn copy(&self) -> usize {
+        self.copy
     }
 
     /// Gives the copy up without closing it: it goes where the kernel puts it.

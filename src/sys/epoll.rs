@@ -1,6 +1,9 @@
 //! A thin epoll set with waits in nanoseconds: a wait cut to whole milliseconds spins, and one
 //! rounded up is late by what a request takes.
-#![expect(unsafe_code, reason = "epoll_pwait2 has no safe wrapper")]
+#![expect(
+    unsafe_code,
+    reason = "epoll_pwait2 has no safe wrapper, nor has a descriptor that is lent"
+)]
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd};
@@ -53,6 +56,21 @@ impl Set {
     /// ENOENT when it is not in the set.
     pub fn change(&self, fd: impl AsFd, interest: EpollFlags, mark: u64) -> Result<(), Errno> {
         self.epoll.modify(fd, &mut EpollEvent::new(interest, mark)).map_err(errno_of)
+    }
+
+    /// Has what is open under `number`, and in the set with this `mark`, tell only of its end. The
+    /// number may be of a descriptor that somebody else owns.
+    ///
+    /// # Errors
+    /// EBADF or ENOENT when it is not open, or not in the set.
+    pub(crate) fn mute(&self, number: i32, mark: u64) -> Result<(), Errno> {
+        let mut event = libc::epoll_event { events: 0, u64: mark };
+        // SAFETY: the set is open, `event` lives through the call, and a number of which the set
+        // does not know is an error.
+        let result = unsafe {
+            libc::epoll_ctl(self.epoll.0.as_raw_fd(), libc::EPOLL_CTL_MOD, number, &raw mut event)
+        };
+        if result == 0 { Ok(()) } else { Err(last_errno()) }
     }
 
     /// Forgets `fd`.

@@ -59,6 +59,10 @@ laws! {
         accepts::an_accept_waits_although_the_listener_does_not
         accepts::a_cancelled_accept_ends_once_and_loses_no_connection
         watches::a_watch_gives_its_descriptor_back
+        watches::a_standing_watch_tells_each_time_what_can_be_read
+        watches::what_another_has_read_is_not_told
+        watches::whoever_gets_a_number_again_is_watched_anew
+        watches::a_standing_watch_that_was_withdrawn_can_be_set_again
         watches::a_watch_ends_by_cancel_or_by_expiry
         watches::who_has_spoken_is_not_let_go
         watches::more_watches_than_completions_fit_all_end

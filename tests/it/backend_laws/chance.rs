@@ -1,7 +1,7 @@
 //! The first law under chance: whatever is submitted, cancelled, expired and released, in whatever
 //! order, ends once.
 
-use dispatchd::io::{Backend, Op, Role, Source, Token};
+use dispatchd::io::{Backend, Op, Role, Source, Token, WatchKind};
 use dispatchd::units::Span;
 use proptest::prelude::*;
 
@@ -69,7 +69,10 @@ impl<K: Kernel> Chance<K> {
                 let batch = self.rig.batch(0, 0..u8::try_from(pick % 17).unwrap());
                 Op::Handoff { channel: self.channel, batch }
             }
-            (5, _) => Op::Readable { fd: self.connection(pick) },
+            (5, _) => {
+                let often = [WatchKind::Once, WatchKind::Standing];
+                Op::Readable { fd: self.connection(pick), watch: often[pick % 2] }
+            }
             (6, Some(token)) => return self.rig.backend.cancel(token),
             (7, Some(token)) => {
                 self.rig.backend.expire(token);

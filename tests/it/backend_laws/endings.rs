@@ -1,7 +1,7 @@
 //! The laws of waiting, letting go and coming to rest: only a wait waits, whatever names a
 //! released source ends, and nothing is left behind.
 
-use dispatchd::io::{Backend, Batch, Op, Outcome, Ready, Role, Token};
+use dispatchd::io::{Backend, Batch, Op, Outcome, Ready, Role, Token, WatchKind};
 use dispatchd::units::{Span, Ticket};
 
 use super::kernel::{Kernel, Make};
@@ -43,7 +43,7 @@ pub(crate) fn a_released_source_ends_nothing_else<K: Kernel>(make: Make<'_, K>) 
     let (fd, peer) = rig.kernel.connection();
     let copy = rig.kernel.duplicate(&fd);
     let stream = rig.backend.adopt(copy, Role::Stream);
-    let watch = rig.submit(Op::Readable { fd });
+    let watch = rig.submit(Op::Readable { fd, watch: WatchKind::Once });
     rig.silent();
     let _released = [doorbells[0], stream].map(|source| rig.backend.release(source));
     assert_eq!(rig.rang(rings[0]), (true, Err(CANCELLED)));
@@ -84,7 +84,7 @@ pub(crate) fn a_wait_lasts_as_long_as_asked<K: Kernel>(make: Make<'_, K>) {
     let mut rig = Rig::new(make());
     // Something that is pending and never comes, and a cancel whose answer is nobody's business.
     let (fd, _peer) = rig.kernel.connection();
-    let token = rig.submit(Op::Readable { fd });
+    let token = rig.submit(Op::Readable { fd, watch: WatchKind::Once });
     for span in [1, 300_000, 900_000, 1_100_000, 5_000_000].map(Span::from_ns) {
         let start = rig.kernel.now();
         rig.wait(span);
@@ -142,7 +142,7 @@ pub(crate) fn quiescing_ends_everything_once_and_leaves_it_usable<K: Kernel>(mak
         rig.seen.clear();
         rig.silent();
         let (fd, peer) = rig.kernel.connection();
-        let token = rig.submit(Op::Readable { fd });
+        let token = rig.submit(Op::Readable { fd, watch: WatchKind::Once });
         rig.kernel.hang_up(peer);
         drop(rig.over(token));
         rig.backend.quiesce(&mut rig.seen).unwrap();
@@ -191,7 +191,7 @@ pub(crate) fn everything_pending<K: Kernel>(rig: &mut Rig<K>) -> (Vec<Token>, Ot
         rig.submit(Op::Accept { listener: shared }),
         rig.submit(Op::Recv { stream, buffer: Vec::with_capacity(4_096) }),
         rig.submit(Op::Ring { doorbell }),
-        rig.submit(Op::Readable { fd: watched }),
+        rig.submit(Op::Readable { fd: watched, watch: WatchKind::Once }),
         rig.submit(Op::Handoff { channel, batch }),
         rig.submit(Op::Close { fd: spare }),
         rig.submit(Op::Send { stream: full, buffer: vec![0; 4 << 20], from: 0 }),
