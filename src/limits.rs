@@ -196,6 +196,10 @@ pub const LOG_PAUSE: Span = Span::from_s(10);
 pub const LAST_LINES_MAX: usize = 3;
 /// Last bytes of a worker's stderr, kept to say why it died.
 pub const STDERR_TAIL: usize = 2 * 1024;
+/// Bytes of workers' output that are read in one turn, after all that has come in it.
+pub const OUTPUT_PER_TURN: usize = 4 * 1024;
+/// Bytes of its output that are read when a worker has died: as many as a pipe holds.
+pub const OUTPUT_AT_DEATH: usize = 64 * 1024;
 /// Outputs of workers that are gone, and that somebody may still write to, are read to their end:
 /// one for each slot, and so many more. The oldest is closed for one that comes on top.
 pub const LATE_OUTPUTS_SPARE: usize = 4;

@@ -39,9 +39,8 @@ pub trait Host {
     /// holds it, nobody else learns how it ended.
     fn child(&mut self) -> Option<ChangedChild>;
 
-    /// Takes in what a worker has written, or what it started; false when all have closed its
-    /// output.
-    fn read_output(&mut self, worker: WorkerId) -> bool;
+    /// Takes in what a worker has written, or what it started, and no more than so many bytes.
+    fn read_output(&mut self, worker: WorkerId, at_most: usize) -> OutputRead;
 
     /// Forgets a worker that is gone, but for its output.
     fn release(&mut self, worker: WorkerId);
@@ -145,6 +144,20 @@ pub trait Host {
     /// Once per turn: does what the host has put off, as far as it goes without waiting, and says
     /// when to come back for the rest.
     fn flush(&mut self) -> Option<Span>;
+}
+
+/// How far a worker's output has been read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OutputRead {
+    /// There is nothing more at the moment.
+    Drained {
+        /// So much there was.
+        bytes: usize,
+    },
+    /// There may be more.
+    More,
+    /// All who had it have closed it, or nobody reads it any more.
+    Ended,
 }
 
 /// Whom to start.

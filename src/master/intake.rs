@@ -80,7 +80,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             }
             (purpose, Outcome::Readable(fd, Err(_))) => self.watch_failed(purpose, fd),
             (Purpose::Launch(worker), Outcome::Readable(fd, Ok(_))) => self.launched(worker, fd),
-            (Purpose::Output(worker), Outcome::Readable(fd, Ok(_))) => self.output(worker, fd),
+            (Purpose::Output(worker), Outcome::Readable(fd, Ok(_))) => self.has_written(worker, fd),
             (Purpose::Channel(worker), Outcome::Readable(_, Ok(_))) => {
                 self.step(Input::Detached(worker));
             }
@@ -279,16 +279,6 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
         if let Some(link) = self.links.get_mut(worker) {
             link.report = None;
-        }
-    }
-
-    pub(super) fn output(&mut self, worker: WorkerId, fd: B::Fd) {
-        if self.host.read_output(worker) {
-            self.watch_for(Purpose::Output(worker), fd);
-        } else if let Some(link) = self.links.get_mut(worker) {
-            link.output = None;
-        } else {
-            self.late_output_ended(worker);
         }
     }
 

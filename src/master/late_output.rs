@@ -5,9 +5,9 @@
 use std::collections::VecDeque;
 
 use super::Master;
-use super::host::Host;
+use super::host::{Host, OutputRead};
 use crate::io::{Backend, Token};
-use crate::limits::{LATE_OUTPUT_MAX, LATE_OUTPUTS_SPARE};
+use crate::limits::{LATE_OUTPUT_MAX, LATE_OUTPUTS_SPARE, OUTPUT_AT_DEATH};
 use crate::units::{Mono, WorkerId};
 
 /// Those that are still read, the oldest first.
@@ -42,7 +42,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     pub(super) fn keep_output(&mut self, worker: WorkerId, wait: Option<Token>) {
         let until = self.now.after(LATE_OUTPUT_MAX);
         self.late.outputs.push_back(Late { worker, wait, until });
-        if !self.host.read_output(worker) {
+        let last = self.host.read_output(worker, OUTPUT_AT_DEATH);
+        if last == OutputRead::Ended {
             self.let_output_go(self.late.outputs.len() - 1);
         } else if self.engine.slots().count() + LATE_OUTPUTS_SPARE < self.late.outputs.len() {
             self.let_output_go(0);

@@ -27,6 +27,7 @@ mod spec;
 pub mod start;
 mod status;
 mod tags;
+mod talkers;
 pub mod telemetry;
 mod tickets;
 mod watches;
@@ -44,6 +45,7 @@ use self::late_output::LateOutputs;
 use self::links::Links;
 use self::listeners::Listeners;
 use self::tags::Purpose;
+use self::talkers::Talkers;
 use self::tickets::Tickets;
 use self::watches::Retries;
 use crate::engine::action::{Action, Actions, MasterOutcome};
@@ -76,6 +78,8 @@ pub struct Master<B: Backend, H: Host<Fd = B::Fd>> {
     ensuing: Vec<Input>,
     /// When the names in the file system are looked after; never where there is none.
     names_at: Option<Mono>,
+    /// Workers whose output has something to read.
+    talkers: Talkers<B::Fd>,
     /// When the host wants to be asked again, whatever happens.
     flush_again: Option<Span>,
     outcome: Option<MasterOutcome>,
@@ -132,6 +136,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             sorted: Sorted::new(),
             ensuing: Vec::new(),
             names_at,
+            talkers: Talkers::default(),
             flush_again: None,
             outcome: None,
         }
@@ -182,6 +187,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         self.step(Input::Tick);
         self.carry_out();
         self.arm_accepts();
+        self.read_outputs();
         self.flush_again = self.host.flush();
         Ok(())
     }
@@ -217,6 +223,9 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     fn fall_asleep(&mut self, deadline: Option<Mono>, at_most: Option<Span>) -> Option<Span> {
         let awaits = self.engine.awaits_messages();
         self.host.set_sleep_state(if awaits { SleepState::Waiting } else { SleepState::Content });
+        if self.talkers.has_any() {
+            return Some(Span::ZERO);
+        }
         // What is given back is urgent, whether it was awaited or not.
         if (awaits || 0 < self.engine.ledger().lent()) && self.host.has_messages() {
             return Some(Span::ZERO);

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
+use super::host::OutputRead;
 use super::{escape, telemetry};
 use crate::limits::{LAST_LINES_MAX, STDERR_TAIL};
 use crate::sys::fd;
@@ -25,21 +26,25 @@ impl Output {
         Self { worker, slot, pipe, tail: VecDeque::new(), line: Vec::new() }
     }
 
-    /// Takes in what there is; false at the end.
-    pub(super) fn read(&mut self) -> bool {
+    /// Takes in what there is, and no more than so many bytes.
+    pub(super) fn read(&mut self, at_most: usize) -> OutputRead {
         let mut buffer = [0; 4096];
-        // Bounded, so that one that writes without end does not hold up the rest.
-        for _ in 0..16 {
-            match fd::read(&self.pipe, &mut buffer) {
-                Err(Errno(libc::EAGAIN)) => break,
+        let mut bytes = 0;
+        while bytes < at_most {
+            let room = buffer.len().min(at_most - bytes);
+            match fd::read(&self.pipe, &mut buffer[..room]) {
+                Err(Errno(libc::EAGAIN)) => return OutputRead::Drained { bytes },
                 Ok(0) | Err(_) => {
                     self.end();
-                    return false;
+                    return OutputRead::Ended;
                 }
-                Ok(count) => self.wrote(&buffer[..count]),
+                Ok(count) => {
+                    self.wrote(&buffer[..count]);
+                    bytes += count;
+                }
             }
         }
-        true
+        OutputRead::More
     }
 
     /// Its last lines, in one.
@@ -54,15 +59,27 @@ impl Output {
     }
 
     fn wrote(&mut self, bytes: &[u8]) {
-        self.tail.extend(bytes);
+        self.tail.extend(&bytes[bytes.len().saturating_sub(STDERR_TAIL)..]);
         let surplus = self.tail.len().saturating_sub(STDERR_TAIL);
         self.tail.drain(..surplus);
-        for byte in bytes {
-            if *byte == b'\n' {
-                self.tell(self.line.len());
-                continue;
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            match part.strip_suffix(b"\n") {
+                None => self.add(part),
+                Some(text) => {
+                    self.add(text);
+                    self.tell(self.line.len());
+                }
             }
-            self.line.push(*byte);
+        }
+    }
+
+    /// Adds to the line. One that has no end is told in parts.
+    fn add(&mut self, text: &[u8]) {
+        let mut rest = text;
+        while !rest.is_empty() {
+            let room = (STDERR_TAIL - self.line.len()).min(rest.len());
+            self.line.extend_from_slice(&rest[..room]);
+            rest = &rest[room..];
             if STDERR_TAIL <= self.line.len() {
                 self.tell(whole_characters(&self.line));
             }
@@ -120,6 +137,21 @@ mod tests {
             assert_eq!(whole_characters(bytes), bytes.len(), "{bytes:?}");
         }
         assert_eq!(whole_characters(b"\xff\xe2\x82"), 1);
+    }
+
+    #[test]
+    fn what_is_read_keeps_to_the_budget_and_the_rest_is_there() {
+        let (read, write) = std::io::pipe().unwrap();
+        fd::set_nonblocking(&read).unwrap();
+        let mut output = Output::new(WorkerId { index: 0, epoch: 1 }, SlotId(0), read.into());
+        let mut writer = &write;
+        std::io::Write::write_all(&mut writer, &[b'a'; 10_000]).unwrap();
+        assert_eq!(output.read(4_000), OutputRead::More);
+        assert_eq!(output.read(4_000), OutputRead::More);
+        assert_eq!(output.read(4_000), OutputRead::Drained { bytes: 2_000 });
+        drop(write);
+        assert_eq!(output.read(0), OutputRead::More, "nothing is known without a look");
+        assert_eq!(output.read(4_000), OutputRead::Ended);
     }
 
     #[test]

@@ -11,7 +11,9 @@ use super::tags::Purpose;
 use crate::engine::input::{Exit, Input};
 use crate::engine::worker::WorkerRecord;
 use crate::io::{Backend, Op, Token, WatchKind};
-use crate::limits::{CHILDREN_PER_TURN, REAP_GRACE, RETRIES_PER_TURN, WATCH_PAUSE};
+use crate::limits::{
+    CHILDREN_PER_TURN, OUTPUT_AT_DEATH, REAP_GRACE, RETRIES_PER_TURN, WATCH_PAUSE,
+};
 use crate::units::{Mono, Ticket, WorkerId};
 
 /// What is to be tried again.
@@ -172,7 +174,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     fn died(&mut self, worker: WorkerId, exit: Exit) {
         self.retries.unreaped.retain(|(unreaped, _)| *unreaped != worker);
         if self.lives(worker) {
-            self.host.read_output(worker);
+            self.host.read_output(worker, OUTPUT_AT_DEATH);
             self.messages_of(worker);
             if self.host.launch(worker) == Launch::Failed {
                 self.step(Input::ExecFailed(worker));
@@ -196,7 +198,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Failed::ControlAccept => self.listen_for_control(),
             Failed::Watch(Purpose::Signals, fd) => self.signalled(fd),
             Failed::Watch(Purpose::Launch(worker), fd) => self.launched(worker, fd),
-            Failed::Watch(Purpose::Output(worker), fd) => self.output(worker, fd),
+            Failed::Watch(Purpose::Output(worker), fd) => self.has_written(worker, fd),
             Failed::Watch(Purpose::ControlClient(index), fd) => self.control_spoke(index, fd),
             Failed::Watch(purpose, fd) => self.watch_for(purpose, fd),
         }

@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::accounts::{Account, Past};
 use super::control::Clients;
 use super::host::{
-    ChangedChild, ConnEvent, ControlStep, Host, Launch, ProcessChange, SpawnFailed, SpawnRequest,
-    SpawnedWorker,
+    ChangedChild, ConnEvent, ControlStep, Host, Launch, OutputRead, ProcessChange, SpawnFailed,
+    SpawnRequest, SpawnedWorker,
 };
 use super::names::{NameInUse, Renewal};
 use super::output::Output;
@@ -272,10 +272,11 @@ impl Host for LinuxHost {
         Some(child)
     }
 
-    fn read_output(&mut self, worker: WorkerId) -> bool {
+    fn read_output(&mut self, worker: WorkerId, at_most: usize) -> OutputRead {
         let of_processes = self.processes.iter_mut().flatten().map(|process| &mut process.output);
         let mut outputs = of_processes.chain(&mut self.late_outputs);
-        outputs.find(|output| output.worker == worker).is_some_and(Output::read)
+        let output = outputs.find(|output| output.worker == worker);
+        output.map_or(OutputRead::Ended, |output| output.read(at_most))
     }
 
     fn forget_output(&mut self, worker: WorkerId) {

@@ -10,8 +10,8 @@ use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::input::{Load, Terms};
 use crate::master::host::{
-    ChangedChild, ConnEvent, ControlStep, Full, Host, Launch, Notice, Order, Overrun, Settled,
-    Signal, SleepState, SpawnFailed, SpawnRequest, SpawnedWorker,
+    ChangedChild, ConnEvent, ControlStep, Full, Host, Launch, Notice, Order, OutputRead, Overrun,
+    Settled, Signal, SleepState, SpawnFailed, SpawnRequest, SpawnedWorker,
 };
 use crate::units::{GiveBack, Mono, RingWords, Route, Span, Ticket, WorkerId};
 use crate::wire::message::{RingMessage, WorkerMessage};
@@ -75,12 +75,19 @@ impl Host for SimHost {
         self.world.borrow_mut().next_child()
     }
 
-    fn read_output(&mut self, worker: WorkerId) -> bool {
+    fn read_output(&mut self, worker: WorkerId, at_most: usize) -> OutputRead {
         let mut world = self.world.borrow_mut();
-        let Some(process) = world.process_of(worker) else { return false };
+        let Some(process) = world.process_of(worker) else { return OutputRead::Ended };
+        // Some write more than is read at once.
+        if at_most == 0 || world.processes[process].wrote && strikes(&mut world.rng, 300) {
+            return OutputRead::More;
+        }
         let process = &mut world.processes[process];
         process.wrote = false;
-        process.ended.is_none()
+        match process.ended {
+            None => OutputRead::Drained { bytes: 0 },
+            Some(_) => OutputRead::Ended,
+        }
     }
 
     fn release(&mut self, worker: WorkerId) {

@@ -1,9 +1,13 @@
 //! Every policy serves: mixed clients, no errors, each worker has its part, and the master has one
 //! thread throughout.
 
+use std::process::Stdio;
+
+use dispatchd::sys::clock::monotonic;
 use dispatchd::units::Span;
 
-use crate::crowd;
+use crate::client::Client;
+use crate::crowd::{self, Manner};
 use crate::house::{Plan, example};
 use crate::process;
 use crate::wait::nap;
@@ -17,6 +21,7 @@ on_both! {
     shared_serves
     reuseport_serves
     a_program_of_the_users_own_serves
+    who_writes_without_end_delays_nobody
 }
 
 fn round_robin_serves(backend: &str) {
@@ -75,4 +80,21 @@ fn a_program_of_the_users_own_serves(backend: &str) {
     assert_eq!(tally.errors, [""; 0]);
     let accepted: Vec<u64> = house.status().workers.iter().map(|one| one.accepted).collect();
     assert!(accepted.iter().all(|count| 0 < *count), "{accepted:?}");
+}
+
+/// Each worker has started something of which the output is a flood.
+fn who_writes_without_end_delays_nobody(backend: &str) {
+    let program = ["sh", "-c", "yes \"$0\" >&2 & exec \"$1\" serve-worker"];
+    let program = program.into_iter().chain(["a line of a flood", env!("CARGO_BIN_EXE_dispatchd")]);
+    let house = Plan::on(backend).program(program).stderr(Stdio::null()).start();
+    let (tally, slowest) = crowd::load(house.address(), 2, Manner::Mixed, &["/"], || {
+        let ask = || {
+            let asked = monotonic();
+            assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+            monotonic().since(asked)
+        };
+        (0..200).map(|_| ask()).max().unwrap()
+    });
+    assert_eq!(tally.errors, [""; 0]);
+    assert!(slowest < Span::from_s(1), "an answer took {slowest}");
 }
