@@ -17,7 +17,7 @@ use dispatchd::shm::map::{Mapped, ReadOnly, Writable};
 use dispatchd::shm::ring::{Ring, Urgency, after_push};
 use dispatchd::sys::scm::{self, Incoming, RecvWait};
 use dispatchd::sys::socket::seqpacket_pair;
-use dispatchd::units::{Cpu, Generation, PoolId, SlotId, Ticket, WorkerId};
+use dispatchd::units::{AppId, Cpu, Generation, SlotId, Ticket, WorkerId};
 use dispatchd::wire::batch::{self, BatchKind, Header};
 use dispatchd::wire::handshake::{Handshake, ListenerSharing};
 use dispatchd::wire::message::{RingMessage, WorkerMessage};
@@ -46,7 +46,7 @@ criterion_main!(benches);
 fn message(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("message");
     let done = RingMessage {
-        pool: PoolId(0),
+        app: AppId(0),
         message: WorkerMessage::Done { ticket: ticket(7), service_us: 20 },
     };
     group.bench_function("encode 1", |bencher| bencher.iter(|| black_box(done).encode()));
@@ -62,7 +62,7 @@ fn token_ring(criterion: &mut Criterion) {
     let (_, master) = Mapped::<MasterPage, Writable>::create(c"master").expect("there is memory");
     let (_, own) = Mapped::<WorkerPage, Writable>::create(c"worker").expect("there is memory");
     let ring = Ring::to_master(&own, &master.workers[0]);
-    let words = RingMessage { pool: PoolId(0), message: WorkerMessage::Closed(ticket(7)) }.encode();
+    let words = RingMessage { app: AppId(0), message: WorkerMessage::Closed(ticket(7)) }.encode();
     let push = |messages: u64| {
         for _ in 0..messages {
             ring.push(black_box(words)).expect("it is emptied every time");
@@ -161,7 +161,7 @@ fn frame(criterion: &mut Criterion) {
 
 fn encode(tickets: &[Ticket], words: &mut Vec<u64>) {
     words.clear();
-    words.push(Header { pool: PoolId(0), kind: BatchKind::Offer }.encode());
+    words.push(Header { app: AppId(0), kind: BatchKind::Offer }.encode());
     words.extend(tickets.iter().map(|ticket| ticket.to_word()));
 }
 
@@ -175,7 +175,7 @@ fn decode(words: &[u64]) -> u32 {
 fn note(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("note");
     let note = Handshake {
-        pool: PoolId(0),
+        app: AppId(0),
         slot: SlotId(3),
         worker: WorkerId { index: 5, epoch: 9 },
         generation: Generation(2),

@@ -80,9 +80,9 @@ fn connection_life(criterion: &mut Criterion) {
         ("jbsq readable", Policy::Jbsq(Depth::Auto), FirstSpeaker::Client),
     ] {
         for workers in [2, 64] {
-            let mut pool = Pool::ready(policy, workers);
+            let mut app = App::ready(policy, workers);
             group.bench_function(BenchmarkId::new(name, format!("{workers} workers")), |bencher| {
-                bencher.iter(|| pool.serve_one(first_speaker));
+                bencher.iter(|| app.serve_one(first_speaker));
             });
         }
     }
@@ -90,14 +90,14 @@ fn connection_life(criterion: &mut Criterion) {
 }
 
 /// An engine whose workers are all ready, and the shell's part around it.
-struct Pool {
+struct App {
     engine: Engine,
     out: Actions,
     ticket: Ticket,
     now_ns: u64,
 }
 
-impl Pool {
+impl App {
     fn ready(policy: Policy, workers: usize) -> Self {
         let setup = Setup {
             policy,
@@ -113,10 +113,10 @@ impl Pool {
             seed: 1,
         };
         let ticket = Ticket { index: 7, generation: 1 };
-        let mut pool =
+        let mut app =
             Self { engine: Engine::new(setup), out: Actions::new(), ticket, now_ns: 1_000 };
-        pool.engine.start(Mono::from_ns(pool.now_ns), &mut pool.out);
-        let spawned: Vec<WorkerId> = pool
+        app.engine.start(Mono::from_ns(app.now_ns), &mut app.out);
+        let spawned: Vec<WorkerId> = app
             .out
             .drain()
             .filter_map(|action| match action {
@@ -127,10 +127,10 @@ impl Pool {
         assert_eq!(spawned.len(), workers, "every slot is filled at once");
         for worker in spawned {
             let terms = Terms { concurrency: 1, connections_max: 1_000 };
-            pool.step(Input::Hello { worker, terms });
-            pool.out.drain().for_each(drop);
+            app.step(Input::Hello { worker, terms });
+            app.out.drain().for_each(drop);
         }
-        pool
+        app
     }
 
     /// From the accept to the close, as a blocking worker would report it: a turn of the master's
@@ -143,7 +143,7 @@ impl Pool {
             self.step(Input::Readable { ticket, route: None });
         }
         self.step(Input::Tick);
-        let worker = self.offered_to().expect("an idle pool takes a connection at once");
+        let worker = self.offered_to().expect("an idle app takes a connection at once");
         let messages =
             [Message::Claimed { transit_us: 5 }, Message::Done { service_us: 20 }, Message::Closed];
         for message in messages {

@@ -36,7 +36,7 @@ def verdict(ok, text):
         FAILED.append(text)
 
 
-class House:
+class Server:
     """One dispatchd, ended with the block."""
 
     def __init__(self, *flags, stderr=None, env=None, binary=BINARY):
@@ -101,12 +101,12 @@ def wait_for(condition, seconds=10):
     raise SystemExit("FAIL  a condition did not come true in time")
 
 
-def wrk(house, seconds, close, connections=32, path="/"):
+def wrk(server, seconds, close, connections=32, path="/"):
     """Starts wrk; `finish` gives requests and errors."""
     command = ["wrk", "-t2", f"-c{connections}", f"-d{seconds}s"]
     if close:
         command += ["-H", "Connection: close"]
-    return subprocess.Popen(command + [house.url(path)], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command + [server.url(path)], stdout=subprocess.PIPE, text=True)
 
 
 def finish(process):
@@ -130,20 +130,20 @@ def check_load(quick):
     wanted = 20_000 if quick else 200_000
     for backend in BACKENDS:
         for policy in POLICIES:
-            with House("--workers", "2", "--policy", policy, "--backend", backend) as house:
+            with Server("--workers", "2", "--policy", policy, "--backend", backend) as server:
                 total = {False: 0, True: 0}
                 failed, threads = 0, set()
                 while min(total.values()) < wanted // 2:
                     # Both kinds at once: half of the connections keep alive, half do not.
-                    runs = [(close, wrk(house, 2, close, 16)) for close in (False, True)]
+                    runs = [(close, wrk(server, 2, close, 16)) for close in (False, True)]
                     while any(run.poll() is None for _, run in runs):
-                        threads.add(house.threads())
+                        threads.add(server.threads())
                         time.sleep(0.05)
                     for close, run in runs:
                         requests, errors = finish(run)
                         total[close] += requests
                         failed += errors
-                spread = [worker["accepted"] for worker in house.ready()]
+                spread = [worker["accepted"] for worker in server.ready()]
                 ok = failed == 0 and threads == {1} and sum(total.values()) >= wanted
                 verdict(ok, f"load {backend} {policy}: {total[False]} keep-alive and "
                             f"{total[True]} close requests, {failed} errors, "
@@ -154,13 +154,13 @@ def check_reload(quick):
     rounds = 5 if quick else 20
     for policy in POLICIES:
         for close in (False, True):
-            with House("--workers", "2", "--policy", policy) as house:
+            with Server("--workers", "2", "--policy", policy) as server:
                 # Each takes somewhat more than the second that its first worker is on trial.
-                run = wrk(house, rounds * 3 // 2 + 2, close)
+                run = wrk(server, rounds * 3 // 2 + 2, close)
                 time.sleep(0.5)
                 for generation in range(2, rounds + 2):
-                    house.signal(signal.SIGHUP)
-                    wait_for(lambda: house.status()["generation"] == generation)
+                    server.signal(signal.SIGHUP)
+                    wait_for(lambda: server.status()["generation"] == generation)
                 under_load = run.poll() is None
                 requests, errors = finish(run)
                 kind = "close" if close else "keep-alive"
@@ -172,15 +172,15 @@ def check_reload(quick):
 def check_kill(quick):
     kills = 3 if quick else 10
     for policy in POLICIES:
-        with House("--workers", "2", "--policy", policy) as house:
-            run = wrk(house, 3 if quick else 8, True)
+        with Server("--workers", "2", "--policy", policy) as server:
+            run = wrk(server, 3 if quick else 8, True)
             time.sleep(0.5)
             for kill in range(kills):
-                victim = house.ready()[kill % 2]
+                victim = server.ready()[kill % 2]
                 os.kill(victim["pid"], signal.SIGKILL)
-                wait_for(lambda: is_whole_without(house, victim["pid"]))
+                wait_for(lambda: is_whole_without(server, victim["pid"]))
             requests, errors = finish(run)
-            totals = house.status()["totals"]
+            totals = server.status()["totals"]
             # Workers that accept for themselves report to nobody what they had claimed: one that
             # is being read, one that is being answered, one that is being closed.
             reported = policy not in ("shared", "reuseport")
@@ -191,8 +191,8 @@ def check_kill(quick):
                     f"{totals['recovered']} recovered from them")
 
 
-def is_whole_without(house, pid):
-    pids = [worker["pid"] for worker in house.ready()]
+def is_whole_without(server, pid):
+    pids = [worker["pid"] for worker in server.ready()]
     return len(pids) == 2 and pid not in pids
 
 
@@ -218,20 +218,20 @@ def check_stop(quick):
 
 def stop_rounds(policy, backend, busy, gap_ms, rounds):
     late, worst, sent, claimed = 0, 0.0, 0, 0
-    with House("--workers", "2", "--policy", policy, "--backend", backend) as house:
+    with Server("--workers", "2", "--policy", policy, "--backend", backend) as server:
         for number in range(rounds):
             # The one of the round before goes on, and its master hears of that, a moment later.
-            wait_for(lambda: len(house.ready()) == 2)
-            victim = house.ready()[number % 2]["pid"]
-            held = occupy(house, victim) if busy else []
-            before = house.status()
+            wait_for(lambda: len(server.ready()) == 2)
+            victim = server.ready()[number % 2]["pid"]
+            held = occupy(server, victim) if busy else []
+            before = server.status()
             os.kill(victim, signal.SIGSTOP)
             delays = []
             threads = []
             end = time.monotonic() + 0.3
             while time.monotonic() < end:
                 arrival = threading.Thread(
-                    target=lambda: delays.append(request(house.port)[0]))
+                    target=lambda: delays.append(request(server.port)[0]))
                 arrival.start()
                 threads.append(arrival)
                 time.sleep(gap_ms / 1000)
@@ -250,24 +250,24 @@ def stop_rounds(policy, backend, busy, gap_ms, rounds):
                        f"worst {worst * 1000:.1f} ms")
 
 
-def occupy(house, victim):
+def occupy(server, victim):
     """Keeps exactly this worker busy with a long request, so that it is stopped while it serves."""
     while True:
         answers = []
         thread = threading.Thread(
-            target=lambda: answers.append(request(house.port, "/sleep?ms=350")))
+            target=lambda: answers.append(request(server.port, "/sleep?ms=350")))
         thread.start()
-        wait_for(lambda: any(w["in_flight"] for w in house.ready()))
-        if any(w["pid"] == victim and w["in_flight"] for w in house.ready()):
+        wait_for(lambda: any(w["in_flight"] for w in server.ready()))
+        if any(w["pid"] == victim and w["in_flight"] for w in server.ready()):
             return [thread]
         thread.join()
 
 
 def check_weights(_quick):
     for backend in BACKENDS:
-        with House("--workers", "2", "--policy", "wrr", "--weight", "3,1",
-                   "--backend", backend) as house:
-            order = [int(request(house.port)[1].split()[3]) for _ in range(4000)]
+        with Server("--workers", "2", "--policy", "wrr", "--weight", "3,1",
+                   "--backend", backend) as server:
+            order = [int(request(server.port)[1].split()[3]) for _ in range(4000)]
             share = order.count(0) / len(order)
             longest = max(len(run) for run in re.findall(r"0+", "".join(map(str, order))))
             verdict(abs(share - 0.75) <= 0.0075 and longest <= 3,
@@ -284,12 +284,12 @@ def check_pipe(_quick):
                 os.write(write_end, b"x" * 4096)
         except BlockingIOError:
             os.set_blocking(write_end, True)
-        with House("--workers", "2", "--backend", backend, "--log-level", "debug",
-                   stderr=write_end) as house:
+        with Server("--workers", "2", "--backend", backend, "--log-level", "debug",
+                   stderr=write_end) as server:
             for _ in range(3):
-                house.signal(signal.SIGHUP)
+                server.signal(signal.SIGHUP)
                 time.sleep(0.2)
-            answered = sum(b"hello" in request(house.port)[1] for _ in range(500))
+            answered = sum(b"hello" in request(server.port)[1] for _ in range(500))
             verdict(answered == 500, f"pipe {backend}: {answered} of 500 requests answered while "
                                      f"stderr is a full pipe")
         os.close(read_end)

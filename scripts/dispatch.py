@@ -28,7 +28,7 @@ import tempfile
 from collections import namedtuple
 
 import acceptance
-from acceptance import BINARY, House, told
+from acceptance import BINARY, Server, told
 from results import Foreign, Summary, digest, interval, is_worse, spread
 
 FOREIGN_ALLOWED = 3.0
@@ -76,12 +76,12 @@ def start(case, kind, given, binary=BINARY):
              "--log-level": "error", **dict(zip(case.flags[::2], case.flags[1::2]))}
     program = [binary if word == BINARY else word for word in case.program]
     words = [word for flag in flags.items() for word in flag]
-    return House(*words, *kind, *program, binary=binary)
+    return Server(*words, *kind, *program, binary=binary)
 
 
-def load(case, house, given, script):
+def load(case, server, given, script):
     """A wrk that asks it for `/`."""
-    command = ["wrk", "-t1", f"-c{case.connections}", f"-d{given.seconds}s", house.url()]
+    command = ["wrk", "-t1", f"-c{case.connections}", f"-d{given.seconds}s", server.url()]
     return subprocess.Popen(command + ["-s", script] * bool(case.lua), stdout=subprocess.PIPE,
                             text=True)
 
@@ -113,9 +113,9 @@ def in_quiet(once):
 
 def run(case, kind, given, script):
     """Requests per second; how often workers and master were woken per request; and errors."""
-    with on_cpus(case.cpus), start(case, kind, given) as house:
-        _, errors, rate = told(load(case, house, given, script))
-        workers = house.status()["workers"]
+    with on_cpus(case.cpus), start(case, kind, given) as server:
+        _, errors, rate = told(load(case, server, given, script))
+        workers = server.status()["workers"]
     answered = max(sum(worker["requests"] for worker in workers), 1)
     woken = [sum(worker[what] for worker in workers) / answered for what in ("wakes", "rings")]
     return rate, woken, errors
@@ -134,10 +134,10 @@ def run_both(case, kind, given, script, binaries):
 def run_at_once(case, kind, given, script, binaries):
     """The same, of all together."""
     with on_cpus(case.cpus), contextlib.ExitStack() as stack:
-        houses = [stack.enter_context(start(case, kind, given, binary)) for binary in binaries]
-        before = [account(house) for house in houses]
-        said = [told(process) for process in [load(case, house, given, script) for house in houses]]
-        after = [account(house) for house in houses]
+        servers = [stack.enter_context(start(case, kind, given, binary)) for binary in binaries]
+        before = [account(server) for server in servers]
+        said = [told(process) for process in [load(case, server, given, script) for server in servers]]
+        after = [account(server) for server in servers]
     costs = []
     for now, then in zip(after, before):
         if now.pids != then.pids:
@@ -152,10 +152,10 @@ def run_at_once(case, kind, given, script, binaries):
 Account = namedtuple("Account", "master workers answered pids")
 
 
-def account(house):
-    workers = house.status()["workers"]
+def account(server):
+    workers = server.status()["workers"]
     pids = [worker["pid"] for worker in workers]
-    return Account(time_run(house.process.pid), sum(time_run(pid) for pid in pids),
+    return Account(time_run(server.process.pid), sum(time_run(pid) for pid in pids),
                    sum(worker["requests"] for worker in workers), pids)
 
 

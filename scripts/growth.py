@@ -17,7 +17,7 @@ import statistics
 import sys
 
 import acceptance
-from acceptance import BINARY, House, finish, wrk
+from acceptance import BINARY, Server, finish, wrk
 from dispatch import account, in_quiet
 from results import Summary, digest, interval
 
@@ -30,11 +30,11 @@ CASES = {"close": (True, "connection"), "request": (False, "request")}
 def run(workers, case, given):
     """Microseconds of the master's time per request, and how many requests failed."""
     closes, dispatch = CASES[case]
-    with House("--workers", str(workers), "--pin", "none", "--backend", given.backend,
-               "--log-level", "error", "--dispatch", dispatch, binary=given.binary) as house:
-        before = account(house)
-        _, errors = finish(wrk(house, given.seconds, closes, connections=64))
-        after = account(house)
+    with Server("--workers", str(workers), "--pin", "none", "--backend", given.backend,
+               "--log-level", "error", "--dispatch", dispatch, binary=given.binary) as server:
+        before = account(server)
+        _, errors = finish(wrk(server, given.seconds, closes, connections=64))
+        after = account(server)
     if before.pids != after.pids:
         raise SystemExit(f"FAIL  {case}, {workers} workers: one was replaced meanwhile")
     return (after.master - before.master) / (after.answered - before.answered) / 1000, errors

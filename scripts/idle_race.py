@@ -25,7 +25,7 @@ import time
 from collections import Counter
 
 import acceptance
-from acceptance import SUMMARY, House
+from acceptance import SUMMARY, Server
 
 GET = b"GET / HTTP/1.1\r\nHost: race\r\n\r\n"
 IDLE_S = 75.0
@@ -68,13 +68,13 @@ class Asker:
             return False
 
 
-def opened(houses, given):
+def opened(servers, given):
     """All connections, each with when it is to ask again: after its first answer by the time that
     idle ones are kept, and some offset."""
     plan, spread = [], given.within / 1e3
     for number in range(given.connections):
-        for kind, house in houses.items():
-            asker = Asker(kind, house.port)
+        for kind, server in servers.items():
+            asker = Asker(kind, server.port)
             asker.ask()
             if not asker.is_answered():
                 raise SystemExit("FAIL  a fresh connection was not answered")
@@ -121,16 +121,16 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     kinds = [(backend, dispatch) for backend in acceptance.BACKENDS
              for dispatch in ["request", "connection"]]
-    houses = {}
+    servers = {}
     try:
         for kind in kinds:
             backend, dispatch = kind
-            houses[kind] = House("--workers", "2", "--backend", backend, "--dispatch", dispatch,
+            servers[kind] = Server("--workers", "2", "--backend", backend, "--dispatch", dispatch,
                                  "--pin", "none", "--log-level", "error").__enter__()
-        closed, lost, hanging = race(opened(houses, given))
+        closed, lost, hanging = race(opened(servers, given))
     finally:
-        for house in houses.values():
-            house.__exit__()
+        for server in servers.values():
+            server.__exit__()
     for backend, dispatch in kinds:
         kind = backend, dispatch
         where = "the master" if dispatch == "request" else "a worker"

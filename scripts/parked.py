@@ -17,7 +17,7 @@ import socket
 import sys
 
 import acceptance
-from acceptance import SUMMARY, House, finish, verdict, wrk
+from acceptance import SUMMARY, Server, finish, verdict, wrk
 from soak import files, rss_kib
 
 GET = b"GET / HTTP/1.1\r\nHost: parked\r\n\r\n"
@@ -36,35 +36,35 @@ def ask(connection):
     return answer.startswith(b"HTTP/1.1 200 ")
 
 
-def opened(house, count):
+def opened(server, count):
     connections = []
     for _ in range(count):
-        connection = socket.create_connection(("127.0.0.1", house.port), timeout=20)
+        connection = socket.create_connection(("127.0.0.1", server.port), timeout=20)
         connections.append(connection)
         if not ask(connection):
             raise SystemExit("FAIL  a fresh connection was not answered")
     return connections
 
 
-def workers_kib(house):
-    return sum(rss_kib(worker["pid"]) for worker in house.ready())
+def workers_kib(server):
+    return sum(rss_kib(worker["pid"]) for worker in server.ready())
 
 
 def measure(count, given):
     """Bytes per parked connection in the master, and in the workers."""
     flags = ["--workers", "2", "--backend", given.backend, "--dispatch", "request",
              "--log-level", "error"]
-    with House(*flags) as house:
+    with Server(*flags) as server:
         # Whatever serving takes at all is there before the counting begins.
-        finish(wrk(house, 1, False))
-        before, workers_before = rss_kib(house.process.pid), workers_kib(house)
-        connections = opened(house, count)
-        after, workers_after = rss_kib(house.process.pid), workers_kib(house)
-        parked = house.status()["hold"]["parked"]
-        requests, errors = finish(wrk(house, 3, False))
+        finish(wrk(server, 1, False))
+        before, workers_before = rss_kib(server.process.pid), workers_kib(server)
+        connections = opened(server, count)
+        after, workers_after = rss_kib(server.process.pid), workers_kib(server)
+        parked = server.status()["hold"]["parked"]
+        requests, errors = finish(wrk(server, 3, False))
         each = (after - before) * 1024 / count
         each_worker = (workers_after - workers_before) * 1024 / count
-        verdict(parked == count, f"{count} connections: {parked} parked, {files(house.process.pid)} "
+        verdict(parked == count, f"{count} connections: {parked} parked, {files(server.process.pid)} "
                 f"descriptors in the master")
         verdict(errors == 0, f"{count} connections: {requests} requests served meanwhile by two "
                 f"workers, {errors} failed")

@@ -25,7 +25,7 @@ import sys
 import time
 
 import acceptance
-from acceptance import BINARY, SUMMARY, House, finish, verdict
+from acceptance import BINARY, SUMMARY, Server, finish, verdict
 
 CLIENTS = 48
 ANSWER_S = 10.0
@@ -94,12 +94,12 @@ async def client(port, tally, name):
         writer.close()
 
 
-async def kill_now_and_then(house, every, tally, memory):
+async def kill_now_and_then(server, every, tally, memory):
     kills = 0
     loop = asyncio.get_running_loop()
     while not tally.over:
         await asyncio.sleep(every * random.uniform(0.5, 1.5))
-        status = await loop.run_in_executor(None, house.status)
+        status = await loop.run_in_executor(None, server.status)
         if not status:
             tally.silent += 1
             continue
@@ -107,7 +107,7 @@ async def kill_now_and_then(house, every, tally, memory):
         if ready and not tally.over:
             os.kill(random.choice(ready)["pid"], signal.SIGKILL)
             kills += 1
-        memory.append((time.monotonic(), rss_kib(house.process.pid), files(house.process.pid)))
+        memory.append((time.monotonic(), rss_kib(server.process.pid), files(server.process.pid)))
     return kills
 
 
@@ -120,17 +120,17 @@ def files(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-async def load(house, given, tally, memory):
-    killer = asyncio.create_task(kill_now_and_then(house, given.every, tally, memory))
-    clients = [asyncio.create_task(client(house.port, tally, name)) for name in range(CLIENTS)]
+async def load(server, given, tally, memory):
+    killer = asyncio.create_task(kill_now_and_then(server, given.every, tally, memory))
+    clients = [asyncio.create_task(client(server.port, tally, name)) for name in range(CLIENTS)]
     await asyncio.sleep(given.minutes * 60)
     tally.over = True
     await asyncio.gather(*clients)
     return await killer
 
 
-def generator(house, seconds):
-    command = [BINARY, "bench", "load", house.url("/"), "--rate", "300", "--mix", "bim10",
+def generator(server, seconds):
+    command = [BINARY, "bench", "load", server.url("/"), "--rate", "300", "--mix", "bim10",
                "--connections", "keep-alive:50", "--duration", f"{seconds}s", "--json"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
@@ -143,15 +143,15 @@ def failures_of(process):
     return failed, sum(each["requests"] for each in rounds)
 
 
-def is_quiet(house, workers):
+def is_quiet(server, workers):
     """All workers are there, and all clients have gone."""
-    status = house.status()
+    status = server.status()
     return status["have"] == workers and status["hold"]["parked"] == 0 and all(
         each["connections"] == 0 for each in status["workers"])
 
 
-def judge(house, given, tally, memory, kills, wrk_says, generated):
-    status = house.status()
+def judge(server, given, tally, memory, kills, wrk_says, generated):
+    status = server.status()
     totals, lost = status["totals"], status["totals"]["lost"]
     failed, asked = generated
     requests, errors = wrk_says
@@ -165,13 +165,13 @@ def judge(house, given, tally, memory, kills, wrk_says, generated):
             f"{errors} of wrk's {requests}, {failed} of the generator's {asked}; {lost} "
             f"connections had been begun by {kills} killed workers")
     verdict(status["have"] == status["want"], f"workers: {status['have']} of {status['want']} ready")
-    verdict(house.threads() == 1, f"threads of the master: {house.threads()}")
+    verdict(server.threads() == 1, f"threads of the master: {server.threads()}")
     # The first minute fills tables and pools.
     settled = [each for each in memory if memory[0][0] + 60 < each[0]] or memory
     first, last = settled[0][1], settled[-1][1]
     verdict(last <= first + 1024, f"memory of the master: {first} KiB after a minute, {last} KiB at "
             f"the end")
-    left = files(house.process.pid)
+    left = files(server.process.pid)
     verdict(left <= memory[0][2], f"descriptors of the master: {memory[0][2]} before, at most "
             f"{max(each[2] for each in memory)}, {left} when all have gone")
     SUMMARY.say(f"      given back {totals['given_back']}, recovered {totals['recovered']}, recalled "
@@ -192,21 +192,21 @@ def main():
     tally, memory = Tally(), []
     flags = ["--workers", str(given.workers), "--backend", given.backend,
              "--dispatch", given.dispatch, "--classes", given.classes, "--log-level", "error"]
-    with House(*flags) as house:
-        memory.append((time.monotonic(), rss_kib(house.process.pid), files(house.process.pid)))
+    with Server(*flags) as server:
+        memory.append((time.monotonic(), rss_kib(server.process.pid), files(server.process.pid)))
         command = ["wrk", "-t1", "-c16", f"-d{seconds}s", "--timeout", f"{ANSWER_S:g}s",
-                   house.url("/sleep?ms=4")]
+                   server.url("/sleep?ms=4")]
         wrk = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        generated = generator(house, seconds)
+        generated = generator(server, seconds)
         try:
-            kills = asyncio.run(load(house, given, tally, memory))
+            kills = asyncio.run(load(server, given, tally, memory))
             wrk_says, generator_says = finish(wrk), failures_of(generated)
         finally:
             for each in (wrk, generated):
                 each.kill()
                 each.wait()
-        acceptance.wait_for(lambda: is_quiet(house, given.workers))
-        judge(house, given, tally, memory, kills, wrk_says, generator_says)
+        acceptance.wait_for(lambda: is_quiet(server, given.workers))
+        judge(server, given, tally, memory, kills, wrk_says, generator_says)
     if given.save:
         SUMMARY.keep(f"soak-{given.backend}", "scripts/soak.py")
     sys.exit(1 if acceptance.FAILED else 0)

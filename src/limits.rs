@@ -3,11 +3,11 @@
 
 use crate::units::Span;
 
-/// Slots (wanted workers) of a pool.
+/// Slots (wanted workers) of an app.
 pub const SLOTS_MAX: usize = 256;
 /// Worker processes alive at once: a slot has two while a replacement is on its way.
 pub const WORKERS_MAX: usize = 2 * SLOTS_MAX;
-/// Listeners of a pool, inherited ones included.
+/// Listeners of an app, inherited ones included.
 pub const LISTENERS_MAX: usize = 64;
 /// Connections in the ledger (watched, held, offered, open and parked together).
 pub const TICKETS_MAX: u32 = 131_072;
@@ -83,7 +83,7 @@ pub const RECALL_AFTER_FIXED: Span = Span::from_ms(500);
 pub const RECALL_DOUBLINGS_MAX: u32 = 6;
 /// What waits behind a running request goes to an idle worker after the gap, and not before this.
 pub const REBALANCE_AFTER_MIN: Span = Span::from_us(50);
-/// Once the pool stops, a client that has said nothing for so long is let go.
+/// Once the app stops, a client that has said nothing for so long is let go.
 pub const SILENT_AFTER_STOP: Span = Span::from_ms(500);
 /// A client that has sent nothing for so long is closed when others find no room.
 pub const SILENT_AFTER_FULL: Span = Span::from_s(1);
@@ -215,7 +215,7 @@ pub const LISTENING_TABLE_MAX: u64 = 64 * 1024;
 pub const LISTENING_READ: usize = 4 * 1024;
 /// Bytes of one request on the control socket.
 pub const CONTROL_REQUEST_MAX: usize = 4 * 1024;
-/// Bytes of an answer on the control socket: far more than of the largest pool.
+/// Bytes of an answer on the control socket: far more than of the largest app.
 pub const CONTROL_ANSWER_MAX: usize = 64 * 1024 * 1024;
 /// Control connections open at once.
 pub const CONTROL_CLIENTS_MAX: usize = 16;
@@ -328,7 +328,7 @@ pub const REQUESTS_PER_TURN: usize = 64;
 /// Time that a worker serves open connections before it looks for a new one.
 pub const TURN_MAX: Span = Span::from_ms(10);
 /// Pause before a worker tries again to say what found its ring full.
-pub const UNSAID_PAUSE: Span = Span::from_ms(1);
+pub const UNSENT_PAUSE: Span = Span::from_ms(1);
 
 const _: () = assert!(MESSAGE_RING.is_power_of_two());
 const _: () = assert!(OFFER_ENTRY_RING.is_power_of_two());

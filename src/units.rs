@@ -1,4 +1,4 @@
-//! The numbers that the house speaks in. Each has its own type, so that a worker is never taken
+//! The numbers that dispatchd speaks in. Each has its own type, so that a worker is never taken
 //! for a slot, nor microseconds for nanoseconds; arithmetic on bare integers stays in this file.
 
 use core::fmt;
@@ -134,10 +134,10 @@ impl fmt::Display for Span {
     }
 }
 
-/// The workers of one app, with one engine. There is one pool today; whatever crosses a process
+/// The workers of one app, with one engine. There is one app today; whatever crosses a process
 /// boundary carries the number all the same.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
-pub struct PoolId(pub u8);
+pub struct AppId(pub u8);
 
 /// A place for a worker: its number, its CPU and its weight stay while processes come and go.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]

@@ -1,5 +1,5 @@
 //! The production master over 256 made-up worlds, each with its own mix of faults: nothing is
-//! lost, nothing has two owners, every deadline is kept, and once the faults stop, the pool is
+//! lost, nothing has two owners, every deadline is kept, and once the faults stop, the app is
 //! whole again and everybody is served. A failure prints its seed; `dispatchd sim --seed N
 //! --trace` shows the whole of it, again and again.
 
@@ -51,7 +51,7 @@ const MET: [&str; 32] = [
 const FOUND: [(u64, &str); 23] = [
     (2, "an idle listener holding all accepts that there is room for, while another starves"),
     (14, "a copy of a lent connection staying in the master when the claim beats the answer"),
-    (19, "a continued worker missing from the pool's strength"),
+    (19, "a continued worker missing from the app's strength"),
     (31, "one idle worker drawing an offer from every busy one: the master span"),
     (61, "a worker called a liar for the hello that crossed its SIGTERM"),
     (70, "a copy staying in the master when a liar claimed what had not been sent"),

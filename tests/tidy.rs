@@ -1,4 +1,4 @@
-//! The rules of the house that no compiler knows, checked on the syntax of the source: which layer
+//! The project's rules that no compiler knows, checked on the syntax of the source: which layer
 //! may use which, that files do not use each other in circles, where unsafe code may stand, how
 //! long a file or a function may grow, and that no file lies about unused. All breaches of a run
 //! are reported together, each with its cure. `tidy/plants.rs` plants a breach of every rule, since
@@ -12,7 +12,6 @@ mod tidy {
     pub(crate) mod circles;
     pub(crate) mod danger;
     pub(crate) mod errors;
-    pub(crate) mod house;
     pub(crate) mod manifest;
     pub(crate) mod names;
     pub(crate) mod namesakes;
@@ -20,18 +19,19 @@ mod tidy {
     mod plants;
     pub(crate) mod scopes;
     pub(crate) mod source;
+    pub(crate) mod source_tree;
     pub(crate) mod tokens;
 }
 
-use tidy::house::House;
+use tidy::source_tree::SourceTree;
 
 #[test]
-fn the_house_is_tidy() {
-    let house = House::read(Path::new(env!("CARGO_MANIFEST_DIR")));
-    assert!(house.holds("src/lib.rs"), "the walk missed src/lib.rs, so it would prove nothing");
-    let breaches = house.breaches();
+fn the_project_is_tidy() {
+    let tree = SourceTree::read(Path::new(env!("CARGO_MANIFEST_DIR")));
+    assert!(tree.holds("src/lib.rs"), "the walk missed src/lib.rs, so it would prove nothing");
+    let breaches = tree.breaches();
     let report: String = breaches.iter().map(|breach| format!("\n{breach}")).collect();
-    assert!(breaches.is_empty(), "the house breaks its rules, {} times:{report}", breaches.len());
+    assert!(breaches.is_empty(), "the project breaks its rules, {} times:{report}", breaches.len());
 }
 
 /// What each layer of `src` may use beside itself. The same table, drawn, is in ARCHITECTURE.md.

@@ -58,7 +58,7 @@ fn serve_offer(link: &mut LinkEnd, ticket: Ticket) {
     // client is gone already, which is no news.
     socket::shutdown(stream.as_fd()).unwrap_or_default();
     let service_us = micros(now.since(began_at));
-    link.say_all(&[WorkerMessage::Done { ticket, service_us }, WorkerMessage::Closed(ticket)]);
+    link.send_all(&[WorkerMessage::Done { ticket, service_us }, WorkerMessage::Closed(ticket)]);
 }
 
 /// The baseline: a plain loop that accepts, blocking, and nothing else. Says where it listens.

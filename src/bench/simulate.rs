@@ -4,7 +4,7 @@
 use thiserror::Error;
 
 use super::grid::GridGroup;
-use super::model::{self, Costs, Pool};
+use super::model::{self, Costs, ModelApp};
 use super::quiet::Machine;
 use super::result::{Cell, Round};
 use super::summary::summarise;
@@ -77,7 +77,7 @@ fn simulate(
     trace: &Trace,
 ) -> Round {
     let speeds = group.all_speeds();
-    let pool = Pool {
+    let app = ModelApp {
         policy: contestant.policy,
         dispatch: contestant.dispatch,
         classes: contestant.classes,
@@ -86,7 +86,7 @@ fn simulate(
         costs: study.costs,
         seed: trace.spec.seed,
     };
-    let outcome = model::replay(trace, &pool);
+    let outcome = model::replay(trace, &app);
     let (warm_up, overhead) = (warm_up(trace), study.costs.overhead);
     let mut round = summarise(trace, &outcome, warm_up, &Machine::default());
     // Nobody sends here who could be late.

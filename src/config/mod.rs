@@ -151,7 +151,7 @@ pub struct SocketAccess {
     pub group: Option<u32>,
 }
 
-/// How many workers a pool has.
+/// How many workers an app has.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum WorkerCount {
     /// As many as this process has CPUs, by its mask and its quota.

@@ -11,7 +11,7 @@ use crate::units::{Mono, SlotId, WorkerId};
 impl Engine {
     pub(super) fn asks_to_leave(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
         let Some(worker) = self.worker(id).cloned() else { return };
-        // At the end of the pool all are told to leave in their turn, and are of use until then.
+        // At the end of the app all are told to leave in their turn, and are of use until then.
         if !worker.state.stays() || !self.phase.accepts() {
             return;
         }

@@ -88,7 +88,7 @@ pub enum Overload {
     Reject,
 }
 
-/// The engine of one pool.
+/// The engine of one app.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Engine {
     setup: Setup,
@@ -344,7 +344,7 @@ impl Engine {
                 .any(|worker| matches!(worker.attention, Attention::Overdue { .. }))
     }
 
-    /// Whether the pool is on its way to its end.
+    /// Whether the app is on its way to its end.
     pub const fn is_stopping(&self) -> bool {
         !self.phase.accepts()
     }

@@ -50,7 +50,7 @@ impl Engine {
         }
     }
 
-    /// When a pool that never served gives up, unless a process comes: whoever has one has a
+    /// When an app that never served gives up, unless a process comes: whoever has one has a
     /// deadline of its own.
     pub(super) fn gives_up_at(&self) -> Option<Mono> {
         match self.phase {

@@ -1,4 +1,4 @@
-//! Where the whole pool is in its life, and how that ends.
+//! Where the whole app is in its life, and how that ends.
 
 use super::Engine;
 use super::action::{Action, Actions, MasterOutcome};
@@ -7,7 +7,7 @@ use super::ledger::Place;
 use super::worker::{Cue, WorkerState};
 use crate::units::Mono;
 
-/// Where the whole pool is in its life.
+/// Where the whole app is in its life.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Phase {
     /// No worker has ever been ready.

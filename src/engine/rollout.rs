@@ -3,7 +3,7 @@
 //! The first of a release is on trial: it serves, and no other slot is touched until it has stayed
 //! up for a while, or has answered requests and goes of its own accord. Afterwards all goes as fast
 //! as workers start, and who dies early is counted when it does. So a release that dies a moment
-//! after it is ready costs the pool nothing, and a good one waits once, not once per slot (decision
+//! after it is ready costs the app nothing, and a good one waits once, not once per slot (decision
 //! 022).
 //!
 //! Whoever is replaced stands by until the last slot has its new worker, and has its slot again the

@@ -452,7 +452,7 @@ impl Engine {
         self.fill_slots(now, out);
     }
 
-    /// Whether empty slots are filled: while the pool serves, and while something still waits for
+    /// Whether empty slots are filled: while the app serves, and while something still waits for
     /// a worker.
     fn refills(&self) -> bool {
         match self.phase {

@@ -41,7 +41,7 @@ pub struct Uring {
     // First, so that the ring is closed before the memory that it was given is freed.
     ring: IoUring,
     operations: Arena<UringOperation>,
-    envelopes: MessagePool,
+    messages: MessagePool,
     sources: Arena<UringSource>,
     /// Completions for the next return of `wait`.
     ready: Vec<Completion<OwnedFd>>,
@@ -90,7 +90,7 @@ enum UringWork {
     SharedAccept,
     Readable { fd: OwnedFd },
     Ring,
-    Handoff { envelope: usize, batch: Batch<OwnedFd> },
+    Handoff { message: usize, batch: Batch<OwnedFd> },
     Recv { buffer: Vec<u8> },
     Send { buffer: Vec<u8>, from: usize },
     Close { raw: i32 },
@@ -212,7 +212,7 @@ impl Uring {
         Ok(Self {
             ring: build_ring()?,
             operations: Arena::new(),
-            envelopes: MessagePool::default(),
+            messages: MessagePool::default(),
             sources: Arena::new(),
             ready: Vec::new(),
             unconfirmed: Vec::new(),
@@ -243,8 +243,8 @@ impl Uring {
             Op::Readable { fd, watch: _ } => (OpKind::Readable, None, UringWork::Readable { fd }),
             Op::Ring { doorbell } => (OpKind::Ring, Some(doorbell), UringWork::Ring),
             Op::Handoff { channel, batch } => {
-                let envelope = self.envelopes.take();
-                (OpKind::Handoff, Some(channel), UringWork::Handoff { envelope, batch })
+                let message = self.messages.take();
+                (OpKind::Handoff, Some(channel), UringWork::Handoff { message, batch })
             }
             Op::Recv { stream, buffer } => (OpKind::Recv, Some(stream), UringWork::Recv { buffer }),
             Op::Send { stream, buffer, from } => {
@@ -273,10 +273,10 @@ impl Uring {
             UringWork::Ring => {
                 opcode::PollAdd::new(fd, poll_mask(libc::POLLIN)).multi(true).build()
             }
-            UringWork::Handoff { envelope, batch } => {
-                let letter = self.envelopes.at(*envelope);
-                letter.fill(&batch.words, batch.fds.iter().map(AsRawFd::as_raw_fd));
-                let send = opcode::SendMsg::new(fd, letter.header_to_send()).flags(SEND_BITS);
+            UringWork::Handoff { message, batch } => {
+                let buffer = self.messages.at(*message);
+                buffer.fill(&batch.words, batch.fds.iter().map(AsRawFd::as_raw_fd));
+                let send = opcode::SendMsg::new(fd, buffer.header_to_send()).flags(SEND_BITS);
                 self.unconfirmed.push(token);
                 send.build().flags(Flags::SKIP_SUCCESS)
             }
@@ -296,7 +296,7 @@ impl Uring {
         if full && !self.submit_now() {
             return;
         }
-        // SAFETY: a pointer in the entry leads to an envelope, which does not move, or to the
+        // SAFETY: a pointer in the entry leads to a message, which does not move, or to the
         // heap part of a vector in the table of operations, which stays there until the kernel's
         // last word on the operation; the descriptors are held by the tables as long.
         let pushed = unsafe { self.ring.submission().push(entry) };
@@ -493,8 +493,8 @@ impl Uring {
                 Outcome::Readable(fd, count.map(|_| Ready::from_events(result)))
             }
             UringWork::Ring => Outcome::Rang(count.map(drop)),
-            UringWork::Handoff { envelope, batch } => {
-                self.envelopes.give_back(envelope);
+            UringWork::Handoff { message, batch } => {
+                self.messages.give_back(message);
                 Outcome::HandedOff(batch, count.map(drop))
             }
             UringWork::Recv { mut buffer } => {
@@ -543,7 +543,7 @@ impl Drop for Uring {
         if self.drain().is_err() {
             // The ring is taken down in the background, so that closing it first is not enough.
             mem::forget(mem::take(&mut self.operations));
-            mem::forget(mem::take(&mut self.envelopes));
+            mem::forget(mem::take(&mut self.messages));
         }
     }
 }
@@ -591,7 +591,7 @@ impl MessagePool {
 
     fn at(&mut self, index: usize) -> &mut MessageBuffer {
         // SAFETY: the pointer came from a box that lives as long as this table, `&mut self` keeps
-        // other references away, and the kernel uses the envelope only between `issue` and
+        // other references away, and the kernel uses the message only between `issue` and
         // `finish`, where nobody calls this for it.
         unsafe { self.all[index].as_mut() }
     }

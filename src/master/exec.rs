@@ -10,11 +10,11 @@ use crate::engine::input::{Input, OfferRefusal};
 use crate::io::{Backend, Batch, Op, Role, WatchKind};
 use crate::limits::BATCH_MAX;
 use crate::shm::layout::Order;
-use crate::units::{Generation, PoolId, SlotId, Ticket, WorkerId};
+use crate::units::{AppId, Generation, SlotId, Ticket, WorkerId};
 use crate::wire::batch::{BatchKind, Header};
 
-/// There is one pool today.
-const POOL: PoolId = PoolId(0);
+/// There is one app today.
+const APP: AppId = AppId(0);
 
 impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     pub(super) fn watch(&mut self, ticket: Ticket) {
@@ -210,5 +210,5 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 }
 
 fn header(kind: BatchKind) -> u64 {
-    Header { pool: POOL, kind }.encode()
+    Header { app: APP, kind }.encode()
 }

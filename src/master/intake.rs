@@ -113,7 +113,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
         for word in words.drain(..) {
             match RingMessage::decode(word) {
-                Ok(message) => self.said(worker, message.message),
+                Ok(message) => self.take_in_message(worker, message.message),
                 Err(_) => self.step(Input::Violation(worker)),
             }
         }
@@ -128,8 +128,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
     }
 
-    fn said(&mut self, worker: WorkerId, said: WorkerMessage) {
-        let (ticket, message) = match said {
+    fn take_in_message(&mut self, worker: WorkerId, message: WorkerMessage) {
+        let (ticket, message) = match message {
             WorkerMessage::Hello => {
                 return match self.host.terms(worker) {
                     Some(terms) => self.step(Input::Hello { worker, terms }),
@@ -177,7 +177,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
     }
 
-    /// A connection enters the house.
+    /// A connection comes in.
     pub(super) fn admit(&mut self, index: u32, fd: B::Fd) {
         let (listener, first_speaker) = self.listeners.terms_of(index);
         match self.tickets.issue(fd) {

@@ -21,13 +21,13 @@ mod names;
 mod offer_ring;
 pub mod open;
 mod output;
+mod pending_outputs;
 mod refusal;
 mod reload;
 mod spec;
 pub mod start;
 mod status;
 mod tags;
-mod talkers;
 pub mod telemetry;
 mod tickets;
 mod watches;
@@ -44,8 +44,8 @@ use self::intake::Sorted;
 use self::late_output::LateOutputs;
 use self::links::Links;
 use self::listeners::Listeners;
+use self::pending_outputs::PendingOutputs;
 use self::tags::Purpose;
-use self::talkers::Talkers;
 use self::tickets::Tickets;
 use self::watches::Retries;
 use crate::engine::action::{Action, Actions, MasterOutcome};
@@ -79,7 +79,7 @@ pub struct Master<B: Backend, H: Host<Fd = B::Fd>> {
     /// When the names in the file system are looked after; never where there is none.
     names_at: Option<Mono>,
     /// Workers whose output has something to read.
-    talkers: Talkers<B::Fd>,
+    pending_outputs: PendingOutputs<B::Fd>,
     /// When the host wants to be asked again, whatever happens.
     flush_again: Option<Span>,
     outcome: Option<MasterOutcome>,
@@ -136,7 +136,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             sorted: Sorted::new(),
             ensuing: Vec::new(),
             names_at,
-            talkers: Talkers::default(),
+            pending_outputs: PendingOutputs::default(),
             flush_again: None,
             outcome: None,
         }
@@ -223,7 +223,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     fn fall_asleep(&mut self, deadline: Option<Mono>, at_most: Option<Span>) -> Option<Span> {
         let awaits = self.engine.awaits_messages();
         self.host.set_sleep_state(if awaits { SleepState::Waiting } else { SleepState::Content });
-        if self.talkers.has_any() {
+        if self.pending_outputs.has_any() {
             return Some(Span::ZERO);
         }
         // What is given back is urgent, whether it was awaited or not.

@@ -19,7 +19,7 @@ use super::timers::{ConnLimit, Timers};
 use super::work::RequestWork;
 use crate::io::arena::{Arena, ArenaKey};
 use crate::io::{Backend, Completion, Outcome, Token};
-use crate::limits::{QUICK_STREAK, REQUESTS_PER_TURN, UNSAID_PAUSE};
+use crate::limits::{QUICK_STREAK, REQUESTS_PER_TURN, UNSENT_PAUSE};
 use crate::sys::clock;
 use crate::units::{Mono, Span};
 use crate::wire::message::WorkerMessage;
@@ -41,7 +41,7 @@ pub(super) struct Server<B> {
     /// Requests whose answer comes at a time: the time, and the connection's key as a word.
     pub(super) parked: BinaryHeap<Reverse<(Mono, u64)>>,
     /// Tokens of this turn.
-    pub(super) says: Vec<WorkerMessage>,
+    pub(super) messages: Vec<WorkerMessage>,
     /// Operations were submitted that no wait has carried out.
     pub(super) unsubmitted: bool,
     pub(super) completions: Vec<Completion<OwnedFd>>,
@@ -115,7 +115,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
             mode: Mode::Serve,
             runnable: VecDeque::new(),
             parked: BinaryHeap::new(),
-            says: Vec::new(),
+            messages: Vec::new(),
             unsubmitted: true,
             completions: Vec::new(),
             newcomers: Vec::new(),
@@ -157,7 +157,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         self.expire(now);
         let now = self.serve_runnable(now)?;
         self.look(now)?;
-        self.say();
+        self.send_messages();
         Ok(if self.is_finished() { TurnFlow::Finished } else { TurnFlow::Continue })
     }
 
@@ -314,7 +314,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
                 break;
             }
             conn.late = false;
-            self.says.extend(conn.standing.begins(now));
+            self.messages.extend(conn.standing.begins(now));
             count += 1;
             match work {
                 RequestWork::None => {
@@ -380,7 +380,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
     /// Carries out what is submitted and says what is to be said, since a request is about to take
     /// its time. What completes meanwhile is for the next turn.
     fn let_others_leave(&mut self) -> Result<(), ServeError> {
-        self.say();
+        self.send_messages();
         if mem::take(&mut self.unsubmitted) {
             let out = &mut self.completions;
             self.backend.wait(Some(Span::ZERO), out).map_err(ServeError::Wait)?;
@@ -388,10 +388,10 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         Ok(())
     }
 
-    fn say(&mut self) {
-        if !self.says.is_empty() {
-            self.link.say_all(&self.says);
-            self.says.clear();
+    fn send_messages(&mut self) {
+        if !self.messages.is_empty() {
+            self.link.send_all(&self.messages);
+            self.messages.clear();
         }
     }
 
@@ -403,9 +403,9 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         if at_once {
             return Some(Span::ZERO);
         }
-        let unsaid = if self.link.flush() { None } else { Some(now.after(UNSAID_PAUSE)) };
+        let unsent = if self.link.flush() { None } else { Some(now.after(UNSENT_PAUSE)) };
         let parked = self.parked.peek().map(|Reverse((due, _))| *due);
-        let deadlines = [self.timers.deadline(), self.intake.deadline(), parked, unsaid];
+        let deadlines = [self.timers.deadline(), self.intake.deadline(), parked, unsent];
         deadlines.into_iter().flatten().min().map(|deadline| deadline.since(now))
     }
 }

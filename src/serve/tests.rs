@@ -107,10 +107,12 @@ fn head_and_close_are_honoured(backend: impl Backend<Fd = OwnedFd>) {
 fn the_credit_goes_back_after_the_answer(backend: impl Backend<Fd = OwnedFd>) {
     let mut rig = Rig::new(backend);
     let (mut client, ticket) = rig.client_that_sent(GET);
-    let says = rig.heard();
-    assert!(matches!(says[0], WorkerMessage::Claimed { ticket: claimed, .. } if claimed == ticket));
-    assert!(matches!(says[1], WorkerMessage::Done { ticket: done, .. } if done == ticket));
-    assert_eq!(says.len(), 2);
+    let messages = rig.heard();
+    assert!(
+        matches!(messages[0], WorkerMessage::Claimed { ticket: claimed, .. } if claimed == ticket)
+    );
+    assert!(matches!(messages[1], WorkerMessage::Done { ticket: done, .. } if done == ticket));
+    assert_eq!(messages.len(), 2);
     client.write_all(CLOSE).unwrap();
     rig.read_to_end(&mut client);
     rig.settle();
@@ -118,9 +120,9 @@ fn the_credit_goes_back_after_the_answer(backend: impl Backend<Fd = OwnedFd>) {
 
     let (client, ticket) =
         rig.client_that_sent(b"GET /bytes?n=9000000 HTTP/1.1\r\nHost: a\r\n\r\n");
-    let says = rig.heard();
+    let messages = rig.heard();
     assert!(
-        matches!(says[..], [WorkerMessage::Claimed { .. }, WorkerMessage::Waiting(_)]),
+        matches!(messages[..], [WorkerMessage::Claimed { .. }, WorkerMessage::Waiting(_)]),
         "most of it is not out"
     );
     drop(client);
@@ -141,9 +143,9 @@ fn a_slow_client_gives_the_credit_back_meanwhile(backend: impl Backend<Fd = Owne
     client.write_all(&GET[12..]).unwrap();
     rig.read_until(&mut client, b")\n");
     rig.settle();
-    let says = rig.heard();
+    let messages = rig.heard();
     assert!(matches!(
-        says[..],
+        messages[..],
         [WorkerMessage::Resumed(resumed), WorkerMessage::Done { .. }] if resumed == ticket
     ));
 }
@@ -166,8 +168,8 @@ fn a_silent_client_gives_the_credit_back_at_once(backend: impl Backend<Fd = Owne
 fn one_connection_is_taken_at_a_time(backend: impl Backend<Fd = OwnedFd>) {
     let mut rig = Rig::new(backend);
     let clients: Vec<_> = (0..3).map(|_| rig.client()).collect();
-    let claims = |says: Vec<WorkerMessage>| {
-        says.iter().filter(|say| matches!(say, WorkerMessage::Claimed { .. })).count()
+    let claims = |messages: Vec<WorkerMessage>| {
+        messages.iter().filter(|message| matches!(message, WorkerMessage::Claimed { .. })).count()
     };
     let mut claimed = 0;
     for turn in 0..100 {
@@ -231,13 +233,13 @@ fn who_does_not_take_its_answer_holds_no_credit(backend: impl Backend<Fd = Owned
     let mut rig = Rig::new(backend);
     let (mut reader, ticket) =
         rig.client_that_sent(b"GET /bytes?n=3000000 HTTP/1.1\r\nHost: a\r\n\r\n");
-    let says = rig.heard();
+    let messages = rig.heard();
     assert!(
         matches!(
-            says[..],
+            messages[..],
             [WorkerMessage::Claimed { .. }, WorkerMessage::Waiting(waits)] if waits == ticket
         ),
-        "{says:?}"
+        "{messages:?}"
     );
     let mut got = Vec::new();
     rig.until("the whole answer", |_| {
@@ -245,10 +247,10 @@ fn who_does_not_take_its_answer_holds_no_credit(backend: impl Backend<Fd = Owned
         3_000_000 < got.len()
     });
     rig.settle();
-    let says = rig.heard();
+    let messages = rig.heard();
     assert!(
-        matches!(says[..], [WorkerMessage::Done { ticket: done, .. }] if done == ticket),
-        "{says:?}"
+        matches!(messages[..], [WorkerMessage::Done { ticket: done, .. }] if done == ticket),
+        "{messages:?}"
     );
     // It is a connection like any other.
     reader.write_all(GET).unwrap();
@@ -267,9 +269,9 @@ fn a_request_that_takes_too_long_is_told_so(backend: impl Backend<Fd = OwnedFd>)
     assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
     drop(client);
     rig.settle();
-    let says = rig.heard();
+    let messages = rig.heard();
     assert!(matches!(
-        says[1..],
+        messages[1..],
         [WorkerMessage::Waiting(_), WorkerMessage::Closed(closed)] if closed == ticket
     ));
 }

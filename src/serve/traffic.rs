@@ -30,7 +30,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
     pub(super) fn settle_newcomer(&mut self, key: ArenaKey, now: Mono) {
         let Some(conn) = self.conns.occupant_mut(key) else { return };
         if conn.fresh {
-            self.says.extend(conn.standing.waits());
+            self.messages.extend(conn.standing.waits());
             self.rest(key, now);
         }
     }
@@ -42,7 +42,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
             if let Some(conn) = self.conns.occupant_mut(key)
                 && conn.send.is_some_and(|leaving| leaving.token == token)
             {
-                self.says.extend(conn.standing.stalls(now));
+                self.messages.extend(conn.standing.stalls(now));
             }
         }
         // What was sent in the meantime has its chance in the next turn; the memory is kept.
@@ -120,16 +120,16 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         let done = conn.standing.sent(bytes, now);
         if from + bytes < buffer.len() {
             conn.http1.falters();
-            self.says.extend(done);
+            self.messages.extend(done);
             self.transmit(key, buffer, from + bytes, now);
         } else if conn.http1.said(buffer, &mut self.buffers) {
-            self.says.extend(done);
+            self.messages.extend(done);
             let more = conn.http1.lend_output();
             self.transmit(key, more, 0, now);
         } else if let Some(ticket) = self.goes_back(key) {
             self.give_back(key, ticket, done);
         } else {
-            self.says.extend(done);
+            self.messages.extend(done);
             self.written(key, now);
         }
     }
@@ -156,7 +156,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
             Some(_) | None => 0,
         };
         self.link.keep_copy(ticket, self.backend.release(conn.source));
-        self.says.push(WorkerMessage::Idle { ticket, service_us });
+        self.messages.push(WorkerMessage::Idle { ticket, service_us });
         conn.http1.dissolve(&mut self.buffers);
     }
 
@@ -180,7 +180,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
             return self.time_out(key, now);
         }
         if wants_input {
-            self.says.extend(conn.standing.waits());
+            self.messages.extend(conn.standing.waits());
         }
         let leaves = conn.http1.has_output();
         let back = self.goes_back(key);
@@ -417,7 +417,7 @@ impl<B: Backend<Fd = OwnedFd>> Server<B> {
         // A call of its own costs no more than a completion, and the client sees the end at once.
         drop(fd);
         self.link.closed();
-        self.says.extend(closes);
+        self.messages.extend(closes);
         conn.http1.dissolve(&mut self.buffers);
     }
 }

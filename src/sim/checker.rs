@@ -38,7 +38,7 @@ const COPY_MAX: Span = Span::from_ms(20);
 const WAKING_MAX: Span = Span::from_ms(1);
 /// How late a stop may end beyond its patience.
 const STOP_SLACK: Span = Span::from_s(3);
-/// Time in which an undisturbed pool serves a client.
+/// Time in which an undisturbed app serves a client.
 const SERVICE_MAX: Span = Span::from_s(2);
 
 // What passes the ports.
@@ -255,7 +255,7 @@ impl World {
             | Notice::Children => return,
         };
         self.ledger.stop_at.get_or_insert(self.told_now);
-        // Nobody has anything to finish in a pool that never served.
+        // Nobody has anything to finish in an app that never served.
         if fast || !self.ledger.ever_ready {
             self.ledger.fast_at.get_or_insert(self.told_now);
         }
@@ -610,7 +610,7 @@ impl World {
         }
     }
 
-    /// After the faults: the pool is whole, and everybody who asked has been served.
+    /// After the faults: the app is whole, and everybody who asked has been served.
     pub(super) fn check_recovery(&mut self, engine: &Engine) {
         let (have, want) = engine.strength();
         if have != want {
@@ -670,9 +670,9 @@ impl World {
             job.ticket.is_some() && connection.owner == Some(*id) && !given_away
         };
         let begun = begun.filter(has).count();
-        let closed = unread(|say| matches!(say, WorkerMessage::Closed(_)));
-        let idle = unread(|say| matches!(say, WorkerMessage::Idle { .. }));
-        let claimed = unread(|say| matches!(say, WorkerMessage::Claimed { .. }));
+        let closed = unread(|message| matches!(message, WorkerMessage::Closed(_)));
+        let idle = unread(|message| matches!(message, WorkerMessage::Idle { .. }));
+        let claimed = unread(|message| matches!(message, WorkerMessage::Claimed { .. }));
         let there = (begun + closed + idle).saturating_sub(claimed);
         let believed = engine.ledger().delivered() as usize;
         if believed != there {
@@ -706,8 +706,8 @@ impl World {
     }
 }
 
-const fn ticket_of(say: WorkerMessage) -> Option<Ticket> {
-    match say {
+const fn ticket_of(message: WorkerMessage) -> Option<Ticket> {
+    match message {
         WorkerMessage::Hello => None,
         WorkerMessage::Claimed { ticket, .. }
         | WorkerMessage::Done { ticket, .. }

@@ -23,16 +23,19 @@ impl World {
                 let words = [self.rng.next_u64() | 0xff, self.rng.next_u64()];
                 self.pushes(process, words);
             }
-            Lie::DoubleHello => self.says(process, WorkerMessage::Hello),
+            Lie::DoubleHello => self.sends_message(process, WorkerMessage::Hello),
             Lie::StaleTicket => {
                 let index = u32::try_from(self.rng.below(40)).unwrap_or(0);
-                self.says(process, WorkerMessage::Closed(Ticket { index, generation: u32::MAX }));
+                self.sends_message(
+                    process,
+                    WorkerMessage::Closed(Ticket { index, generation: u32::MAX }),
+                );
             }
             Lie::OthersTicket => self.lies_of_another(process),
             Lie::DoubleClaim => {
                 let jobs = &self.processes[process].jobs;
                 let Some(Some(ticket)) = jobs.first().map(|job| job.ticket) else { return };
-                self.says(process, WorkerMessage::Claimed { ticket, transit_us: 1 });
+                self.sends_message(process, WorkerMessage::Claimed { ticket, transit_us: 1 });
             }
             Lie::GivesAway => {
                 let jobs = &self.processes[process].jobs;
@@ -41,7 +44,7 @@ impl World {
                     return;
                 };
                 self.connections[connection].tainted = true;
-                self.says(process, WorkerMessage::Idle { ticket, service_us: 1 });
+                self.sends_message(process, WorkerMessage::Idle { ticket, service_us: 1 });
             }
             Lie::ForgesClaims => self.processes[process].claims.clear(),
             Lie::NeverClaims | Lie::ImpossibleTerms | Lie::OtherLayout | Lie::Overrun => {}
@@ -62,7 +65,7 @@ impl World {
             return;
         }
         let ticket = pick(&mut self.rng, &strangers);
-        let say = match self.rng.below(5) {
+        let message = match self.rng.below(5) {
             4 => WorkerMessage::Idle { ticket, service_us: 3 },
             0 => WorkerMessage::Claimed { ticket, transit_us: 3 },
             1 => WorkerMessage::Done { ticket, service_us: 3 },
@@ -70,7 +73,7 @@ impl World {
             _ => WorkerMessage::Resumed(ticket),
         };
         // It may be offered the ticket before the word is read: then the lie is about its own.
-        self.says(process, say);
+        self.sends_message(process, message);
         self.ledger.lied_about(ticket, id);
     }
 }

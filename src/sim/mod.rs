@@ -68,7 +68,7 @@ pub struct SimReport {
     pub verdict: Option<String>,
     /// The trace, or its last lines.
     pub trace: Vec<String>,
-    /// What the run was about: the pool's setup and the mix of faults.
+    /// What the run was about: the app's setup and the mix of faults.
     pub scenario: String,
     /// How often each thing happened.
     pub counts: BTreeMap<&'static str, u64>,
@@ -156,7 +156,7 @@ fn live(world: &Shared, options: SimOptions, turns: &mut u64, parked: &mut u64) 
     world.borrow_mut().check_end();
 }
 
-/// When the pool is examined, the last time first: after its recovery, and before its end. And
+/// When the app is examined, the last time first: after its recovery, and before its end. And
 /// when the master is woken for nothing, so that it reads what workers said before the calm: a
 /// master that has all it wants may leave that unread for long.
 fn appointments(scenario: &Scenario) -> (Vec<Mono>, Vec<Mono>) {

@@ -77,7 +77,7 @@ impl World {
             }
             Some(ticket) if 0 < service_us => {
                 self.processes[process].jobs[at].stage = ServiceStage::Idle;
-                self.says(process, WorkerMessage::Done { ticket, service_us });
+                self.sends_message(process, WorkerMessage::Done { ticket, service_us });
                 self.works_later(process, job.connection);
             }
             Some(_) | None => {
@@ -109,7 +109,7 @@ impl World {
         this.load.connections -= 1;
         this.copies.insert(ticket, job.copy);
         self.connections[job.connection].owner = None;
-        self.says(process, WorkerMessage::Idle { ticket, service_us });
+        self.sends_message(process, WorkerMessage::Idle { ticket, service_us });
         if self.sabotage == Some(Sabotage::AnswerLate) && strikes(&mut self.rng, 20) {
             self.judge_answer(process, job.connection, 1);
         }
@@ -213,10 +213,10 @@ impl World {
         &mut self,
         process: ProcessId,
         ticket: Option<Ticket>,
-        say: impl FnOnce(Ticket) -> WorkerMessage,
+        message: impl FnOnce(Ticket) -> WorkerMessage,
     ) {
         if let Some(ticket) = ticket {
-            self.says(process, say(ticket));
+            self.sends_message(process, message(ticket));
         }
     }
 }

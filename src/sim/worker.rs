@@ -13,7 +13,7 @@ use crate::limits::{MESSAGE_RING, MESSAGE_RING_DOORBELL};
 use crate::master::host::{
     ChangedChild, Launch, Notice, Order, ProcessChange, Signal, SleepState, SpawnRequest,
 };
-use crate::units::{PoolId, RingWords, Span};
+use crate::units::{AppId, RingWords, Span};
 use crate::wire::batch::{BatchKind, Header, tickets};
 use crate::wire::message::{RingMessage, WorkerMessage};
 use crate::wire::offer::OfferEntry;
@@ -27,7 +27,7 @@ impl World {
         }
         let mut nature = self.draw_nature();
         if self.now < self.scenario.faults_from {
-            // Faults come once the pool is up.
+            // Faults come once the app is up.
             nature.crash = nature.crash.filter(|crash| *crash != Crash::BeforeHello);
             let spoken = [Lie::ImpossibleTerms, Lie::OtherLayout];
             nature.lie = nature.lie.filter(|lie| !spoken.contains(lie));
@@ -113,7 +113,7 @@ impl World {
                 Terms { concurrency: pick(&mut self.rng, &[0, u32::MAX]), connections_max: 9 };
             self.processes[process].nature.terms = bad;
         }
-        self.says(process, WorkerMessage::Hello);
+        self.sends_message(process, WorkerMessage::Hello);
         if self.processes[process].nature.lie.is_some() {
             self.plan_in(Span::from_ms(1), Happening::Lies(process));
         }
@@ -203,7 +203,7 @@ impl World {
             || self.sabotage == Some(Sabotage::ClaimRecalled);
         let Some(copy) = (if open { this.copies.remove(&ticket) } else { None }) else {
             self.did(process, Verb::MissesIndex, u64::from(ticket.index));
-            self.says(process, WorkerMessage::Missed(ticket));
+            self.sends_message(process, WorkerMessage::Missed(ticket));
             return true;
         };
         let connection = self.connection_of(copy);
@@ -216,7 +216,7 @@ impl World {
             return true;
         }
         let transit_us = u32::try_from(self.rng.below(200)).unwrap_or(0);
-        self.says(process, WorkerMessage::Claimed { ticket, transit_us });
+        self.sends_message(process, WorkerMessage::Claimed { ticket, transit_us });
         self.works_on(process, Job::new(connection, copy, Some(ticket), self.now, requests));
         if self.processes[process].nature.crash == Some(Crash::Claimed) {
             self.dies(process, false);
@@ -336,8 +336,8 @@ impl World {
         true
     }
 
-    pub(super) fn says(&mut self, process: ProcessId, say: WorkerMessage) {
-        let words = RingMessage { pool: PoolId(0), message: say }.encode();
+    pub(super) fn sends_message(&mut self, process: ProcessId, message: WorkerMessage) {
+        let words = RingMessage { app: AppId(0), message }.encode();
         self.pushes(process, words);
     }
 

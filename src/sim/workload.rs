@@ -1,4 +1,4 @@
-//! What a run is about: the pool's setup, its clients and its operator, drawn from the seed.
+//! What a run is about: the app's setup, its clients and its operator, drawn from the seed.
 
 use std::fmt;
 
@@ -18,11 +18,11 @@ use crate::units::{Mono, Route, Span};
 pub(super) struct Scenario {
     pub(super) setup: Setup,
     pub(super) faults: Faults,
-    /// Before then no process is at fault, so that the pool gets up.
+    /// Before then no process is at fault, so that the app gets up.
     pub(super) faults_from: Mono,
     /// From then on nothing new goes wrong.
     pub(super) calm_from: Mono,
-    /// When the pool must be whole again; `None`: it is stopped in the middle of the faults.
+    /// When the app must be whole again; `None`: it is stopped in the middle of the faults.
     pub(super) examined_at: Option<Mono>,
     pub(super) clients: Vec<Client>,
     pub(super) orders: Vec<(Mono, Notice)>,
@@ -94,7 +94,7 @@ pub(super) const fn length_of(client: usize) -> u64 {
 /// How many things there are to ask for.
 const ROUTES: usize = 4;
 
-/// Time for a pool to become whole again after the last fault: the longest back-off with its
+/// Time for an app to become whole again after the last fault: the longest back-off with its
 /// jitter, a start, a rollout's failures, and the patience with stalled and draining workers.
 const RECOVERY: Span = Span::from_s(40);
 /// Time for the clients that come after the recovery; the longer one lets the patience with silent

@@ -1,5 +1,5 @@
 //! Safe wrappers around system calls, one family per file: here, in `shm` and in `io/uring.rs` is
-//! all the unsafe code of the house. Nothing here decides what dispatchd does, but how the kernel
+//! all the unsafe code of dispatchd. Nothing here decides what dispatchd does, but how the kernel
 //! is asked for it.
 
 pub mod affinity;

@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     /// Directories, of which some have a `tool` with these permission bits.
-    fn house(tools: &[(&str, u32)]) -> tempfile::TempDir {
+    fn folder_of(tools: &[(&str, u32)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         for (name, mode) in tools {
             let directory = dir.path().join(name);
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_executed_is_passed_over() {
-        let dir = house(&[("plain", 0o644), ("first", 0o755), ("second", 0o755)]);
+        let dir = folder_of(&[("plain", 0o644), ("first", 0o755), ("second", 0o755)]);
         let tool = |name: &str| Ok(dir.path().join(name).join("tool").into_os_string());
         for (directories, found) in [
             (&["first", "second"][..], "first"),
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn what_could_not_be_executed_is_named_only_if_nothing_else_is_there() {
-        let dir = house(&[("plain", 0o644)]);
+        let dir = folder_of(&[("plain", 0o644)]);
         let tool = |name: &str| dir.path().join(name).join("tool").display().to_string();
         for (directories, said) in [
             (&["nowhere", "plain", "folder"][..], tool("plain") + ": Permission denied"),

@@ -71,11 +71,11 @@ pub struct Received {
 /// # Panics
 /// When there are more than [`WORDS_MAX`] words or [`DESCRIPTORS_MAX`] descriptors.
 pub fn send_batch(channel: BorrowedFd<'_>, words: &[u64], fds: &[impl AsFd]) -> Result<(), Errno> {
-    let mut envelope = MessageBuffer::new();
-    envelope.fill(words, fds.iter().map(|fd| fd.as_fd().as_raw_fd()));
-    let header = envelope.header_to_send();
+    let mut message = MessageBuffer::new();
+    message.fill(words, fds.iter().map(|fd| fd.as_fd().as_raw_fd()));
+    let header = message.header_to_send();
     loop {
-        // SAFETY: `header` points into `envelope`, which is not moved until the call is over, and
+        // SAFETY: `header` points into `message`, which is not moved until the call is over, and
         // its lengths are those of the filled parts.
         let sent = unsafe { libc::sendmsg(channel.as_raw_fd(), header, SEND_FLAGS) };
         if 0 <= sent {
@@ -94,19 +94,19 @@ pub fn send_batch(channel: BorrowedFd<'_>, words: &[u64], fds: &[impl AsFd]) -> 
 /// ECONNRESET when the peer closed with our messages unread, and what else recvmsg says; an empty
 /// channel is [`Incoming::Empty`].
 pub fn recv_batch(channel: BorrowedFd<'_>, patience: RecvWait) -> Result<Incoming, Errno> {
-    let mut envelope = MessageBuffer::new();
+    let mut message = MessageBuffer::new();
     let wait = match patience {
         RecvWait::Wait => 0,
         RecvWait::Now => libc::MSG_DONTWAIT,
     };
     loop {
-        let header = envelope.header_to_receive();
-        // SAFETY: `header` points into `envelope`, which is not moved until the call is over, and
+        let header = message.header_to_receive();
+        // SAFETY: `header` points into `message`, which is not moved until the call is over, and
         // its lengths are those of the whole arrays.
         let got =
             unsafe { libc::recvmsg(channel.as_raw_fd(), header, wait | libc::MSG_CMSG_CLOEXEC) };
         if let Ok(bytes) = usize::try_from(got) {
-            return Ok(envelope.take(bytes).map_or(Incoming::EndOfStream, Incoming::Batch));
+            return Ok(message.take(bytes).map_or(Incoming::EndOfStream, Incoming::Batch));
         }
         match last_errno() {
             Errno(libc::EINTR) => {}
@@ -117,7 +117,7 @@ pub fn recv_batch(channel: BorrowedFd<'_>, patience: RecvWait) -> Result<Incomin
 }
 
 /// One message with all its parts in one place. The header points at its neighbours, so that an
-/// envelope must stay where it is from `header_to_*` until the kernel is done with it.
+/// message must stay where it is from `header_to_*` until the kernel is done with it.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct MessageBuffer {
@@ -128,7 +128,7 @@ pub(crate) struct MessageBuffer {
 }
 
 impl MessageBuffer {
-    /// An empty envelope.
+    /// An empty message.
     pub(crate) fn new() -> Self {
         Self {
             // SAFETY: all fields are numbers and raw pointers, for which zero is a value.
@@ -168,13 +168,13 @@ impl MessageBuffer {
         self.header.msg_controllen = length.next_multiple_of(WORD);
     }
 
-    /// The header of the message that was filled in; valid until the envelope moves or changes.
+    /// The header of the message that was filled in; valid until the message moves or changes.
     pub(crate) fn header_to_send(&mut self) -> *const libc::msghdr {
         self.connect();
         &raw const self.header
     }
 
-    /// A header with all the room there is; valid until the envelope moves or changes.
+    /// A header with all the room there is; valid until the message moves or changes.
     fn header_to_receive(&mut self) -> *mut libc::msghdr {
         self.payload.iov_len = WORDS_MAX * WORD;
         self.header.msg_controllen = CONTROL_WORDS * WORD;

@@ -2,13 +2,13 @@
 //! with the message. One without descriptors only wakes: "look at the page".
 
 use crate::limits::BATCH_MAX;
-use crate::units::{PoolId, Ticket};
+use crate::units::{AppId, Ticket};
 
 /// What a message is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Header {
-    /// Whose connections, once there are several pools.
-    pub pool: PoolId,
+    /// Whose connections, once there are several apps.
+    pub app: AppId,
     /// What is in it.
     pub kind: BatchKind,
 }
@@ -43,13 +43,13 @@ pub enum BadBatch {
 }
 
 impl Header {
-    /// The header as it is sent: kind in bits 0 to 7, pool in 8 to 15, below a magic number.
+    /// The header as it is sent: kind in bits 0 to 7, app in 8 to 15, below a magic number.
     pub const fn encode(self) -> u64 {
         let kind = match self.kind {
             BatchKind::Offer => 1,
             BatchKind::Look => 2,
         };
-        MAGIC | (self.pool.0 as u64) << 8 | kind
+        MAGIC | (self.app.0 as u64) << 8 | kind
     }
 
     /// What these words, with this many descriptors, are.
@@ -58,7 +58,7 @@ impl Header {
     /// When the header is not ours or the counts do not match.
     pub fn decode(words: &[u64], fds: usize) -> Result<(Self, &[u64]), BadBatch> {
         let (&word, tickets) = words.split_first().ok_or(BadBatch::Header(0))?;
-        let [kind, pool, ..] = word.to_le_bytes();
+        let [kind, app, ..] = word.to_le_bytes();
         let kind = match kind {
             1 => BatchKind::Offer,
             2 => BatchKind::Look,
@@ -70,7 +70,7 @@ impl Header {
         if tickets.len() != fds || BATCH_MAX < fds {
             return Err(BadBatch::Count { tickets: tickets.len(), fds });
         }
-        Ok((Self { pool: PoolId(pool), kind }, tickets))
+        Ok((Self { app: AppId(app), kind }, tickets))
     }
 }
 
@@ -86,10 +86,10 @@ mod tests {
     #[test]
     fn headers_survive_and_strangers_are_refused() {
         for kind in [BatchKind::Offer, BatchKind::Look] {
-            let header = Header { pool: PoolId(3), kind };
+            let header = Header { app: AppId(3), kind };
             assert_eq!(Header::decode(&[header.encode()], 0), Ok((header, [].as_slice())));
         }
-        let header = Header { pool: PoolId(0), kind: BatchKind::Offer }.encode();
+        let header = Header { app: AppId(0), kind: BatchKind::Offer }.encode();
         assert_eq!(Header::decode(&[], 0), Err(BadBatch::Header(0)));
         assert_eq!(
             Header::decode(&[header ^ 1 << 40, 1], 1),

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::limits::{LISTENERS_MAX, SLOTS_MAX};
-use crate::units::{Cpu, Generation, PoolId, SlotId, WorkerId};
+use crate::units::{AppId, Cpu, Generation, SlotId, WorkerId};
 
 /// Name of the environment variable that holds the handshake.
 pub const VARIABLE: &str = "DISPATCHD_LINK";
@@ -29,8 +29,8 @@ pub mod position {
 /// Who a worker is and what it was given.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Handshake {
-    /// Its pool.
-    pub pool: PoolId,
+    /// Its app.
+    pub app: AppId,
     /// Its place.
     pub slot: SlotId,
     /// Its name.
@@ -90,7 +90,7 @@ impl fmt::Display for Handshake {
             f,
             "v={VERSION} pool={} seat={} berth={} epoch={} generation={} listeners={} \
              inherited={} sharing={sharing}",
-            self.pool.0,
+            self.app.0,
             self.slot,
             self.worker.index,
             self.worker.epoch,
@@ -108,7 +108,7 @@ impl fmt::Display for Handshake {
 impl Handshake {
     /// The same as words of shared memory, which cannot be forged by whoever sets a variable.
     pub fn words(&self) -> [u64; 4] {
-        let Self { pool, slot, worker, generation, cpu, listeners, inherited, sharing } = *self;
+        let Self { app, slot, worker, generation, cpu, listeners, inherited, sharing } = *self;
         let pair = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
         let cpu = cpu.map_or(0, |cpu| u32::from(cpu.0) + 1);
         let short = |count: usize| u32::from(u16::try_from(count).unwrap_or(u16::MAX));
@@ -118,7 +118,7 @@ impl Handshake {
             ListenerSharing::Own => 2,
         };
         [
-            pair(VERSION, u32::from(pool.0) << 16 | u32::from(slot.0)),
+            pair(VERSION, u32::from(app.0) << 16 | u32::from(slot.0)),
             pair(worker.epoch, worker.index.into()),
             pair(generation.0, cpu),
             pair(sharing, short(inherited) << 16 | short(listeners)),
@@ -154,7 +154,7 @@ impl Handshake {
             return Err(BadHandshake::Field { field: "inherited" });
         }
         Ok(Self {
-            pool: PoolId(fields.number("pool")?),
+            app: AppId(fields.number("pool")?),
             slot: SlotId(slot),
             worker: WorkerId { index: fields.number("berth")?, epoch: fields.number("epoch")? },
             generation: Generation(fields.number("generation")?),
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     const NOTE: Handshake = Handshake {
-        pool: PoolId(0),
+        app: AppId(0),
         slot: SlotId(3),
         worker: WorkerId { index: 5, epoch: 9 },
         generation: Generation(2),
@@ -218,7 +218,7 @@ mod tests {
     fn notes_that_differ_have_other_words() {
         let mut notes = vec![
             NOTE,
-            Handshake { pool: PoolId(1), ..NOTE },
+            Handshake { app: AppId(1), ..NOTE },
             Handshake { slot: SlotId(4), ..NOTE },
             Handshake { worker: WorkerId { index: 6, epoch: 9 }, ..NOTE },
             Handshake { worker: WorkerId { index: 5, epoch: 10 }, ..NOTE },

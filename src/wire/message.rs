@@ -1,13 +1,13 @@
 //! Messages: what a worker says about a connection, in sixteen bytes, through shared memory. The
 //! master reads them as a stranger's: every one is decoded or refused, none is believed.
 
-use crate::units::{PoolId, RingWords, Ticket};
+use crate::units::{AppId, RingWords, Ticket};
 
 /// One message of a worker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RingMessage {
-    /// Whose connection, once there are several pools.
-    pub pool: PoolId,
+    /// Whose connection, once there are several apps.
+    pub app: AppId,
     /// What is said.
     pub message: WorkerMessage,
 }
@@ -67,7 +67,7 @@ const IDLE: u8 = 9;
 pub struct BadRingMessage(u64, u64);
 
 impl RingMessage {
-    /// The message as it is written: kind in bits 0 to 7, pool in 8 to 15, number in 32 to 63 of
+    /// The message as it is written: kind in bits 0 to 7, app in 8 to 15, number in 32 to 63 of
     /// the first word, the ticket in the second.
     pub const fn encode(self) -> RingWords {
         let (kind, ticket, number) = match self.message {
@@ -81,7 +81,7 @@ impl RingMessage {
             WorkerMessage::Closed(ticket) => (CLOSED, ticket, 0),
             WorkerMessage::Missed(ticket) => (MISSED, ticket, 0),
         };
-        let head = kind as u64 | (self.pool.0 as u64) << 8 | (number as u64) << 32;
+        let head = kind as u64 | (self.app.0 as u64) << 8 | (number as u64) << 32;
         [head, ticket.to_word()]
     }
 
@@ -92,7 +92,7 @@ impl RingMessage {
     pub fn decode(words: RingWords) -> Result<Self, BadRingMessage> {
         let [head, ticket_word] = words;
         let bad = BadRingMessage(head, ticket_word);
-        let [kind, pool, 0, 0, number @ ..] = head.to_le_bytes() else { return Err(bad) };
+        let [kind, app, 0, 0, number @ ..] = head.to_le_bytes() else { return Err(bad) };
         let number = u32::from_le_bytes(number);
         let ticket = Ticket::from_word(ticket_word);
         let message = match (kind, number) {
@@ -107,7 +107,7 @@ impl RingMessage {
             (MISSED, 0) => WorkerMessage::Missed(ticket),
             _ => return Err(bad),
         };
-        Ok(Self { pool: PoolId(pool), message })
+        Ok(Self { app: AppId(app), message })
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
             WorkerMessage::Closed(ticket),
             WorkerMessage::Missed(ticket),
         ] {
-            let message = RingMessage { pool: PoolId(9), message };
+            let message = RingMessage { app: AppId(9), message };
             assert_eq!(RingMessage::decode(message.encode()), Ok(message));
         }
     }

@@ -47,7 +47,7 @@ words! {
 }
 
 words! {
-    /// Where the whole pool is in its life.
+    /// Where the whole app is in its life.
     Phase {
         Starting "starting" "no worker is ready yet, or none any more"
         Serving "serving" "at least one worker takes connections"

@@ -56,7 +56,7 @@ impl<'worker> Connection<'worker> {
             Arrival::Kept(IdleConnection { socket, origin, listener, stay, since: _ }) => {
                 let credit = match (stay, origin) {
                     (IdleStay::Pinned, ConnectionOrigin::Master(ticket)) => {
-                        link.say(WorkerMessage::Resumed(ticket));
+                        link.send(WorkerMessage::Resumed(ticket));
                         CreditUse::Holds
                     }
                     (
@@ -176,12 +176,12 @@ impl<'worker> Connection<'worker> {
         let service_us = self.end_request();
         match (self.origin, stay) {
             (ConnectionOrigin::Master(ticket), IdleStay::Pinned) => {
-                self.link.say(WorkerMessage::Pinned(ticket));
+                self.link.send(WorkerMessage::Pinned(ticket));
             }
             (ConnectionOrigin::Master(ticket), IdleStay::Loose)
                 if self.credit == CreditUse::Holds =>
             {
-                self.link.say(WorkerMessage::Done { ticket, service_us });
+                self.link.send(WorkerMessage::Done { ticket, service_us });
             }
             (
                 ConnectionOrigin::Master(_) | ConnectionOrigin::Listener,

@@ -11,7 +11,7 @@ use crate::shm::layout::{MasterPage, Order, WorkerPage};
 use crate::shm::map::{Mapped, ReadOnly, Writable};
 use crate::shm::ring::{self, Ring};
 use crate::sys::{eventfd, scm, socket};
-use crate::units::{Generation, GiveBack, PoolId, SlotId, Ticket, WorkerId};
+use crate::units::{AppId, Generation, GiveBack, SlotId, Ticket, WorkerId};
 use crate::wire::batch::{BatchKind, Header};
 use crate::wire::handshake::{Handshake, ListenerSharing};
 use crate::wire::message::{RingMessage, WorkerMessage};
@@ -42,7 +42,7 @@ impl FakeMaster {
         let (master_memory, page) = Mapped::<MasterPage, Writable>::create(c"master").unwrap();
         let (own_memory, theirs) = Mapped::<WorkerPage, Writable>::create(c"worker").unwrap();
         let handshake = Handshake {
-            pool: PoolId(0),
+            app: AppId(0),
             slot: SlotId(3),
             worker: WorkerId { index: 5, epoch: 0 },
             generation: Generation(7),
@@ -128,7 +128,7 @@ impl FakeMaster {
     }
 
     fn send(&self, kind: BatchKind, tickets: &[Ticket], fds: &[impl AsFd]) {
-        let mut words = vec![Header { pool: PoolId(0), kind }.encode()];
+        let mut words = vec![Header { app: AppId(0), kind }.encode()];
         words.extend(tickets.iter().map(|ticket| ticket.to_word()));
         scm::send_batch(self.channel.as_fd(), &words, fds).unwrap();
     }

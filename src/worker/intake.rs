@@ -9,7 +9,7 @@ use super::idle::{IdleConnection, IdleConnections, IdleStay};
 use super::link::{Delivery, LinkEnd};
 use super::origin::ConnectionOrigin;
 use crate::limits::{
-    ACCEPT_PAUSE, PARKED_AFTER, REQUESTS_PER_TURN, ROTATE_EVERY, TURN_MAX, UNSAID_PAUSE,
+    ACCEPT_PAUSE, PARKED_AFTER, REQUESTS_PER_TURN, ROTATE_EVERY, TURN_MAX, UNSENT_PAUSE,
 };
 use crate::shm::layout::Order;
 use crate::sys::epoll::{EpollFlags, Events, Set};
@@ -119,11 +119,11 @@ impl WorkerIntake {
                 self.withdraw();
                 self.clear_out(link);
             }
-            let all_is_said = link.flush();
+            let all_is_sent = link.flush();
             let kept = if self.kept_first { self.take_ready(link) } else { None };
             let news = match kept {
                 Some(kept) => IntakeNews::Arrival(Arrival::Kept(kept)),
-                None => self.take_new(link, draining, all_is_said)?,
+                None => self.take_new(link, draining, all_is_sent)?,
             };
             let arrival = match news {
                 IntakeNews::Arrival(arrival) => Some(arrival),
@@ -138,10 +138,10 @@ impl WorkerIntake {
                 self.kept_first = !matches!(arrival, Arrival::Kept(_));
                 return Ok(Some(arrival));
             }
-            if draining && all_is_said && self.idle.is_empty() {
+            if draining && all_is_sent && self.idle.is_empty() {
                 return Ok(None);
             }
-            self.wait(link, all_is_said).map_err(WorkerError::Wait)?;
+            self.wait(link, all_is_sent).map_err(WorkerError::Wait)?;
         }
     }
 
@@ -149,11 +149,11 @@ impl WorkerIntake {
         &mut self,
         link: &mut LinkEnd,
         draining: bool,
-        all_is_said: bool,
+        all_is_sent: bool,
     ) -> Result<IntakeNews, WorkerError> {
         // What was sent before the order to leave is still ours to serve.
         let nothing_else = self.listeners.sockets.is_empty() && self.idle.is_empty();
-        let patience = match nothing_else && all_is_said && !draining {
+        let patience = match nothing_else && all_is_sent && !draining {
             true => RecvWait::Wait,
             false => RecvWait::Now,
         };
@@ -274,7 +274,7 @@ impl WorkerIntake {
 
     /// Waits for any of them, until the oldest that is kept has been idle for too long, or until
     /// accepting is to be tried again.
-    fn wait(&mut self, link: &mut LinkEnd, all_is_said: bool) -> Result<(), Errno> {
+    fn wait(&mut self, link: &mut LinkEnd, all_is_sent: bool) -> Result<(), Errno> {
         self.waits(link)?;
         if link.spin() || !link.fall_asleep() {
             return Ok(());
@@ -282,8 +282,8 @@ impl WorkerIntake {
         let oldest = self.idle.oldest_loose().map(|since| since.after(PARKED_AFTER));
         let deadlines = oldest.into_iter().chain(self.listeners.reopen_at());
         let until = deadlines.min().map(|at| at.since(clock::monotonic()));
-        let unsaid = if all_is_said { None } else { Some(UNSAID_PAUSE) };
-        let asked = self.ask(until.into_iter().chain(unsaid).min());
+        let unsent = if all_is_sent { None } else { Some(UNSENT_PAUSE) };
+        let asked = self.ask(until.into_iter().chain(unsent).min());
         link.wake();
         self.expire(link, clock::monotonic());
         asked

@@ -52,7 +52,7 @@ pub struct LinkEnd {
     /// Offer entries that were read together and have not been run.
     offer_entries: VecDeque<RingWords>,
     /// Messages that found the ring full, in order; they go before any other.
-    unsaid: VecDeque<RingWords>,
+    unsent: VecDeque<RingWords>,
     /// The master's sleep that this worker last rang for.
     rung: Option<u32>,
     connections: u32,
@@ -223,7 +223,7 @@ impl LinkEnd {
             offers: VecDeque::new(),
             told_to_look: false,
             offer_entries: VecDeque::new(),
-            unsaid: VecDeque::new(),
+            unsent: VecDeque::new(),
             rung: None,
             connections: 0,
             busy_since: Mono::ZERO,
@@ -273,7 +273,7 @@ impl LinkEnd {
         head.concurrency.store(concurrency.clamp(1, CONCURRENCY_MAX), Relaxed);
         head.connections_max.store(u32::try_from(room).unwrap_or(u32::MAX), Relaxed);
         head.layout.store(LAYOUT, Relaxed);
-        self.say(WorkerMessage::Hello);
+        self.send(WorkerMessage::Hello);
         Ok(())
     }
 
@@ -312,7 +312,7 @@ impl LinkEnd {
     /// waited here.
     pub fn claim(&mut self, ticket: Ticket, now: Mono) -> Option<Claimed> {
         if !self.copies.has(ticket) || !claim::claim(&self.own, ticket) {
-            self.say(WorkerMessage::Missed(ticket));
+            self.send(WorkerMessage::Missed(ticket));
             return None;
         }
         let socket = self.copies.take(ticket)?;
@@ -322,7 +322,7 @@ impl LinkEnd {
         if std::mem::take(&mut self.slept) && 0 < transit_us {
             self.spin.woke(Span::from_us(transit_us.into()), self.spins_at_most());
         }
-        self.say(WorkerMessage::Claimed { ticket, transit_us });
+        self.send(WorkerMessage::Claimed { ticket, transit_us });
         let waited = now.since(self.conn_record_time(ticket));
         if LOOK_AFTER <= waited && socket::is_reset(socket.as_fd()) {
             // Its client has given up, and nobody would read the answer.
@@ -358,7 +358,7 @@ impl LinkEnd {
     /// request took; 0 where that was told.
     pub(super) fn give_back(&mut self, ticket: Ticket, socket: OwnedFd, service_us: u32) {
         self.keep_copy(ticket, socket);
-        self.say(WorkerMessage::Idle { ticket, service_us });
+        self.send(WorkerMessage::Idle { ticket, service_us });
     }
 
     /// Ends a connection for its client. `service_us` is how long its request took, where that is
@@ -376,9 +376,9 @@ impl LinkEnd {
         socket::shutdown(socket.as_fd()).unwrap_or_default();
         drop(socket);
         let done = service_us.map(|service_us| WorkerMessage::Done { ticket, service_us });
-        let says: Vec<WorkerMessage> =
+        let messages: Vec<WorkerMessage> =
             done.into_iter().chain([WorkerMessage::Closed(ticket)]).collect();
-        self.say_all(&says);
+        self.send_all(&messages);
     }
 
     /// Whether the master has written anything that [`LinkEnd::receive`] has not taken in.
@@ -517,17 +517,17 @@ impl LinkEnd {
     }
 
     /// Says something about a connection, or hello.
-    pub fn say(&mut self, say: WorkerMessage) {
-        self.say_all(&[say]);
+    pub fn send(&mut self, message: WorkerMessage) {
+        self.send_all(&[message]);
     }
 
     /// Says several things, with one look at the doorbell.
-    pub fn say_all(&mut self, says: &[WorkerMessage]) {
+    pub fn send_all(&mut self, messages: &[WorkerMessage]) {
         let mut urgency = Urgency::Whenever;
-        for say in says {
-            self.note_token(*say);
+        for message in messages {
+            self.write_message(*message);
             // Somebody has to watch for the next request.
-            if let WorkerMessage::Idle { .. } = say {
+            if let WorkerMessage::Idle { .. } = message {
                 urgency = Urgency::Now;
             }
         }
@@ -619,19 +619,19 @@ impl LinkEnd {
     /// Pushes what found the ring full before; true when nothing is left.
     pub fn flush(&mut self) -> bool {
         let ring = Ring::to_master(&self.own, &self.master.workers[self.handshake.worker.index()]);
-        while let Some(words) = self.unsaid.front() {
+        while let Some(words) = self.unsent.front() {
             if ring.push(*words).is_err() {
                 return false;
             }
-            self.unsaid.pop_front();
+            self.unsent.pop_front();
         }
         true
     }
 
-    fn note_token(&mut self, say: WorkerMessage) {
-        let words = RingMessage { pool: self.handshake.pool, message: say }.encode();
+    fn write_message(&mut self, message: WorkerMessage) {
+        let words = RingMessage { app: self.handshake.app, message }.encode();
         if !self.flush() || Ring::to_master(&self.own, self.index()).push(words).is_err() {
-            self.unsaid.push_back(words);
+            self.unsent.push_back(words);
         }
     }
 

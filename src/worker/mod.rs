@@ -271,11 +271,11 @@ mod tests {
             connection.write_all(b"hello").unwrap();
             assert!(connection.idle().is_none());
             lent.read_exact(&mut [0; 5]).unwrap();
-            let says = master.heard();
+            let messages = master.heard();
             let [WorkerMessage::Claimed { .. }, WorkerMessage::Idle { ticket, service_us }] =
-                says[..]
+                messages[..]
             else {
-                panic!("{says:?} in round {round}");
+                panic!("{messages:?} in round {round}");
             };
             assert_eq!((ticket, 0 < service_us), (again, true));
             master.offer_again(again);
@@ -440,25 +440,25 @@ mod tests {
             ended.unwrap();
             asking.join().unwrap()
         });
-        let says = master.heard();
+        let messages = master.heard();
         drop((clients, copies));
-        says
+        messages
     }
 
-    fn count(says: &[WorkerMessage], wanted: impl Fn(&WorkerMessage) -> bool) -> usize {
-        says.iter().filter(|say| wanted(say)).count()
+    fn count(messages: &[WorkerMessage], wanted: impl Fn(&WorkerMessage) -> bool) -> usize {
+        messages.iter().filter(|message| wanted(message)).count()
     }
 
     #[test]
     fn connections_that_nobody_takes_back_are_served_beside_each_other() {
         let script = &[(0, b'a'), (1, b'a'), (0, b'b'), (1, b'b'), (0, b'c'), (1, b'q')];
-        let says = served(GiveBack::Never, script);
+        let messages = served(GiveBack::Never, script);
         assert_eq!(
-            count(&says, |say| matches!(say, WorkerMessage::Done { .. })),
+            count(&messages, |message| matches!(message, WorkerMessage::Done { .. })),
             2,
             "once for each"
         );
-        assert_eq!(count(&says, |say| matches!(say, WorkerMessage::Closed(_))), 2);
+        assert_eq!(count(&messages, |message| matches!(message, WorkerMessage::Closed(_))), 2);
     }
 
     /// A worker that serves by callback, and its master, under which nobody takes connections back.
@@ -526,7 +526,10 @@ mod tests {
         });
         ended.unwrap();
         assert!((10..20).contains(&requests), "{requests}");
-        assert_eq!(count(&master.heard(), |say| matches!(say, WorkerMessage::Closed(_))), 2);
+        assert_eq!(
+            count(&master.heard(), |message| matches!(message, WorkerMessage::Closed(_))),
+            2
+        );
     }
 
     #[test]
@@ -537,7 +540,7 @@ mod tests {
             let leaving = scope.spawn(|| {
                 let mut link = link();
                 let lost = Ticket { index: 9, generation: 1 };
-                (0..=MESSAGE_RING).for_each(|_| link.say(WorkerMessage::Missed(lost)));
+                (0..=MESSAGE_RING).for_each(|_| link.send(WorkerMessage::Missed(lost)));
                 let intake = WorkerIntake::new(&mut link).unwrap();
                 Worker { link, intake }.next_connection().unwrap().is_none()
             });
@@ -584,15 +587,21 @@ mod tests {
 
     #[test]
     fn who_leaves_gives_back_what_it_has_kept() {
-        let says = served(GiveBack::WhenLeaving, &[(0, b'a'), (1, b'b'), (0, b'a'), (1, b'q')]);
-        assert_eq!(count(&says, |say| matches!(say, WorkerMessage::Idle { service_us: 0, .. })), 2);
-        assert_eq!(count(&says, |say| matches!(say, WorkerMessage::Closed(_))), 0);
+        let messages = served(GiveBack::WhenLeaving, &[(0, b'a'), (1, b'b'), (0, b'a'), (1, b'q')]);
+        assert_eq!(
+            count(&messages, |message| matches!(
+                message,
+                WorkerMessage::Idle { service_us: 0, .. }
+            )),
+            2
+        );
+        assert_eq!(count(&messages, |message| matches!(message, WorkerMessage::Closed(_))), 0);
     }
 
     #[test]
     fn what_is_pinned_stays_and_takes_its_credit_up_for_each_request() {
         let script = &[(0, b'p'), (1, b'a'), (0, b'o'), (1, b'q'), (0, b'c')];
-        let says = served(GiveBack::Always, script);
+        let messages = served(GiveBack::Always, script);
         let [
             WorkerMessage::Claimed { .. },
             WorkerMessage::Pinned(pinned),
@@ -605,9 +614,9 @@ mod tests {
             WorkerMessage::Resumed(_),
             WorkerMessage::Done { .. },
             WorkerMessage::Closed(closed),
-        ] = says[..]
+        ] = messages[..]
         else {
-            panic!("{says:?}")
+            panic!("{messages:?}")
         };
         assert_eq!((pinned, pinned, pinned.index), (resumed, closed, 0));
         assert_eq!(other.index, 1);

@@ -18,7 +18,7 @@ use dispatchd::bench::trace::{Arrivals, Connections, Trace, TraceSpec};
 use dispatchd::io::probe::Wanted;
 use dispatchd::units::Span;
 
-use crate::house::{Plan, assert_says_nothing_twice};
+use crate::server::{Plan, assert_says_nothing_twice};
 use crate::wait::nap;
 
 // The backend is the generator's here.
@@ -41,11 +41,11 @@ const WAYS: [Connections; 4] = [
 ];
 
 fn every_request_is_answered_however_connections_are_shared(backend: &str) {
-    let house = Plan::on("auto").start();
-    let mut arrived = house.status().totals.arrived;
+    let server = Plan::on("auto").start();
+    let mut arrived = server.status().totals.arrived;
     for connections in WAYS {
         let trace = draw("50%:/,50%:/whoami", connections, 2_000.0, 400);
-        let run = ask(&format!("http://{}", house.address()), &trace, &options(backend));
+        let run = ask(&format!("http://{}", server.address()), &trace, &options(backend));
         assert_eq!(fates(&run), [("Answered".to_owned(), trace.requests.len())].into());
         assert_eq!(workers(&run), [0, 1].into(), "{connections:?}");
         for (request, sample) in trace.requests.iter().zip(&run.outcome.samples) {
@@ -54,7 +54,7 @@ fn every_request_is_answered_however_connections_are_shared(backend: &str) {
         // One more: it looks whether anybody is there first.
         let opened = trace.connection_lengths().len() as u64 + 1;
         let status =
-            house.wait_for_status("all have arrived", |s| arrived + opened <= s.totals.arrived);
+            server.wait_for_status("all have arrived", |s| arrived + opened <= s.totals.arrived);
         assert_eq!(status.totals.arrived, arrived + opened, "{connections:?}");
         arrived = status.totals.arrived;
         assert!(run.machine.server_cpu.is_some(), "whoever listens is found");
@@ -62,10 +62,10 @@ fn every_request_is_answered_however_connections_are_shared(backend: &str) {
 }
 
 fn threads_share_the_connections(backend: &str) {
-    let house = Plan::on("auto").start();
+    let server = Plan::on("auto").start();
     let trace = draw("/", Connections::Pool { count: 5 }, 2_000.0, 300);
     let options = LoadOptions { threads: 3, ..options(backend) };
-    let run = ask(&format!("http://{}", house.address()), &trace, &options);
+    let run = ask(&format!("http://{}", server.address()), &trace, &options);
     assert_eq!(fates(&run), [("Answered".to_owned(), 300)].into());
 }
 
@@ -74,8 +74,8 @@ fn unix_sockets_and_ipv6_are_spoken_to(backend: &str) {
     let unix = format!("unix:{}", folder.path().join("socket").display());
     // More come at once to the first one than its queue has room for.
     for flags in [format!("--listen {unix} --backlog 2"), "--listen [::1]:0".to_owned()] {
-        let house = Plan::on("auto").with(&flags).start();
-        let address = house.address();
+        let server = Plan::on("auto").with(&flags).start();
+        let address = server.address();
         let url = if address == unix { unix.clone() } else { format!("http://{address}") };
         let trace = draw("/whoami", Connections::PerRequest, 100_000.0, 400);
         let run = ask(&url, &trace, &options(backend));
@@ -84,10 +84,10 @@ fn unix_sockets_and_ipv6_are_spoken_to(backend: &str) {
 }
 
 fn statuses_are_told_apart(backend: &str) {
-    let house = Plan::on("auto").start();
+    let server = Plan::on("auto").start();
     for connections in WAYS {
         let trace = draw("50%:/,50%:/nowhere", connections, 2_000.0, 200);
-        let run = ask(&format!("http://{}", house.address()), &trace, &options(backend));
+        let run = ask(&format!("http://{}", server.address()), &trace, &options(backend));
         for (request, sample) in trace.requests.iter().zip(&run.outcome.samples) {
             let path = &trace.spec.mix.classes[usize::from(request.class)].path;
             let fate = if path == "/" { Fate::Answered } else { Fate::Refused(404) };
@@ -199,9 +199,9 @@ fn a_server_that_never_answers_ends_the_run(backend: &str) {
 
 #[test]
 fn the_command_measures_saves_and_replays() {
-    let house = Plan::on("auto").start();
+    let server = Plan::on("auto").start();
     let folder = tempfile::tempdir().unwrap();
-    let url = format!("http://{}", house.address());
+    let url = format!("http://{}", server.address());
     let (output, saved) = (folder.path().join("deep/out"), folder.path().join("trace"));
     let line = format!(
         "{url} --rate 500 --requests 200 --mix 90%:/burn?ms=0.1,10%:/burn?ms=1 --connections \
@@ -236,8 +236,8 @@ fn the_command_measures_saves_and_replays() {
 
 #[test]
 fn wrong_lines_are_refused_in_one() {
-    let house = Plan::on("auto").start();
-    let url = format!("http://{}", house.address());
+    let server = Plan::on("auto").start();
+    let url = format!("http://{}", server.address());
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     draw("/", Connections::PerRequest, 100.0, 50).save(&file).unwrap();
@@ -280,8 +280,9 @@ fn wrong_lines_are_refused_in_one() {
 
 #[test]
 fn a_server_that_answers_nothing_well_is_a_failure() {
-    let house = Plan::on("auto").start();
-    let ended = bench_load(&format!("http://{}/nowhere --requests 20 --rate 100", house.address()));
+    let server = Plan::on("auto").start();
+    let ended =
+        bench_load(&format!("http://{}/nowhere --requests 20 --rate 100", server.address()));
     assert_eq!(ended.status.code(), Some(1));
     let said = String::from_utf8_lossy(&ended.stdout);
     assert!(said.contains("status 404"), "{said}");

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use dispatchd::limits::{NAME_MAX, UNIX_PATH_MAX};
 use serde_json::Value;
 
-use crate::house::Plan;
+use crate::server::Plan;
 
 /// A wrong value for every flag, and what its complaint must say besides flag and value.
 const WRONG: [(&str, &str, &str); 30] = [
@@ -214,10 +214,10 @@ fn status_of_nobody_is_exit_code_3() {
 
 #[test]
 fn status_tells_people_and_programs_the_same() {
-    let house = Plan::on("auto").with("--policy rr").start();
-    let around = [("XDG_RUNTIME_DIR", house.dir().to_str().unwrap())];
-    let status = json(&dispatchd(["status", "--json", "--name", house.name()], &around));
-    let said = text(&dispatchd(["status", "--name", house.name()], &around));
+    let server = Plan::on("auto").with("--policy rr").start();
+    let around = [("XDG_RUNTIME_DIR", server.dir().to_str().unwrap())];
+    let status = json(&dispatchd(["status", "--json", "--name", server.name()], &around));
+    let said = text(&dispatchd(["status", "--name", server.name()], &around));
     let workers = status["workers"].as_array().unwrap();
     assert_eq!(workers.len(), 2);
     for worker in workers {
@@ -228,7 +228,7 @@ fn status_tells_people_and_programs_the_same() {
         assert!(workers[0].get(key).is_some(), "{key}: {status}");
     }
     for part in
-        [house.address(), "policy     rr", status["backend"].as_str().unwrap(), house.name()]
+        [server.address(), "policy     rr", status["backend"].as_str().unwrap(), server.name()]
     {
         assert!(said.contains(part), "{part}: {said}");
     }
@@ -236,14 +236,14 @@ fn status_tells_people_and_programs_the_same() {
 
 #[test]
 fn a_log_for_programs_is_one_object_per_line() {
-    let house = Plan::on("auto").with("--log-format json").start();
-    house.wait_for_log("worker ready");
-    let log = house.log();
+    let server = Plan::on("auto").with("--log-format json").start();
+    server.wait_for_log("worker ready");
+    let log = server.log();
     for line in log.lines() {
         let line: Value = serde_json::from_str(line).unwrap();
         assert!(line["level"].is_string() && line["message"].is_string(), "{line}");
     }
-    assert!(log.contains(&format!("listening on {}", house.address())));
+    assert!(log.contains(&format!("listening on {}", server.address())));
 }
 
 fn dispatchd(

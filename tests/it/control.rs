@@ -11,9 +11,9 @@ use dispatchd::sys::clock::monotonic;
 use dispatchd::wire::control::ControlReply;
 use nix::sys::signal::Signal;
 
-use crate::house::{House, Plan};
 use crate::process;
 use crate::role::{ROLE, program};
+use crate::server::{Plan, Server};
 use crate::wait::{PATIENCE, eventually, within};
 
 on_both! {
@@ -31,30 +31,30 @@ on_both! {
 const LONG: usize = 300 * 1024;
 const WORKERS: u16 = 30;
 
-/// A pool of which there is much to tell.
-fn eventful(backend: &str) -> House {
+/// An app of which there is much to tell.
+fn eventful(backend: &str) -> Server {
     let plan = Plan::on(backend).with(&format!("--workers {WORKERS}")).program(program());
-    let house = plan.env(ROLE, "noisy").start();
+    let server = plan.env(ROLE, "noisy").start();
     for slot in 0..WORKERS {
-        process::signal(house.worker(slot).pid, Signal::SIGKILL);
+        process::signal(server.worker(slot).pid, Signal::SIGKILL);
     }
-    house.wait_for_status("all have died once, and are back", |status| {
+    server.wait_for_status("all have died once, and are back", |status| {
         let told = status.workers.iter().all(|worker| worker.last_exit.is_some());
         told && status.have == status.want
     });
-    house
+    server
 }
 
 const STATUS: &[u8] = b"{\"ask\":\"status\"}\n";
 
-fn silent(house: &House) -> UnixStream {
-    let client = UnixStream::connect(house.control_path()).unwrap();
+fn silent(server: &Server) -> UnixStream {
+    let client = UnixStream::connect(server.control_path()).unwrap();
     client.set_read_timeout(Some(Duration::from_nanos(PATIENCE.as_ns()))).unwrap();
     client
 }
 
-fn asking(house: &House) -> UnixStream {
-    let mut client = silent(house);
+fn asking(server: &Server) -> UnixStream {
+    let mut client = silent(server);
     client.write_all(STATUS).unwrap();
     client
 }
@@ -84,40 +84,40 @@ fn workers_in(answer: &str) -> usize {
 }
 
 fn a_long_answer_is_whole(backend: &str) {
-    let house = eventful(backend);
-    let ended = house.ask(&["status", "--json"]);
+    let server = eventful(backend);
+    let ended = server.ask(&["status", "--json"]);
     assert_eq!(ended.status.code(), Some(0));
     let answer = String::from_utf8(ended.stdout).unwrap();
     assert!(LONG < answer.len(), "{} bytes prove nothing", answer.len());
     assert_eq!(workers_in(&answer), usize::from(WORKERS));
     // Others are answered while one takes its time.
-    let slow = asking(&house);
-    assert_eq!(house.ask(&["status"]).status.code(), Some(0));
+    let slow = asking(&server);
+    assert_eq!(server.ask(&["status"]).status.code(), Some(0));
     is_answered(slow, WORKERS);
 }
 
 fn clients_that_do_not_read_do_not_keep_others_out(backend: &str) {
-    let house = eventful(backend);
-    let idle: Vec<UnixStream> = (0..CONTROL_CLIENTS_MAX).map(|_| asking(&house)).collect();
+    let server = eventful(backend);
+    let idle: Vec<UnixStream> = (0..CONTROL_CLIENTS_MAX).map(|_| asking(&server)).collect();
     eventually("there is a place for one more", || {
-        (house.ask(&["status"]).status.code() == Some(0)).then_some(())
+        (server.ask(&["status"]).status.code() == Some(0)).then_some(())
     });
     drop(idle);
 }
 
 fn newcomers_do_not_cut_what_is_being_answered(backend: &str) {
-    let house = eventful(backend);
-    let slow: Vec<UnixStream> = (0..CONTROL_CLIENTS_MAX).map(|_| asking(&house)).collect();
-    let late: Vec<UnixStream> = (0..CONTROL_CLIENTS_MAX).map(|_| asking(&house)).collect();
+    let server = eventful(backend);
+    let slow: Vec<UnixStream> = (0..CONTROL_CLIENTS_MAX).map(|_| asking(&server)).collect();
+    let late: Vec<UnixStream> = (0..CONTROL_CLIENTS_MAX).map(|_| asking(&server)).collect();
     // The answer to the last one shows that all before it have been looked at.
     slow.into_iter().chain(late).for_each(|client| is_answered(client, WORKERS));
 }
 
 fn all_of_many_that_take_their_time_are_answered(backend: &str) {
-    let house = Plan::on(backend).start();
+    let server = Plan::on(backend).start();
     // More than there are places, none of which has asked when the last one comes.
     let mut clients: Vec<UnixStream> =
-        (0..3 * CONTROL_CLIENTS_MAX).map(|_| silent(&house)).collect();
+        (0..3 * CONTROL_CLIENTS_MAX).map(|_| silent(&server)).collect();
     for client in &mut clients {
         client.write_all(STATUS).unwrap();
     }
@@ -125,9 +125,9 @@ fn all_of_many_that_take_their_time_are_answered(backend: &str) {
 }
 
 fn silent_clients_make_room_the_oldest_first(backend: &str) {
-    let house = Plan::on(backend).start();
-    let mut clients: Vec<UnixStream> = (0..CONTROL_CLIENTS_MAX).map(|_| silent(&house)).collect();
-    let ended = house.ask(&["status"]);
+    let server = Plan::on(backend).start();
+    let mut clients: Vec<UnixStream> = (0..CONTROL_CLIENTS_MAX).map(|_| silent(&server)).collect();
+    let ended = server.ask(&["status"]);
     assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
     assert!(is_over(&mut clients[0]));
     let mut last = clients.pop().unwrap();
@@ -138,9 +138,9 @@ fn silent_clients_make_room_the_oldest_first(backend: &str) {
 }
 
 fn a_silent_client_is_let_go_in_time(backend: &str) {
-    let house = Plan::on(backend).start();
+    let server = Plan::on(backend).start();
     let began_at = monotonic();
-    let mut client = silent(&house);
+    let mut client = silent(&server);
     let patience = CONTROL_TIMEOUT.times(10);
     within(patience, "it is let go", || is_over(&mut client).then_some(()));
     let took = monotonic().since(began_at);
@@ -148,11 +148,11 @@ fn a_silent_client_is_let_go_in_time(backend: &str) {
 }
 
 fn two_hundred_that_ask_at_once_are_answered(backend: &str) {
-    let house = Plan::on(backend).start();
-    let runtime = house.control_path().ancestors().nth(2).unwrap().to_owned();
+    let server = Plan::on(backend).start();
+    let runtime = server.control_path().ancestors().nth(2).unwrap().to_owned();
     let ask = |_| {
         Command::new(env!("CARGO_BIN_EXE_dispatchd"))
-            .args(["status", "--name", house.name()])
+            .args(["status", "--name", server.name()])
             .env("XDG_RUNTIME_DIR", &runtime)
             .stdout(Stdio::null())
             .spawn()
@@ -166,17 +166,17 @@ fn two_hundred_that_ask_at_once_are_answered(backend: &str) {
 }
 
 fn what_is_no_request_is_answered_and_costs_nothing(backend: &str) {
-    let house = Plan::on(backend).start();
-    let descriptors = || process::descriptors(house.pid());
+    let server = Plan::on(backend).start();
+    let descriptors = || process::descriptors(server.pid());
     let before = descriptors();
     for request in [&b"\n"[..], b"{}", b"{\"ask\":\"moon\"}\n", &[b'x'; 9000], b"\xff\xfe"] {
-        let mut client = UnixStream::connect(house.control_path()).unwrap();
+        let mut client = UnixStream::connect(server.control_path()).unwrap();
         client.write_all(request).unwrap();
         let mut answer = String::new();
         client.read_to_string(&mut answer).unwrap_or_default();
         let error = "{\"reply\":\"error\",\"message\":\"request not understood: ";
         assert!(answer.starts_with(error), "{answer:?}");
     }
-    drop(UnixStream::connect(house.control_path()).unwrap());
+    drop(UnixStream::connect(server.control_path()).unwrap());
     eventually("nothing is left of them", || (descriptors() <= before).then_some(()));
 }

@@ -7,9 +7,9 @@ use nix::sys::signal::Signal;
 
 use crate::client::Client;
 use crate::crowd::{self, Manner};
-use crate::house::{House, Plan};
 use crate::process;
 use crate::role::{ROLE, program};
+use crate::server::{Plan, Server};
 
 on_both! {
     killed_workers_under_rr_lose_only_what_they_had_begun
@@ -38,24 +38,24 @@ fn killed_workers_under_jbsq_lose_only_what_they_had_begun(backend: &str) {
 
 fn kill_under_load(backend: &str, policy: &str) {
     const KILLS: u32 = 6;
-    let house = Plan::on(backend).with(&format!("--policy {policy}")).start();
+    let server = Plan::on(backend).with(&format!("--policy {policy}")).start();
     let paths = ["/", "/", "/", "/sleep?ms=5"];
-    let (tally, lost) = crowd::load(house.address(), 4, Manner::Close, &paths, || {
+    let (tally, lost) = crowd::load(server.address(), 4, Manner::Close, &paths, || {
         for kill in 0..KILLS {
-            let victim = house.worker(u16::try_from(kill % 2).unwrap());
+            let victim = server.worker(u16::try_from(kill % 2).unwrap());
             process::signal(victim.pid, Signal::SIGKILL);
-            house.wait_for_status("the worker is back", |status| {
+            server.wait_for_status("the worker is back", |status| {
                 restarts(status) == kill + 1 && status.have == 2
             });
         }
-        house.status().totals.lost
+        server.status().totals.lost
     });
     assert!(100 < tally.answered, "{policy}: {} answers", tally.answered);
     let errors = tally.errors.len();
     assert!(errors as u64 <= lost, "{policy}: {errors} errors, the master knows of {lost}");
     // A worker runs one request, beside one that is being answered and one that it just claimed.
     assert!(lost <= 3 * u64::from(KILLS), "{policy}: {lost} lost with {KILLS} workers");
-    let exits = house.status().workers;
+    let exits = server.status().workers;
     let told = |text: &Option<String>| text.as_ref().is_some_and(|text| text.contains("SIGKILL"));
     assert!(exits.iter().all(|worker| told(&worker.last_exit)), "{exits:?}");
 }
@@ -79,27 +79,27 @@ fn what_a_killed_worker_had_not_read_is_served_by_others_under_jbsq(backend: &st
 }
 
 /// One worker sleeps with connections in its channel, or none if the policy takes them back.
-fn kill_with_unread(house: &House) {
-    let mut begun = Client::asking(house.address(), "/sleep?ms=60000").unwrap();
-    let busy = house.busy_worker();
-    let ask = || Client::asking(house.address(), "/whoami").unwrap();
+fn kill_with_unread(server: &Server) {
+    let mut begun = Client::asking(server.address(), "/sleep?ms=60000").unwrap();
+    let busy = server.busy_worker();
+    let ask = || Client::asking(server.address(), "/whoami").unwrap();
     let mut others: Vec<Client> = (0..20).map(|_| ask()).collect();
-    house.wait_for_status("all have arrived", |status| status.totals.arrived == 21);
+    server.wait_for_status("all have arrived", |status| status.totals.arrived == 21);
     process::signal(busy.pid, Signal::SIGKILL);
     for client in &mut others {
         let reply = client.reply().unwrap();
         assert_ne!(reply.json()["pid"], busy.pid);
     }
     begun.reply().unwrap_err();
-    let status = house.wait_until_whole();
+    let status = server.wait_until_whole();
     assert_eq!((status.totals.lost, restarts(&status)), (1, 1));
 }
 
 fn the_queue_of_a_killed_workers_own_socket_is_served_by_others(backend: &str) {
-    let house = Plan::on(backend).with("--policy reuseport").start();
-    let mut begun = Client::asking(house.address(), "/sleep?ms=60000").unwrap();
-    let busy = house.busy_worker();
-    let ask = || Client::asking(house.address(), "/whoami").unwrap();
+    let server = Plan::on(backend).with("--policy reuseport").start();
+    let mut begun = Client::asking(server.address(), "/sleep?ms=60000").unwrap();
+    let busy = server.busy_worker();
+    let ask = || Client::asking(server.address(), "/whoami").unwrap();
     // About half of these wait in the socket of the worker that sleeps.
     let mut others: Vec<Client> = (0..40).map(|_| ask()).collect();
     process::signal(busy.pid, Signal::SIGKILL);
@@ -107,7 +107,7 @@ fn the_queue_of_a_killed_workers_own_socket_is_served_by_others(backend: &str) {
         assert_eq!(client.reply().unwrap().status, 200);
     }
     begun.reply().unwrap_err();
-    house.wait_until_whole();
+    server.wait_until_whole();
 }
 
 fn a_crash_loop_is_slowed_down_and_told(backend: &str) {
@@ -116,27 +116,27 @@ fn a_crash_loop_is_slowed_down_and_told(backend: &str) {
     let program = "[ -e \"$0\" ] && echo oops >&2 && exit 9; exec \"$1\" serve-worker";
     let server = env!("CARGO_BIN_EXE_dispatchd");
     let program = ["sh", "-c", program, fails.to_str().unwrap(), server];
-    let house = plan.program(program).start();
+    let server = plan.program(program).start();
     std::fs::write(&fails, "").unwrap();
-    process::signal(house.worker(0).pid, Signal::SIGKILL);
-    let status = house.wait_for_status("it was tried again", |status| 5 <= restarts(status));
+    process::signal(server.worker(0).pid, Signal::SIGKILL);
+    let status = server.wait_for_status("it was tried again", |status| 5 <= restarts(status));
     assert_eq!((status.have, status.want), (1, 2));
     let last = status.workers.iter().find_map(|one| one.last_exit.clone()).unwrap();
     assert!(last.contains("exit code 9") && last.contains("oops"), "{last}");
-    assert!(house.log().contains("degraded: fewer workers ready than wanted"));
-    Client::get_once(house.address(), "/").unwrap();
+    assert!(server.log().contains("degraded: fewer workers ready than wanted"));
+    Client::get_once(server.address(), "/").unwrap();
     std::fs::remove_file(&fails).unwrap();
-    house.wait_until_whole();
+    server.wait_until_whole();
 }
 
-fn poison(house: &House, times: u32) {
+fn poison(server: &Server, times: u32) {
     for _ in 0..times {
-        let mut client = Client::asking(house.address(), "/poison").unwrap();
+        let mut client = Client::asking(server.address(), "/poison").unwrap();
         client.reply().unwrap_err();
     }
 }
 
-fn fragile(backend: &str, policy: &str) -> House {
+fn fragile(backend: &str, policy: &str) -> Server {
     let plan = Plan::on(backend).with(&format!("--policy {policy}"));
     plan.program(program()).env(ROLE, "fragile").start()
 }
@@ -144,25 +144,25 @@ fn fragile(backend: &str, policy: &str) -> House {
 fn requests_that_kill_cost_themselves_and_hold_nobody_up(backend: &str) {
     const TIMES: u32 = 24;
     for policy in ["jbsq", "shared"] {
-        let house = fragile(backend, policy);
-        let (tally, took) = crowd::load(house.address(), 2, Manner::Close, &["/"], || {
+        let server = fragile(backend, policy);
+        let (tally, took) = crowd::load(server.address(), 2, Manner::Close, &["/"], || {
             let began_at = monotonic();
-            poison(&house, TIMES);
+            poison(&server, TIMES);
             monotonic().since(began_at)
         });
         // As many crashes of a program that does nothing would take half a minute.
         assert!(took < Span::from_s(15), "{policy}: {took}");
         assert_eq!(tally.errors, [""; 0], "{policy}");
-        assert_eq!(restarts(&house.wait_until_whole()), TIMES);
+        assert_eq!(restarts(&server.wait_until_whole()), TIMES);
     }
 }
 
 fn requests_that_kill_whatever_comes_are_slowed_down_a_little(backend: &str) {
     const TIMES: u32 = 20;
-    let house = fragile(backend, "jbsq");
+    let server = fragile(backend, "jbsq");
     let began_at = monotonic();
-    poison(&house, TIMES);
-    assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+    poison(&server, TIMES);
+    assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
     let took = monotonic().since(began_at);
     // Ten in each slot: 0, 50, 100 and 200 ms, then 400 ms each, and a quarter more at most.
     assert!(Span::from_ms(1_000) < took && took < Span::from_s(60), "{took}");

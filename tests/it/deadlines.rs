@@ -7,8 +7,8 @@ use dispatchd::units::{Mono, Span};
 use nix::sys::signal::Signal;
 
 use crate::client::Client;
-use crate::house::Plan;
 use crate::process;
+use crate::server::Plan;
 use crate::wait::nap;
 
 on_both! {
@@ -28,45 +28,45 @@ fn pass_until(end: Mono) {
 
 fn a_master_that_was_stopped_serves_whoever_has_asked(backend: &str) {
     const EACH: usize = 20;
-    let mut house = Plan::on(backend).with("--dispatch request").start();
-    let address = house.address().to_owned();
+    let mut server = Plan::on(backend).with("--dispatch request").start();
+    let address = server.address().to_owned();
     let mut clients: Vec<_> = (0..2 * EACH).map(|_| Client::connect(&address).unwrap()).collect();
     for client in &mut clients[..EACH] {
         assert_eq!(client.get("/").unwrap().status, 200);
     }
-    house.wait_for_status("half of them are parked and half are silent", |status| {
+    server.wait_for_status("half of them are parked and half are silent", |status| {
         status.hold.parked as usize == EACH && status.hold.watched as usize == EACH
     });
     // Somebody is served, or the end would come at once.
     let running = Client::asking(&address, "/wait?ms=3000").unwrap();
-    house.busy_worker();
-    house.signal(Signal::SIGTERM);
-    house.wait_for_log("stopping");
+    server.busy_worker();
+    server.signal(Signal::SIGTERM);
+    server.wait_for_log("stopping");
     let stopped_at = monotonic();
-    process::freeze(house.pid());
+    process::freeze(server.pid());
     for client in &mut clients {
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
     }
     pass_until(stopped_at.after(SILENT_AFTER_STOP));
-    house.signal(Signal::SIGCONT);
+    server.signal(Signal::SIGCONT);
     for mut client in clients.into_iter().chain([running]) {
         assert_eq!(client.reply().unwrap().status, 200);
     }
-    assert_eq!(house.exit_code(), Some(0));
+    assert_eq!(server.exit_code(), Some(0));
 }
 
 fn a_worker_that_was_stopped_answers_whoever_has_asked(backend: &str) {
     const CLIENTS: u32 = 20;
-    let house = Plan::on(backend).with("--workers 1").start();
+    let server = Plan::on(backend).with("--workers 1").start();
     let connect = |_| {
-        let mut client = Client::connect(house.address()).unwrap();
+        let mut client = Client::connect(server.address()).unwrap();
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\n").unwrap();
         client
     };
     let began_at = monotonic();
     let mut clients: Vec<_> = (0..CLIENTS).map(connect).collect();
-    house.wait_for_status("all have begun", |status| status.workers[0].connections == CLIENTS);
-    let worker = house.worker(0).pid;
+    server.wait_for_status("all have begun", |status| status.workers[0].connections == CLIENTS);
+    let worker = server.worker(0).pid;
     process::freeze(worker);
     for client in &mut clients {
         client.send(b"Connection: close\r\n\r\n").unwrap();

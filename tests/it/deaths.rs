@@ -12,9 +12,9 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::client::Client;
-use crate::house::{House, Plan};
 use crate::process;
 use crate::role::{ROLE, program};
+use crate::server::{Plan, Server};
 use crate::shortage;
 use crate::wait::eventually;
 
@@ -69,28 +69,28 @@ fn kill(pid: u32) {
 }
 
 fn a_killed_worker_is_replaced_while_a_debugger_holds_it(backend: &str) {
-    let house = Plan::on(backend).with("--workers 1").start();
-    let victim = house.worker(0).pid;
+    let server = Plan::on(backend).with("--workers 1").start();
+    let victim = server.worker(0).pid;
     let traced = Traced::attach(victim);
     kill(victim);
-    house.wait_for_status("another worker serves", |status| {
+    server.wait_for_status("another worker serves", |status| {
         status.have == 1 && status.workers.iter().all(|worker| worker.pid != victim)
     });
-    assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
-    assert!(house.log().contains("a debugger holds it"), "{}", house.log());
+    assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
+    assert!(server.log().contains("a debugger holds it"), "{}", server.log());
     assert!(process::is_zombie(victim), "it is still held");
     traced.let_go();
-    house.wait_for_log("a worker that was given up has ended: killed by SIGKILL");
+    server.wait_for_log("a worker that was given up has ended: killed by SIGKILL");
     eventually("it is reaped", || (!process::is_zombie(victim)).then_some(()));
 }
 
 fn the_end_of_a_traced_worker_is_told_once_its_debugger_lets_go(backend: &str) {
-    let house = Plan::on(backend).with("--workers 1").start();
-    let victim = house.worker(0).pid;
+    let server = Plan::on(backend).with("--workers 1").start();
+    let victim = server.worker(0).pid;
     let traced = Traced::attach(victim);
     kill(victim);
     traced.let_go();
-    house.wait_for_status("another worker serves", |status| {
+    server.wait_for_status("another worker serves", |status| {
         let text = status.workers.iter().find_map(|worker| worker.last_exit.clone());
         status.have == 1 && text.is_some_and(|text| text.contains("SIGKILL"))
     });
@@ -98,13 +98,13 @@ fn the_end_of_a_traced_worker_is_told_once_its_debugger_lets_go(backend: &str) {
 
 fn a_master_ends_while_a_debugger_holds_its_workers(backend: &str) {
     for signal in [Signal::SIGTERM, Signal::SIGQUIT] {
-        let mut house = Plan::on(backend).start();
-        let traced = [0, 1].map(|slot| Traced::attach(house.worker(slot).pid));
+        let mut server = Plan::on(backend).start();
+        let traced = [0, 1].map(|slot| Traced::attach(server.worker(slot).pid));
         for Traced(pid) in &traced {
             kill(pid.as_raw().unsigned_abs());
         }
-        house.signal(signal);
-        assert_eq!(house.exit_code(), Some(0));
+        server.signal(signal);
+        assert_eq!(server.exit_code(), Some(0));
         traced.into_iter().for_each(Traced::let_go);
     }
 }
@@ -117,37 +117,37 @@ fn deaf() -> Vec<OsString> {
 
 fn a_worker_that_cannot_be_killed_is_left_behind(backend: &str) {
     let plan = Plan::on(backend).with("--workers 1 --drain-timeout 0s");
-    let house = plan.program(deaf()).start();
-    let victim = house.worker(0).pid;
+    let server = plan.program(deaf()).start();
+    let victim = server.worker(0).pid;
     let traced = Traced::immortal(victim);
-    house.signal(Signal::SIGHUP);
-    let status = house.wait_for_status("it is given up", |status| status.totals.left_behind == 1);
+    server.signal(Signal::SIGHUP);
+    let status = server.wait_for_status("it is given up", |status| status.totals.left_behind == 1);
     assert_eq!((status.have, status.workers.len()), (1, 1));
-    assert!(house.log().contains("cannot be killed and is left behind"), "{}", house.log());
-    assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+    assert!(server.log().contains("cannot be killed and is left behind"), "{}", server.log());
+    assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
     assert!(process::started(victim).is_some(), "it is there still");
     traced.release();
     // How depends on whether it drained before it was killed.
-    house.wait_for_log("a worker that was given up has ended");
+    server.wait_for_log("a worker that was given up has ended");
 }
 
 fn a_master_ends_without_a_worker_that_cannot_be_killed(backend: &str) {
-    let mut house = Plan::on(backend).with("--workers 1").program(deaf()).start();
-    let traced = Traced::immortal(house.worker(0).pid);
-    house.signal(Signal::SIGQUIT);
-    assert_eq!(house.exit_code(), Some(0));
+    let mut server = Plan::on(backend).with("--workers 1").program(deaf()).start();
+    let traced = Traced::immortal(server.worker(0).pid);
+    server.signal(Signal::SIGQUIT);
+    assert_eq!(server.exit_code(), Some(0));
     traced.release();
 }
 
 fn a_worker_that_closes_its_channel_and_hangs_is_replaced(backend: &str) {
     // Who hangs and has lost its master ends by the drain timeout.
     let plan = Plan::on(backend).with("--workers 1 --drain-timeout 1s");
-    let house = plan.program(program()).env(ROLE, "detached").start();
-    let victim = house.worker(0).pid;
+    let server = plan.program(program()).env(ROLE, "detached").start();
+    let victim = server.worker(0).pid;
     // One request has it close everything.
-    let mut asking = Client::asking(house.address(), "/").unwrap();
-    house.wait_for_log("worker replaced, it closed its channel to dispatchd");
-    house.wait_for_status("another worker serves", |status| {
+    let mut asking = Client::asking(server.address(), "/").unwrap();
+    server.wait_for_log("worker replaced, it closed its channel to dispatchd");
+    server.wait_for_status("another worker serves", |status| {
         status.have == 1 && status.workers.iter().all(|worker| worker.pid != victim)
     });
     // What it had begun with is lost with it; nobody waits for it in vain.
@@ -165,35 +165,35 @@ fn one_that_closes_its_channel_before_it_is_ready_is_told(backend: &str) {
 /// Children that were there before dispatchd took the process over.
 fn strangers_are_reaped(backend: &str) {
     let strangers = "for i in 1 2 3; do sleep 0.1 & done; exec \"$0\" \"$@\"";
-    let house = Plan::on(backend).through(["sh", "-c", strangers]).start();
+    let server = Plan::on(backend).through(["sh", "-c", strangers]).start();
     eventually("the strangers have ended", || {
-        let names = process::children(house.pid()).into_iter().map(process::name);
+        let names = process::children(server.pid()).into_iter().map(process::name);
         names.flatten().all(|name| name != "sleep").then_some(())
     });
-    assert_eq!(zombies(house.pid()), 0);
+    assert_eq!(zombies(server.pid()), 0);
 }
 
 fn the_first_process_of_a_container_reaps_its_orphans(backend: &str) {
     let worker = "(for i in 1 2 3 4 5; do (sleep 0.2 &) ; done); exec \"$0\" serve-worker";
     let program = ["sh", "-c", worker, env!("CARGO_BIN_EXE_dispatchd")];
-    let house = Plan::on(backend).program(program).in_container().start();
-    assert_eq!(house.status().pid, 1, "the master is the first process of its container");
+    let server = Plan::on(backend).program(program).in_container().start();
+    assert_eq!(server.status().pid, 1, "the master is the first process of its container");
     let master =
-        eventually("it is seen from outside", || process::children(house.pid()).first().copied());
+        eventually("it is seen from outside", || process::children(server.pid()).first().copied());
     eventually("the orphans have ended", || (process::children(master).len() == 2).then_some(()));
     assert_eq!(zombies(master), 0);
-    end_container(house, master);
+    end_container(server, master);
 }
 
 /// What is promised of signals holds for the first process, too, for which the kernel ignores those
 /// that nobody takes.
-fn end_container(mut house: House, master: u32) {
+fn end_container(mut server: Server, master: u32) {
     process::signal(master, Signal::SIGTTIN);
-    house.wait_for_status("a third worker is ready", |status| status.have == 3);
+    server.wait_for_status("a third worker is ready", |status| status.have == 3);
     process::signal(master, Signal::SIGHUP);
-    house.wait_for_status("the next generation serves", |status| status.generation == 2);
+    server.wait_for_status("the next generation serves", |status| status.generation == 2);
     process::signal(master, Signal::SIGTERM);
-    assert_eq!(house.exit_code(), Some(0));
+    assert_eq!(server.exit_code(), Some(0));
 }
 
 fn zombies(parent: u32) -> usize {
@@ -204,23 +204,23 @@ fn zombies(parent: u32) -> usize {
 /// spins. See [`shortage`] for why it is tried on epoll alone.
 #[test]
 fn what_cannot_be_watched_is_noticed_all_the_same() {
-    shortage::with(Plan::on("epoll"), |house, shortage| {
-        let (victim, before) = (house.worker(0).pid, house.status());
+    shortage::with(Plan::on("epoll"), |server, shortage| {
+        let (victim, before) = (server.worker(0).pid, server.status());
         shortage.begin(libc::SYS_epoll_ctl);
         // Its successor has a set of its own, and so cannot be ready yet.
         kill(victim);
-        house.wait_for_status("the death is noticed", |status| status.have == 1);
-        house.signal(Signal::SIGTTOU);
-        house.wait_for_status("the signal is noticed", |status| status.want == 1);
-        let share = process::cpu_percent(house.pid(), Span::from_ms(500));
+        server.wait_for_status("the death is noticed", |status| status.have == 1);
+        server.signal(Signal::SIGTTOU);
+        server.wait_for_status("the signal is noticed", |status| status.want == 1);
+        let share = process::cpu_percent(server.pid(), Span::from_ms(500));
         assert!(share < 60, "the master takes {share} % of a CPU");
         assert!(0 < shortage.failed());
         shortage.end();
-        let after = house.wait_until_whole();
+        let after = server.wait_until_whole();
         assert_eq!((before.have, after.have), (2, 1));
-        assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
-        let told = house.times_logged("the kernel refuses to watch descriptors");
+        assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
+        let told = server.times_logged("the kernel refuses to watch descriptors");
         assert_eq!(told, 1);
-        house.wait_for_log("the kernel watches all descriptors again");
+        server.wait_for_log("the kernel watches all descriptors again");
     });
 }

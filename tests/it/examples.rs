@@ -8,7 +8,7 @@ use dispatchd::units::Span;
 
 use crate::client::Client;
 use crate::crowd::{self, Manner};
-use crate::house::{House, Plan, example};
+use crate::server::{Plan, Server, example};
 use crate::wait::{eventually, nap};
 
 /// Those that answer many requests per connection.
@@ -29,7 +29,7 @@ on_both! {
     what_is_echoed_is_what_was_sent_whoever_else_stays
 }
 
-fn house(backend: &str, name: &str) -> House {
+fn server(backend: &str, name: &str) -> Server {
     Plan::on(backend).with("--dispatch request").program([example(name)]).start()
 }
 
@@ -52,9 +52,9 @@ fn bodies() -> [(String, Vec<String>); 2] {
 
 fn a_body_in_a_second_segment_is_no_second_request(backend: &str) {
     for name in ALL {
-        let house = house(backend, name);
+        let server = server(backend, name);
         for (framing, pieces) in bodies() {
-            let mut client = Client::connect(house.address()).unwrap();
+            let mut client = Client::connect(server.address()).unwrap();
             let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n");
             client.send(head.as_bytes()).unwrap();
             for piece in &pieces {
@@ -69,8 +69,8 @@ fn a_body_in_a_second_segment_is_no_second_request(backend: &str) {
     }
     // Who waits for a word before the body is told to go on.
     for name in WHOLE {
-        let house = house(backend, name);
-        let mut client = Client::connect(house.address()).unwrap();
+        let server = server(backend, name);
+        let mut client = Client::connect(server.address()).unwrap();
         let fields = format!("Content-Length: {}\r\nExpect: 100-continue", GET.len());
         client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n").as_bytes()).unwrap();
         assert_eq!(client.reply_head().unwrap().status, 100, "{name}");
@@ -81,8 +81,8 @@ fn a_body_in_a_second_segment_is_no_second_request(backend: &str) {
 
 fn what_came_behind_a_request_is_not_lost(backend: &str) {
     for name in LASTING {
-        let house = house(backend, name);
-        let mut client = Client::connect(house.address()).unwrap();
+        let server = server(backend, name);
+        let mut client = Client::connect(server.address()).unwrap();
         let posts = bodies().map(|(framing, pieces)| {
             format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{}\r\n", pieces.concat())
         });
@@ -103,7 +103,7 @@ fn what_came_behind_a_request_is_not_lost(backend: &str) {
 
 fn the_shapes_of_smuggling_are_refused(backend: &str) {
     for name in WHOLE {
-        let house = house(backend, name);
+        let server = server(backend, name);
         let post = |fields: &str, body: &str| {
             format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n{body}")
         };
@@ -133,7 +133,7 @@ fn the_shapes_of_smuggling_are_refused(backend: &str) {
             ("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 501),
             (format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(20_000)), 431),
         ] {
-            let mut client = Client::connect(house.address()).unwrap();
+            let mut client = Client::connect(server.address()).unwrap();
             client.send(request.as_bytes()).unwrap();
             client.send(GET.as_bytes()).unwrap();
             let reply = client.reply().unwrap();
@@ -146,15 +146,15 @@ fn the_shapes_of_smuggling_are_refused(backend: &str) {
 
 fn head_and_close_and_the_old_version_are_honoured(backend: &str) {
     for name in ALL {
-        let house = house(backend, name);
-        let whole = Client::get_once(house.address(), "/").unwrap();
+        let server = server(backend, name);
+        let whole = Client::get_once(server.address(), "/").unwrap();
         assert!(whole.closes(), "{name}");
         for request in [
             "HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
             "HEAD / HTTP/1.0\r\n\r\n",
             "GET / HTTP/1.0\r\n\r\n",
         ] {
-            let mut client = Client::connect(house.address()).unwrap();
+            let mut client = Client::connect(server.address()).unwrap();
             client.send(request.as_bytes()).unwrap();
             let reply = client.reply_head().unwrap();
             assert_eq!((reply.status, reply.closes()), (200, true), "{name} {request}");
@@ -164,8 +164,8 @@ fn head_and_close_and_the_old_version_are_honoured(backend: &str) {
         }
     }
     for name in LASTING {
-        let house = house(backend, name);
-        let mut client = Client::connect(house.address()).unwrap();
+        let server = server(backend, name);
+        let mut client = Client::connect(server.address()).unwrap();
         client.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         assert!(!client.reply_head().unwrap().closes(), "{name}");
         // Had there been a body, this answer would not be read.
@@ -176,8 +176,8 @@ fn head_and_close_and_the_old_version_are_honoured(backend: &str) {
 fn where_nobody_takes_connections_back_the_answer_says_that_it_is_the_last(backend: &str) {
     for flags in ["--dispatch connection", "--policy shared"] {
         let plan = Plan::on(backend).with(flags).program([example("keep_alive_worker")]);
-        let house = plan.start();
-        let tally = crowd::rounds(house.address(), 4, 5, "/");
+        let server = plan.start();
+        let tally = crowd::rounds(server.address(), 4, 5, "/");
         assert_eq!(tally.errors, [""; 0], "{flags}");
     }
 }
@@ -185,13 +185,13 @@ fn where_nobody_takes_connections_back_the_answer_says_that_it_is_the_last(backe
 fn keep_alive_clients_meet_neither_errors_nor_resets(backend: &str) {
     for name in ALL {
         // As anybody would start it.
-        let house = Plan::on(backend).program([example(name)]).start();
+        let server = Plan::on(backend).program([example(name)]).start();
         let manner = Manner::KeepAlive(20);
-        let (tally, ()) = crowd::load(house.address(), 8, manner, &["/"], || {
-            let served = |house: &House| -> u64 {
-                house.status().workers.iter().map(|worker| worker.requests).sum()
+        let (tally, ()) = crowd::load(server.address(), 8, manner, &["/"], || {
+            let served = |server: &Server| -> u64 {
+                server.status().workers.iter().map(|worker| worker.requests).sum()
             };
-            eventually("a thousand are served", || (1_000 <= served(&house)).then_some(()));
+            eventually("a thousand are served", || (1_000 <= served(&server)).then_some(()));
         });
         assert_eq!(tally.errors, [""; 0], "{name}");
         assert!(1_000 <= tally.answered, "{name}: {}", tally.answered);
@@ -199,8 +199,8 @@ fn keep_alive_clients_meet_neither_errors_nor_resets(backend: &str) {
 }
 
 fn what_is_echoed_is_what_was_sent_whoever_else_stays(backend: &str) {
-    let house = house(backend, "echo_worker");
-    let connect = || Client::connect(house.address()).unwrap();
+    let server = server(backend, "echo_worker");
+    let connect = || Client::connect(server.address()).unwrap();
     let mut clients: Vec<Client> = (0..6).map(|_| connect()).collect();
     for word in [b"hello", b"again"] {
         for client in &mut clients {
@@ -213,25 +213,25 @@ fn what_is_echoed_is_what_was_sent_whoever_else_stays(backend: &str) {
 /// One test for all at once, since it takes as long as their patience.
 #[test]
 fn two_slow_clients_do_not_keep_others_out() {
-    let houses: Vec<(House, &str)> = ["uring", "epoll"]
+    let servers: Vec<(Server, &str)> = ["uring", "epoll"]
         .into_iter()
-        .flat_map(|backend| ALL.map(|name| (house(backend, name), name)))
+        .flat_map(|backend| ALL.map(|name| (server(backend, name), name)))
         .collect();
     let mut slow: Vec<Client> = Vec::new();
-    for (house, _) in &houses {
+    for (server, _) in &servers {
         for _ in 0..2 {
-            let mut client = Client::connect(house.address()).unwrap();
+            let mut client = Client::connect(server.address()).unwrap();
             client.send(b"G").unwrap();
             slow.push(client);
         }
-        house.wait_for_status("both workers are busy", |status| {
+        server.wait_for_status("both workers are busy", |status| {
             status.workers.iter().all(|worker| 0 < worker.connections)
         });
     }
     thread::scope(|scope| {
-        let asking: Vec<_> = houses
+        let asking: Vec<_> = servers
             .iter()
-            .map(|(house, name)| (house.address(), *name))
+            .map(|(server, name)| (server.address(), *name))
             .map(|(address, name)| {
                 scope.spawn(move || {
                     let began_at = monotonic();

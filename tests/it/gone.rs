@@ -5,7 +5,7 @@ use dispatchd::limits::LOOK_AFTER;
 use dispatchd::sys::clock::monotonic;
 
 use crate::client::Client;
-use crate::house::{House, Plan, example};
+use crate::server::{Plan, Server, example};
 use crate::wait::eventually;
 
 on_both! {
@@ -22,11 +22,11 @@ fn plan(backend: &str, policy: &str) -> Plan {
 }
 
 /// Has so many clients ask for something while the only worker is busy, and give up.
-fn give_up(house: &House, clients: u64, path: &str) {
-    let before = house.status().totals.arrived;
-    let ask = || Client::asking(house.address(), path).unwrap();
+fn give_up(server: &Server, clients: u64, path: &str) {
+    let before = server.status().totals.arrived;
+    let ask = || Client::asking(server.address(), path).unwrap();
     let waiting: Vec<Client> = (0..clients).map(|_| ask()).collect();
-    house.wait_for_status("they have asked", |status| {
+    server.wait_for_status("they have asked", |status| {
         status.totals.arrived == before + clients && status.hold.watched == 0
     });
     waiting.into_iter().for_each(Client::reset);
@@ -37,14 +37,14 @@ fn give_up(house: &House, clients: u64, path: &str) {
 
 fn requests_of_clients_that_have_reset_cost_nobody_anything(backend: &str) {
     for policy in ["jbsq:2", "least", "rr"] {
-        let house = plan(backend, policy).start();
-        let mut busy = Client::asking(house.address(), "/sleep?ms=2000").unwrap();
-        house.busy_worker();
-        give_up(&house, 20, ENDLESS);
-        let mut next = Client::asking(house.address(), "/").unwrap();
+        let server = plan(backend, policy).start();
+        let mut busy = Client::asking(server.address(), "/sleep?ms=2000").unwrap();
+        server.busy_worker();
+        give_up(&server, 20, ENDLESS);
+        let mut next = Client::asking(server.address(), "/").unwrap();
         assert_eq!(busy.reply().unwrap().status, 200);
         assert_eq!(next.reply().unwrap().status, 200, "{policy}");
-        let totals = house
+        let totals = server
             .wait_for_status("all are counted", |status| {
                 status.totals.hung_up + status.totals.closed == 22
             })
@@ -56,25 +56,25 @@ fn requests_of_clients_that_have_reset_cost_nobody_anything(backend: &str) {
 }
 
 fn nor_do_they_cost_a_worker_of_the_sdk_anything(backend: &str) {
-    let house = plan(backend, "rr").program([example("http_worker")]).start();
+    let server = plan(backend, "rr").program([example("http_worker")]).start();
     // It waits for the end of this one's head.
-    let mut busy = Client::connect(house.address()).unwrap();
+    let mut busy = Client::connect(server.address()).unwrap();
     busy.send(b"GET / HTTP/1.1\r\nHost: a\r\n").unwrap();
-    house.busy_worker();
-    give_up(&house, 20, "/");
+    server.busy_worker();
+    give_up(&server, 20, "/");
     busy.send(b"Connection: close\r\n\r\n").unwrap();
     assert_eq!(busy.reply().unwrap().status, 200);
-    assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
-    assert_eq!(house.status().totals.requests, 2);
+    assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
+    assert_eq!(server.status().totals.requests, 2);
 }
 
 fn who_has_closed_its_side_gets_its_answer(backend: &str) {
     for policy in ["jbsq", "rr"] {
-        let house = plan(backend, policy).start();
-        let mut busy = Client::asking(house.address(), "/sleep?ms=300").unwrap();
-        house.busy_worker();
+        let server = plan(backend, policy).start();
+        let mut busy = Client::asking(server.address(), "/sleep?ms=300").unwrap();
+        server.busy_worker();
         let mut waits: Vec<Client> =
-            (0..5).map(|_| Client::asking(house.address(), "/").unwrap()).collect();
+            (0..5).map(|_| Client::asking(server.address(), "/").unwrap()).collect();
         for client in &waits {
             client.finish().unwrap();
         }

@@ -10,9 +10,9 @@ use nix::unistd::mkfifo;
 
 use crate::client::Client;
 use crate::crowd;
-use crate::house::{House, Plan, example};
 use crate::process;
 use crate::role::{ROLE, program};
+use crate::server::{Plan, Server, example};
 use crate::wait::{eventually, write_to_fifo};
 
 on_both! {
@@ -59,7 +59,7 @@ impl Drop for Process {
 }
 
 /// A worker that plays this part, behind a shell that does not become it.
-fn behind_a_shell(backend: &str, prelude: &str) -> House {
+fn behind_a_shell(backend: &str, prelude: &str) -> Server {
     let script = format!("{prelude} \"$0\" \"$@\"; exit $?");
     let words = ["sh", "-c", &script].map(Into::into).into_iter().chain(program());
     let plan = Plan::on(backend).with("--workers 1 --drain-timeout 100ms");
@@ -76,20 +76,20 @@ fn with_a_helper(backend: &str) -> Plan {
 
 fn a_worker_behind_a_shell_is_ended_with_it(backend: &str) {
     for signal in [Signal::SIGTERM, Signal::SIGQUIT] {
-        let mut house = behind_a_shell(backend, "");
-        let worker = Process::child_of(house.worker(0).pid);
-        house.signal(signal);
-        assert_eq!(house.exit_code(), Some(0));
+        let mut server = behind_a_shell(backend, "");
+        let worker = Process::child_of(server.worker(0).pid);
+        server.signal(signal);
+        assert_eq!(server.exit_code(), Some(0));
         worker.ends();
     }
 }
 
 fn one_that_hears_no_sigterm_is_killed_behind_its_shell(backend: &str) {
-    let mut house = behind_a_shell(backend, "trap '' TERM;");
-    let worker = Process::child_of(house.worker(0).pid);
-    house.signal(Signal::SIGTERM);
-    assert_eq!(house.exit_code(), Some(0));
-    assert_eq!(house.times_logged("killed by SIGKILL"), 1, "{}", house.log());
+    let mut server = behind_a_shell(backend, "trap '' TERM;");
+    let worker = Process::child_of(server.worker(0).pid);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), Some(0));
+    assert_eq!(server.times_logged("killed by SIGKILL"), 1, "{}", server.log());
     worker.ends();
 }
 
@@ -97,31 +97,31 @@ fn one_that_has_lost_its_shell_leaves_the_others_their_port(backend: &str) {
     for policy in ["shared", "reuseport"] {
         let words = ["sh", "-c", "\"$0\"; exit $?"].map(Into::into).into_iter();
         let words = words.chain([example("http_worker").into_os_string()]);
-        let house = Plan::on(backend).with(&format!("--policy {policy}")).program(words).start();
-        let [killed, terminated] = [0, 1].map(|slot| house.worker(slot).pid);
+        let server = Plan::on(backend).with(&format!("--policy {policy}")).program(words).start();
+        let [killed, terminated] = [0, 1].map(|slot| server.worker(slot).pid);
         let [first, second] = [killed, terminated].map(Process::child_of);
         process::signal(second.pid, Signal::SIGSTOP);
         process::signal(second.pid, Signal::SIGTERM);
         for shell in [killed, terminated] {
             process::signal(shell, Signal::SIGKILL);
         }
-        house.wait_for_status("others have their slots", |status| {
+        server.wait_for_status("others have their slots", |status| {
             let others = |pid| ![killed, terminated].contains(&pid);
             status.have == 2 && status.workers.iter().all(|worker| others(worker.pid))
         });
         process::signal(second.pid, Signal::SIGCONT);
         first.ends();
         second.ends();
-        let tally = crowd::rounds(house.address(), 2, 5, "/");
-        assert_eq!(tally.errors, [""; 0], "{policy}: {}", house.log());
+        let tally = crowd::rounds(server.address(), 2, 5, "/");
+        assert_eq!(tally.errors, [""; 0], "{policy}: {}", server.log());
     }
 }
 
 fn one_that_hangs_without_a_master_ends_by_sigterm(backend: &str) {
-    let mut house = behind_a_shell(backend, "");
-    let worker = Process::child_of(house.worker(0).pid);
-    house.signal(Signal::SIGKILL);
-    assert_eq!(house.exit_code(), None);
+    let mut server = behind_a_shell(backend, "");
+    let worker = Process::child_of(server.worker(0).pid);
+    server.signal(Signal::SIGKILL);
+    assert_eq!(server.exit_code(), None);
     // The kernel closes a ring, and what it holds, some time after its process.
     eventually("it ends", || {
         let is_alive = worker.is_alive();
@@ -133,33 +133,33 @@ fn one_that_hangs_without_a_master_ends_by_sigterm(backend: &str) {
 }
 
 fn a_helper_of_a_worker_that_is_killed_is_killed(backend: &str) {
-    let mut house = with_a_helper(backend).start();
-    let helper = Process::child_of(house.worker(0).pid);
+    let mut server = with_a_helper(backend).start();
+    let helper = Process::child_of(server.worker(0).pid);
     assert!(helper.is_alive());
-    house.signal(Signal::SIGQUIT);
-    assert_eq!(house.exit_code(), Some(0));
+    server.signal(Signal::SIGQUIT);
+    assert_eq!(server.exit_code(), Some(0));
     helper.ends();
 }
 
 fn a_helper_survives_a_reload_and_a_crash(backend: &str) {
-    let house = with_a_helper(backend).start();
-    let of_first = Process::child_of(house.worker(0).pid);
-    house.signal(Signal::SIGHUP);
-    is_replaced_by(&house, 2);
-    let second = house.worker(0).pid;
+    let server = with_a_helper(backend).start();
+    let of_first = Process::child_of(server.worker(0).pid);
+    server.signal(Signal::SIGHUP);
+    is_replaced_by(&server, 2);
+    let second = server.worker(0).pid;
     let of_second = Process::child_of(second);
     process::signal(second, Signal::SIGKILL);
-    house.wait_for_status("the next one serves", |status| {
+    server.wait_for_status("the next one serves", |status| {
         status.have == 1 && status.workers.iter().all(|worker| worker.pid != second)
     });
-    assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+    assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
     assert!(of_first.is_alive() && of_second.is_alive());
-    let _of_third = Process::child_of(house.worker(0).pid);
+    let _of_third = Process::child_of(server.worker(0).pid);
 }
 
 /// Waits until the worker of this generation serves alone.
-fn is_replaced_by(house: &House, generation: u32) {
-    house.wait_for_status("the worker is replaced", |status| {
+fn is_replaced_by(server: &Server, generation: u32) {
+    server.wait_for_status("the worker is replaced", |status| {
         (status.have, status.workers.len(), status.generation) == (1, 1, generation)
     });
 }
@@ -174,34 +174,36 @@ fn what_a_helper_says_after_a_reload_is_logged(backend: &str) {
         .program(words.chain([example("http_worker").into_os_string()]));
     let dir = plan.dir().to_owned();
     mkfifo(&dir.join("in"), Mode::S_IRWXU).unwrap();
-    let house = plan.env("DIR", dir.to_str().unwrap()).start();
-    house.signal(Signal::SIGHUP);
-    is_replaced_by(&house, 2);
+    let server = plan.env("DIR", dir.to_str().unwrap()).start();
+    server.signal(Signal::SIGHUP);
+    is_replaced_by(&server, 2);
     write_to_fifo(&dir.join("in"), "a word\n");
     eventually("its work is done", || {
         (fs::read_to_string(dir.join("out")).ok()? == "a word\n").then_some(())
     });
-    house.wait_for_log("heard a word");
+    server.wait_for_log("heard a word");
 }
 
 fn helpers_without_number_cost_a_bounded_number_of_descriptors(backend: &str) {
     const RELOADS: usize = 3 * LATE_OUTPUTS_SPARE;
-    let mut house = with_a_helper(backend).start();
-    let before = process::descriptors(house.pid());
+    let mut server = with_a_helper(backend).start();
+    let before = process::descriptors(server.pid());
     let mut helpers = Vec::new();
     for generation in (2..).take(RELOADS) {
-        helpers.push(Process::child_of(house.worker(0).pid));
-        house.signal(Signal::SIGHUP);
-        is_replaced_by(&house, generation);
+        helpers.push(Process::child_of(server.worker(0).pid));
+        server.signal(Signal::SIGHUP);
+        is_replaced_by(&server, generation);
     }
     // One to wait and one to read, for each that is kept.
     let most = before + 2 * (1 + LATE_OUTPUTS_SPARE);
     eventually("the oldest are let go", || {
-        (process::descriptors(house.pid()) <= most).then_some(())
+        (process::descriptors(server.pid()) <= most).then_some(())
     });
     assert!(helpers.iter().all(Process::is_alive));
     drop(helpers);
-    eventually("no output is left", || (process::descriptors(house.pid()) <= before).then_some(()));
-    house.signal(Signal::SIGQUIT);
-    assert_eq!(house.exit_code(), Some(0));
+    eventually("no output is left", || {
+        (process::descriptors(server.pid()) <= before).then_some(())
+    });
+    server.signal(Signal::SIGQUIT);
+    assert_eq!(server.exit_code(), Some(0));
 }

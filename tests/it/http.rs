@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use dispatchd::units::Span;
 
 use crate::client::{Client, Reply};
-use crate::house::Plan;
+use crate::server::Plan;
 use crate::wait::nap;
 
 on_both! {
@@ -25,14 +25,14 @@ on_both! {
 }
 
 fn every_path_answers(backend: &str) {
-    let house = Plan::on(backend).start();
-    let mut client = Client::connect(house.address()).unwrap();
+    let server = Plan::on(backend).start();
+    let mut client = Client::connect(server.address()).unwrap();
     for path in ["/", "/whoami", "/healthz", "/burn?ms=1", "/sleep?ms=1", "/wait?ms=1"] {
         let reply = client.get(path).unwrap();
         assert_eq!(reply.status, 200, "{path}");
         assert!(!reply.closes() && !reply.body.is_empty(), "{path}");
     }
-    let status = house.status();
+    let status = server.status();
     let who = client.get("/whoami").unwrap();
     let worker = &status.workers[usize::from(who.worker())];
     let who = who.json();
@@ -42,8 +42,8 @@ fn every_path_answers(backend: &str) {
 }
 
 fn head_has_the_head_alone(backend: &str) {
-    let house = Plan::on(backend).start();
-    let mut client = Client::connect(house.address()).unwrap();
+    let server = Plan::on(backend).start();
+    let mut client = Client::connect(server.address()).unwrap();
     for path in ["/", "/whoami", "/bytes?n=5"] {
         let whole = client.get(path).unwrap();
         client.send(format!("HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).unwrap();
@@ -59,7 +59,7 @@ fn head_has_the_head_alone(backend: &str) {
         ("HEAD / HTTP/1.1\r\nX : y\r\n\r\n", 400),
         ("HEAD / HTTP/2.0\r\n\r\n", 505),
     ] {
-        let mut client = Client::connect(house.address()).unwrap();
+        let mut client = Client::connect(server.address()).unwrap();
         client.send(request.as_bytes()).unwrap();
         assert_eq!(client.reply_head().unwrap().status, status, "{request:?}");
         client.end().unwrap();
@@ -67,8 +67,8 @@ fn head_has_the_head_alone(backend: &str) {
 }
 
 fn bodies_come_back_from_echo_in_either_framing(backend: &str) {
-    let house = Plan::on(backend).start();
-    let mut client = Client::connect(house.address()).unwrap();
+    let server = Plan::on(backend).start();
+    let mut client = Client::connect(server.address()).unwrap();
     let fixed = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
     client.send(fixed).unwrap();
     assert_eq!(client.reply().unwrap().text(), "hello");
@@ -87,8 +87,8 @@ fn bodies_come_back_from_echo_in_either_framing(backend: &str) {
 }
 
 fn expect_is_met_before_the_body(backend: &str) {
-    let house = Plan::on(backend).start();
-    let mut client = Client::connect(house.address()).unwrap();
+    let server = Plan::on(backend).start();
+    let mut client = Client::connect(server.address()).unwrap();
     let head =
         b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
     client.send(head).unwrap();
@@ -98,8 +98,8 @@ fn expect_is_met_before_the_body(backend: &str) {
 }
 
 fn pipelined_requests_are_answered_in_order(backend: &str) {
-    let house = Plan::on(backend).start();
-    let mut client = Client::connect(house.address()).unwrap();
+    let server = Plan::on(backend).start();
+    let mut client = Client::connect(server.address()).unwrap();
     let mut requests = String::new();
     for number in 0..100 {
         let body = number.to_string();
@@ -117,8 +117,8 @@ fn pipelined_requests_are_answered_in_order(backend: &str) {
 }
 
 fn a_large_answer_arrives_whole(backend: &str) {
-    let house = Plan::on(backend).start();
-    let mut client = Client::connect(house.address()).unwrap();
+    let server = Plan::on(backend).start();
+    let mut client = Client::connect(server.address()).unwrap();
     assert_eq!(client.get("/bytes?n=3000000").unwrap().body.len(), 3_000_000);
     assert_eq!(client.get("/bytes?n=0").unwrap().body, b"");
 }
@@ -126,9 +126,9 @@ fn a_large_answer_arrives_whole(backend: &str) {
 fn late_bytes_take_nothing_of_a_long_answer(backend: &str) {
     // Whether or not the master has a copy, which puts the reset off.
     for dispatch in ["connection", "request"] {
-        let house = Plan::on(backend).with(&format!("--dispatch {dispatch}")).start();
+        let server = Plan::on(backend).with(&format!("--dispatch {dispatch}")).start();
         for _ in 0..5 {
-            let mut client = Client::asking(house.address(), "/bytes?n=1000000").unwrap();
+            let mut client = Client::asking(server.address(), "/bytes?n=1000000").unwrap();
             let head = client.reply_head().unwrap();
             assert_eq!((head.status, head.closes()), (200, true));
             nap(Span::from_ms(50));
@@ -140,8 +140,8 @@ fn late_bytes_take_nothing_of_a_long_answer(backend: &str) {
 }
 
 fn the_old_version_closes(backend: &str) {
-    let house = Plan::on(backend).start();
-    let mut client = Client::connect(house.address()).unwrap();
+    let server = Plan::on(backend).start();
+    let mut client = Client::connect(server.address()).unwrap();
     client.send(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
     let reply = client.reply().unwrap();
     assert_eq!((reply.status, reply.closes()), (200, true));
@@ -149,7 +149,7 @@ fn the_old_version_closes(backend: &str) {
 }
 
 fn what_is_wrong_is_told_and_ends_the_connection(backend: &str) {
-    let house = Plan::on(backend).start();
+    let server = Plan::on(backend).start();
     let long = "x".repeat(20_000);
     let other_protocol = "a".repeat(33);
     let mut sent = 0;
@@ -182,22 +182,22 @@ fn what_is_wrong_is_told_and_ends_the_connection(backend: &str) {
         ("GET / HTTP/1.1\nHost: a\n\n".to_owned(), 400),
         ("nonsense\r\n\r\n".to_owned(), 400),
     ] {
-        let reply = refusal(house.address(), &request);
+        let reply = refusal(server.address(), &request);
         assert_eq!((reply.status, reply.closes()), (status, true), "{}", request.escape_debug());
         assert!(!reply.text().is_empty(), "the client is told why");
         sent += 1;
     }
-    house.wait_for_status("each of them is counted as a request", |status| {
+    server.wait_for_status("each of them is counted as a request", |status| {
         status.workers.iter().map(|worker| worker.requests).sum::<u64>() == sent
     });
-    assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+    assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
 }
 
 fn what_is_sound_and_not_served_leaves_the_connection_open(backend: &str) {
     // Whether the connection stays with its worker or goes back between two requests.
     for dispatch in ["connection", "request"] {
-        let house = Plan::on(backend).with(&format!("--dispatch {dispatch}")).start();
-        let mut client = Client::connect(house.address()).unwrap();
+        let server = Plan::on(backend).with(&format!("--dispatch {dispatch}")).start();
+        let mut client = Client::connect(server.address()).unwrap();
         for (line, status, allow) in [
             ("POST /nowhere", 404, None),
             ("DELETE /nowhere", 404, None),
@@ -225,8 +225,8 @@ fn what_is_sound_and_not_served_leaves_the_connection_open(backend: &str) {
 }
 
 fn a_newer_minor_version_is_served(backend: &str) {
-    let house = Plan::on(backend).start();
-    let mut client = Client::connect(house.address()).unwrap();
+    let server = Plan::on(backend).start();
+    let mut client = Client::connect(server.address()).unwrap();
     for minor in 2..=9 {
         let request = format!("GET /healthz HTTP/1.{minor}\r\nHost: a\r\n\r\n");
         client.send(request.as_bytes()).unwrap();
@@ -238,11 +238,11 @@ fn a_newer_minor_version_is_served(backend: &str) {
 /// One test for both backends at once, since it takes as long as the server's patience.
 #[test]
 fn a_request_that_does_not_end_is_told_so() {
-    let houses = ["uring", "epoll"].map(|backend| Plan::on(backend).start());
-    let mut clients = houses.each_ref().map(|house| {
+    let servers = ["uring", "epoll"].map(|backend| Plan::on(backend).start());
+    let mut clients = servers.each_ref().map(|server| {
         let begun: [&[u8]; 2] = [b"GET / HTTP/1.1\r\nHost: a\r\nX: ", b"HEAD /"];
         begun.map(|begun| {
-            let mut client = Client::connect(house.address()).unwrap();
+            let mut client = Client::connect(server.address()).unwrap();
             client.send(begun).unwrap();
             client
         })
@@ -273,17 +273,17 @@ fn refusal(address: &str, request: &str) -> Reply {
 
 fn clients_that_read_nothing_keep_nobody_waiting(backend: &str) {
     // Twice as many as there are credits, each with more than the kernel takes.
-    let house = Plan::on(backend).with("--policy jbsq:2").start();
-    let ask = || Client::asking(house.address(), "/bytes?n=200000000").unwrap();
+    let server = Plan::on(backend).with("--policy jbsq:2").start();
+    let ask = || Client::asking(server.address(), "/bytes?n=200000000").unwrap();
     let deaf: Vec<Client> = (0..8).map(|_| ask()).collect();
-    house.wait_for_status("all are served", |status| {
+    server.wait_for_status("all are served", |status| {
         status.workers.iter().map(|worker| worker.connections).sum::<u32>() == 8
     });
     for _ in 0..20 {
-        assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+        assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
     }
     drop(deaf);
-    house.wait_for_status("they are let go", |status| {
+    server.wait_for_status("they are let go", |status| {
         status.workers.iter().all(|worker| worker.connections == 0)
     });
 }

@@ -14,8 +14,8 @@ use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, getpid, mkfifo, setsid, tcsetpgrp};
 
-use crate::house::Plan;
 use crate::role;
+use crate::server::Plan;
 use crate::wait::{eventually, write_to_fifo};
 
 on_both! {
@@ -31,14 +31,14 @@ fn job_control_leaves_the_pool_as_it_is(backend: &str) {
     let plan = Plan::on(backend).through(role::in_the_background());
     let orders = plan.dir().join("orders");
     mkfifo(&orders, Mode::S_IRWXU).unwrap();
-    let house = plan.env(ORDERS, orders.to_str().unwrap()).start();
+    let server = plan.env(ORDERS, orders.to_str().unwrap()).start();
     for order in ["read x < /dev/tty", "echo x > /dev/tty"] {
         write_to_fifo(&orders, order);
         eventually("the job was signalled", || done(&orders).exists().then_some(()));
         fs::remove_file(done(&orders)).unwrap();
         // The second answer comes behind whatever was there before the first.
-        house.status();
-        assert_eq!(house.status().want, 2, "{order}");
+        server.status();
+        assert_eq!(server.status().want, 2, "{order}");
     }
 }
 

@@ -10,9 +10,9 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::client::Client;
-use crate::house::{House, Plan, example};
 use crate::process;
 use crate::role::{self, ROLE, forbidding, within_the_limit_on_locked_memory};
+use crate::server::{Plan, Server, example};
 
 on_both! {
     what_cannot_be_pinned_serves_unbound
@@ -29,17 +29,17 @@ on_both! {
 }
 
 /// It serves, loses a worker and gets another, serves, and ends when it is told to.
-fn lives_a_life(mut house: House) {
-    assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
-    let victim = house.worker(0).pid;
+fn lives_a_life(mut server: Server) {
+    assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
+    let victim = server.worker(0).pid;
     process::signal(victim, Signal::SIGKILL);
-    house.wait_for_log("killed by SIGKILL");
-    house.wait_until_whole();
-    assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
-    house.signal(Signal::SIGHUP);
-    house.wait_for_status("the next generation serves", |status| status.generation == 2);
-    house.signal(Signal::SIGTERM);
-    assert_eq!(house.exit_code(), Some(0));
+    server.wait_for_log("killed by SIGKILL");
+    server.wait_until_whole();
+    assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
+    server.signal(Signal::SIGHUP);
+    server.wait_for_status("the next generation serves", |status| status.generation == 2);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), Some(0));
 }
 
 /// A shell that prepares something and becomes the command behind it.
@@ -53,44 +53,44 @@ fn workers_that_cannot_have_a_ring_use_epoll_and_say_so() {
     let wrapper = [after("ulimit -l 80"), Vec::new()].concat().into_iter().map(Into::into);
     let wrapper: Vec<std::ffi::OsString> =
         wrapper.chain(within_the_limit_on_locked_memory()).collect();
-    let house = Plan::on("auto").with("--workers 4").through(wrapper).start();
+    let server = Plan::on("auto").with("--workers 4").through(wrapper).start();
     // Where the kernel charges nothing for rings, there is nothing to do without.
-    let charged = house.log().contains("rings: locked memory has room for those of");
-    assert_eq!(house.log().contains("this worker uses epoll"), charged, "{}", house.log());
-    lives_a_life(house);
+    let charged = server.log().contains("rings: locked memory has room for those of");
+    assert_eq!(server.log().contains("this worker uses epoll"), charged, "{}", server.log());
+    lives_a_life(server);
 }
 
 fn what_cannot_be_pinned_serves_unbound(backend: &str) {
     let wrapper = forbidding(&[libc::SYS_sched_setaffinity], Errno::EPERM);
-    let house = Plan::on(backend).through(wrapper).start();
-    assert_eq!(house.times_logged("workers cannot be bound to their CPUs"), 1, "{}", house.log());
-    assert!(house.status().workers.iter().all(|worker| worker.cpu.is_none()));
-    let whoami = Client::get_once(house.address(), "/whoami").unwrap().text();
+    let server = Plan::on(backend).through(wrapper).start();
+    assert_eq!(server.times_logged("workers cannot be bound to their CPUs"), 1, "{}", server.log());
+    assert!(server.status().workers.iter().all(|worker| worker.cpu.is_none()));
+    let whoami = Client::get_once(server.address(), "/whoami").unwrap().text();
     assert!(whoami.contains("\"cpu\":null"), "{whoami}");
-    lives_a_life(house);
+    lives_a_life(server);
 }
 
 fn a_program_is_found_where_newer_calls_are_forbidden(backend: &str) {
     let wrapper = forbidding(&[libc::SYS_faccessat2], Errno::EPERM);
-    let house = Plan::on(backend).through(wrapper).program([example("http_worker")]).start();
-    assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+    let server = Plan::on(backend).through(wrapper).program([example("http_worker")]).start();
+    assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
 }
 
 fn a_cpu_that_is_gone_is_replaced_by_another(backend: &str) {
-    let house = Plan::on(backend).with("--workers 2").start();
-    let [first, second] = [0, 1].map(|slot| house.worker(slot).cpu.unwrap());
+    let server = Plan::on(backend).with("--workers 2").start();
+    let [first, second] = [0, 1].map(|slot| server.worker(slot).cpu.unwrap());
     assert_ne!(first, second, "this machine has one CPU: it cannot lose any");
     let mut left = CpuSet::new();
     left.set(first.into()).unwrap();
-    sched_setaffinity(Pid::from_raw(house.pid().try_into().unwrap()), &left).unwrap();
-    let before = house.worker(1).pid;
+    sched_setaffinity(Pid::from_raw(server.pid().try_into().unwrap()), &left).unwrap();
+    let before = server.worker(1).pid;
     process::signal(before, Signal::SIGKILL);
-    let status = house.wait_for_status("another has the slot", |status| {
+    let status = server.wait_for_status("another has the slot", |status| {
         status.have == 2 && status.workers.iter().all(|worker| worker.pid != before)
     });
     assert!(status.workers.iter().all(|worker| worker.cpu == Some(first)), "{status:?}");
-    assert_eq!(house.times_logged("no longer in the mask"), 1, "{}", house.log());
-    lives_a_life(house);
+    assert_eq!(server.times_logged("no longer in the mask"), 1, "{}", server.log());
+    lives_a_life(server);
 }
 
 /// What `chrt` says of a process, and its nice value.
@@ -111,14 +111,14 @@ fn workers_are_scheduled_as_dispatchd_was(backend: &str) {
         (&["chrt", "-R", "-f", "12"], "SCHED_FIFO|SCHED_RESET_ON_FORK 12", 0),
         (&["chrt", "-R", "-o", "0"], "SCHED_OTHER|SCHED_RESET_ON_FORK 0", 0),
     ] {
-        let house = Plan::on(backend).through(wrapper).start();
+        let server = Plan::on(backend).through(wrapper).start();
         for slot in [0, 1] {
-            let (policy, found) = scheduling(house.worker(slot).pid);
+            let (policy, found) = scheduling(server.worker(slot).pid);
             assert!(policy.starts_with(wanted), "{wrapper:?}: {policy}");
             assert_eq!(found, nice, "{wrapper:?}");
         }
-        assert_eq!(house.times_logged("scheduled"), 0, "{}", house.log());
-        lives_a_life(house);
+        assert_eq!(server.times_logged("scheduled"), 0, "{}", server.log());
+        lives_a_life(server);
     }
 }
 
@@ -126,10 +126,10 @@ fn under_deadline_workers_are_ordinary(backend: &str) {
     let times = ["--sched-runtime", "2000000", "--sched-deadline", "20000000"];
     let wrapper =
         ["chrt", "-d"].into_iter().chain(times).chain(["--sched-period", "20000000", "0"]);
-    let house = Plan::on(backend).through(wrapper).start();
-    assert!(scheduling(house.worker(0).pid).0.starts_with("SCHED_OTHER"));
-    assert_eq!(house.times_logged("SCHED_DEADLINE"), 1, "{}", house.log());
-    lives_a_life(house);
+    let server = Plan::on(backend).through(wrapper).start();
+    assert!(scheduling(server.worker(0).pid).0.starts_with("SCHED_OTHER"));
+    assert_eq!(server.times_logged("SCHED_DEADLINE"), 1, "{}", server.log());
+    lives_a_life(server);
 }
 
 fn a_sandbox_that_forbids_what_is_not_needed_costs_nothing(backend: &str) {
@@ -196,18 +196,18 @@ fn programs_get_the_limit_of_open_files_that_dispatchd_got(backend: &str) {
     let seen = plan.dir().join("seen");
     let script =
         format!("ulimit -Sn > {}; exec {}", seen.display(), example("http_worker").display());
-    let house = plan.program(["sh", "-c", &script]).start();
+    let server = plan.program(["sh", "-c", &script]).start();
     assert_eq!(fs::read_to_string(&seen).unwrap().trim(), soft, "as its program starts");
-    assert_eq!(limits_of(house.worker(0).pid), pair(hard), "the SDK raises it");
-    assert_eq!(limits_of(house.pid()), pair(hard));
-    drop(house);
+    assert_eq!(limits_of(server.worker(0).pid), pair(hard), "the SDK raises it");
+    assert_eq!(limits_of(server.pid()), pair(hard));
+    drop(server);
 
     let keeper =
         Plan::on(backend).with("--workers 1").through(after(&limits)).program(role::program());
-    let house = keeper.env(ROLE, "keeper").start();
-    assert_eq!(limits_of(house.worker(0).pid), pair(soft));
-    drop(house);
+    let server = keeper.env(ROLE, "keeper").start();
+    assert_eq!(limits_of(server.worker(0).pid), pair(soft));
+    drop(server);
 
-    let house = Plan::on(backend).with("--workers 1").through(after(&limits)).start();
-    assert_eq!(limits_of(house.worker(0).pid), pair(hard), "so does the built-in worker");
+    let server = Plan::on(backend).with("--workers 1").through(after(&limits)).start();
+    assert_eq!(limits_of(server.worker(0).pid), pair(hard), "so does the built-in worker");
 }

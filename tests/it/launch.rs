@@ -13,9 +13,9 @@ use nix::sys::signal::Signal;
 
 use crate::client::Client;
 use crate::confine::answer;
-use crate::house::{House, Plan};
 use crate::process;
 use crate::role::asking_before_exec;
+use crate::server::{Plan, Server};
 use crate::shortage::{supervised, tell_of_calls};
 use crate::wait::{eventually, nap};
 
@@ -69,14 +69,14 @@ impl Drop for Ender<'_> {
 }
 
 /// Runs a test with a dispatchd whose workers' execs can be held up.
-fn with(plan: Plan, test: impl FnOnce(House, &Execs)) {
+fn with(plan: Plan, test: impl FnOnce(Server, &Execs)) {
     let execs = Execs { allowed: AtomicI64::new(Execs::ALL) };
     let (plan, supervisor) = supervised(plan, asking_before_exec());
     thread::scope(|scope| {
         scope.spawn(|| answers(&supervisor.questions(), &execs));
-        let house = plan.start();
+        let server = plan.start();
         let _ender = Ender(&execs);
-        test(house, &execs);
+        test(server, &execs);
     });
 }
 
@@ -93,41 +93,41 @@ pub(crate) fn tell_of_execs() {
 }
 
 /// The process that waits for its exec.
-fn launching(house: &House) -> u32 {
+fn launching(server: &Server) -> u32 {
     let is_it = |state: &str| state == "launching";
-    let status = house.wait_for_status("an exec hangs", |status| {
+    let status = server.wait_for_status("an exec hangs", |status| {
         status.workers.iter().any(|worker| is_it(&worker.state))
     });
     status.workers.into_iter().find(|worker| is_it(&worker.state)).unwrap().pid
 }
 
 fn dispatch_goes_on_while_an_exec_hangs(backend: &str) {
-    with(Plan::on(backend), |house, execs| {
-        let mut silent = Client::connect(house.address()).unwrap();
-        house.wait_for_status("it is watched", |status| status.hold.watched == 1);
+    with(Plan::on(backend), |server, execs| {
+        let mut silent = Client::connect(server.address()).unwrap();
+        server.wait_for_status("it is watched", |status| status.hold.watched == 1);
         execs.hold();
-        house.signal(Signal::SIGHUP);
-        launching(&house);
+        server.signal(Signal::SIGHUP);
+        launching(&server);
         // Whoever is to become a worker has no copy of what the master closes.
         silent.finish().unwrap();
         assert_eq!(silent.read_to_end().unwrap(), b"");
         let began_at = monotonic();
         while monotonic().since(began_at) < LONG {
-            assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+            assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
             nap(Span::from_ms(20));
         }
-        assert_eq!(house.status().generation, 1);
-        launching(&house);
+        assert_eq!(server.status().generation, 1);
+        launching(&server);
         execs.let_go();
-        house.wait_for_status("the rollout goes on", |status| status.generation == 2);
+        server.wait_for_status("the rollout goes on", |status| status.generation == 2);
     });
 }
 
 fn a_hanging_exec_keeps_neither_name_nor_ports(backend: &str) {
-    with(Plan::on(backend), |mut house, execs| {
+    with(Plan::on(backend), |mut server, execs| {
         execs.hold();
-        house.signal(Signal::SIGHUP);
-        let hangs = launching(&house);
+        server.signal(Signal::SIGHUP);
+        let hangs = launching(&server);
         // It closes them before anything else, and may not have begun yet.
         eventually("it has its channel alone", || {
             let kept = process::open_files(hangs);
@@ -135,23 +135,23 @@ fn a_hanging_exec_keeps_neither_name_nor_ports(backend: &str) {
             let alone = sockets.collect::<BTreeSet<_>>().len() == 1;
             (alone && !kept.iter().any(|file| file.ends_with(".lock"))).then_some(())
         });
-        house.signal(Signal::SIGKILL);
-        assert_eq!(house.exit_code(), None);
-        let plan = Plan::on(backend).named(&house);
-        let next = plan.with(&format!("--listen {}", house.address())).start();
+        server.signal(Signal::SIGKILL);
+        assert_eq!(server.exit_code(), None);
+        let plan = Plan::on(backend).named(&server);
+        let next = plan.with(&format!("--listen {}", server.address())).start();
         assert_eq!(Client::get_once(next.address(), "/").unwrap().status, 200);
     });
 }
 
 fn an_exec_that_never_ends_is_given_up(backend: &str) {
-    with(Plan::on(backend).with("--start-timeout 1s"), |house, execs| {
+    with(Plan::on(backend).with("--start-timeout 1s"), |server, execs| {
         execs.hold();
-        let victim = house.worker(0).pid;
+        let victim = server.worker(0).pid;
         process::signal(victim, Signal::SIGKILL);
-        house.wait_for_log("worker's program was not executed in time");
-        launching(&house);
+        server.wait_for_log("worker's program was not executed in time");
+        launching(&server);
         execs.let_go();
-        assert_eq!(house.wait_until_whole().have, 2);
+        assert_eq!(server.wait_until_whole().have, 2);
     });
 }
 
@@ -170,13 +170,13 @@ fn a_start_whose_exec_never_ends_is_given_up(backend: &str) {
 
 fn a_master_ends_while_an_exec_hangs(backend: &str) {
     for signal in [Signal::SIGTERM, Signal::SIGQUIT] {
-        with(Plan::on(backend), |mut house, execs| {
+        with(Plan::on(backend), |mut server, execs| {
             execs.hold();
-            house.signal(Signal::SIGHUP);
-            let hangs = launching(&house);
-            house.signal(signal);
+            server.signal(Signal::SIGHUP);
+            let hangs = launching(&server);
+            server.signal(signal);
             let began_at = monotonic();
-            assert_eq!(house.exit_code(), Some(0));
+            assert_eq!(server.exit_code(), Some(0));
             assert!(monotonic().since(began_at) < TERM_TIMEOUT.times(5));
             assert_eq!(process::started(hangs), None, "it is gone");
         });
@@ -187,15 +187,15 @@ fn a_program_that_is_gone_is_told_and_its_slot_waits(backend: &str) {
     let plan = Plan::on(backend).with("--workers 1");
     let program = plan.dir().join("worker");
     std::fs::copy(env!("CARGO_BIN_EXE_dispatchd"), &program).unwrap();
-    let house = plan.program([program.as_os_str(), "serve-worker".as_ref()]).start();
+    let server = plan.program([program.as_os_str(), "serve-worker".as_ref()]).start();
     std::fs::remove_file(&program).unwrap();
-    process::signal(house.worker(0).pid, Signal::SIGKILL);
+    process::signal(server.worker(0).pid, Signal::SIGKILL);
     let reason = format!("{}: No such file or directory", program.display());
-    house.wait_for_log(&format!("cannot start worker: {reason}"));
-    house.wait_for_status("the reason is told", |status| {
+    server.wait_for_log(&format!("cannot start worker: {reason}"));
+    server.wait_for_status("the reason is told", |status| {
         let told = status.workers[0].last_exit.as_ref();
         told.is_some_and(|told| told.starts_with(&reason))
     });
     std::fs::copy(env!("CARGO_BIN_EXE_dispatchd"), &program).unwrap();
-    house.wait_until_whole();
+    server.wait_until_whole();
 }

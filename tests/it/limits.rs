@@ -16,9 +16,9 @@ use nix::sys::signal::Signal;
 
 use crate::client::Client;
 use crate::crowd;
-use crate::house::{House, Plan, example};
 use crate::process;
 use crate::role::{HOARD_UNTIL, ROLE, program, within_limits};
+use crate::server::{Plan, Server, example};
 use crate::shortage;
 use crate::wait::{eventually, nap};
 
@@ -55,61 +55,64 @@ fn workers_are_added_only_as_far_as_descriptors_reach(backend: &str) {
     let few = ["sh", "-c", "ulimit -n 200; exec \"$0\" \"$@\""];
     for policy in ["jbsq", "shared", "reuseport"] {
         let plan = Plan::on(backend).with(&format!("--policy {policy}")).through(few);
-        let house = plan.with("--listen 127.0.0.1:0 --listen 127.0.0.1:0").start();
-        while house.times_logged("no worker is added") == 0 {
-            let wanted = house.status().want;
-            house.signal(Signal::SIGTTIN);
-            house.wait_for_status("it is added or refused", |status| {
+        let server = plan.with("--listen 127.0.0.1:0 --listen 127.0.0.1:0").start();
+        while server.times_logged("no worker is added") == 0 {
+            let wanted = server.status().want;
+            server.signal(Signal::SIGTTIN);
+            server.wait_for_status("it is added or refused", |status| {
                 status.have == status.want
-                    && (wanted < status.want || 0 < house.times_logged("no worker is added"))
+                    && (wanted < status.want || 0 < server.times_logged("no worker is added"))
             });
         }
-        assert!(house.log().contains("ulimit -n"), "{}", house.log());
+        assert!(server.log().contains("ulimit -n"), "{}", server.log());
         // What is left is enough for a reload, and for connections meanwhile.
-        house.signal(Signal::SIGHUP);
-        house.wait_for_status("all are replaced", |status| status.generation == 2);
+        server.signal(Signal::SIGHUP);
+        server.wait_for_status("all are replaced", |status| status.generation == 2);
         let mut clients: Vec<_> =
-            (0..16).map(|_| Client::connect(house.address()).unwrap()).collect();
+            (0..16).map(|_| Client::connect(server.address()).unwrap()).collect();
         for client in &mut clients {
             assert_eq!(client.get("/").unwrap().status, 200);
         }
-        assert_eq!(house.times_logged("accepting paused"), 0, "{}", house.log());
-        assert_eq!(house.times_logged("cannot start a process"), 0, "{}", house.log());
+        assert_eq!(server.times_logged("accepting paused"), 0, "{}", server.log());
+        assert_eq!(server.times_logged("cannot start a process"), 0, "{}", server.log());
     }
 }
 
 /// Wherever it fails: there are descriptors for the first call, for the first two, and so on.
 fn a_start_that_fails_half_way_leaves_nothing_behind(backend: &str) {
     for policy in ["jbsq", "reuseport"] {
-        let house = Plan::on(backend).with(&format!("--policy {policy} --workers 1")).start();
+        let server = Plan::on(backend).with(&format!("--policy {policy} --workers 1")).start();
         // The start has asked for the status. A turn or two later the master has let go of that.
         for times in 1..=2 {
-            house.signal(Signal::SIGUSR1);
-            eventually("a turn is over", || (house.times_logged("SIGUSR1") == times).then_some(()));
+            server.signal(Signal::SIGUSR1);
+            eventually("a turn is over", || {
+                (server.times_logged("SIGUSR1") == times).then_some(())
+            });
         }
-        let belongings = || (process::open_files(house.pid()), process::children(house.pid()));
-        let (before, all) = (belongings(), process::limits(house.pid(), "Max open files").unwrap());
+        let belongings = || (process::open_files(server.pid()), process::children(server.pid()));
+        let (before, all) =
+            (belongings(), process::limits(server.pid(), "Max open files").unwrap());
         let mut failed = 0;
         loop {
-            let room = process::free_descriptor(house.pid(), failed);
-            process::limit_open_files(house.pid(), &room.to_string());
-            house.signal(Signal::SIGTTIN);
+            let room = process::free_descriptor(server.pid(), failed);
+            process::limit_open_files(server.pid(), &room.to_string());
+            server.signal(Signal::SIGTTIN);
             let fails = eventually("a second worker is started, or not", || {
-                let fails = failed < house.times_logged("workers are missing");
-                (fails || house.times_logged("worker ready") == 2).then_some(fails)
+                let fails = failed < server.times_logged("workers are missing");
+                (fails || server.times_logged("worker ready") == 2).then_some(fails)
             });
             if !fails {
                 break;
             }
             failed += 1;
-            house.signal(Signal::SIGTTOU);
+            server.signal(Signal::SIGTTOU);
             eventually("it is given up", || {
-                let times = house.times_logged("every worker has a process again");
+                let times = server.times_logged("every worker has a process again");
                 (times == failed).then_some(())
             });
-            process::limit_open_files(house.pid(), &all.0);
+            process::limit_open_files(server.pid(), &all.0);
             eventually("nothing is left of it", || (belongings() == before).then_some(()));
-            assert_eq!(house.times_logged("worker ready"), 1, "the second try went no further");
+            assert_eq!(server.times_logged("worker ready"), 1, "the second try went no further");
         }
         // The channel alone has two ends, which come into being together.
         assert!(7 < failed, "{failed} places to fail at");
@@ -117,36 +120,36 @@ fn a_start_that_fails_half_way_leaves_nothing_behind(backend: &str) {
 }
 
 fn accepting_pauses_without_descriptors_and_goes_on(backend: &str) {
-    let house = Plan::on(backend).through(FEW_DESCRIPTORS).start();
-    let connect = || Client::connect(house.address()).unwrap();
+    let server = Plan::on(backend).through(FEW_DESCRIPTORS).start();
+    let connect = || Client::connect(server.address()).unwrap();
     let silent: Vec<Client> = (0..120).map(|_| connect()).collect();
-    house.wait_for_log("accepting paused");
-    let ask = || Client::asking(house.address(), "/").unwrap();
+    server.wait_for_log("accepting paused");
+    let ask = || Client::asking(server.address(), "/").unwrap();
     let mut waiting: Vec<Client> = (0..20).map(|_| ask()).collect();
     // Whoever wants the status is not accepted, either, and must not be tried for without end.
-    let curious = UnixStream::connect(house.control_path()).unwrap();
-    assert_waits_calmly(&house);
+    let curious = UnixStream::connect(server.control_path()).unwrap();
+    assert_waits_calmly(&server);
     drop(curious);
     drop(silent);
     for client in &mut waiting {
         assert_eq!(client.reply().unwrap().status, 200);
     }
-    house.wait_for_log("accepting again");
-    told_once(&house, &["accepting paused", "accepting again"]);
-    assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
-    assert_eq!(house.status().totals.lost, 0);
+    server.wait_for_log("accepting again");
+    told_once(&server, &["accepting paused", "accepting again"]);
+    assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
+    assert_eq!(server.status().totals.lost, 0);
 }
 
 /// Where there is no memory for a connection; see [`shortage`] for why it is tried on epoll alone.
 #[test]
 fn accepting_pauses_without_memory_and_goes_on() {
-    shortage::with(Plan::on("epoll"), |house, shortage| {
+    shortage::with(Plan::on("epoll"), |server, shortage| {
         shortage.begin(libc::SYS_accept4);
-        let ask = || Client::asking(house.address(), "/").unwrap();
+        let ask = || Client::asking(server.address(), "/").unwrap();
         let mut waiting: Vec<Client> = (0..20).map(|_| ask()).collect();
-        house.wait_for_log("accepting paused");
-        let curious = UnixStream::connect(house.control_path()).unwrap();
-        assert_waits_calmly(house);
+        server.wait_for_log("accepting paused");
+        let curious = UnixStream::connect(server.control_path()).unwrap();
+        assert_waits_calmly(server);
         drop(curious);
         assert!(shortage.failed() < ATTEMPTS_MAX, "{} attempts were made", shortage.failed());
         for client in &mut waiting {
@@ -156,10 +159,10 @@ fn accepting_pauses_without_memory_and_goes_on() {
         for client in &mut waiting {
             assert_eq!(client.reply().unwrap().status, 200);
         }
-        house.wait_for_log("accepting again");
-        told_once(house, &["accepting paused", "accepting again"]);
-        assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
-        assert_eq!(house.status().totals.lost, 0);
+        server.wait_for_log("accepting again");
+        told_once(server, &["accepting paused", "accepting again"]);
+        assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
+        assert_eq!(server.status().totals.lost, 0);
     });
 }
 
@@ -169,20 +172,20 @@ fn accepting_pauses_without_memory_and_goes_on() {
 fn too_many_descriptors_in_flight_hold_connections_back_and_lose_none(backend: &str) {
     let mut few = FEW_DESCRIPTORS.map(OsString::from).to_vec();
     few.extend(within_limits());
-    let house = Plan::on(backend).with("--hold 8 --overload hold").through(few).start();
+    let server = Plan::on(backend).with("--hold 8 --overload hold").through(few).start();
     let hog = in_flight(300);
-    holds_back_until(&house, || drop(hog));
-    house.wait_for_log("handing over again");
-    told_once(&house, &["handing over paused", "handing over again"]);
+    holds_back_until(&server, || drop(hog));
+    server.wait_for_log("handing over again");
+    told_once(&server, &["handing over paused", "handing over again"]);
 }
 
 /// Where there is no memory for a hand-over; see [`shortage`] for why it is tried on epoll alone.
 #[test]
 fn handing_over_waits_for_memory_and_loses_none() {
     let plan = Plan::on("epoll").with("--hold 8 --overload hold");
-    shortage::with(plan, |house, shortage| {
+    shortage::with(plan, |server, shortage| {
         shortage.begin(libc::SYS_sendmsg);
-        holds_back_until(house, || {
+        holds_back_until(server, || {
             assert!(shortage.failed() < ATTEMPTS_MAX, "{} attempts were made", shortage.failed());
             shortage.end();
         });
@@ -192,35 +195,35 @@ fn handing_over_waits_for_memory_and_loses_none() {
 /// A connection that no worker could be sent is, once a worker has claimed it, that worker's alone.
 #[test]
 fn what_could_not_be_handed_over_leaves_no_descriptor_behind() {
-    shortage::with(Plan::on("epoll").with("--policy rr"), |house, shortage| {
-        let before = process::descriptors(house.pid());
+    shortage::with(Plan::on("epoll").with("--policy rr"), |server, shortage| {
+        let before = process::descriptors(server.pid());
         shortage.begin(libc::SYS_sendmsg);
         let ask = || {
-            let mut client = Client::connect(house.address()).unwrap();
+            let mut client = Client::connect(server.address()).unwrap();
             client.send(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").unwrap();
             client
         };
         let mut waiting: Vec<Client> = (0..20).map(|_| ask()).collect();
-        house.wait_for_status("all wait", |status| status.hold.held + status.hold.offered == 20);
+        server.wait_for_status("all wait", |status| status.hold.held + status.hold.offered == 20);
         let failed = shortage.failed();
         eventually("all are refused", || (failed + 10 < shortage.failed()).then_some(()));
         shortage.end();
         for client in &mut waiting {
             assert_eq!(client.reply().unwrap().status, 200);
         }
-        assert_eq!(house.status().totals.closed, 0, "they stay with their workers");
+        assert_eq!(server.status().totals.closed, 0, "they stay with their workers");
         eventually("the master has none of them", || {
-            (process::descriptors(house.pid()) <= before).then_some(())
+            (process::descriptors(server.pid()) <= before).then_some(())
         });
     });
 }
 
 /// Where connections cannot be handed over, they wait in the hold queue and before it.
-fn holds_back_until(house: &House, let_go: impl FnOnce()) {
-    let ask = || Client::asking(house.address(), "/").unwrap();
+fn holds_back_until(server: &Server, let_go: impl FnOnce()) {
+    let ask = || Client::asking(server.address(), "/").unwrap();
     let mut waiting: Vec<Client> = (0..40).map(|_| ask()).collect();
-    house.wait_for_log("hold queue full");
-    assert_waits_calmly(house);
+    server.wait_for_log("hold queue full");
+    assert_waits_calmly(server);
     for client in &mut waiting {
         assert!(client.poll_reply().is_none(), "nothing can be handed over yet");
     }
@@ -228,16 +231,16 @@ fn holds_back_until(house: &House, let_go: impl FnOnce()) {
     for client in &mut waiting {
         assert_eq!(client.reply().unwrap().status, 200);
     }
-    house.wait_for_log("hold queue has room again");
-    told_once(house, &["hold queue full", "hold queue has room again"]);
-    let totals = house.status().totals;
+    server.wait_for_log("hold queue has room again");
+    told_once(server, &["hold queue full", "hold queue has room again"]);
+    let totals = server.status().totals;
     assert_eq!((totals.arrived, totals.rejected, totals.lost), (40, 0, 0));
 }
 
 /// A want that is felt again and again is one line when it begins and one when it is over.
-fn told_once(house: &House, texts: &[&str]) {
+fn told_once(server: &Server, texts: &[&str]) {
     for text in texts {
-        assert_eq!(house.times_logged(text), 1, "{text:?} in\n{}", house.log());
+        assert_eq!(server.times_logged(text), 1, "{text:?} in\n{}", server.log());
     }
 }
 
@@ -252,35 +255,35 @@ fn in_flight(count: usize) -> (OwnedFd, OwnedFd) {
 }
 
 fn a_full_hold_queue_leaves_newcomers_in_the_kernel(backend: &str) {
-    let house = Plan::on(backend).with("--hold 4 --overload hold").start();
-    let mut silent = fill_hold(&house);
-    let mut newcomer = Client::asking(house.address(), "/").unwrap();
-    house.wait_for_log("hold queue full");
-    assert_waits_calmly(&house);
+    let server = Plan::on(backend).with("--hold 4 --overload hold").start();
+    let mut silent = fill_hold(&server);
+    let mut newcomer = Client::asking(server.address(), "/").unwrap();
+    server.wait_for_log("hold queue full");
+    assert_waits_calmly(&server);
     assert!(newcomer.poll_reply().is_none(), "it waits in the kernel");
-    assert_eq!(house.status().totals.arrived, 4);
+    assert_eq!(server.status().totals.arrived, 4);
     drop(silent.pop());
     assert_eq!(newcomer.reply().unwrap().status, 200);
     // The others keep their places, and speak when they like.
     for client in &mut silent {
         assert_eq!(client.get("/").unwrap().status, 200);
     }
-    house.wait_for_log("hold queue has room again");
+    server.wait_for_log("hold queue has room again");
 }
 
 /// One worker, which somebody has stopped, and four requests that wait for it; no more may.
-fn crowded(plan: Plan, request: &[u8]) -> (House, Vec<Client>) {
-    let house = plan.with("--workers 1 --hold 4 --overload reject").start();
-    process::signal(house.worker(0).pid, Signal::SIGSTOP);
-    house.wait_for_status("it is stopped", |status| status.have == 0);
+fn crowded(plan: Plan, request: &[u8]) -> (Server, Vec<Client>) {
+    let server = plan.with("--workers 1 --hold 4 --overload reject").start();
+    process::signal(server.worker(0).pid, Signal::SIGSTOP);
+    server.wait_for_status("it is stopped", |status| status.have == 0);
     let ask = || {
-        let mut client = Client::connect(house.address()).unwrap();
+        let mut client = Client::connect(server.address()).unwrap();
         client.send(request).unwrap();
         client
     };
     let waiting = (0..4).map(|_| ask()).collect();
-    house.wait_for_status("the hold queue is full", |status| status.hold.held == 4);
-    (house, waiting)
+    server.wait_for_status("the hold queue is full", |status| status.hold.held == 4);
+    (server, waiting)
 }
 
 fn who_asks_when_too_many_ask_is_refused_if_told_so(backend: &str) {
@@ -288,36 +291,36 @@ fn who_asks_when_too_many_ask_is_refused_if_told_so(backend: &str) {
     let long = "POST /echo HTTP/1.1\r\nHost: here\r\nContent-Length: 30000\r\n\r\n";
     let long = [long.as_bytes(), &[b'x'; 30_000]].concat();
     for flags in ["--dispatch request", "--dispatch connection"] {
-        let (house, mut waiting) = crowded(Plan::on(backend).with(flags), get);
+        let (server, mut waiting) = crowded(Plan::on(backend).with(flags), get);
         for request in [&get[..], b"HEAD / HTTP/1.1\r\nHost: here\r\n\r\n", &long].repeat(4) {
-            let mut newcomer = Client::connect(house.address()).unwrap();
+            let mut newcomer = Client::connect(server.address()).unwrap();
             newcomer.send(request).unwrap();
             let reply = newcomer.reply().unwrap();
             assert_eq!((reply.status, reply.field("retry-after")), (503, Some("1")));
             assert!(reply.closes());
             newcomer.end().unwrap();
         }
-        assert_eq!(house.status().totals.rejected, 12);
-        house.wait_for_log("hold queue full");
-        process::signal(house.status().workers[0].pid, Signal::SIGCONT);
+        assert_eq!(server.status().totals.rejected, 12);
+        server.wait_for_log("hold queue full");
+        process::signal(server.status().workers[0].pid, Signal::SIGCONT);
         for client in &mut waiting {
             assert_eq!(client.reply().unwrap().status, 200);
         }
-        assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+        assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
     }
 }
 
 fn who_says_nothing_keeps_nobody_from_asking(backend: &str) {
-    let house = Plan::on(backend).with("--hold 4 --overload reject").start();
-    let connect = || Client::connect(house.address()).unwrap();
+    let server = Plan::on(backend).with("--hold 4 --overload reject").start();
+    let connect = || Client::connect(server.address()).unwrap();
     let mut silent: Vec<Client> = (0..20).map(|_| connect()).collect();
-    house.wait_for_status("all have arrived", |status| status.totals.arrived == 20);
+    server.wait_for_status("all have arrived", |status| status.totals.arrived == 20);
     for _ in 0..10 {
-        assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+        assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
     }
     // Soon they make room, the oldest first.
     let status =
-        house.wait_for_status("there is room", |status| status.hold.watched < status.hold.limit);
+        server.wait_for_status("there is room", |status| status.hold.watched < status.hold.limit);
     for client in &mut silent[..20 - status.hold.watched as usize] {
         assert_eq!(client.read_to_end().unwrap(), b"");
     }
@@ -325,48 +328,48 @@ fn who_says_nothing_keeps_nobody_from_asking(backend: &str) {
 
 fn who_speaks_something_else_than_http_is_refused_without_words(backend: &str) {
     let plan = || Plan::on(backend).program([example("echo_worker")]);
-    let (house, mut waiting) = crowded(plan(), b"hello");
+    let (server, mut waiting) = crowded(plan(), b"hello");
     for (words, answer) in [(&b"ehlo\n"[..], ""), (b"GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 503 ")] {
-        let mut newcomer = Client::connect(house.address()).unwrap();
+        let mut newcomer = Client::connect(server.address()).unwrap();
         newcomer.send(words).unwrap();
         let told = newcomer.read_to_end().unwrap();
         assert!(told.starts_with(answer.as_bytes()) && told.is_empty() == answer.is_empty());
     }
-    process::signal(house.status().workers[0].pid, Signal::SIGCONT);
+    process::signal(server.status().workers[0].pid, Signal::SIGCONT);
     for client in &mut waiting {
         client.finish().unwrap();
         assert_eq!(client.read_to_end().unwrap(), b"hello");
     }
 }
 
-fn assert_waits_calmly(house: &House) {
-    let percent = process::cpu_percent(house.pid(), Span::from_ms(500));
+fn assert_waits_calmly(server: &Server) {
+    let percent = process::cpu_percent(server.pid(), Span::from_ms(500));
     assert!(percent < 30, "the master took {percent} % of a CPU to wait");
 }
 
-fn fill_hold(house: &House) -> Vec<Client> {
-    let connect = || Client::connect(house.address()).unwrap();
+fn fill_hold(server: &Server) -> Vec<Client> {
+    let connect = || Client::connect(server.address()).unwrap();
     let silent = (0..4).map(|_| connect()).collect();
-    house.wait_for_status("the hold queue is full", |status| status.hold.watched == 4);
+    server.wait_for_status("the hold queue is full", |status| status.hold.watched == 4);
     silent
 }
 
 fn nobody_reads_the_log_and_service_goes_on(backend: &str) {
     let (_unread, full) = full_pipe();
-    let house = Plan::on(backend).with("--log-level debug").stderr(full).start();
-    let tally = crowd::rounds(house.address(), 2, 5, "/");
+    let server = Plan::on(backend).with("--log-level debug").stderr(full).start();
+    let tally = crowd::rounds(server.address(), 2, 5, "/");
     assert_eq!(tally.errors, [""; 0]);
 }
 
 fn nobody_reads_what_workers_write_and_service_goes_on(backend: &str) {
     let (_unread, full) = full_pipe();
     let plan = Plan::on(backend).with("--log-level debug").stderr(full);
-    let house = plan.program(program()).env(ROLE, "chatty").start();
-    let tally = crowd::rounds(house.address(), 2, 5, "/");
+    let server = plan.program(program()).env(ROLE, "chatty").start();
+    let tally = crowd::rounds(server.address(), 2, 5, "/");
     assert_eq!(tally.errors, [""; 0]);
-    let dropped = house.status().totals.log_lines_dropped;
+    let dropped = server.status().totals.log_lines_dropped;
     assert!(0 < dropped, "what nobody reads is counted");
-    assert_eq!(process::threads(house.pid()), 1);
+    assert_eq!(process::threads(server.pid()), 1);
 }
 
 fn nobody_reads_the_last_line_and_the_master_ends(backend: &str) {
@@ -377,16 +380,16 @@ fn nobody_reads_the_last_line_and_the_master_ends(backend: &str) {
 
 fn a_log_whose_reader_is_gone_wakes_nobody(backend: &str) {
     let (reader, writer) = std::io::pipe().unwrap();
-    let house = Plan::on(backend).stderr(writer).start();
+    let server = Plan::on(backend).stderr(writer).start();
     drop(reader);
-    house.signal(Signal::SIGHUP);
-    house.wait_for_status("there is something to log", |status| {
+    server.signal(Signal::SIGHUP);
+    server.wait_for_status("there is something to log", |status| {
         status.generation == 2 && status.workers.len() == 2
     });
     let sleeps_in = |span| {
-        let before = process::sleeps(house.pid());
+        let before = process::sleeps(server.pid());
         nap(span);
-        process::sleeps(house.pid()) - before
+        process::sleeps(server.pid()) - before
     };
     eventually("all is quiet", || (sleeps_in(Span::from_ms(500)) < 4).then_some(()));
     // Ten wake-ups a second were thirty.
@@ -398,11 +401,11 @@ fn no_character_of_a_long_line_is_cut(backend: &str) {
     let script = "echo \"$1\"; exec \"$0\"";
     let http_worker = example("http_worker");
     let words = ["sh", "-c", script, http_worker.to_str().unwrap(), &text];
-    let house = Plan::on(backend).with("--workers 1").program(words).start();
+    let server = Plan::on(backend).with("--workers 1").program(words).start();
     eventually("all of it is logged", || {
-        (house.times_logged("\u{e4}") == 3 * STDERR_TAIL).then_some(())
+        (server.times_logged("\u{e4}") == 3 * STDERR_TAIL).then_some(())
     });
-    assert_eq!(house.times_logged("\u{fffd}"), 0);
+    assert_eq!(server.times_logged("\u{fffd}"), 0);
 }
 
 /// A pipe that takes no further byte, and its unread end.
@@ -419,10 +422,10 @@ fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
 fn blocking_workers_that_accept_for_themselves_pause_without_descriptors(backend: &str) {
     for policy in ["shared", "reuseport"] {
         let (plan, let_go) = hoarding(backend, policy);
-        let house = plan.start();
+        let server = plan.start();
         let mut waiting: Vec<Client> =
-            (0..4).map(|_| Client::asking(house.address(), "/").unwrap()).collect();
-        assert_pauses(house.worker(0).pid);
+            (0..4).map(|_| Client::asking(server.address(), "/").unwrap()).collect();
+        assert_pauses(server.worker(0).pid);
         for client in &mut waiting {
             assert!(client.poll_reply().is_none(), "{policy}: nothing can be accepted yet");
         }
@@ -447,8 +450,8 @@ fn built_in_workers_that_accept_for_themselves_pause_without_descriptors(backend
     let few = ["sh", "-c", "ulimit -n 64; exec \"$0\" serve-worker", BUILT_IN];
     for policy in ["shared", "reuseport"] {
         let flags = format!("--workers 1 --policy {policy}");
-        let house = Plan::on(backend).with(&flags).program(few).start();
-        let connect = || Client::connect(house.address()).unwrap();
+        let server = Plan::on(backend).with(&flags).program(few).start();
+        let connect = || Client::connect(server.address()).unwrap();
         let mut served = Vec::new();
         let mut waiting = loop {
             let mut client = connect();
@@ -460,7 +463,7 @@ fn built_in_workers_that_accept_for_themselves_pause_without_descriptors(backend
             served.push(client);
             assert!(served.len() < 64, "{policy}: there are descriptors for no more");
         };
-        assert_pauses(house.worker(0).pid);
+        assert_pauses(server.worker(0).pid);
         drop(served);
         assert_eq!(waiting.reply().unwrap().status, 200, "{policy}");
     }
@@ -472,14 +475,14 @@ fn assert_pauses(pid: u32) {
 }
 
 fn at_rest_nothing_spins(backend: &str) {
-    let house = Plan::on(backend).start();
-    let mut idle = Client::connect(house.address()).unwrap();
+    let server = Plan::on(backend).start();
+    let mut idle = Client::connect(server.address()).unwrap();
     idle.get("/").unwrap();
-    let _silent = Client::connect(house.address()).unwrap();
-    house.wait_for_status("both have arrived", |status| status.totals.arrived == 2);
-    let pids: Vec<u32> = house.status().workers.iter().map(|one| one.pid).collect();
+    let _silent = Client::connect(server.address()).unwrap();
+    server.wait_for_status("both have arrived", |status| status.totals.arrived == 2);
+    let pids: Vec<u32> = server.status().workers.iter().map(|one| one.pid).collect();
     eventually("all is quiet", || {
-        let all = pids.iter().copied().chain([house.pid()]);
+        let all = pids.iter().copied().chain([server.pid()]);
         let busiest = all.map(|pid| process::cpu_percent(pid, Span::from_ms(200))).max();
         (busiest == Some(0)).then_some(())
     });

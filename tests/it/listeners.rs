@@ -8,8 +8,8 @@ use nix::sys::signal::Signal;
 
 use crate::client::Client;
 use crate::crowd;
-use crate::house::{Plan, example};
 use crate::role::{ROLE, program};
+use crate::server::{Plan, example};
 use crate::wait::eventually;
 
 on_both! {
@@ -41,10 +41,10 @@ fn serve_on_all(plan: Plan) {
     if TcpListener::bind("[::1]:0").is_ok() {
         flags.push_str(" --listen [::1]:0");
     }
-    let house = plan.with(&flags).start();
-    assert_eq!(house.addresses.len(), flags.matches("--listen").count());
-    for address in &house.addresses {
-        assert!(house.log().contains(&format!("listening on {address}")), "{}", house.log());
+    let server = plan.with(&flags).start();
+    assert_eq!(server.addresses.len(), flags.matches("--listen").count());
+    for address in &server.addresses {
+        assert!(server.log().contains(&format!("listening on {address}")), "{}", server.log());
         assert!(!address.ends_with(":0"), "the port is the bound one");
         let tally = crowd::rounds(address, 2, 2, "/");
         assert_eq!(tally.errors, [""; 0], "{address}");
@@ -54,9 +54,9 @@ fn serve_on_all(plan: Plan) {
 fn an_interface_can_be_named(backend: &str) {
     let prepare = "ip link set lo up; ip address add fe80::7/64 dev lo nodad; exec \"$0\" \"$@\"";
     let plan = Plan::on(backend).through(["unshare", "--net", "sh", "-c", prepare]);
-    let house = plan.with("--listen [fe80::7%lo]:0").start();
+    let server = plan.with("--listen [fe80::7%lo]:0").start();
     // In a network of its own the loopback is the first.
-    assert!(house.address().starts_with("[fe80::7%1]:"), "{}", house.address());
+    assert!(server.address().starts_with("[fe80::7%1]:"), "{}", server.address());
     let nowhere = Plan::on(backend).with("--listen [fe80::7%4294967295]:0").run();
     assert!(nowhere.complaint(1).contains("no interface has the number behind %"));
 }
@@ -66,9 +66,9 @@ fn inherited_sockets_serve(backend: &str) {
     let address = listener.local_addr().unwrap().to_string();
     let third = ["sh", "-c", "exec 3<&0 </dev/null \"$0\" \"$@\""];
     let plan = Plan::on(backend).through(third).env("LISTEN_FDS", "1");
-    let house = plan.stdin(OwnedFd::from(listener)).start();
-    assert_eq!(house.addresses, [address]);
-    let tally = crowd::rounds(house.address(), 2, 2, "/");
+    let server = plan.stdin(OwnedFd::from(listener)).start();
+    assert_eq!(server.addresses, [address]);
+    let tally = crowd::rounds(server.address(), 2, 2, "/");
     assert_eq!(tally.errors, [""; 0]);
 }
 
@@ -90,9 +90,9 @@ fn what_was_to_be_inherited_must_be_there(backend: &str) {
 
 fn a_server_that_speaks_first_is_handed_silent_clients(backend: &str) {
     let plan = Plan::on(backend).with("--dispatch-on connect").program(program());
-    let house = plan.env(ROLE, "greeter").start();
+    let server = plan.env(ROLE, "greeter").start();
     for _ in 0..10 {
-        let mut client = Client::connect(house.address()).unwrap();
+        let mut client = Client::connect(server.address()).unwrap();
         client.finish().unwrap();
         assert_eq!(client.read_to_end().unwrap(), b"220 at your service\r\n");
     }
@@ -100,11 +100,11 @@ fn a_server_that_speaks_first_is_handed_silent_clients(backend: &str) {
 
 fn one_listener_can_differ_from_the_others(backend: &str) {
     let plan = Plan::on(backend).with("--listen 127.0.0.1:0,connect --listen 127.0.0.1:0");
-    let house = plan.program([example("echo_worker")]).start();
-    let mut waiting = Client::connect(&house.addresses[1]).unwrap();
-    house.wait_for_status("it is watched", |status| status.hold.watched == 1);
-    let mut at_once = Client::connect(&house.addresses[0]).unwrap();
-    house.wait_for_status("one was handed over", |status| {
+    let server = plan.program([example("echo_worker")]).start();
+    let mut waiting = Client::connect(&server.addresses[1]).unwrap();
+    server.wait_for_status("it is watched", |status| status.hold.watched == 1);
+    let mut at_once = Client::connect(&server.addresses[0]).unwrap();
+    server.wait_for_status("one was handed over", |status| {
         status.workers.iter().map(|worker| worker.accepted).sum::<u64>() == 1
     });
     for client in [&mut at_once, &mut waiting] {
@@ -115,12 +115,12 @@ fn one_listener_can_differ_from_the_others(backend: &str) {
 }
 
 fn silent_clients_take_no_credit(backend: &str) {
-    let house = Plan::on(backend).with("--workers 1 --policy jbsq:1").start();
-    let connect = || Client::connect(house.address()).unwrap();
+    let server = Plan::on(backend).with("--workers 1 --policy jbsq:1").start();
+    let connect = || Client::connect(server.address()).unwrap();
     let mut silent: Vec<Client> = (0..50).map(|_| connect()).collect();
-    house.wait_for_status("all are watched", |status| status.hold.watched == 50);
-    assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
-    assert_eq!(house.worker(0).accepted, 1);
+    server.wait_for_status("all are watched", |status| status.hold.watched == 50);
+    assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
+    assert_eq!(server.worker(0).accepted, 1);
     assert_eq!(silent[49].get("/").unwrap().status, 200);
 }
 
@@ -128,12 +128,12 @@ fn a_socket_file_serves_again_after_a_restart(backend: &str) {
     let dir = tempfile::tempdir().unwrap();
     let listen = format!("--listen unix:{}/app.sock", dir.path().display());
     for signal in [Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGKILL, Signal::SIGTERM] {
-        let mut house = Plan::on(backend).with(&listen).start();
-        assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
-        house.signal(signal);
-        house.exit_code();
+        let mut server = Plan::on(backend).with(&listen).start();
+        assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
+        server.signal(signal);
+        server.exit_code();
         // The kernel takes a killed process's ring, and with it the socket, apart a little later.
-        eventually("nobody listens", || Client::connect(house.address()).err());
+        eventually("nobody listens", || Client::connect(server.address()).err());
     }
 }
 

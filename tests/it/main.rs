@@ -26,8 +26,8 @@ mod backend_laws;
 mod client;
 mod confine;
 mod crowd;
-mod house;
 mod process;
+mod server;
 mod shortage;
 mod wait;
 

@@ -5,7 +5,7 @@ use dispatchd::sys::clock::monotonic;
 use dispatchd::units::Span;
 
 use crate::client::Client;
-use crate::house::{House, Plan};
+use crate::server::{Plan, Server};
 use crate::wait::eventually;
 
 on_both! {
@@ -19,16 +19,16 @@ on_both! {
 }
 
 fn rotation_is_even(backend: &str) {
-    let house = Plan::on(backend).with("--policy rr").start();
-    for workers in stretches(&house, 4) {
+    let server = Plan::on(backend).with("--policy rr").start();
+    for workers in stretches(&server, 4) {
         assert_eq!(count(&workers, 0), STRETCH / 2, "{workers:?}");
         assert!(workers.windows(2).all(|pair| pair[0] != pair[1]), "{workers:?}");
     }
 }
 
 fn weights_are_kept_exactly_and_interleaved(backend: &str) {
-    let house = Plan::on(backend).with("--policy wrr --weight 3,1").start();
-    let stretches = stretches(&house, 6);
+    let server = Plan::on(backend).with("--policy wrr --weight 3,1").start();
+    let stretches = stretches(&server, 6);
     let first: usize = stretches.iter().map(|workers| count(workers, 0)).sum();
     assert!(first.abs_diff(3_000) <= 30, "{first} of 4000 went to weight 3");
     for workers in stretches {
@@ -43,17 +43,17 @@ const STRETCH: usize = 400;
 /// Who answered 4,000 connections that came one after the other, in stretches without disturbance.
 /// A worker that a busy machine lets oversleep has its offers taken back and misses its turn for a
 /// while; what is counted then is the machine. `share` is slot 0's part of eight turns.
-fn stretches(house: &House, share: usize) -> Vec<Vec<u16>> {
-    let ask = || Client::get_once(house.address(), "/whoami").unwrap().worker();
+fn stretches(server: &Server, share: usize) -> Vec<Vec<u16>> {
+    let ask = || Client::get_once(server.address(), "/whoami").unwrap().worker();
     let mut stretches = Vec::new();
     for _ in 0..200 {
         eventually("all take their turns", || {
             let turns: Vec<u16> = (0..8).map(|_| ask()).collect();
             (count(&turns, 0) == share).then_some(())
         });
-        let recalled = house.status().totals.recalled;
+        let recalled = server.status().totals.recalled;
         let workers: Vec<u16> = (0..STRETCH).map(|_| ask()).collect();
-        if house.status().totals.recalled == recalled {
+        if server.status().totals.recalled == recalled {
             stretches.push(workers);
         }
         if stretches.len() * STRETCH == 4_000 {
@@ -84,12 +84,12 @@ fn shared_goes_around_a_busy_worker(backend: &str) {
 }
 
 fn goes_around(backend: &str, policy: &str) {
-    let house = Plan::on(backend).with(&format!("--policy {policy}")).start();
-    let mut slow = Client::asking(house.address(), "/sleep?ms=3000").unwrap();
-    let busy = house.busy_worker();
+    let server = Plan::on(backend).with(&format!("--policy {policy}")).start();
+    let mut slow = Client::asking(server.address(), "/sleep?ms=3000").unwrap();
+    let busy = server.busy_worker();
     let began_at = monotonic();
     for _ in 0..30 {
-        let reply = Client::get_once(house.address(), "/whoami").unwrap();
+        let reply = Client::get_once(server.address(), "/whoami").unwrap();
         assert_ne!(reply.worker(), busy.worker);
     }
     let took = monotonic().since(began_at);
@@ -98,8 +98,8 @@ fn goes_around(backend: &str, policy: &str) {
 }
 
 fn what_waits_behind_one_credit_is_served_when_it_returns(backend: &str) {
-    let house = Plan::on(backend).with("--policy jbsq:1 --workers 1").start();
-    let ask = || Client::asking(house.address(), "/sleep?ms=20").unwrap();
+    let server = Plan::on(backend).with("--policy jbsq:1 --workers 1").start();
+    let ask = || Client::asking(server.address(), "/sleep?ms=20").unwrap();
     let began_at = monotonic();
     let mut clients: Vec<Client> = (0..20).map(|_| ask()).collect();
     for client in &mut clients {

@@ -12,9 +12,9 @@ use nix::sys::signal::Signal;
 
 use crate::client::Client;
 use crate::confine::answer;
-use crate::house::{House, Plan};
 use crate::process;
 use crate::role::{asking_before_clone, forbidding};
+use crate::server::{Plan, Server};
 use crate::shortage::{supervised, tell_of_calls};
 
 on_both! {
@@ -48,7 +48,7 @@ impl Room {
 }
 
 /// Runs a test with a dispatchd that can have so many processes at first.
-fn with(plan: Plan, first: i64, test: impl FnOnce(House, &Room)) {
+fn with(plan: Plan, first: i64, test: impl FnOnce(Server, &Room)) {
     let room = Room(AtomicI64::new(first));
     let (plan, supervisor) = supervised(plan, asking_before_clone());
     thread::scope(|scope| {
@@ -58,23 +58,23 @@ fn with(plan: Plan, first: i64, test: impl FnOnce(House, &Room)) {
 }
 
 fn those_that_have_started_serve_and_the_rest_follows(backend: &str) {
-    with(Plan::on(backend).with("--workers 4"), 2, |mut house, room| {
+    with(Plan::on(backend).with("--workers 4"), 2, |mut server, room| {
         // More tries than deaths of a program would end the start.
-        let status = house.wait_for_status("two serve", |status| {
+        let status = server.wait_for_status("two serve", |status| {
             status.have == 2 && room.0.load(SeqCst) < -2 * i64::from(START_DEATHS_MAX)
         });
-        house.addresses = status.listeners;
-        assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+        server.addresses = status.listeners;
+        assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
         let reason = "cannot start a process: Resource temporarily unavailable";
-        assert_eq!(house.times_logged(reason), 1, "{}", house.log());
+        assert_eq!(server.times_logged(reason), 1, "{}", server.log());
         let vacant = status.workers.iter().find(|worker| worker.state == "vacant").unwrap();
         assert!(vacant.last_exit.as_ref().is_some_and(|text| text.starts_with(reason)));
-        let share = process::cpu_percent(house.pid(), Span::from_ms(500));
+        let share = process::cpu_percent(server.pid(), Span::from_ms(500));
         assert!(share < 20, "the master takes {share} % of a CPU");
         room.comes_back();
-        house.wait_for_status("all serve", |status| status.have == 4);
-        house.wait_for_log("every worker has a process again");
-        assert_eq!((house.times_logged(reason), house.times_logged("died")), (1, 0));
+        server.wait_for_status("all serve", |status| status.have == 4);
+        server.wait_for_log("every worker has a process again");
+        assert_eq!((server.times_logged(reason), server.times_logged("died")), (1, 0));
     });
 }
 
@@ -88,18 +88,18 @@ fn a_start_without_a_single_process_ends_with_its_reason(backend: &str) {
 }
 
 fn a_rollout_without_processes_changes_nothing(backend: &str) {
-    with(Plan::on(backend), i64::MAX, |house, room| {
-        let before = house.wait_until_whole();
+    with(Plan::on(backend), i64::MAX, |server, room| {
+        let before = server.wait_until_whole();
         room.ends();
-        house.signal(Signal::SIGHUP);
-        house.wait_for_log("reload given up");
-        let after = house.wait_until_whole();
+        server.signal(Signal::SIGHUP);
+        server.wait_for_log("reload given up");
+        let after = server.wait_until_whole();
         let pids = |status: &dispatchd::wire::control::Status| -> Vec<u32> {
             status.workers.iter().map(|worker| worker.pid).collect()
         };
         assert_eq!((pids(&after), after.generation), (pids(&before), 1));
         room.comes_back();
-        house.signal(Signal::SIGHUP);
-        house.wait_for_status("the next one is done", |status| status.generation == 3);
+        server.signal(Signal::SIGHUP);
+        server.wait_for_status("the next one is done", |status| status.generation == 3);
     });
 }

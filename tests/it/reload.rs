@@ -12,9 +12,9 @@ use nix::sys::signal::Signal;
 
 use crate::client::Client;
 use crate::crowd::{self, Manner};
-use crate::house::{House, Plan, example};
 use crate::process;
 use crate::role::{ROLE, WORD, program};
+use crate::server::{Plan, Server, example};
 use crate::wait::{eventually, nap};
 
 const RELOADS: u32 = 3;
@@ -65,38 +65,38 @@ fn reloads_under_reuseport_lose_nothing(backend: &str) {
 
 fn reload_under_load(backend: &str, policy: &str) {
     for manner in [Manner::Close, Manner::KeepAlive(1_000)] {
-        let house = Plan::on(backend).with(&format!("--policy {policy}")).start();
-        let mut seen = pids(&house.status());
-        let (tally, ()) = crowd::load(house.address(), 4, manner, &["/"], || {
+        let server = Plan::on(backend).with(&format!("--policy {policy}")).start();
+        let mut seen = pids(&server.status());
+        let (tally, ()) = crowd::load(server.address(), 4, manner, &["/"], || {
             for generation in 2..2 + RELOADS {
-                house.signal(Signal::SIGHUP);
-                house.wait_for_status("the new generation serves", |status| {
+                server.signal(Signal::SIGHUP);
+                server.wait_for_status("the new generation serves", |status| {
                     status.generation == generation
                 });
-                let now = pids(&house.wait_until_whole());
+                let now = pids(&server.wait_until_whole());
                 assert!(seen.is_disjoint(&now), "{policy}: {seen:?} {now:?}");
                 seen.extend(now);
             }
         });
         assert_eq!(tally.errors, [""; 0], "{policy}, {manner:?}");
         assert!(50 < tally.answered, "{policy}, {manner:?}: {} answers", tally.answered);
-        assert_eq!(house.status().totals.lost, 0);
+        assert_eq!(server.status().totals.lost, 0);
     }
 }
 
 fn reloads_during_a_reload_become_one(backend: &str) {
     let program = ["sh", "-c", "sleep 0.3; exec \"$0\" serve-worker", dispatchd()];
-    let house = Plan::on(backend).program(program).start();
-    house.signal(Signal::SIGHUP);
-    house.wait_for_log("reload begins");
+    let server = Plan::on(backend).program(program).start();
+    server.signal(Signal::SIGHUP);
+    server.wait_for_log("reload begins");
     for _ in 0..3 {
-        house.signal(Signal::SIGHUP);
+        server.signal(Signal::SIGHUP);
         nap(Span::from_ms(20));
     }
-    house.wait_for_status("the second rollout is done", |status| status.generation == 3);
-    house.wait_until_whole();
-    assert_eq!(house.times_logged("reload begins"), 2);
-    assert_eq!(house.status().generation, 3);
+    server.wait_for_status("the second rollout is done", |status| status.generation == 3);
+    server.wait_until_whole();
+    assert_eq!(server.times_logged("reload begins"), 2);
+    assert_eq!(server.status().generation, 3);
 }
 
 fn what_no_longer_starts_changes_nothing(backend: &str) {
@@ -111,19 +111,19 @@ fn what_no_longer_starts_changes_nothing(backend: &str) {
     };
     let good = format!("#!/bin/sh\nexec {}\n", example("http_worker").display());
     write(good.clone());
-    let house = plan.program([script.as_os_str()]).start();
-    let before = pids(&house.status());
+    let server = plan.program([script.as_os_str()]).start();
+    let before = pids(&server.status());
     write("#!/bin/sh\necho broken >&2\nexit 7\n".to_owned());
-    house.signal(Signal::SIGHUP);
-    house.wait_for_log("reload given up");
-    let status = house.wait_until_whole();
+    server.signal(Signal::SIGHUP);
+    server.wait_for_log("reload given up");
+    let status = server.wait_until_whole();
     assert_eq!((pids(&status), status.generation), (before.clone(), 1));
-    answers(&house);
+    answers(&server);
     write(good);
-    house.signal(Signal::SIGHUP);
-    house.wait_for_status("the new generation serves", |status| 1 < status.generation);
-    assert!(pids(&house.wait_until_whole()).is_disjoint(&before));
-    answers(&house);
+    server.signal(Signal::SIGHUP);
+    server.wait_for_status("the new generation serves", |status| 1 < status.generation);
+    assert!(pids(&server.wait_until_whole()).is_disjoint(&before));
+    answers(&server);
 }
 
 fn a_reload_in_which_nobody_lives_and_nobody_starts_is_not_done(backend: &str) {
@@ -131,40 +131,40 @@ fn a_reload_in_which_nobody_lives_and_nobody_starts_is_not_done(backend: &str) {
     let broken = plan.dir().join("broken");
     let program = "[ -e \"$0\" ] && exit 9; exec \"$1\" serve-worker";
     let program = ["sh", "-c", program, broken.to_str().unwrap(), dispatchd()];
-    let house = plan.program(program).start();
+    let server = plan.program(program).start();
     fs::write(&broken, "").unwrap();
-    for worker in house.status().workers {
+    for worker in server.status().workers {
         process::signal(worker.pid, Signal::SIGKILL);
     }
     // From the third death in a row on there is time between two attempts.
-    house.wait_for_status("all slots wait for their next attempt", |status| {
+    server.wait_for_status("all slots wait for their next attempt", |status| {
         status.workers.iter().all(|worker| 4 <= worker.restarts && worker.state == "vacant")
     });
-    house.signal(Signal::SIGHUP);
-    house.wait_for_log("reload given up");
-    assert_eq!(house.times_logged("reload done"), 0);
+    server.signal(Signal::SIGHUP);
+    server.wait_for_log("reload given up");
+    assert_eq!(server.times_logged("reload done"), 0);
     fs::remove_file(&broken).unwrap();
-    house.signal(Signal::SIGHUP);
-    house.wait_for_log("reload done");
-    assert_eq!(house.wait_until_whole().have, 2);
+    server.signal(Signal::SIGHUP);
+    server.wait_for_log("reload done");
+    assert_eq!(server.wait_until_whole().have, 2);
 }
 
 fn a_request_that_runs_is_finished_by_the_old_worker(backend: &str) {
-    let house = Plan::on(backend).start();
-    let mut slow = Client::asking(house.address(), "/sleep?ms=1500").unwrap();
-    let busy = house.busy_worker();
-    house.signal(Signal::SIGHUP);
-    house.wait_for_status("the new generation serves", |status| status.generation == 2);
-    let reply = Client::get_once(house.address(), "/whoami").unwrap();
+    let server = Plan::on(backend).start();
+    let mut slow = Client::asking(server.address(), "/sleep?ms=1500").unwrap();
+    let busy = server.busy_worker();
+    server.signal(Signal::SIGHUP);
+    server.wait_for_status("the new generation serves", |status| status.generation == 2);
+    let reply = Client::get_once(server.address(), "/whoami").unwrap();
     assert_eq!(reply.json()["generation"], 2);
     assert_eq!(slow.reply().unwrap().worker(), busy.worker);
-    house.wait_until_whole();
-    assert_eq!(house.status().totals.lost, 0);
+    server.wait_until_whole();
+    assert_eq!(server.status().totals.lost, 0);
 }
 
-fn answers(house: &House) {
+fn answers(server: &Server) {
     for _ in 0..10 {
-        assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+        assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
     }
 }
 
@@ -177,45 +177,45 @@ fn dispatchd() -> &'static str {
 }
 
 /// Workers that die soon after they are ready, once the file is there.
-fn brief(backend: &str, policy: &str) -> (House, PathBuf) {
+fn brief(backend: &str, policy: &str) -> (Server, PathBuf) {
     let plan = Plan::on(backend).with(&format!("--policy {policy}"));
     let word = plan.dir().join("word");
-    let house = plan.program(program()).env(ROLE, "brief").env(WORD, word.to_str().unwrap());
-    let house = house.start();
-    (house, word)
+    let server = plan.program(program()).env(ROLE, "brief").env(WORD, word.to_str().unwrap());
+    let server = server.start();
+    (server, word)
 }
 
 fn a_release_that_dies_soon_after_it_is_ready_is_given_up(backend: &str) {
     for policy in ["jbsq", "shared"] {
-        let (house, word) = brief(backend, policy);
-        let before = house.wait_until_whole();
+        let (server, word) = brief(backend, policy);
+        let before = server.wait_until_whole();
         fs::write(&word, "").unwrap();
-        let (tally, ()) = crowd::load(house.address(), 2, Manner::Close, &["/"], || {
-            house.signal(Signal::SIGHUP);
-            house.wait_for_log("reload given up");
+        let (tally, ()) = crowd::load(server.address(), 2, Manner::Close, &["/"], || {
+            server.signal(Signal::SIGHUP);
+            server.wait_for_log("reload given up");
         });
         assert!(50 < tally.answered, "{policy}: {} answers", tally.answered);
-        let status = house.wait_until_whole();
+        let status = server.wait_until_whole();
         assert_eq!((pids(&status), status.generation), (pids(&before), 1), "{policy}");
-        assert_eq!(house.times_logged("exit code 3"), 3, "{}", house.log());
+        assert_eq!(server.times_logged("exit code 3"), 3, "{}", server.log());
         fs::remove_file(&word).unwrap();
-        house.signal(Signal::SIGHUP);
-        house.wait_for_status("the mended one serves", |status| status.generation == 3);
+        server.signal(Signal::SIGHUP);
+        server.wait_for_status("the mended one serves", |status| status.generation == 3);
     }
 }
 
 fn a_reload_that_was_asked_for_during_one_that_fails_is_tried(backend: &str) {
-    let (house, word) = brief(backend, "jbsq");
+    let (server, word) = brief(backend, "jbsq");
     fs::write(&word, "").unwrap();
-    house.signal(Signal::SIGHUP);
-    house.wait_for_log("exit code 3");
-    house.signal(Signal::SIGHUP);
-    house.wait_for_log("reload given up");
+    server.signal(Signal::SIGHUP);
+    server.wait_for_log("exit code 3");
+    server.signal(Signal::SIGHUP);
+    server.wait_for_log("reload given up");
     fs::remove_file(&word).unwrap();
-    eventually("it is tried", || (house.times_logged("reload begins") == 2).then_some(()));
+    eventually("it is tried", || (server.times_logged("reload begins") == 2).then_some(()));
     // It may have failed before it was mended.
-    house.wait_for_status("it comes to an end", |status| {
-        status.generation == 3 || house.times_logged("reload given up") == 2
+    server.wait_for_status("it comes to an end", |status| {
+        status.generation == 3 || server.times_logged("reload given up") == 2
     });
 }
 
@@ -250,18 +250,19 @@ fn failing_release(backend: &str, policy: &str, good: usize, otherwise: &str) {
          [ \"$(ls \"$0\" | wc -l)\" -gt {good} ] || exec \"$1\" serve-worker
          {otherwise}"
     );
-    let house = plan.program(["sh", "-c", &script, started.to_str().unwrap(), dispatchd()]).start();
-    let before = pids(&house.wait_until_whole());
+    let server =
+        plan.program(["sh", "-c", &script, started.to_str().unwrap(), dispatchd()]).start();
+    let before = pids(&server.wait_until_whole());
     fs::create_dir(&started).unwrap();
-    let (tally, ()) = crowd::load(house.address(), 2, Manner::Close, &["/"], || {
-        house.signal(Signal::SIGHUP);
-        house.wait_for_log("reload given up");
-        house.wait_for_status("none but the old workers are there", |status| {
+    let (tally, ()) = crowd::load(server.address(), 2, Manner::Close, &["/"], || {
+        server.signal(Signal::SIGHUP);
+        server.wait_for_log("reload given up");
+        server.wait_for_status("none but the old workers are there", |status| {
             status.have == 4 && pids(status) == before
         });
     });
     assert_eq!(tally.errors, [""; 0]);
-    let status = house.wait_until_whole();
+    let status = server.wait_until_whole();
     assert!(status.workers.iter().all(|worker| worker.generation == 1), "{:?}", status.workers);
     assert_eq!((status.generation, status.totals.lost), (1, 0));
     let new: Vec<u32> = fs::read_dir(&started)
@@ -270,6 +271,6 @@ fn failing_release(backend: &str, policy: &str, good: usize, otherwise: &str) {
         .collect();
     assert_eq!(new.len(), good + 3, "three failures end it");
     let alive = |pid: &&u32| process::started(**pid).is_some();
-    assert_eq!(new.iter().find(alive), None, "{}", house.log());
-    answers(&house);
+    assert_eq!(new.iter().find(alive), None, "{}", server.log());
+    answers(&server);
 }

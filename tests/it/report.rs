@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::house::assert_says_nothing_twice;
+use crate::server::assert_says_nothing_twice;
 
 #[test]
 fn every_kind_of_result_is_rendered() {

@@ -429,20 +429,20 @@ fn liar(lie: &str) {
         "overrun" => pages.own.message_writer.produced.store(u64::MAX / 2, Relaxed),
         "stranger" => {
             let ticket = Ticket { index: 60_000, generation: 1 };
-            repeat(|| link.say(WorkerMessage::Done { ticket, service_us: 1 }));
+            repeat(|| link.send(WorkerMessage::Done { ticket, service_us: 1 }));
         }
         "stale" => {
             let Ticket { index, generation } = next_offer(&mut link);
             let ticket = Ticket { index, generation: generation.wrapping_add(1) };
-            repeat(|| link.say(WorkerMessage::Claimed { ticket, transit_us: 1 }));
+            repeat(|| link.send(WorkerMessage::Claimed { ticket, transit_us: 1 }));
             wait_for_the_end();
         }
         "twice" => {
             let ticket = next_offer(&mut link);
             let claimed = link.claim(ticket, monotonic()).expect("nobody recalls it");
             answer(&claimed);
-            link.say(WorkerMessage::Done { ticket, service_us: 1 });
-            repeat(|| link.say(WorkerMessage::Done { ticket, service_us: 1 }));
+            link.send(WorkerMessage::Done { ticket, service_us: 1 });
+            repeat(|| link.send(WorkerMessage::Done { ticket, service_us: 1 }));
             wait_for_the_end();
         }
         "filler" | "thief" => {

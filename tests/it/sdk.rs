@@ -5,8 +5,8 @@
 use std::process::Command;
 
 use crate::client::Client;
-use crate::house::Plan;
 use crate::role::{ROLE, program};
+use crate::server::Plan;
 
 on_both! {
     a_link_is_taken_up_once_and_by_one_process
@@ -16,10 +16,10 @@ on_both! {
 }
 
 fn a_link_is_taken_up_once_and_by_one_process(backend: &str) {
-    let house = Plan::on(backend).with("--workers 1").program(program()).env(ROLE, "once").start();
-    let told = Client::get_once(house.address(), "/").unwrap().text();
+    let server = Plan::on(backend).with("--workers 1").program(program()).env(ROLE, "once").start();
+    let told = Client::get_once(server.address(), "/").unwrap().text();
     let (again, another) = told.split_once("another: ").unwrap();
-    let pid = house.worker(0).pid;
+    let pid = server.worker(0).pid;
     assert!(again.contains(&format!("process {pid} has taken up the link")), "{again}");
     assert!(another.contains("descriptor 3 of DISPATCHD_LINK is not"), "{another}");
 }

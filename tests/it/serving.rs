@@ -8,8 +8,8 @@ use dispatchd::units::Span;
 
 use crate::client::Client;
 use crate::crowd::{self, Manner};
-use crate::house::{Plan, example};
 use crate::process;
+use crate::server::{Plan, example};
 use crate::wait::nap;
 
 on_both! {
@@ -54,8 +54,8 @@ fn reuseport_serves(backend: &str) {
 
 /// 4 clients, 10 rounds of 20 requests.
 fn serves(backend: &str, policy: &str) {
-    let house = Plan::on(backend).with(&format!("--policy {policy}")).start();
-    let (address, pid) = (house.address(), house.pid());
+    let server = Plan::on(backend).with(&format!("--policy {policy}")).start();
+    let (address, pid) = (server.address(), server.pid());
     let (watched, tally) = std::thread::scope(|scope| {
         let clients = scope.spawn(move || crowd::rounds(address, 4, 10, "/whoami"));
         let mut most = 0;
@@ -69,16 +69,16 @@ fn serves(backend: &str, policy: &str) {
     assert_eq!(tally.answered, 800, "{policy}");
     assert_eq!(watched, 1, "the master has one thread");
     assert_eq!(tally.by_worker.len(), 2, "{policy}: {:?}", tally.by_worker);
-    let status = house.status();
+    let status = server.status();
     assert_eq!((status.backend.as_str(), status.policy.as_str()), (backend, policy));
     assert_eq!(status.totals.lost, 0);
 }
 
 fn a_program_of_the_users_own_serves(backend: &str) {
-    let house = Plan::on(backend).program([example("http_worker")]).start();
-    let tally = crowd::rounds(house.address(), 4, 5, "/");
+    let server = Plan::on(backend).program([example("http_worker")]).start();
+    let tally = crowd::rounds(server.address(), 4, 5, "/");
     assert_eq!(tally.errors, [""; 0]);
-    let accepted: Vec<u64> = house.status().workers.iter().map(|one| one.accepted).collect();
+    let accepted: Vec<u64> = server.status().workers.iter().map(|one| one.accepted).collect();
     assert!(accepted.iter().all(|count| 0 < *count), "{accepted:?}");
 }
 
@@ -86,11 +86,11 @@ fn a_program_of_the_users_own_serves(backend: &str) {
 fn who_writes_without_end_delays_nobody(backend: &str) {
     let program = ["sh", "-c", "yes \"$0\" >&2 & exec \"$1\" serve-worker"];
     let program = program.into_iter().chain(["a line of a flood", env!("CARGO_BIN_EXE_dispatchd")]);
-    let house = Plan::on(backend).program(program).stderr(Stdio::null()).start();
-    let (tally, slowest) = crowd::load(house.address(), 2, Manner::Mixed, &["/"], || {
+    let server = Plan::on(backend).program(program).stderr(Stdio::null()).start();
+    let (tally, slowest) = crowd::load(server.address(), 2, Manner::Mixed, &["/"], || {
         let ask = || {
             let asked = monotonic();
-            assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+            assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
             monotonic().since(asked)
         };
         (0..200).map(|_| ask()).max().unwrap()

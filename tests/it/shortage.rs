@@ -15,8 +15,8 @@ use dispatchd::sys::socket;
 use nix::errno::Errno;
 
 use crate::confine::{answer, ask_before};
-use crate::house::{House, Plan};
 use crate::role::wanting_memory;
+use crate::server::{Plan, Server};
 
 /// What the filter asks about: how the master accepts, how it hands over, and how it watches; each
 /// with the error that a shortage is told by.
@@ -37,16 +37,16 @@ pub(crate) struct Shortage {
 }
 
 /// Runs a test with a dispatchd that can be brought into a shortage.
-pub(crate) fn with(plan: Plan, test: impl FnOnce(&House, &Shortage)) {
+pub(crate) fn with(plan: Plan, test: impl FnOnce(&Server, &Shortage)) {
     let shortage = Shortage { failing: AtomicI64::new(NONE), failed: AtomicU64::new(0) };
     let (plan, supervisor) = supervised(plan, wanting_memory());
     thread::scope(|scope| {
         // It ends when the last process ends that the filter is for.
         scope.spawn(|| answer(&supervisor.questions(), |asked| shortage.verdict(asked.call)));
-        let house = plan.start();
-        // Before the house ends, which asks for its status.
+        let server = plan.start();
+        // Before the server ends, which asks for its status.
         let _ender = Ender(&shortage);
-        test(&house, &shortage);
+        test(&server, &shortage);
     });
 }
 

@@ -6,9 +6,9 @@ use dispatchd::units::Span;
 use nix::sys::signal::Signal;
 
 use crate::client::Client;
-use crate::house::{House, Plan, example};
 use crate::process;
 use crate::role::{ROLE, program};
+use crate::server::{Plan, Server, example};
 use crate::wait::eventually;
 
 on_both! {
@@ -30,132 +30,132 @@ on_both! {
 const FAST: Span = Span::from_s(10);
 
 fn term_finishes_what_runs_and_refuses_the_rest(backend: &str) {
-    let mut house = Plan::on(backend).start();
+    let mut server = Plan::on(backend).start();
     let mut running: Vec<Client> = ["/sleep?ms=1000", "/wait?ms=1000", "/whoami", "/whoami"]
-        .map(|path| Client::asking(house.address(), path).unwrap())
+        .map(|path| Client::asking(server.address(), path).unwrap())
         .into();
-    house.wait_for_status("all have arrived", |status| status.totals.arrived == 4);
-    house.busy_worker();
-    house.signal(Signal::SIGTERM);
-    eventually("newcomers are refused", || Client::connect(house.address()).err());
+    server.wait_for_status("all have arrived", |status| status.totals.arrived == 4);
+    server.busy_worker();
+    server.signal(Signal::SIGTERM);
+    eventually("newcomers are refused", || Client::connect(server.address()).err());
     for client in &mut running {
         assert_eq!(client.reply().unwrap().status, 200);
     }
-    assert_eq!(house.exit_code(), Some(0));
-    assert_eq!(house.survivors(), [0; 0]);
+    assert_eq!(server.exit_code(), Some(0));
+    assert_eq!(server.survivors(), [0; 0]);
 }
 
 fn int_ends_gracefully_too(backend: &str) {
-    let mut house = Plan::on(backend).start();
-    let mut running = Client::asking(house.address(), "/sleep?ms=500").unwrap();
-    house.busy_worker();
-    house.signal(Signal::SIGINT);
+    let mut server = Plan::on(backend).start();
+    let mut running = Client::asking(server.address(), "/sleep?ms=500").unwrap();
+    server.busy_worker();
+    server.signal(Signal::SIGINT);
     assert_eq!(running.reply().unwrap().status, 200);
-    assert_eq!(house.exit_code(), Some(0));
+    assert_eq!(server.exit_code(), Some(0));
 }
 
 fn idle_keep_alive_connections_do_not_hold_up_the_end(backend: &str) {
-    let mut house = Plan::on(backend).with("--drain-timeout 60s").start();
-    let mut idle = Client::connect(house.address()).unwrap();
+    let mut server = Plan::on(backend).with("--drain-timeout 60s").start();
+    let mut idle = Client::connect(server.address()).unwrap();
     idle.get("/").unwrap();
-    let silent = Client::connect(house.address()).unwrap();
-    house.wait_for_status("both have arrived", |status| status.totals.arrived == 2);
-    house.signal(Signal::SIGTERM);
-    assert_eq!(house.exit_code(), Some(0));
+    let silent = Client::connect(server.address()).unwrap();
+    server.wait_for_status("both have arrived", |status| status.totals.arrived == 2);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), Some(0));
     drop(silent);
 }
 
 fn the_drain_deadline_ends_what_does_not_finish(backend: &str) {
-    let mut house = Plan::on(backend).with("--drain-timeout 300ms").start();
-    let mut running = begin_for_ever(&house);
+    let mut server = Plan::on(backend).with("--drain-timeout 300ms").start();
+    let mut running = begin_for_ever(&server);
     let began_at = monotonic();
-    house.signal(Signal::SIGTERM);
-    assert_eq!(house.exit_code(), Some(0));
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), Some(0));
     let took = monotonic().since(began_at);
     assert!(Span::from_ms(300) <= took && took < FAST, "{took}");
     running.reply().unwrap_err();
 }
 
 fn a_second_int_is_fast(backend: &str) {
-    let mut house = Plan::on(backend).with("--drain-timeout 60s").start();
-    let _running = begin_for_ever(&house);
-    house.signal(Signal::SIGINT);
-    house.wait_for_log("stopping");
+    let mut server = Plan::on(backend).with("--drain-timeout 60s").start();
+    let _running = begin_for_ever(&server);
+    server.signal(Signal::SIGINT);
+    server.wait_for_log("stopping");
     let began_at = monotonic();
-    house.signal(Signal::SIGINT);
-    assert_eq!(house.exit_code(), Some(0));
+    server.signal(Signal::SIGINT);
+    assert_eq!(server.exit_code(), Some(0));
     let took = monotonic().since(began_at);
     assert!(took < FAST, "{took}");
 }
 
 fn quit_is_fast(backend: &str) {
-    let mut house = Plan::on(backend).with("--drain-timeout 60s").start();
-    let _running = begin_for_ever(&house);
+    let mut server = Plan::on(backend).with("--drain-timeout 60s").start();
+    let _running = begin_for_ever(&server);
     let began_at = monotonic();
-    house.signal(Signal::SIGQUIT);
-    assert_eq!(house.exit_code(), Some(0));
+    server.signal(Signal::SIGQUIT);
+    assert_eq!(server.exit_code(), Some(0));
     let took = monotonic().since(began_at);
     assert!(took < FAST, "{took}");
 }
 
-fn begin_for_ever(house: &House) -> Client {
-    let client = Client::asking(house.address(), "/sleep?ms=60000").unwrap();
-    house.busy_worker();
+fn begin_for_ever(server: &Server) -> Client {
+    let client = Client::asking(server.address(), "/sleep?ms=60000").unwrap();
+    server.busy_worker();
     client
 }
 
 fn one_worker_more_and_one_less(backend: &str) {
-    let house = Plan::on(backend).start();
-    house.signal(Signal::SIGTTIN);
-    let status = house.wait_for_status("a third worker is ready", |status| status.have == 3);
+    let server = Plan::on(backend).start();
+    server.signal(Signal::SIGTTIN);
+    let status = server.wait_for_status("a third worker is ready", |status| status.have == 3);
     assert_eq!(status.want, 3);
     let third = eventually("the third serves", || {
-        let reply = Client::get_once(house.address(), "/whoami").unwrap();
-        let _busy = Client::asking(house.address(), "/sleep?ms=50").unwrap();
+        let reply = Client::get_once(server.address(), "/whoami").unwrap();
+        let _busy = Client::asking(server.address(), "/sleep?ms=50").unwrap();
         (reply.worker() == 2).then_some(reply.json()["pid"].as_u64().unwrap())
     });
-    house.signal(Signal::SIGTTOU);
-    house.wait_for_status("it has left", |status| {
+    server.signal(Signal::SIGTTOU);
+    server.wait_for_status("it has left", |status| {
         let here = status.workers.iter().any(|worker| u64::from(worker.pid) == third);
         status.want == 2 && status.have == 2 && !here
     });
-    house.signal(Signal::SIGTTOU);
-    house.wait_for_status("one is left", |status| status.want == 1);
-    house.signal(Signal::SIGTTOU);
-    let status = house.wait_until_whole();
+    server.signal(Signal::SIGTTOU);
+    server.wait_for_status("one is left", |status| status.want == 1);
+    server.signal(Signal::SIGTTOU);
+    let status = server.wait_until_whole();
     assert_eq!((status.have, status.want), (1, 1), "the last one stays");
-    Client::get_once(house.address(), "/").unwrap();
+    Client::get_once(server.address(), "/").unwrap();
 }
 
 fn a_grown_slot_accepts_for_itself_under_reuseport(backend: &str) {
-    let house = Plan::on(backend).with("--policy reuseport").start();
-    house.signal(Signal::SIGTTIN);
-    house.wait_for_status("a third worker is ready", |status| status.have == 3);
+    let server = Plan::on(backend).with("--policy reuseport").start();
+    server.signal(Signal::SIGTTIN);
+    server.wait_for_status("a third worker is ready", |status| status.have == 3);
     eventually("the third serves", || {
-        let reply = Client::get_once(house.address(), "/whoami").unwrap();
+        let reply = Client::get_once(server.address(), "/whoami").unwrap();
         (reply.worker() == 2).then_some(())
     });
 }
 
 fn workers_end_when_their_master_is_killed(backend: &str) {
-    let mut house = Plan::on(backend).start();
-    let mut idle = Client::connect(house.address()).unwrap();
+    let mut server = Plan::on(backend).start();
+    let mut idle = Client::connect(server.address()).unwrap();
     idle.get("/").unwrap();
-    assert_eq!(house.survivors().len(), 2);
-    house.signal(Signal::SIGKILL);
-    assert_eq!(house.exit_code(), None);
-    eventually("the workers have ended", || house.survivors().is_empty().then_some(()));
+    assert_eq!(server.survivors().len(), 2);
+    server.signal(Signal::SIGKILL);
+    assert_eq!(server.exit_code(), None);
+    eventually("the workers have ended", || server.survivors().is_empty().then_some(()));
 }
 
 fn a_worker_that_ignores_sigterm_is_killed(backend: &str) {
     let mut deaf = ["sh", "-c", "trap '' TERM; exec \"$0\" \"$@\""].map(Into::into).to_vec();
     deaf.extend(program());
     let plan = Plan::on(backend).with("--drain-timeout 100ms").program(deaf);
-    let mut house = plan.env(ROLE, "stubborn").start();
-    house.signal(Signal::SIGTERM);
-    assert_eq!(house.exit_code(), Some(0));
-    assert_eq!(house.survivors(), [0; 0]);
-    assert!(house.log().contains("killed by SIGKILL"), "the log says so");
+    let mut server = plan.env(ROLE, "stubborn").start();
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), Some(0));
+    assert_eq!(server.survivors(), [0; 0]);
+    assert!(server.log().contains("killed by SIGKILL"), "the log says so");
 }
 
 const MEANT_FOR_THE_MASTER: [Signal; 5] =
@@ -167,27 +167,27 @@ fn what_is_meant_for_the_master_does_nothing_to_workers(backend: &str) {
         if let Some(name) = program {
             plan = plan.program([example(name)]);
         }
-        let house = plan.start();
-        let worker = house.worker(0).pid;
+        let server = plan.start();
+        let worker = server.worker(0).pid;
         for signal in MEANT_FOR_THE_MASTER {
-            let mut client = Client::connect(house.address()).unwrap();
+            let mut client = Client::connect(server.address()).unwrap();
             client.send(b"GET / HTTP/1.1\r\nHost: a\r\n").unwrap();
-            house.wait_for_status("a part of it is read", |status| {
+            server.wait_for_status("a part of it is read", |status| {
                 status.workers.iter().any(|worker| 0 < worker.connections)
             });
             process::signal(worker, signal);
             client.send(b"Connection: close\r\n\r\n").unwrap();
             assert_eq!(client.reply().unwrap().status, 200, "{program:?}, {signal}");
         }
-        assert_eq!(house.worker(0).pid, worker);
-        assert_eq!(house.status().generation, 1);
+        assert_eq!(server.worker(0).pid, worker);
+        assert_eq!(server.status().generation, 1);
     }
 }
 
 fn what_a_worker_executes_has_its_signals_at_default(backend: &str) {
     let plan = Plan::on(backend).with("--workers 1").program(program());
-    let mut house = plan.env(ROLE, "parent").start();
-    let worker = house.worker(0).pid;
+    let mut server = plan.env(ROLE, "parent").start();
+    let worker = server.worker(0).pid;
     let child = eventually("it has executed something", || {
         let [child] = process::children(worker)[..] else { return None };
         (process::name(child)? == "sleep").then_some(child)
@@ -197,6 +197,6 @@ fn what_a_worker_executes_has_its_signals_at_default(backend: &str) {
     for set in ["SigIgn", "SigCgt", "SigBlk"] {
         assert_eq!(process::signals(child, set) & meant, 0, "{set}");
     }
-    house.signal(Signal::SIGQUIT);
-    assert_eq!(house.exit_code(), Some(0));
+    server.signal(Signal::SIGQUIT);
+    assert_eq!(server.exit_code(), Some(0));
 }

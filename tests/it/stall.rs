@@ -5,8 +5,8 @@ use dispatchd::units::{Mono, Span};
 use nix::sys::signal::Signal;
 
 use crate::client::Client;
-use crate::house::{House, Plan};
 use crate::process;
+use crate::server::{Plan, Server};
 use crate::wait::{eventually, nap};
 
 /// How long a worker stands still.
@@ -36,25 +36,25 @@ fn a_stopped_worker_delays_nobody_under_shared(backend: &str) {
 }
 
 fn stop_each(backend: &str, policy: &str) {
-    let house = || Plan::on(backend).with(&format!("--policy {policy}")).start();
-    stop_an_idle_worker(&house(), 0);
-    stop_an_idle_worker(&house(), 1);
-    stop_a_busy_worker(&house());
+    let server = || Plan::on(backend).with(&format!("--policy {policy}")).start();
+    stop_an_idle_worker(&server(), 0);
+    stop_an_idle_worker(&server(), 1);
+    stop_a_busy_worker(&server());
 }
 
-fn stop_an_idle_worker(house: &House, slot: u16) {
-    let worker = house.worker(slot);
+fn stop_an_idle_worker(server: &Server, slot: u16) {
+    let worker = server.worker(slot);
     process::freeze(worker.pid);
-    let worst = arrivals(house.address());
+    let worst = arrivals(server.address());
     process::signal(worker.pid, Signal::SIGCONT);
     assert!(worst < DELAY_MAX, "a connection waited {worst} for the idle worker {slot}");
 }
 
-fn stop_a_busy_worker(house: &House) {
-    let mut claimed = Client::asking(house.address(), "/sleep?ms=100").unwrap();
-    let worker = house.busy_worker();
+fn stop_a_busy_worker(server: &Server) {
+    let mut claimed = Client::asking(server.address(), "/sleep?ms=100").unwrap();
+    let worker = server.busy_worker();
     process::freeze(worker.pid);
-    let worst = arrivals(house.address());
+    let worst = arrivals(server.address());
     process::signal(worker.pid, Signal::SIGCONT);
     assert!(worst < DELAY_MAX, "a connection waited {worst} for the busy worker");
     assert_eq!(claimed.reply().unwrap().status, 200);
@@ -92,28 +92,28 @@ fn collect(waiting: &mut Vec<(Mono, Client)>, worst: &mut Span) {
 }
 
 fn a_stopped_worker_gets_its_turn_again(backend: &str) {
-    let house = Plan::on(backend).with("--policy rr").start();
-    let worker = house.worker(0);
+    let server = Plan::on(backend).with("--policy rr").start();
+    let worker = server.worker(0);
     process::freeze(worker.pid);
     for _ in 0..10 {
-        assert_eq!(Client::get_once(house.address(), "/whoami").unwrap().worker(), 1);
+        assert_eq!(Client::get_once(server.address(), "/whoami").unwrap().worker(), 1);
     }
     process::signal(worker.pid, Signal::SIGCONT);
     eventually("the worker serves again", || {
-        (Client::get_once(house.address(), "/whoami").unwrap().worker() == 0).then_some(())
+        (Client::get_once(server.address(), "/whoami").unwrap().worker() == 0).then_some(())
     });
-    assert_eq!(house.worker(0).pid, worker.pid);
+    assert_eq!(server.worker(0).pid, worker.pid);
 }
 
 fn a_stopped_worker_keeps_no_connection_that_it_has_given_back(backend: &str) {
-    let house = Plan::on(backend).with("--dispatch request").start();
+    let server = Plan::on(backend).with("--dispatch request").start();
     let mut idle: Vec<Client> =
-        (0..10).map(|_| Client::connect(house.address()).unwrap()).collect();
+        (0..10).map(|_| Client::connect(server.address()).unwrap()).collect();
     for client in &mut idle {
         assert_eq!(client.get("/whoami").unwrap().status, 200);
     }
-    house.wait_for_status("all are given back", |status| status.hold.parked == 10);
-    let worker = house.worker(0);
+    server.wait_for_status("all are given back", |status| status.hold.parked == 10);
+    let worker = server.worker(0);
     process::freeze(worker.pid);
     for client in &mut idle {
         assert_eq!(client.get("/whoami").unwrap().worker(), 1);

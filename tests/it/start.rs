@@ -10,8 +10,8 @@ use dispatchd::units::Span;
 use nix::sys::signal::Signal;
 
 use crate::client::Client;
-use crate::house::{House, Plan, example};
 use crate::role::{ROLE, program, without_io_uring};
+use crate::server::{Plan, Server, example};
 
 on_both! {
     a_port_in_use_is_refused
@@ -72,8 +72,8 @@ fn a_program_is_looked_for_in_path(backend: &str) {
     }
     let dir = plan.dir().display().to_string();
     let path = format!("{dir}/nowhere:{dir}/first:{dir}/second:/usr/bin:/bin");
-    let house = plan.env("PATH", &path).program(["my-worker"]).start();
-    let mut client = Client::connect(house.address()).unwrap();
+    let server = plan.env("PATH", &path).program(["my-worker"]).start();
+    let mut client = Client::connect(server.address()).unwrap();
     client.send(b"hello").unwrap();
     assert_eq!(client.read_exactly(5).unwrap(), b"hello");
 }
@@ -114,35 +114,36 @@ const NOT_SPOKEN: &str = "has not spoken: a worker must use the dispatchd SDK (R
                           \"A worker of your own\"); it listens on port";
 
 fn a_server_that_is_no_worker_is_told_within_seconds(backend: &str) {
-    let house = Plan::on(backend).program(program()).env(ROLE, "outsider").launch();
-    let pid = told_of_a_server(&house);
+    let server = Plan::on(backend).program(program()).env(ROLE, "outsider").launch();
+    let pid = told_of_a_server(&server);
     let program = std::env::current_exe().unwrap();
     let line = format!("{} (pid {pid}) {NOT_SPOKEN}", program.display());
-    assert!(house.log().contains(&line), "{}", house.log());
+    assert!(server.log().contains(&line), "{}", server.log());
 }
 
 fn a_server_that_a_program_starts_is_found(backend: &str) {
     let script = "\"$@\" & child=$!; trap \"kill $child\" TERM; wait";
     let words = ["sh", "-c", script, "sh"].into_iter().map(OsString::from).chain(program());
-    let house = Plan::on(backend).with("--workers 1").program(words).env(ROLE, "outsider").launch();
-    told_of_a_server(&house);
-    assert!(house.log().contains("sh (pid "), "{}", house.log());
+    let server =
+        Plan::on(backend).with("--workers 1").program(words).env(ROLE, "outsider").launch();
+    told_of_a_server(&server);
+    assert!(server.log().contains("sh (pid "), "{}", server.log());
 }
 
 /// Waits until it is told, once, of a server with its port. Returns the number of its process.
-fn told_of_a_server(house: &House) -> u32 {
-    house.wait_for_log(NOT_SPOKEN);
-    let workers = house.status().workers;
-    let log = house.log();
+fn told_of_a_server(server: &Server) -> u32 {
+    server.wait_for_log(NOT_SPOKEN);
+    let workers = server.status().workers;
+    let log = server.log();
     let line = log.lines().find(|line| line.contains(NOT_SPOKEN)).unwrap();
     let port = line.split_once("on port ").unwrap().1.strip_suffix(" itself").unwrap();
     assert!(log.contains(&format!(" port {port} worker=")), "{log}");
     let pid = |line: &str| line.split_once("(pid ")?.1.split_once(')')?.0.parse().ok();
     let pid = pid(line).unwrap();
     assert!(workers.iter().any(|worker| worker.pid == pid), "{log}");
-    house.signal(Signal::SIGQUIT);
-    house.wait_for_log("worker left");
-    assert_eq!(house.times_logged("has not spoken"), 1, "{}", house.log());
+    server.signal(Signal::SIGQUIT);
+    server.wait_for_log("worker left");
+    assert_eq!(server.times_logged("has not spoken"), 1, "{}", server.log());
     pid
 }
 
@@ -175,11 +176,11 @@ fn a_stale_socket_file_is_no_obstacle(backend: &str) {
     let path = dir.path().join("left.sock");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let listen = format!("--listen unix:{}", path.display());
-    let house = Plan::on(backend).with(&listen).start();
-    assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+    let server = Plan::on(backend).with(&listen).start();
+    assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
     let ended = Plan::on(backend).with(&listen).run();
     assert!(ended.complaint(1).contains("somebody listens there"), "one that lives is kept");
-    assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+    assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
 }
 
 fn too_few_descriptors_are_told(backend: &str) {
@@ -200,11 +201,11 @@ fn a_worker_without_a_master_says_how_to_start_it() {
 
 #[test]
 fn without_io_uring_auto_says_why_and_serves_on_epoll() {
-    let house = Plan::on("auto").through(without_io_uring()).start();
-    assert_eq!(house.status().backend, "epoll");
-    assert!(banner(&house).contains("backend epoll (no io_uring: forbidden by a seccomp filter"));
+    let server = Plan::on("auto").through(without_io_uring()).start();
+    assert_eq!(server.status().backend, "epoll");
+    assert!(banner(&server).contains("backend epoll (no io_uring: forbidden by a seccomp filter"));
     for _ in 0..20 {
-        assert_eq!(Client::get_once(house.address(), "/").unwrap().status, 200);
+        assert_eq!(Client::get_once(server.address(), "/").unwrap().status, 200);
     }
 }
 
@@ -218,14 +219,14 @@ fn without_io_uring_there_is_no_uring() {
 
 #[test]
 fn auto_takes_io_uring_where_it_may_and_says_so() {
-    let house = Plan::on("auto").start();
-    let status = house.status();
-    assert!(banner(&house).contains(&status.backend_reason), "{}", house.log());
-    assert!(banner(&house).contains(&format!("backend {}", status.backend)));
+    let server = Plan::on("auto").start();
+    let status = server.status();
+    assert!(banner(&server).contains(&status.backend_reason), "{}", server.log());
+    assert!(banner(&server).contains(&format!("backend {}", status.backend)));
 }
 
 /// The line that names the backend.
-fn banner(house: &House) -> String {
-    let log = house.log();
+fn banner(server: &Server) -> String {
+    let log = server.log();
     log.lines().find(|line| line.contains(" backend ")).unwrap().to_owned()
 }

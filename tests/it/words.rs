@@ -7,8 +7,8 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::crowd;
-use crate::house::{Ended, Plan, assert_says_nothing_twice};
 use crate::role::{ROLE, program};
+use crate::server::{Ended, Plan, assert_says_nothing_twice};
 use crate::wait::{Lines, eventually};
 
 /// Sets a title, overwrites the line, turns it around, and is no UTF-8.
@@ -43,13 +43,13 @@ fn what_a_listener_is_called_is_spelled_out(backend: &str) {
     let dir = tempfile::tempdir().unwrap();
     let listen = format!("unix:{}/{NAME}", dir.path().display());
     let shown = format!("unix:{}/{NAME_SHOWN}", dir.path().display());
-    let house = Plan::on(backend).with(&format!("--listen {listen}")).start();
-    let told = String::from_utf8(house.ask(&["status"]).stdout).unwrap();
-    let json = String::from_utf8(house.ask(&["status", "--json"]).stdout).unwrap();
+    let server = Plan::on(backend).with(&format!("--listen {listen}")).start();
+    let told = String::from_utf8(server.ask(&["status"]).stdout).unwrap();
+    let json = String::from_utf8(server.ask(&["status", "--json"]).stdout).unwrap();
     assert_is_plain(&json);
     let status: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(status["listeners"][0], listen, "programs are told the name");
-    for text in [&house.log(), &told] {
+    for text in [&server.log(), &told] {
         assert!(text.contains(&format!("on {shown}")), "{text}");
         assert_is_plain(text);
     }
@@ -100,10 +100,10 @@ fn a_log_for_programs_is_json_to_its_last_line(backend: &str) {
 fn a_log_for_programs_tells_of_lost_lines_in_json(backend: &str) {
     let (reader, writer) = std::io::pipe().unwrap();
     let plan = Plan::on(backend).with("--log-format json --log-level debug").stderr(writer);
-    let house = plan.program(program()).env(ROLE, "chatty").start();
+    let server = plan.program(program()).env(ROLE, "chatty").start();
     eventually("lines are lost", || {
-        assert_eq!(crowd::rounds(house.address(), 2, 5, "/").errors, [""; 0]);
-        (0 < house.status().totals.log_lines_dropped).then_some(())
+        assert_eq!(crowd::rounds(server.address(), 2, 5, "/").errors, [""; 0]);
+        (0 < server.status().totals.log_lines_dropped).then_some(())
     });
     let is_notice = |line: &str| message(line).contains("log lines dropped");
     let notice = Lines::of(reader).find("that is told", is_notice);

@@ -72,7 +72,7 @@ impl Rule {
     }
 }
 
-/// One place where the house is untidy.
+/// One place where the project is untidy.
 #[derive(Debug)]
 pub(crate) struct Breach {
     pub(crate) path: String,

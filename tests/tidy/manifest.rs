@@ -1,4 +1,4 @@
-//! Just enough of Cargo.toml to know its targets and its dependencies: the manifest of this house
+//! Just enough of Cargo.toml to know its targets and its dependencies: the manifest of this project
 //! has one setting a line, which needs no parser.
 
 use crate::GUESTS;

@@ -1,14 +1,14 @@
 //! The guard is guarded: a breach of each rule is planted and must be reported, as that rule and
 //! no other; and what only looks like a breach must pass. Without this a scanner that lost its
-//! way would call every house tidy.
+//! way would call every tree tidy.
 
 mod circles;
 mod namesakes;
 
 use crate::tidy::breach::{Breach, Rule};
-use crate::tidy::house::House;
 use crate::tidy::manifest::check_dependencies;
 use crate::tidy::source::Source;
+use crate::tidy::source_tree::SourceTree;
 
 /// A file by its path, what stands in it below its head, and the rules that it breaks.
 type Plant = (&'static str, &'static str, &'static [Rule]);
@@ -22,10 +22,10 @@ const PLANTS: &[Plant] = &[
     ("src/engine/policy/rr.rs", "use self::super::super::super::wire;", &[Rule::Layer]),
     ("src/worker/mod.rs", "mod tests { use super::super::io::Backend; }", &[Rule::Layer]),
     ("src/worker/mod.rs", "#[cfg(test)] mod tests { use crate::cli::Run; }", &[Rule::Layer]),
-    ("src/sys/mod.rs", "use crate as house;", &[Rule::Layer]),
-    ("src/sys/mod.rs", "use crate::{self as house};", &[Rule::Layer]),
+    ("src/sys/mod.rs", "use crate as all;", &[Rule::Layer]),
+    ("src/sys/mod.rs", "use crate::{self as all};", &[Rule::Layer]),
     ("src/sys/mod.rs", "use super::*;", &[Rule::Layer]),
-    ("src/sys/mod.rs", "use super as house;", &[Rule::Layer]),
+    ("src/sys/mod.rs", "use super as all;", &[Rule::Layer]),
     ("src/units.rs", "use crate::limits;", &[Rule::Layer]),
     ("src/main.rs", "use dispatchd::master;", &[Rule::Layer]),
     ("src/attic/mod.rs", "", &[Rule::Layer]),
@@ -173,8 +173,8 @@ fn a_file_without_a_head_is_reported() {
 
 #[test]
 fn a_file_that_nothing_declares_is_reported() {
-    let mut house = declared_house();
-    assert_eq!(rules_of(&house.orphans()), []);
+    let mut tree = declared_tree();
+    assert_eq!(rules_of(&tree.orphans()), []);
     let strays = [
         "src/sys/old.rs",
         "src/fd.rs",
@@ -184,9 +184,9 @@ fn a_file_that_nothing_declares_is_reported() {
         "examples/echo/other.rs",
     ];
     for path in strays {
-        house.take(path, || "//! Why.\n// mod old; mod late;\n".to_owned());
+        tree.take(path, || "//! Why.\n// mod old; mod late;\n".to_owned());
     }
-    let orphans: Vec<String> = house.orphans().into_iter().map(|breach| breach.path).collect();
+    let orphans: Vec<String> = tree.orphans().into_iter().map(|breach| breach.path).collect();
     assert_eq!(orphans, strays);
 }
 
@@ -230,15 +230,15 @@ fn rust_on_a_page_is_an_example() {
 }
 
 fn found_on_a_page(text: &str) -> Vec<Rule> {
-    let mut house = declared_house();
-    house.take("docs/page.md", || text.to_owned());
-    let on_pages = house.breaches().into_iter().filter(|breach| breach.path.ends_with(".md"));
+    let mut tree = declared_tree();
+    tree.take("docs/page.md", || text.to_owned());
+    let on_pages = tree.breaches().into_iter().filter(|breach| breach.path.ends_with(".md"));
     rules_of(&on_pages.collect::<Vec<_>>())
 }
 
-/// A house in which each kind of declaration leads to a file.
-fn declared_house() -> House {
-    let mut house = House::default();
+/// A tree in which each kind of declaration leads to a file.
+fn declared_tree() -> SourceTree {
+    let mut tree = SourceTree::default();
     let files = [
         ("Cargo.toml", "[[test]]\nname = \"cli\"\n[[bench]]\npath = \"benches/pick.rs\"\n"),
         ("src/lib.rs", "//! Why.\npub mod sys;\n"),
@@ -254,9 +254,9 @@ fn declared_house() -> House {
         ("examples/echo/main.rs", "//! Why.\n"),
     ];
     for (path, text) in files {
-        house.take(path, || text.to_owned());
+        tree.take(path, || text.to_owned());
     }
-    house
+    tree
 }
 
 fn found_in(text: &str) -> Vec<Rule> {

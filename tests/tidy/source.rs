@@ -191,7 +191,7 @@ impl Source {
         for at in 0..self.tokens.len() {
             let head = attribute_heads(&self.tokens, at);
             for name in head.into_iter().filter(|name| BANNED_ATTRIBUTES.contains(name)) {
-                let what = format!("the attribute `{name}` is not used in this house");
+                let what = format!("the attribute `{name}` is not used in this project");
                 found.push(self.breach(self.tokens[at].line, Rule::Attribute, what));
             }
         }

@@ -74,7 +74,7 @@ pub enum FairnessError {
     Spec(#[from] TraceSpecError),
     /// The server does not come up.
     #[error(transparent)]
-    House(#[from] ServerError),
+    Server(#[from] ServerError),
     /// The generator cannot work.
     #[error(transparent)]
     Load(#[from] LoadError),

@@ -8,7 +8,7 @@ use super::super::outcome::{Fate, Sample, TraceOutcome};
 use super::super::trace::Trace;
 use super::calendar::Calendar;
 use super::server::{Begun, ModelServer};
-use super::{Costs, Pool};
+use super::{Costs, ModelApp};
 use crate::engine::policy::Policy;
 use crate::engine::rng::Rng;
 use crate::units::Span;
@@ -41,9 +41,9 @@ enum KernelPlan {
 }
 
 impl<'a> Kernel<'a> {
-    pub(super) fn new(trace: &'a Trace, pool: &Pool) -> Self {
-        let workers = pool.speeds.len();
-        let queue = match pool.policy {
+    pub(super) fn new(trace: &'a Trace, app: &ModelApp) -> Self {
+        let workers = app.speeds.len();
+        let queue = match app.policy {
             Policy::Shared => {
                 Accept::Shared { backlog: VecDeque::new(), idle: (0..workers).collect() }
             }
@@ -51,16 +51,16 @@ impl<'a> Kernel<'a> {
             | Policy::Weighted
             | Policy::Least
             | Policy::Jbsq(_)
-            | Policy::Reuseport => Accept::Hashed(Rng::new(pool.seed)),
+            | Policy::Reuseport => Accept::Hashed(Rng::new(app.seed)),
         };
         let unsent =
             Sample { sent: Span::ZERO, done: Span::ZERO, worker: None, fate: Fate::Unsent };
         Self {
             trace,
-            costs: pool.costs,
+            costs: app.costs,
             arrivals: Queue::new(trace),
             calendar: Calendar::new(),
-            servers: pool.speeds.iter().map(|speed| ModelServer::new(*speed)).collect(),
+            servers: app.speeds.iter().map(|speed| ModelServer::new(*speed)).collect(),
             queue,
             owners: vec![None; trace.connection_lengths().len()],
             samples: vec![unsent; trace.requests.len()],

@@ -6,7 +6,7 @@ use super::super::outcome::{Fate, Sample, TraceOutcome};
 use super::super::trace::Trace;
 use super::calendar::Calendar;
 use super::server::{Begun, ModelServer, Rest};
-use super::{Costs, Pool};
+use super::{Costs, ModelApp};
 use crate::engine::action::{Action, Actions};
 use crate::engine::input::{FirstSpeaker, Input, Message, Terms};
 use crate::engine::worker::Patience;
@@ -85,31 +85,31 @@ struct ModelTickets {
 const NEVER: Span = Span::from_s(1 << 30);
 
 impl<'a> ModelMaster<'a> {
-    pub(super) fn new(trace: &'a Trace, pool: &Pool) -> Self {
+    pub(super) fn new(trace: &'a Trace, app: &ModelApp) -> Self {
         let setup = Setup {
-            policy: pool.policy,
-            dispatch: pool.dispatch,
-            classes: pool.classes,
+            policy: app.policy,
+            dispatch: app.dispatch,
+            classes: app.classes,
             copies_max: u32::MAX,
             slot_cost: 0,
-            weights: pool.weights.clone(),
+            weights: app.weights.clone(),
             hold_max: u32::MAX,
             overload: Overload::Hold,
             patience: Patience { start: NEVER, drain: NEVER },
             stall_timeout: NEVER,
-            seed: pool.seed,
+            seed: app.seed,
         };
         let unsent =
             Sample { sent: Span::ZERO, done: Span::ZERO, worker: None, fate: Fate::Unsent };
         let mut master = Self {
             trace,
-            costs: pool.costs,
+            costs: app.costs,
             engine: Engine::new(setup),
             actions: Actions::new(),
             arrivals: Queue::new(trace),
             calendar: Calendar::new(),
-            names: vec![WorkerId::default(); pool.speeds.len()],
-            servers: pool.speeds.iter().map(|speed| ModelServer::new(*speed)).collect(),
+            names: vec![WorkerId::default(); app.speeds.len()],
+            servers: app.speeds.iter().map(|speed| ModelServer::new(*speed)).collect(),
             stirred: Vec::new(),
             tickets: ModelTickets::default(),
             places: vec![ModelPlace::Nowhere; trace.connection_lengths().len()],

@@ -15,9 +15,9 @@ use crate::engine::giveback::Dispatch;
 use crate::engine::policy::{Binder, Policy};
 use crate::units::Span;
 
-/// The pool whose behaviour is asked for.
+/// The app whose behaviour is asked for.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pool {
+pub struct ModelApp {
     /// Who gets a connection, or a request.
     pub policy: Policy,
     /// What is dispatched.
@@ -46,15 +46,15 @@ pub struct Costs {
     pub overhead: Span,
 }
 
-/// Replays the trace through the pool.
+/// Replays the trace through the app.
 ///
 /// # Panics
 /// Without workers, or with a weight or a speed more or less than those.
-pub fn replay(trace: &Trace, pool: &Pool) -> TraceOutcome {
-    assert!(!pool.speeds.is_empty() && pool.speeds.len() == pool.weights.len());
-    match pool.policy.binder() {
-        Binder::AtOnce | Binder::OnCredit(_) => ModelMaster::new(trace, pool).run(),
-        Binder::Kernel => Kernel::new(trace, pool).run(),
+pub fn replay(trace: &Trace, app: &ModelApp) -> TraceOutcome {
+    assert!(!app.speeds.is_empty() && app.speeds.len() == app.weights.len());
+    match app.policy.binder() {
+        Binder::AtOnce | Binder::OnCredit(_) => ModelMaster::new(trace, app).run(),
+        Binder::Kernel => Kernel::new(trace, app).run(),
     }
 }
 
@@ -80,8 +80,8 @@ mod tests {
         Trace::draw(spec).unwrap()
     }
 
-    fn pool(policy: Policy, workers: usize) -> Pool {
-        Pool {
+    fn app(policy: Policy, workers: usize) -> ModelApp {
+        ModelApp {
             policy,
             dispatch: Dispatch::Connection,
             classes: false,
@@ -127,7 +127,7 @@ mod tests {
                     overhead: Span::from_us(20),
                 };
                 for costs in [Costs::default(), costs] {
-                    let outcome = replay(&trace, &Pool { costs, ..pool(policy, 4) });
+                    let outcome = replay(&trace, &ModelApp { costs, ..app(policy, 4) });
                     assert!(1.0 <= p99_short(&trace, &outcome), "{policy:?}");
                 }
             }
@@ -141,7 +141,7 @@ mod tests {
             let count = workers as usize;
             let bound = bound::replay(&trace, &vec![1.0; count], Span::ZERO);
             for policy in [Policy::Jbsq(Depth::Fixed(1)), Policy::Shared] {
-                let outcome = replay(&trace, &pool(policy, count));
+                let outcome = replay(&trace, &app(policy, count));
                 let pairs = outcome.samples.iter().zip(&bound.samples);
                 let other = pairs.enumerate().find(|(_, (ours, ideal))| ours.done != ideal.done);
                 assert_eq!(other, None, "{policy:?} on {workers}");
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn round_robin_is_as_many_queues_as_workers() {
         let trace = trace("bim10", 0.7, 4, Connections::PerRequest);
-        let outcome = replay(&trace, &pool(Policy::RoundRobin, 4));
+        let outcome = replay(&trace, &app(Policy::RoundRobin, 4));
         let mut free_at = [Span::ZERO; 4];
         for (index, request) in trace.requests.iter().enumerate() {
             let free = &mut free_at[index % 4];
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn late_binding_beats_clever_choosing_beats_turns() {
         let trace = drawn("bim100", 0.8, 4, Connections::PerRequest, 60_000);
-        let p99 = |policy| p99_short(&trace, &replay(&trace, &pool(policy, 4)));
+        let p99 = |policy| p99_short(&trace, &replay(&trace, &app(policy, 4)));
         let bound = p99_short(&trace, &bound::replay(&trace, &[1.0; 4], Span::ZERO));
         let jbsq = p99(Policy::Jbsq(Depth::Auto));
         let (least, turns) = (p99(Policy::Least), p99(Policy::RoundRobin));
@@ -179,8 +179,8 @@ mod tests {
             let count = workers as usize;
             let bound = bound::replay(&trace, &vec![1.0; count], Span::ZERO);
             let p99 = |dispatch, depth| {
-                let pool = Pool { dispatch, ..pool(Policy::Jbsq(depth), count) };
-                p99_short(&trace, &replay(&trace, &pool)) / p99_short(&trace, &bound)
+                let app = ModelApp { dispatch, ..app(Policy::Jbsq(depth), count) };
+                p99_short(&trace, &replay(&trace, &app)) / p99_short(&trace, &bound)
             };
             let ideal = p99(Dispatch::Request, Depth::Fixed(1));
             assert!((0.999..1.001).contains(&ideal), "{ideal} with {workers} workers");
@@ -203,8 +203,8 @@ mod tests {
         let us = Span::from_us;
         let costs = Costs { handoff: us(30), notice: us(25), overhead: us(5) };
         let sojourns = |dispatch| {
-            let pool = Pool { dispatch, costs, ..pool(Policy::Jbsq(Depth::Auto), 4) };
-            let samples = replay(&trace, &pool).samples;
+            let app = ModelApp { dispatch, costs, ..app(Policy::Jbsq(Depth::Auto), 4) };
+            let samples = replay(&trace, &app).samples;
             samples.iter().map(|sample| sample.done.less(sample.sent).as_us()).sum::<u64>()
         };
         assert_eq!(sojourns(Dispatch::Auto), sojourns(Dispatch::Connection));
@@ -212,8 +212,8 @@ mod tests {
     }
 
     /// Of each class, how many requests of a trace are answered by its end.
-    fn answered(trace: &Trace, pool: &Pool) -> [usize; 2] {
-        let samples = replay(trace, pool).samples;
+    fn answered(trace: &Trace, app: &ModelApp) -> [usize; 2] {
+        let samples = replay(trace, app).samples;
         let in_time = trace.requests.iter().zip(&samples).filter(|(_, s)| s.done <= trace.length());
         in_time.fold([0; 2], |mut counts, (request, _)| {
             counts[usize::from(request.class)] += 1;
@@ -224,8 +224,8 @@ mod tests {
     #[test]
     fn short_requests_go_first_and_long_ones_wait_no_longer_than_they_are() {
         let trace = drawn("bim100", 0.8, 4, Connections::PerRequest, 60_000);
-        let (fifo, aware) = (pool(Policy::Jbsq(Depth::Auto), 4), classes(4));
-        let [before, after] = [&fifo, &aware].map(|pool| p99_short(&trace, &replay(&trace, pool)));
+        let (fifo, aware) = (app(Policy::Jbsq(Depth::Auto), 4), classes(4));
+        let [before, after] = [&fifo, &aware].map(|app| p99_short(&trace, &replay(&trace, app)));
         assert!(after * 2.0 < before, "{after} and {before}");
         let long = trace.requests.iter().zip(replay(&trace, &aware).samples);
         let late = long.filter(|(request, sample)| {
@@ -239,7 +239,7 @@ mod tests {
         // Half of the work is long. Twice as much as there is of either, or of both.
         for (mix, load) in [("bim100", 1.5), ("bim1000", 1.5), ("bim10", 1.5)] {
             let trace = drawn(mix, load, 4, Connections::PerRequest, 30_000);
-            let fifo = answered(&trace, &pool(Policy::Jbsq(Depth::Auto), 4));
+            let fifo = answered(&trace, &app(Policy::Jbsq(Depth::Auto), 4));
             let aware = answered(&trace, &classes(4));
             for (class, (fifo, aware)) in fifo.iter().zip(aware).enumerate() {
                 assert!(fifo * 9 / 10 < aware, "{mix}, class {class}: {aware} instead of {fifo}");
@@ -247,17 +247,17 @@ mod tests {
         }
     }
 
-    fn classes(workers: usize) -> Pool {
+    fn classes(workers: usize) -> ModelApp {
         let request = Dispatch::Request;
-        Pool { classes: true, dispatch: request, ..pool(Policy::Jbsq(Depth::Auto), workers) }
+        ModelApp { classes: true, dispatch: request, ..app(Policy::Jbsq(Depth::Auto), workers) }
     }
 
     #[test]
     fn a_biased_policy_shows() {
         // A bias planted in the weights: one of two workers gets three of four connections.
         let trace = trace("bim10", 0.6, 2, Connections::PerRequest);
-        let even = replay(&trace, &pool(Policy::Weighted, 2));
-        let biased = replay(&trace, &Pool { weights: vec![3, 1], ..pool(Policy::Weighted, 2) });
+        let even = replay(&trace, &app(Policy::Weighted, 2));
+        let biased = replay(&trace, &ModelApp { weights: vec![3, 1], ..app(Policy::Weighted, 2) });
         let share = |outcome: &TraceOutcome| {
             let first = outcome.samples.iter().filter(|sample| sample.worker == Some(0)).count();
             first as f64 / outcome.samples.len() as f64
@@ -272,7 +272,10 @@ mod tests {
         let trace = trace("bim10", 0.5, 4, Connections::PerRequest);
         let speeds = vec![1.0, 1.0, 0.5, 0.5];
         let p99 = |policy| {
-            p99_short(&trace, &replay(&trace, &Pool { speeds: speeds.clone(), ..pool(policy, 4) }))
+            p99_short(
+                &trace,
+                &replay(&trace, &ModelApp { speeds: speeds.clone(), ..app(policy, 4) }),
+            )
         };
         assert!(p99(Policy::Jbsq(Depth::Fixed(1))) * 2.0 < p99(Policy::RoundRobin));
     }

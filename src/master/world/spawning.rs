@@ -16,7 +16,7 @@ use crate::shm::layout::{Order, WorkerPage};
 use crate::shm::map::{MapError, Mapped, Writable};
 use crate::sys::pidfd::{self, Signal};
 use crate::sys::{cpus, eventfd, fd, inherited, socket, spawn};
-use crate::units::{Cpu, Errno, PoolId, SlotId, WorkerId};
+use crate::units::{AppId, Cpu, Errno, SlotId, WorkerId};
 use crate::wire::handshake::{Handshake, ListenerSharing, VARIABLE};
 
 /// The sockets of a slot under `reuseport` that had none: what the master keeps, and the copies of
@@ -61,7 +61,7 @@ impl LinuxHost {
         let (memory, page) = create_page()?;
         let listeners = if own.is_empty() { self.listeners_of(request.slot) } else { own };
         let handshake = Handshake {
-            pool: PoolId(0),
+            app: AppId(0),
             slot: request.slot,
             worker: request.worker,
             generation: request.generation,
@@ -144,8 +144,8 @@ impl LinuxHost {
     fn args(&self, slot: SlotId) -> Vec<OsString> {
         let name = match &self.spec.program {
             SpecProgram::BuiltIn(_) => {
-                let pool = &self.clients.about().name;
-                format!("dispatchd: worker {} ({pool})", slot.0).into()
+                let name = &self.clients.about().name;
+                format!("dispatchd: worker {} ({name})", slot.0).into()
             }
             SpecProgram::Foreign { name, .. } => name.clone(),
         };

@@ -113,15 +113,16 @@ fn a_worker_that_leaves_gives_its_idle_connections_back(backend: impl Backend<Fd
     let text = rig.read_until(&mut waiting, b"}\n");
     assert!(!text.contains("Connection: close"), "another goes on with it: {text}");
     rig.end();
-    let says = rig.heard();
+    let messages = rig.heard();
     assert!(
-        matches!(says[..], [WorkerMessage::Idle { .. }, WorkerMessage::Idle { .. }]),
-        "{says:?}"
+        matches!(messages[..], [WorkerMessage::Idle { .. }, WorkerMessage::Idle { .. }]),
+        "{messages:?}"
     );
-    assert!(says.contains(&WorkerMessage::Idle { ticket, service_us: 0 }));
+    assert!(messages.contains(&WorkerMessage::Idle { ticket, service_us: 0 }));
     assert!(
-        says.iter()
-            .any(|say| matches!(say, WorkerMessage::Idle { ticket, .. } if *ticket == other))
+        messages.iter().any(
+            |message| matches!(message, WorkerMessage::Idle { ticket, .. } if *ticket == other)
+        )
     );
     let mut got = Vec::new();
     assert!(!read_some(&mut idle, &mut got), "the master has it still");

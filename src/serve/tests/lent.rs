@@ -46,11 +46,11 @@ fn a_connection_goes_back_after_each_answer_and_comes_again_by_its_name(
         }
         assert_eq!(greetings(&rig.read_until(&mut client, b")\n")), 1);
         rig.settle();
-        let says = rig.heard();
+        let messages = rig.heard();
         let [WorkerMessage::Claimed { .. }, WorkerMessage::Idle { ticket: idle, service_us }] =
-            says[..]
+            messages[..]
         else {
-            panic!("{says:?}");
+            panic!("{messages:?}");
         };
         assert_eq!((idle, 0 < service_us), (ticket, true));
         assert_eq!(rig.master().board(), (round, round, 0));
@@ -83,9 +83,9 @@ fn what_is_half_read_or_still_leaving_does_not_go_back(backend: impl Backend<Fd 
     let (mut slow, _kept, _) = lent(&mut rig);
     slow.write_all(b"GET /bytes?n=9000000 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     rig.settle();
-    let says = rig.heard();
+    let messages = rig.heard();
     assert!(
-        matches!(says[..], [WorkerMessage::Claimed { .. }, WorkerMessage::Waiting(_)]),
+        matches!(messages[..], [WorkerMessage::Claimed { .. }, WorkerMessage::Waiting(_)]),
         "most of it is not out"
     );
     let mut got = Vec::new();
@@ -94,8 +94,8 @@ fn what_is_half_read_or_still_leaving_does_not_go_back(backend: impl Backend<Fd 
         9_000_000 < got.len()
     });
     rig.settle();
-    let says = rig.heard();
-    assert!(matches!(says[..], [WorkerMessage::Idle { .. }]), "{says:?}");
+    let messages = rig.heard();
+    assert!(matches!(messages[..], [WorkerMessage::Idle { .. }]), "{messages:?}");
 }
 
 /// A connection that has been answered and given back, and what the master has of it.

@@ -132,7 +132,7 @@ fn long_answer<B: Backend<Fd = OwnedFd>>(rig: &mut Rig<B>, requests: &[u8]) -> T
     client.write_all(requests).unwrap();
     rig.heard();
     rig.until("the first answer's last byte is in the kernel", |rig| {
-        rig.heard().iter().any(|say| matches!(say, WorkerMessage::Done { .. }))
+        rig.heard().iter().any(|message| matches!(message, WorkerMessage::Done { .. }))
     });
     rig.settle();
     client
@@ -211,10 +211,10 @@ fn empty_lines_are_counted_though_connections_go_back(backend: impl Backend<Fd =
         rig.heard()
     };
     client.write_all(b"\r\n").unwrap();
-    let says = offer(&mut rig);
+    let messages = offer(&mut rig);
     assert!(
-        matches!(says[..], [WorkerMessage::Claimed { .. }, WorkerMessage::Waiting(_)]),
-        "it stays: {says:?}"
+        matches!(messages[..], [WorkerMessage::Claimed { .. }, WorkerMessage::Waiting(_)]),
+        "it stays: {messages:?}"
     );
     for _ in 1..HTTP_BLANK_LINES_MAX {
         client.write_all(b"\r\n").unwrap();

@@ -13,15 +13,15 @@ use crate::units::WorkerId;
 
 /// Outputs with something to read, in the order of their turns.
 #[derive(Debug)]
-pub(super) struct Talkers<F>(VecDeque<(WorkerId, F)>);
+pub(super) struct PendingOutputs<F>(VecDeque<(WorkerId, F)>);
 
-impl<F> Talkers<F> {
+impl<F> PendingOutputs<F> {
     pub(super) fn has_any(&self) -> bool {
         !self.0.is_empty()
     }
 }
 
-impl<F> Default for Talkers<F> {
+impl<F> Default for PendingOutputs<F> {
     fn default() -> Self {
         Self(VecDeque::new())
     }
@@ -31,21 +31,21 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     /// A worker, or what it started, has written something or closed its output.
     pub(super) fn has_written(&mut self, worker: WorkerId, fd: B::Fd) {
         self.is_not_waited_for(worker);
-        self.talkers.0.push_back((worker, fd));
+        self.pending_outputs.0.push_back((worker, fd));
     }
 
     /// Reads what this turn's budget allows, each output once.
     pub(super) fn read_outputs(&mut self) {
         let mut budget = OUTPUT_PER_TURN;
-        for _ in 0..self.talkers.0.len() {
-            let Some((worker, fd)) = self.talkers.0.pop_front() else { return };
+        for _ in 0..self.pending_outputs.0.len() {
+            let Some((worker, fd)) = self.pending_outputs.0.pop_front() else { return };
             match self.host.read_output(worker, budget) {
                 OutputRead::Drained { bytes } => {
                     budget -= bytes;
                     self.watch_for(Purpose::Output(worker), fd);
                 }
                 OutputRead::More => {
-                    self.talkers.0.push_back((worker, fd));
+                    self.pending_outputs.0.push_back((worker, fd));
                     return;
                 }
                 OutputRead::Ended => self.late_output_ended(worker),

@@ -48,7 +48,7 @@ enum Numbers {
 
 /// A running dispatchd.
 #[derive(Debug)]
-pub(crate) struct House {
+pub(crate) struct Server {
     master: Child,
     name: String,
     dir: TempDir,
@@ -140,40 +140,40 @@ impl Plan {
         self
     }
 
-    pub(crate) fn named(mut self, other: &House) -> Self {
+    pub(crate) fn named(mut self, other: &Server) -> Self {
         self.name.clone_from(&other.name);
         self.runtime = Some(other.runtime.clone());
         self
     }
 
-    /// A directory that is gone with the house.
+    /// A directory that is gone with the server.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
 
     /// Starts it and waits until all its workers are ready.
-    pub(crate) fn start(self) -> House {
-        let mut house = self.launch();
+    pub(crate) fn start(self) -> Server {
+        let mut server = self.launch();
         let status = eventually("all workers are ready", || {
-            if let Some(exit) = house.master.try_wait().unwrap() {
-                panic!("dispatchd has ended ({exit}):\n{}", house.log());
+            if let Some(exit) = server.master.try_wait().unwrap() {
+                panic!("dispatchd has ended ({exit}):\n{}", server.log());
             }
-            house.try_status().filter(|status| status.have == status.want)
+            server.try_status().filter(|status| status.have == status.want)
         });
-        house.addresses = status.listeners;
-        house
+        server.addresses = status.listeners;
+        server
     }
 
     /// Starts it and waits until it ends.
     pub(crate) fn run(self) -> Ended {
         let began_at = monotonic();
-        let mut house = self.launch();
-        let code = house.exit_code();
-        Ended { code, log: house.log(), after: monotonic().since(began_at) }
+        let mut server = self.launch();
+        let code = server.exit_code();
+        Ended { code, log: server.log(), after: monotonic().since(began_at) }
     }
 
     /// Starts it, and does not wait.
-    pub(crate) fn launch(self) -> House {
+    pub(crate) fn launch(self) -> Server {
         let mut words = self.wrapper;
         words.push(env!("CARGO_BIN_EXE_dispatchd").into());
         words.extend(["--name".into(), self.name.clone().into()]);
@@ -203,11 +203,11 @@ impl Plan {
             .unwrap();
         let (seen, addresses) = (RefCell::default(), Vec::new());
         let numbers = self.numbers;
-        House { master, name: self.name, dir: self.dir, runtime, numbers, seen, addresses }
+        Server { master, name: self.name, dir: self.dir, runtime, numbers, seen, addresses }
     }
 }
 
-impl House {
+impl Server {
     pub(crate) fn pid(&self) -> u32 {
         self.master.id()
     }
@@ -259,7 +259,7 @@ impl House {
 
     /// As many workers as wanted, and none on its way out.
     pub(crate) fn wait_until_whole(&self) -> Status {
-        self.wait_for_status("the pool is whole", |status| {
+        self.wait_for_status("the app is whole", |status| {
             status.have == status.want && status.workers.len() == usize::from(status.want)
         })
     }
@@ -352,7 +352,7 @@ impl House {
     }
 }
 
-impl Drop for House {
+impl Drop for Server {
     #[expect(clippy::print_stderr, reason = "a test that fails shows what it failed with")]
     fn drop(&mut self) {
         let failed = std::thread::panicking();

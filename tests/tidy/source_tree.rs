@@ -17,15 +17,15 @@ pub(crate) const CODE_FOLDERS: &[&str] = &["src/", "tests/", "benches/", "exampl
 
 /// All that is looked at: code, pages, and the manifest that names the roots of the code.
 #[derive(Default)]
-pub(crate) struct House {
+pub(crate) struct SourceTree {
     sources: Vec<Source>,
     pages: Vec<(String, String)>,
     manifest: String,
 }
 
-impl House {
+impl SourceTree {
     pub(crate) fn read(root: &Path) -> Self {
-        let mut house = Self::default();
+        let mut tree = Self::default();
         let mut folders = vec![root.to_path_buf()];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(&folder).expect("the folder is readable") {
@@ -33,14 +33,14 @@ impl House {
                 let inside = path.strip_prefix(root).expect("the walk stays below the root");
                 let name = inside.to_string_lossy().into_owned();
                 if !path.is_dir() {
-                    house.take(&name, || fs::read_to_string(&path).expect("the file is UTF-8"));
+                    tree.take(&name, || fs::read_to_string(&path).expect("the file is UTF-8"));
                 } else if !path.ends_with("target") && !name.starts_with('.') {
                     folders.push(path);
                 }
             }
         }
-        house.sources.sort_by(|a, b| a.path.cmp(&b.path));
-        house
+        tree.sources.sort_by(|a, b| a.path.cmp(&b.path));
+        tree
     }
 
     /// Keeps the file `path` if it is of a kind that has rules.
