@@ -48,7 +48,7 @@ const MET: [&str; 32] = [
 ];
 
 /// Every failure that a seed found is kept, with what it showed.
-const FOUND: [(u64, &str); 23] = [
+const FOUND: [(u64, &str); 24] = [
     (2, "an idle listener holding all accepts that there is room for, while another starves"),
     (14, "a copy of a lent connection staying in the master when the claim beats the answer"),
     (19, "a continued worker missing from the app's strength"),
@@ -75,6 +75,7 @@ const FOUND: [(u64, &str); 23] = [
     (7_246, "the fake kernel keeping what a dead worker's ring had no room for"),
     (11_446, "the judge of restarts not counting the work of one that had started before the last"),
     (18_315, "a worker without a slot, where those of two releases had followed it"),
+    (20_291, "a slot's back-off forgotten for one that had done nothing in a release given up"),
 ];
 
 /// The hashes of the four quarters. They stay where code is only moved or renamed; who means to

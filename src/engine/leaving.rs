@@ -55,7 +55,9 @@ impl Engine {
         let leaving = self.worker(id).filter(|worker| worker.leaving);
         if let Some(worker) = leaving.cloned() {
             self.dismiss(now, id, out);
-            self.vacate(now, &worker, Cause::Left, out);
+            // One of a release that was given up may have done nothing yet.
+            let cause = if worker.has_served() { Cause::Left } else { Cause::Told };
+            self.vacate(now, &worker, cause, out);
         }
     }
 }
