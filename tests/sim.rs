@@ -48,7 +48,7 @@ const MET: [&str; 32] = [
 ];
 
 /// Every failure that a seed found is kept, with what it showed.
-const FOUND: [(u64, &str); 24] = [
+const FOUND: [(u64, &str); 25] = [
     (2, "an idle listener holding all accepts that there is room for, while another starves"),
     (14, "a copy of a lent connection staying in the master when the claim beats the answer"),
     (19, "a continued worker missing from the app's strength"),
@@ -76,6 +76,7 @@ const FOUND: [(u64, &str); 24] = [
     (11_446, "the judge of restarts not counting the work of one that had started before the last"),
     (18_315, "a worker without a slot, where those of two releases had followed it"),
     (20_291, "a slot's back-off forgotten for one that had done nothing in a release given up"),
+    (40_673, "the checker judging the refusal of what a liar had answered and not claimed"),
 ];
 
 /// The hashes of the four quarters. They stay where code is only moved or renamed; who means to

@@ -348,7 +348,9 @@ impl World {
         let connection = &self.connections[index];
         let is_new = connection.owner.is_none() && !connection.let_in;
         let asks = connection.ended.is_none() && self.asks(connection);
-        if !(rejects && is_new && asks && hold_max < self.askers()) {
+        // What a liar had to do with, nobody can judge.
+        let excused = connection.tainted;
+        if !(excused || rejects && is_new && asks && hold_max < self.askers()) {
             self.fail(format!("connection {index} is refused, of {}", self.askers()));
         }
         self.connections[index].refused = true;
