@@ -148,10 +148,7 @@ impl Engine {
         out: &mut Actions,
     ) {
         let holder = self.slots[slot.index()].holder;
-        let is_new = |id: WorkerId| {
-            let generation = self.worker(id).map(|worker| worker.generation);
-            self.rollout.is_some_and(|rollout| Some(rollout.generation) == generation)
-        };
+        let is_new = |id| self.rollout.is_some_and(|rollout| self.is_of(id, rollout.generation));
         let replaces = holder.is_some_and(is_new) && !is_new(predecessor);
         if replaces && self.worker(predecessor).is_some_and(is_fit) {
             let before = self.slots[slot.index()].standby.replace(predecessor);
@@ -201,25 +198,34 @@ impl Engine {
         for index in 0..self.slots.len() {
             let slot = Self::slot_id(index);
             let standby = self.take_standby(now, slot, out);
-            let successor = self.slots[index].successor.take();
+            let successor = self.slots[index].successor;
+            let successor = successor.filter(|id| self.is_of(*id, given_up));
             if let Some(successor) = successor {
+                self.slots[index].successor = None;
                 self.dismiss(now, successor, out);
             }
-            let new = |worker: &&WorkerRecord| worker.generation == given_up;
-            let holder = self.slots[index].holder;
-            let Some(id) = holder.filter(|id| self.worker(*id).filter(new).is_some()) else {
-                continue;
-            };
-            let serves = self.worker(id).is_some_and(|worker| worker.state == WorkerState::Ready);
-            if standby.is_none() && serves {
-                self.find_successor(now, id, slot, out);
-                continue;
+            let Some(holder) = self.slots[index].holder else { continue };
+            let Some(worker) = self.worker(holder) else { continue };
+            let serves = worker.state == WorkerState::Ready;
+            match (worker.generation == given_up, standby) {
+                // It was to be followed by the one that goes.
+                (false, _) if worker.leaving && successor.is_some() => {
+                    self.find_successor(now, holder, slot, out);
+                }
+                (false, _) => {}
+                (true, None) if serves => self.find_successor(now, holder, slot, out),
+                (true, standby) => {
+                    self.slots[index].holder = standby;
+                    self.dismiss(now, holder, out);
+                }
             }
-            self.slots[index].holder = standby;
-            self.dismiss(now, id, out);
         }
         self.refresh_all();
         self.fill_slots(now, out);
+    }
+
+    fn is_of(&self, id: WorkerId, release: Generation) -> bool {
+        self.worker(id).is_some_and(|worker| worker.generation == release)
     }
 
     /// Whoever stands by takes the slot back, and with that the slot has got no further than to
@@ -489,6 +495,30 @@ mod tests {
         ready(&mut pair, again);
         assert!(pair.others.contains(&Action::Drain(first)));
         assert_eq!(serving(&pair), [again, pair.workers[1]]);
+    }
+
+    #[test]
+    fn given_up_who_asked_to_leave_is_followed_by_one_of_the_old_release() {
+        let (mut pair, first) = tried();
+        pair.later(ROLLOUT_TRIAL);
+        let asks = pair.workers[1];
+        has_served(&mut pair, asks);
+        for _ in 1..ROLLOUT_FAILURES_MAX {
+            let second = only(&mut pair);
+            pair.dies(second);
+            pair.later(Span::from_ms(400));
+        }
+        let second = only(&mut pair);
+        pair.step(Input::AsksToLeave(asks));
+        assert_eq!(pair.started(), [], "the next release follows it");
+        pair.dies(first);
+        assert!(pair.gave_up(Generation(2)));
+        assert!(pair.others.contains(&Action::Kill(second)), "it is not its program yet");
+        let [(next, generation)] = pair.started()[..] else { panic!("another follows") };
+        assert_eq!((generation, serving(&pair)), (Generation(1), pair.workers.clone()));
+        ready(&mut pair, next);
+        assert!(pair.others.contains(&Action::Drain(asks)));
+        assert_eq!(serving(&pair), [pair.workers[0], next]);
     }
 
     #[test]
