@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use dispatchd::engine::action::{Action, Actions};
-use dispatchd::engine::giveback::Dispatch;
+use dispatchd::engine::dispatcher::Rules;
+use dispatchd::engine::dispatcher::giveback::Dispatch;
+use dispatchd::engine::dispatcher::overload::Overload;
+use dispatchd::engine::dispatcher::policy::{Candidates, Depth, Policy, Select};
 use dispatchd::engine::input::{FirstSpeaker, Input, Message, Terms};
-use dispatchd::engine::policy::{Candidates, Depth, Policy, Select};
-use dispatchd::engine::worker::Patience;
-use dispatchd::engine::{Engine, Overload, Setup};
+use dispatchd::engine::supervisor::worker::Patience;
+use dispatchd::engine::{Engine, Setup};
 use dispatchd::limits::{HOLD_DEFAULT, STALL_TIMEOUT};
 use dispatchd::units::{ListenerId, Mono, SlotId, Span, Ticket, WorkerId};
 
@@ -100,16 +102,18 @@ struct App {
 impl App {
     fn ready(policy: Policy, workers: usize) -> Self {
         let setup = Setup {
-            policy,
-            weights: vec![1; workers],
-            dispatch: Dispatch::Auto,
-            classes: false,
-            copies_max: HOLD_DEFAULT,
-            slot_cost: 0,
-            hold_max: HOLD_DEFAULT,
-            overload: Overload::Hold,
+            rules: Rules {
+                policy,
+                weights: vec![1; workers],
+                dispatch: Dispatch::Auto,
+                classes: false,
+                copies_max: HOLD_DEFAULT,
+                slot_cost: 0,
+                hold_max: HOLD_DEFAULT,
+                overload: Overload::Hold,
+                stall_timeout: STALL_TIMEOUT,
+            },
             patience: Patience { start: Span::from_s(30), drain: Span::from_s(30) },
-            stall_timeout: STALL_TIMEOUT,
             seed: 1,
         };
         let ticket = Ticket { index: 7, generation: 1 };

@@ -4,12 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dispatchd::engine::action::{Action, Actions};
-use dispatchd::engine::giveback::Dispatch;
+use dispatchd::engine::dispatcher::Rules;
+use dispatchd::engine::dispatcher::giveback::Dispatch;
+use dispatchd::engine::dispatcher::ledger::Place;
+use dispatchd::engine::dispatcher::overload::Overload;
+use dispatchd::engine::dispatcher::policy::{Depth, Policy};
 use dispatchd::engine::input::{Command, Exit, FirstSpeaker, Input, Message, OfferRefusal, Terms};
-use dispatchd::engine::ledger::Place;
-use dispatchd::engine::policy::{Depth, Policy};
-use dispatchd::engine::worker::{Cue, Effect, Patience, WorkerState};
-use dispatchd::engine::{Engine, Overload, Setup};
+use dispatchd::engine::supervisor::worker::{Cue, Effect, Patience, WorkerState};
+use dispatchd::engine::{Engine, Setup};
 use dispatchd::limits::KILL_TIMEOUT;
 use dispatchd::units::{ListenerId, Mono, Span, Ticket, WorkerId};
 
@@ -61,7 +63,7 @@ fn live_on(state: WorkerState, life: Life, now: Mono, left: u32) -> u64 {
 
 fn check_state(state: WorkerState, life: Life, now: Mono) {
     let alive = match state {
-        WorkerState::Vacant | WorkerState::Reclaiming { .. } => false,
+        WorkerState::Vacant | WorkerState::Reclaiming => false,
         WorkerState::Launching { .. }
         | WorkerState::Starting { .. }
         | WorkerState::Ready
@@ -70,7 +72,7 @@ fn check_state(state: WorkerState, life: Life, now: Mono) {
         | WorkerState::Killing { .. } => true,
     };
     assert_eq!(alive, life.process, "{state:?} is wrong about its process");
-    assert_eq!(matches!(state, WorkerState::Reclaiming { .. }), life.unreleased);
+    assert_eq!(matches!(state, WorkerState::Reclaiming), life.unreleased);
     let killing = matches!(state, WorkerState::Killing { .. });
     assert_eq!(killing, alive && life.killed, "a kill is for good");
     if state.deadline().is_some() {
@@ -79,7 +81,7 @@ fn check_state(state: WorkerState, life: Life, now: Mono) {
     }
     if alive {
         let end = state.on(Cue::Exited, now, PATIENCE);
-        let reclaiming = WorkerState::Reclaiming { recovered: 0 };
+        let reclaiming = WorkerState::Reclaiming;
         assert_eq!(end, Some((reclaiming, Effect::Recall)), "a death is never missed");
         let kill = state.on(Cue::Kill, now, PATIENCE);
         let until = now.after(KILL_TIMEOUT);
@@ -179,16 +181,18 @@ fn every_short_story_of_the_engine_keeps_its_laws_with_several_at_once() {
 
 fn tell(policy: Policy, concurrency: u32) {
     let setup = Setup {
-        policy,
-        weights: vec![1, 1],
-        dispatch: Dispatch::Auto,
-        classes: false,
-        copies_max: 10,
-        slot_cost: 0,
-        hold_max: 2,
-        overload: Overload::Hold,
+        rules: Rules {
+            policy,
+            weights: vec![1, 1],
+            dispatch: Dispatch::Auto,
+            classes: false,
+            copies_max: 10,
+            slot_cost: 0,
+            hold_max: 2,
+            overload: Overload::Hold,
+            stall_timeout: Span::from_ms(20),
+        },
         patience: PATIENCE,
-        stall_timeout: Span::from_ms(20),
         seed: 1,
     };
     let mut shell = Shell {
@@ -242,7 +246,9 @@ impl Shell {
             _ => None,
         };
         let lies = |engine: &Engine| {
-            rightly.and_then(|worker| engine.worker(worker)).map(|worker| worker.violations)
+            rightly
+                .and_then(|worker| engine.supervisor().worker(worker))
+                .map(|worker| worker.violations)
         };
         let before = lies(&self.engine);
         self.engine.step(self.now, input, &mut actions);
@@ -266,7 +272,9 @@ impl Shell {
             }
             Input::Recalled(ticket) => {
                 self.recalls.remove(&ticket);
-                if let Some(Place::Offered { to, .. }) = self.engine.ledger().place(ticket) {
+                if let Some(Place::Offered { to, .. }) =
+                    self.engine.dispatcher().ledger().place(ticket)
+                {
                     self.missable.insert((to, ticket));
                 }
             }
@@ -308,7 +316,11 @@ impl Shell {
                     self.killed.insert(worker, self.now);
                 }
                 Action::Retire { ticket, .. } | Action::Refuse { ticket, .. } => {
-                    assert_eq!(self.engine.ledger().place(ticket), None, "{ticket} is in use");
+                    assert_eq!(
+                        self.engine.dispatcher().ledger().place(ticket),
+                        None,
+                        "{ticket} is in use"
+                    );
                 }
                 Action::CloseListeners => {
                     assert!(!self.sweeping, "the listeners are closed twice");
@@ -369,8 +381,8 @@ impl Shell {
     }
 
     fn possible_for(&self, ticket: Ticket, inputs: &mut Vec<Input>) {
-        match self.engine.ledger().place(ticket) {
-            None if !self.used.contains(&ticket) && !self.engine.is_stopping() => {
+        match self.engine.dispatcher().ledger().place(ticket) {
+            None if !self.used.contains(&ticket) && !self.engine.supervisor().is_stopping() => {
                 for first_speaker in [FirstSpeaker::Client, FirstSpeaker::Server] {
                     inputs.push(Input::Arrived { ticket, listener: ListenerId(0), first_speaker });
                 }
@@ -406,7 +418,7 @@ impl Shell {
     }
 
     fn has(&self, worker: WorkerId, ticket: Ticket) -> bool {
-        match self.engine.ledger().place(ticket) {
+        match self.engine.dispatcher().ledger().place(ticket) {
             Some(Place::Offered { to, .. } | Place::Delivered { to, .. }) => to == worker,
             Some(Place::Watched { .. } | Place::Parked { .. } | Place::Expiring | Place::Held)
             | None => false,

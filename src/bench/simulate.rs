@@ -11,8 +11,8 @@ use super::summary::summarise;
 use super::trace::{Trace, TraceSpecError};
 use super::yardstick::{add_bound, add_idleness};
 use crate::config::{ConfigError, Wrong, policy, words};
-use crate::engine::giveback::Dispatch;
-use crate::engine::policy::Policy;
+use crate::engine::dispatcher::giveback::Dispatch;
+use crate::engine::dispatcher::policy::Policy;
 use crate::units::Span;
 
 /// A grid, and how it is gone through.

@@ -11,9 +11,9 @@ use crate::config::{
     BackendChoice, Config, ConfigError, DispatchOn, ListenAddr, Listener, Log, LogFormat, LogLevel,
     Pin, Program, SocketAccess, Spin, Weights, WorkerCount, Wrong, listen, policy, words,
 };
-use crate::engine::Overload;
-use crate::engine::giveback::Dispatch;
-use crate::engine::policy::{Depth, Policy};
+use crate::engine::dispatcher::giveback::Dispatch;
+use crate::engine::dispatcher::overload::Overload;
+use crate::engine::dispatcher::policy::{Depth, Policy};
 use crate::io::probe;
 use crate::limits::{
     DRAIN_TIMEOUT, HOLD_DEFAULT, LISTENERS_MAX, START_TIMEOUT, TIMEOUT_MAX, WATCH_MAX, WATCH_MIN,

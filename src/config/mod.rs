@@ -11,9 +11,9 @@ pub mod wrong;
 
 use std::ffi::OsString;
 
-use crate::engine::Overload;
-use crate::engine::giveback::Dispatch;
-use crate::engine::policy::{Binder, Policy};
+use crate::engine::dispatcher::giveback::Dispatch;
+use crate::engine::dispatcher::overload::Overload;
+use crate::engine::dispatcher::policy::{Binder, Policy};
 use crate::limits::LISTENERS_MAX;
 use crate::units::{Cpu, RouteBy, Span};
 
@@ -251,7 +251,7 @@ pub enum LogFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::policy::Depth;
+    use crate::engine::dispatcher::policy::Depth;
     use crate::limits::{DRAIN_TIMEOUT, HOLD_DEFAULT, START_TIMEOUT};
 
     fn config(policy: Policy, weights: Weights, listen: &[&str], inherited: u16) -> Config {

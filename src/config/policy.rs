@@ -3,7 +3,7 @@
 
 use crate::config::words;
 use crate::config::wrong::Wrong;
-use crate::engine::policy::{Depth, Policy};
+use crate::engine::dispatcher::policy::{Depth, Policy};
 use crate::limits::JBSQ_DEPTH_MAX;
 
 /// The policies that have one name and nothing to set.

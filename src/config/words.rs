@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::config::wrong::Wrong;
 use crate::config::{BackendChoice, LogFormat, LogLevel, Pin, Spin, Weights, WorkerCount};
-use crate::engine::Overload;
-use crate::engine::giveback::Dispatch;
+use crate::engine::dispatcher::giveback::Dispatch;
+use crate::engine::dispatcher::overload::Overload;
 use crate::limits::{BACKLOG_MAX, CPUS_MAX, HOLD_MAX, NAME_MAX, SLOTS_MAX, WEIGHT_MAX};
 use crate::units::{Cpu, RouteBy, Span};
 

@@ -198,3 +198,21 @@ pub enum Cause {
     /// There was no process to be had for it.
     NoProcess,
 }
+
+impl Cause {
+    /// Whether the end of a worker says something of its program.
+    pub const fn is_the_programs(self) -> bool {
+        match self {
+            Self::Died
+            | Self::ExecTimedOut
+            | Self::NotReady
+            | Self::Stalled
+            | Self::Detached
+            | Self::Lied
+            | Self::ExecFailed => true,
+            Self::Told | Self::Left | Self::DrainTimeout | Self::Unkillable | Self::NoProcess => {
+                false
+            }
+        }
+    }
+}

@@ -4,12 +4,14 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::action::{Action, Actions, Presence};
+use super::dispatcher::Rules;
+use super::dispatcher::giveback::Dispatch;
+use super::dispatcher::overload::Overload;
+use super::dispatcher::policy::Policy;
 use super::event::Event;
-use super::giveback::Dispatch;
 use super::input::{Exit, FirstSpeaker, Input, Message, Terms};
-use super::policy::Policy;
-use super::worker::Patience;
-use super::{Engine, Overload, Setup};
+use super::supervisor::worker::Patience;
+use super::{Engine, Setup};
 use crate::units::{Generation, ListenerId, Mono, Route, Span, Ticket, WorkerId};
 
 /// Two workers under a policy, and what they were offered, in order.
@@ -32,26 +34,26 @@ impl Pair {
 
     /// Two workers that may give connections back, and a master that may have so many.
     pub(super) fn lending(policy: Policy, dispatch: Dispatch, copies_max: u32) -> Self {
-        Self::with(Setup { policy, dispatch, copies_max, ..Self::SETUP })
+        Self::with(Rules { policy, dispatch, copies_max, ..Self::RULES })
     }
 
     /// Two workers, and short requests before long ones.
     pub(super) fn classifying(policy: Policy) -> Self {
-        Self::with(Setup { policy, classes: true, ..Self::SETUP })
+        Self::with(Rules { policy, classes: true, ..Self::RULES })
     }
 
     /// Two workers that serve so many requests at once, under `auto`.
     pub(super) fn serving(policy: Policy, concurrency: u32) -> Self {
         let dispatch = Dispatch::Auto;
-        Self::of(Setup { policy, dispatch, ..Self::SETUP }, concurrency)
+        Self::of(Rules { policy, dispatch, ..Self::RULES }, concurrency)
     }
 
     /// Two workers, and room for so many that ask; the rest is refused.
     pub(super) fn rejecting(policy: Policy, dispatch: Dispatch, hold_max: u32) -> Self {
-        Self::with(Setup { policy, dispatch, hold_max, overload: Overload::Reject, ..Self::SETUP })
+        Self::with(Rules { policy, dispatch, hold_max, overload: Overload::Reject, ..Self::RULES })
     }
 
-    const SETUP: Setup = Setup {
+    const RULES: Rules = Rules {
         policy: Policy::RoundRobin,
         weights: Vec::new(),
         dispatch: Dispatch::Connection,
@@ -60,17 +62,15 @@ impl Pair {
         slot_cost: 10,
         hold_max: 100,
         overload: Overload::Hold,
-        patience: Patience { start: Span::from_s(9), drain: Span::from_s(9) },
         stall_timeout: Span::from_s(9),
-        seed: 1,
     };
 
-    fn with(setup: Setup) -> Self {
-        Self::of(setup, 1)
+    fn with(rules: Rules) -> Self {
+        Self::of(rules, 1)
     }
 
-    fn of(setup: Setup, concurrency: u32) -> Self {
-        let mut pair = Self::launched(setup);
+    fn of(rules: Rules, concurrency: u32) -> Self {
+        let mut pair = Self::launched(rules);
         for worker in pair.workers.clone() {
             let terms = Terms { concurrency, connections_max: 9 };
             pair.step(Input::Hello { worker, terms });
@@ -80,11 +80,13 @@ impl Pair {
 
     /// Two workers that have not said anything.
     pub(super) fn starting() -> Self {
-        Self::launched(Self::SETUP)
+        Self::launched(Self::RULES)
     }
 
-    fn launched(setup: Setup) -> Self {
-        let setup = Setup { weights: vec![1, 1], ..setup };
+    fn launched(rules: Rules) -> Self {
+        let rules = Rules { weights: vec![1, 1], ..rules };
+        let patience = Patience { start: Span::from_s(9), drain: Span::from_s(9) };
+        let setup = Setup { rules, patience, seed: 1 };
         let (offers, recalls, others) = (Vec::new(), Vec::new(), Vec::new());
         let doubted = Vec::new();
         let now = Mono::from_ns(1);

@@ -1,7 +1,7 @@
 //! What the master's descriptors are for: some for itself, some for its listeners, some for each
 //! worker and its successor, and the rest for connections.
 
-use crate::engine::policy::Policy;
+use crate::engine::dispatcher::policy::Policy;
 use crate::limits::MASTER_SPARE_DESCRIPTORS;
 
 /// Descriptors that each worker costs the master: its channel and a copy for its end, its doorbell,

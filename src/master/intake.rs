@@ -53,7 +53,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         self.take_in_all(&mut sorted.handoffs);
         self.take_in_messages();
         self.take_in_all(&mut sorted.operator);
-        if self.engine.reads_loads(self.now) {
+        if self.engine.dispatcher().reads_loads(self.now) {
             self.take_in_loads();
         }
         self.take_in_all(&mut sorted.arrivals);
@@ -201,7 +201,11 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Ok(Ready::Ended) => self.host.has_input(&fd),
             Err(_) => false,
         };
-        let route = if asks && self.engine.classifies() { self.host.route(&fd) } else { None };
+        let route = if asks && self.engine.dispatcher().rules().classes {
+            self.host.route(&fd)
+        } else {
+            None
+        };
         let end = match self.tickets.seen(ticket, fd) {
             Ok(end) => end,
             Err(fd) => return self.close_late(fd),
@@ -302,7 +306,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             let command = match notice {
                 Notice::Terminate => Command::Stop,
                 // The second ^C of an impatient operator ends it now.
-                Notice::Interrupt if self.engine.is_stopping() => Command::StopFast,
+                Notice::Interrupt if self.engine.supervisor().is_stopping() => Command::StopFast,
                 Notice::Interrupt => Command::Stop,
                 Notice::Quit => Command::StopFast,
                 Notice::Reload => {

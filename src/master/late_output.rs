@@ -45,7 +45,9 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         let last = self.host.read_output(worker, OUTPUT_AT_DEATH);
         if last == OutputRead::Ended {
             self.let_output_go(self.late.outputs.len() - 1);
-        } else if self.engine.slots().count() + LATE_OUTPUTS_SPARE < self.late.outputs.len() {
+        } else if self.engine.supervisor().slots().count() + LATE_OUTPUTS_SPARE
+            < self.late.outputs.len()
+        {
             self.let_output_go(0);
         }
     }

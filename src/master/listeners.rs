@@ -84,7 +84,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         let count = self.listeners.entries.len();
         let ours = (0..count).filter(|index| self.accepts_from(*index)).count();
         let sharers = u32::try_from(ours.max(1)).expect("listeners are limited");
-        let room = self.engine.accept_room();
+        let room = self.engine.dispatcher().accept_room();
         let share = if room == 0 { 0 } else { (room / sharers).clamp(1, ACCEPT_BATCH) };
         for index in 0..count {
             match (self.accepts_from(index), share) {
@@ -105,8 +105,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     fn accepts_from(&self, index: usize) -> bool {
         match (self.listeners.kernel, self.listeners.entries[index].slot) {
             (false, _) => true,
-            (true, Some(slot)) => !self.engine.is_served(slot),
-            (true, None) => self.engine.has_stopped_worker(),
+            (true, Some(slot)) => !self.engine.supervisor().is_served(slot),
+            (true, None) => self.engine.supervisor().has_stopped_worker(),
         }
     }
 

@@ -114,7 +114,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             backend.submit(Op::Accept { listener: source }, Purpose::ControlAccept.tag());
             source
         });
-        let kernel = setup.policy.binder() == crate::engine::policy::Binder::Kernel;
+        let kernel =
+            setup.rules.policy.binder() == crate::engine::dispatcher::policy::Binder::Kernel;
         let listeners = Listeners::adopt(startup.listeners, kernel, &mut backend);
         let names_at = control.map(|_| now.after(NAMES_EVERY));
         let late = LateOutputs::default();
@@ -227,7 +228,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             return Some(Span::ZERO);
         }
         // What is given back is urgent, whether it was awaited or not.
-        if (awaits || 0 < self.engine.ledger().lent()) && self.host.has_messages() {
+        if (awaits || 0 < self.engine.dispatcher().ledger().lent()) && self.host.has_messages() {
             return Some(Span::ZERO);
         }
         let until_deadline = deadline.map(|deadline| deadline.since(self.now));

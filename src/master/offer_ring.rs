@@ -63,7 +63,9 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     /// Keeps a worker's copies below what it can hold: one that it is not about to serve goes
     /// before another comes.
     pub(super) fn make_room(&mut self, worker: WorkerId) {
-        let Some(most) = self.engine.worker(worker).map(|each| each.terms.connections_max) else {
+        let Some(most) =
+            self.engine.supervisor().worker(worker).map(|each| each.terms.connections_max)
+        else {
             return;
         };
         let Self { links, tickets, .. } = self;

@@ -18,8 +18,9 @@ use crate::config::placement::Placement;
 use crate::config::{BackendChoice, Config, policy};
 use crate::engine::Setup;
 use crate::engine::action::MasterOutcome;
-use crate::engine::policy::Policy;
-use crate::engine::worker::Patience;
+use crate::engine::dispatcher::Rules;
+use crate::engine::dispatcher::policy::Policy;
+use crate::engine::supervisor::worker::Patience;
 use crate::io::probe::{self, Choice, Chosen, ProbeError, Wanted};
 use crate::limits::STALL_TIMEOUT;
 use crate::shm::map::MapError;
@@ -175,19 +176,19 @@ fn check_open_files(budget: Budget) -> Result<(), StartError> {
 }
 
 fn setup(config: &Config, placement: &Placement, budget: Budget) -> Setup {
-    Setup {
-        dispatch: config.dispatch,
-        classes: config.classes.is_some(),
-        copies_max: budget.copies_max(),
-        slot_cost: budget.slot_cost(),
+    let rules = Rules {
         policy: config.policy,
         weights: placement.slots.iter().map(|slot| slot.weight).collect(),
+        dispatch: config.dispatch,
+        classes: config.classes.is_some(),
         hold_max: config.hold_max,
+        copies_max: budget.copies_max(),
+        slot_cost: budget.slot_cost(),
         overload: config.overload,
-        patience: Patience { start: config.start_timeout, drain: config.drain_timeout },
         stall_timeout: STALL_TIMEOUT,
-        seed: clock::monotonic().as_ns(),
-    }
+    };
+    let patience = Patience { start: config.start_timeout, drain: config.drain_timeout };
+    Setup { rules, patience, seed: clock::monotonic().as_ns() }
 }
 
 /// What does not come from the configuration, for [`spec`].

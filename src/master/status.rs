@@ -7,8 +7,8 @@ use super::telemetry;
 use super::world::LinuxHost;
 use crate::config::{policy, words};
 use crate::engine::Engine;
-use crate::engine::demand::Class;
-use crate::engine::worker::{WorkerRecord, WorkerState};
+use crate::engine::dispatcher::demand::Class;
+use crate::engine::supervisor::worker::{WorkerRecord, WorkerState};
 use crate::sys::clock;
 use crate::units::{GiveBack, SlotId, WorkerId};
 use crate::wire::control::{ClassesStatus, Hold, Status, Totals, WorkerStatus};
@@ -20,8 +20,8 @@ type StatusRow = (WorkerId, SlotId, Account);
 impl LinuxHost {
     pub(super) fn status(&mut self, engine: &Engine, clients: &Clients) -> Status {
         let about = clients.about();
-        let (have, want) = engine.strength();
-        let phase = match (engine.is_stopping(), have) {
+        let (have, want) = engine.supervisor().strength();
+        let phase = match (engine.supervisor().is_stopping(), have) {
             (true, _) => Phase::Stopping,
             (false, 0) => Phase::Starting,
             (false, _) => Phase::Serving,
@@ -35,12 +35,15 @@ impl LinuxHost {
             uptime_s: now.since(about.started_at).as_us() / 1_000_000,
             backend: about.backend.clone(),
             backend_reason: about.backend_reason.clone(),
-            policy: policy::name(engine.policy()),
-            dispatch: String::from(words::word_of(engine.dispatch(), &words::DISPATCHES)),
-            spreads_requests: engine.give_back() == GiveBack::Always,
+            policy: policy::name(engine.dispatcher().rules().policy),
+            dispatch: String::from(words::word_of(
+                engine.dispatcher().dispatch(),
+                &words::DISPATCHES,
+            )),
+            spreads_requests: engine.dispatcher().give_back() == GiveBack::Always,
             classes: classes(engine, words::word_of(self.classes(), &words::CLASSES)),
             listeners: about.listeners.clone(),
-            generation: engine.generation().0,
+            generation: engine.supervisor().generation().0,
             phase: String::from(phase.word()),
             reload: self.last_reload().map(|reload| reload.told(now)),
             have,
@@ -53,13 +56,13 @@ impl LinuxHost {
 
     /// Every process, and every slot that waits for one; the elder first.
     fn workers(&mut self, engine: &Engine, accounts: &[StatusRow]) -> Vec<WorkerStatus> {
-        let vacant = engine.vacant_slots().map(|(slot, _)| WorkerStatus {
+        let vacant = engine.supervisor().vacant_slots().map(|(slot, _)| WorkerStatus {
             state: String::from(Standing::Vacant.word()),
-            generation: engine.generation().0,
+            generation: engine.supervisor().generation().0,
             ..self.slot_status(engine, slot)
         });
         let mut workers: Vec<WorkerStatus> = vacant.collect();
-        for (id, worker) in engine.workers() {
+        for (id, worker) in engine.supervisor().workers() {
             let entry = accounts.iter().find(|(other, ..)| *other == id);
             let account = entry.map_or_else(Account::default, |(.., account)| *account);
             workers.push(self.worker_status(engine, id, worker, account));
@@ -72,7 +75,7 @@ impl LinuxHost {
 
     /// What is known of a slot, whoever has it.
     fn slot_status(&self, engine: &Engine, slot: SlotId) -> WorkerStatus {
-        let restarts = engine.slots().find(|(other, _)| *other == slot);
+        let restarts = engine.supervisor().slots().find(|(other, _)| *other == slot);
         WorkerStatus {
             worker: slot.0,
             cpu: self.cpu_of(slot),
@@ -90,13 +93,14 @@ impl LinuxHost {
         account: Account,
     ) -> WorkerStatus {
         let load = self.load(id);
+        let offered = engine.dispatcher().member(id).map_or(0, |member| member.offered);
         WorkerStatus {
             pid: self.process(id).map_or(0, |process| process.pid),
             state: String::from(standing(worker).word()),
             cpu: self.bound_to(id),
             generation: worker.generation.0,
             connections: load.connections,
-            in_flight: worker.offered + load.in_flight,
+            in_flight: offered + load.in_flight,
             accepted: account.accepted,
             requests: account.requests,
             wakes: account.wakes,
@@ -116,7 +120,7 @@ impl LinuxHost {
             }
             // Some are gone, and will be buried in this very turn.
             let gone = accounts.iter().filter(|(id, other, _)| {
-                *other == slot && !engine.workers().any(|(known, _)| known == *id)
+                *other == slot && !engine.supervisor().workers().any(|(known, _)| known == *id)
             });
             let past = gone.fold(self.past().of(slot), |sum, (.., account)| sum.plus(*account));
             worker.accepted = worker.accepted.saturating_add(past.accepted);
@@ -127,7 +131,7 @@ impl LinuxHost {
     }
 
     fn totals(&self, engine: &Engine, accounts: &[StatusRow]) -> Totals {
-        let counters = engine.counters();
+        let counters = engine.dispatcher().counters();
         let done = accounts.iter().fold(self.past().total(), |sum, (.., one)| sum.plus(*one));
         Totals {
             arrived: counters.arrived,
@@ -139,7 +143,7 @@ impl LinuxHost {
             recovered: counters.recovered,
             recalled: counters.recalled,
             given_back: counters.given_back,
-            left_behind: counters.left_behind,
+            left_behind: engine.supervisor().left_behind(),
             log_lines_dropped: telemetry::lines_dropped(),
             accepted: done.accepted,
             requests: done.requests,
@@ -166,28 +170,28 @@ const fn standing(worker: &WorkerRecord) -> Standing {
         (WorkerState::Draining { .. }, false) => Standing::Draining,
         (WorkerState::Terminating { .. }, _) => Standing::Terminating,
         (WorkerState::Killing { .. }, _) => Standing::Killing,
-        (WorkerState::Reclaiming { .. }, _) => Standing::Reclaiming,
+        (WorkerState::Reclaiming, _) => Standing::Reclaiming,
     }
 }
 
 fn hold(engine: &Engine) -> Hold {
-    let ledger = engine.ledger();
+    let ledger = engine.dispatcher().ledger();
     Hold {
         held: ledger.held(),
         watched: ledger.watched(),
         offered: ledger.offered(),
         parked: ledger.parked(),
-        limit: engine.hold_max(),
+        limit: engine.dispatcher().rules().hold_max,
     }
 }
 
 fn classes(engine: &Engine, by: &str) -> ClassesStatus {
-    let (routes, long_routes) = engine.classes().routes();
+    let (routes, long_routes) = engine.dispatcher().classes().routes();
     ClassesStatus {
         by: String::from(by),
         routes,
         long_routes,
-        held_long: engine.ledger().held_of(Class::Long),
-        reserved: engine.classes().reserved(),
+        held_long: engine.dispatcher().ledger().held_of(Class::Long),
+        reserved: engine.dispatcher().classes().reserved(),
     }
 }

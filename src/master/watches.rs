@@ -9,7 +9,7 @@ use super::Master;
 use super::host::{ChangedChild, Host, Launch, ProcessChange};
 use super::tags::Purpose;
 use crate::engine::input::{Exit, Input};
-use crate::engine::worker::WorkerRecord;
+use crate::engine::supervisor::worker::WorkerRecord;
 use crate::io::{Backend, Op, Token, WatchKind};
 use crate::limits::{
     CHILDREN_PER_TURN, OUTPUT_AT_DEATH, REAP_GRACE, RETRIES_PER_TURN, WATCH_PAUSE,
@@ -188,7 +188,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     /// Whether the engine knows of no end of it.
     fn lives(&self, worker: WorkerId) -> bool {
-        self.engine.worker(worker).is_some_and(WorkerRecord::is_alive)
+        self.engine.supervisor().worker(worker).is_some_and(WorkerRecord::is_alive)
     }
 
     fn try_again(&mut self, failed: Failed<B::Fd>) {

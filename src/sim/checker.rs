@@ -11,11 +11,13 @@ use super::trace::Who;
 use super::verb::Verb;
 use super::workload::{Client, LENGTH_MAX};
 use super::world::{Holder, Object, SimConnection, SimFd, World};
-use crate::engine::demand::Class;
+use crate::engine::Engine;
+use crate::engine::dispatcher::Counters;
+use crate::engine::dispatcher::demand::Class;
+use crate::engine::dispatcher::overload::Overload;
+use crate::engine::dispatcher::policy::{Binder, Depth, Rebinds};
 use crate::engine::input::FirstSpeaker;
-use crate::engine::policy::{Binder, Depth, Rebinds};
-use crate::engine::worker::WorkerState;
-use crate::engine::{Counters, Engine, Overload};
+use crate::engine::supervisor::worker::WorkerState;
 use crate::io::{Batch, Outcome};
 use crate::limits::{
     CONCURRENCY_MAX, JBSQ_AUTO_DEPTH_MAX, KILL_TIMEOUT, PARKED_AFTER, RECALL_AFTER,
@@ -57,7 +59,7 @@ impl World {
             entry.claimed_at.is_none() || entry.holds && entry.resumed_at != Some(now)
         };
         let outstanding = self.ledger.of(worker).filter(counts).count();
-        let depth = match self.scenario.setup.policy.binder() {
+        let depth = match self.scenario.setup.rules.policy.binder() {
             Binder::AtOnce | Binder::Kernel => u32::MAX,
             Binder::OnCredit(Depth::Auto) => JBSQ_AUTO_DEPTH_MAX,
             Binder::OnCredit(Depth::Fixed(depth)) => depth,
@@ -343,8 +345,8 @@ impl World {
     /// The master refuses a connection: one that asks, was never on its way to a worker with that,
     /// and finds others that ask too.
     pub(super) fn judge_refusal(&mut self, index: usize) {
-        let hold_max = self.scenario.setup.hold_max as usize;
-        let rejects = self.scenario.setup.overload == Overload::Reject;
+        let hold_max = self.scenario.setup.rules.hold_max as usize;
+        let rejects = self.scenario.setup.rules.overload == Overload::Reject;
         let connection = &self.connections[index];
         let is_new = connection.owner.is_none() && !connection.let_in;
         let asks = connection.ended.is_none() && self.asks(connection);
@@ -383,8 +385,8 @@ impl World {
     pub(super) fn judge_expiry(&mut self, index: usize) {
         let connection = &self.connections[index];
         let silence = self.now.since(connection.watched_since);
-        let full = self.scenario.setup.copies_max as usize <= self.in_master
-            || !connection.parked && self.scenario.setup.hold_max <= self.ledger.waiting;
+        let full = self.scenario.setup.rules.copies_max as usize <= self.in_master
+            || !connection.parked && self.scenario.setup.rules.hold_max <= self.ledger.waiting;
         let patience = match (full, connection.parked) {
             (true, _) => SILENT_AFTER_FULL,
             (false, true) => PARKED_AFTER,
@@ -418,7 +420,7 @@ impl World {
         self.check_hold(engine);
         self.check_unclaimed();
         self.check_copies();
-        self.ledger.reckoned = Some(engine.copies());
+        self.ledger.reckoned = Some(engine.dispatcher().copies());
         self.watch_classes(engine);
         self.check_ends();
         self.check_sleepers();
@@ -428,7 +430,7 @@ impl World {
     /// Each end in the master's hands counts under its own name, and no more often than there was
     /// one.
     fn check_counts(&mut self, engine: &Engine) {
-        let Counters { hung_up, rejected, expired, .. } = engine.counters();
+        let Counters { hung_up, rejected, expired, .. } = engine.dispatcher().counters();
         let count = |is_it: fn(&SimConnection) -> bool| {
             self.connections.iter().filter(|connection| is_it(connection)).count() as u64
         };
@@ -447,7 +449,7 @@ impl World {
 
     /// Whether long requests were ever held back: else their ways are not tried.
     fn watch_classes(&mut self, engine: &Engine) {
-        let held = engine.ledger().held_of(Class::Long);
+        let held = engine.dispatcher().ledger().held_of(Class::Long);
         let before = std::mem::replace(&mut self.ledger.holds_long, 0 < held);
         if 0 < held && !before {
             self.trace.did(self.now, Who::Master, Verb::HoldsALongRequest, held.into());
@@ -500,16 +502,13 @@ impl World {
             }
         }
         let mut reclaiming = BTreeMap::new();
-        for (id, worker) in engine.workers() {
+        for (id, worker) in engine.supervisor().workers() {
             if worker.violations >= VIOLATIONS_MAX
-                && !matches!(
-                    worker.state,
-                    WorkerState::Killing { .. } | WorkerState::Reclaiming { .. }
-                )
+                && !matches!(worker.state, WorkerState::Killing { .. } | WorkerState::Reclaiming)
             {
                 self.fail(format!("{id} lied {} times and lives", worker.violations));
             }
-            if matches!(worker.state, WorkerState::Reclaiming { .. }) {
+            if matches!(worker.state, WorkerState::Reclaiming) {
                 let since = self.ledger.reclaiming.get(&id).copied().unwrap_or(self.now);
                 reclaiming.insert(id, since);
                 if RECLAIM_MAX < self.now.since(since.max(self.jumped_at)) {
@@ -521,12 +520,12 @@ impl World {
     }
 
     fn check_hold(&mut self, engine: &Engine) {
-        let ledger = engine.ledger();
+        let ledger = engine.dispatcher().ledger();
         self.ledger.waiting = ledger.watched() + ledger.expiring() + ledger.held();
         if self.ledger.stop_at.is_some() {
             return;
         }
-        let waiting = match self.scenario.setup.overload {
+        let waiting = match self.scenario.setup.rules.overload {
             Overload::Hold => ledger.watched() + ledger.held(),
             Overload::Reject => ledger.held(),
         };
@@ -535,14 +534,14 @@ impl World {
         // Each listener may have one accept more in flight than there is room; and what lands
         // after its cancel has no room at all.
         let surplus = self.listeners.len() + self.landed;
-        if self.scenario.setup.hold_max as usize + returned + surplus < waiting as usize {
+        if self.scenario.setup.rules.hold_max as usize + returned + surplus < waiting as usize {
             self.fail(format!("{waiting} connections wait, of which {returned} came back"));
         }
     }
 
     /// Under policies that bind again, no offer lies about for long, stopped worker or not.
     fn check_unclaimed(&mut self) {
-        if self.scenario.setup.policy.rebinds() != Rebinds::Always {
+        if self.scenario.setup.rules.policy.rebinds() != Rebinds::Always {
             return;
         }
         let patience = RECALL_AFTER.times(1 << self.ledger.late).plus(UNCLAIMED_MAX);
@@ -614,7 +613,7 @@ impl World {
 
     /// After the faults: the app is whole, and everybody who asked has been served.
     pub(super) fn check_recovery(&mut self, engine: &Engine) {
-        let (have, want) = engine.strength();
+        let (have, want) = engine.supervisor().strength();
         if have != want {
             self.fail(format!("{have} of {want} workers are ready, long after the last fault"));
         }
@@ -676,7 +675,7 @@ impl World {
         let idle = unread(|message| matches!(message, WorkerMessage::Idle { .. }));
         let claimed = unread(|message| matches!(message, WorkerMessage::Claimed { .. }));
         let there = (begun + closed + idle).saturating_sub(claimed);
-        let believed = engine.ledger().delivered() as usize;
+        let believed = engine.dispatcher().ledger().delivered() as usize;
         if believed != there {
             self.fail(format!("{believed} connections are believed with workers, {there} are"));
         }

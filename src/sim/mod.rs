@@ -132,7 +132,7 @@ fn live(world: &Shared, options: SimOptions, turns: &mut u64, parked: &mut u64) 
             break;
         }
         let mut world = world.borrow_mut();
-        *parked = u64::from(master.engine().ledger().parked()).max(*parked);
+        *parked = u64::from(master.engine().dispatcher().ledger().parked()).max(*parked);
         if master.outcome().is_none() && turns.is_multiple_of(every) {
             world.check_turn(master.engine());
         }

@@ -3,12 +3,14 @@
 use std::fmt;
 
 use super::faults::{Faults, between, pick};
-use crate::engine::giveback::Dispatch;
+use crate::engine::Setup;
+use crate::engine::dispatcher::Rules;
+use crate::engine::dispatcher::giveback::Dispatch;
+use crate::engine::dispatcher::overload::Overload;
+use crate::engine::dispatcher::policy::{Binder, Depth, Policy};
 use crate::engine::input::FirstSpeaker;
-use crate::engine::policy::{Binder, Depth, Policy};
 use crate::engine::rng::Rng;
-use crate::engine::worker::Patience;
-use crate::engine::{Overload, Setup};
+use crate::engine::supervisor::worker::Patience;
 use crate::limits::{HOLD_MAX, OFFER_ENTRY_RING, TICKETS_MAX};
 use crate::master::host::Notice;
 use crate::units::{Mono, Route, Span};
@@ -126,15 +128,15 @@ impl Scenario {
             None => Mono::from_ns(rng.below(calm_from.as_ns())),
         };
         // Silent clients fill a small hold queue until they are let go; that is what it is for.
-        let stay = 20 < setup.hold_max;
+        let stay = 20 < setup.rules.hold_max;
         let mut clients = draw_clients(rng, 60, stay, Mono::ZERO, calm_from);
         if let Some(at) = examined_at {
             clients.extend(draw_clients(rng, 10, stay, at, at.after(Span::from_s(1))));
         }
         let server_first = rng.chance(1, 8);
         let first_speaker = if server_first { FirstSpeaker::Server } else { FirstSpeaker::Client };
-        let listeners = match setup.policy {
-            Policy::Reuseport => vec![FirstSpeaker::Client; setup.weights.len()],
+        let listeners = match setup.rules.policy {
+            Policy::Reuseport => vec![FirstSpeaker::Client; setup.rules.weights.len()],
             _ if rng.chance(1, 3) => vec![FirstSpeaker::Client, first_speaker],
             _ => vec![first_speaker],
         };
@@ -174,16 +176,18 @@ impl Scenario {
         let patience = Patience { start: Span::from_s(1), drain: Span::from_s(5) };
         Self {
             setup: Setup {
-                policy: Policy::Jbsq(Depth::Auto),
-                weights: vec![1; 4],
-                dispatch: Dispatch::Request,
-                classes: false,
-                hold_max: HOLD_MAX,
-                copies_max: TICKETS_MAX,
-                slot_cost: 0,
-                overload: Overload::Hold,
+                rules: Rules {
+                    policy: Policy::Jbsq(Depth::Auto),
+                    weights: vec![1; 4],
+                    dispatch: Dispatch::Request,
+                    classes: false,
+                    hold_max: HOLD_MAX,
+                    copies_max: TICKETS_MAX,
+                    slot_cost: 0,
+                    overload: Overload::Hold,
+                    stall_timeout: Span::from_s(1),
+                },
                 patience,
-                stall_timeout: Span::from_s(1),
                 seed: rng.next_u64(),
             },
             faults: Faults::NONE,
@@ -206,12 +210,12 @@ impl Scenario {
 
     /// Whether connections can come back from workers.
     pub(super) fn lends(&self) -> bool {
-        self.setup.policy.spreads() && self.setup.dispatch != Dispatch::Connection
+        self.setup.rules.policy.spreads() && self.setup.rules.dispatch != Dispatch::Connection
     }
 
     /// Whether workers accept for themselves.
     pub(super) const fn is_kernel(&self) -> bool {
-        matches!(self.setup.policy.binder(), Binder::Kernel)
+        matches!(self.setup.rules.policy.binder(), Binder::Kernel)
     }
 }
 
@@ -243,22 +247,29 @@ fn draw_setup(rng: &mut Rng) -> Setup {
     let dispatch =
         pick(rng, &[Dispatch::Auto, Dispatch::Request, Dispatch::Request, Dispatch::Connection]);
     let (holds, seed) = (matches!(policy, Policy::Jbsq(_)), rng.next_u64());
-    Setup {
+    let copies_max = pick(rng, &[1_000, 1_000, 1_000, 30]);
+    let weights = (0..slots).map(|_| pick(rng, &[1, 1, 2, 5])).collect();
+    let hold_max = pick(rng, &[1, 2, 5, 20, 1_000]);
+    let overload = pick(rng, &[Overload::Hold, Overload::Hold, Overload::Reject]);
+    let patience = Patience {
+        start: between(rng, Span::from_ms(150), Span::from_ms(1_500)),
+        drain: between(rng, Span::from_ms(100), Span::from_ms(2_000)),
+    };
+    let stall_timeout = between(rng, Span::from_ms(50), Span::from_ms(1_000));
+    let classes = holds && seed & 1 == 1;
+    let slot_cost = 0;
+    let rules = Rules {
         policy,
+        weights,
         dispatch,
-        classes: holds && seed & 1 == 1,
-        copies_max: pick(rng, &[1_000, 1_000, 1_000, 30]),
-        slot_cost: 0,
-        weights: (0..slots).map(|_| pick(rng, &[1, 1, 2, 5])).collect(),
-        hold_max: pick(rng, &[1, 2, 5, 20, 1_000]),
-        overload: pick(rng, &[Overload::Hold, Overload::Hold, Overload::Reject]),
-        patience: Patience {
-            start: between(rng, Span::from_ms(150), Span::from_ms(1_500)),
-            drain: between(rng, Span::from_ms(100), Span::from_ms(2_000)),
-        },
-        stall_timeout: between(rng, Span::from_ms(50), Span::from_ms(1_000)),
-        seed,
-    }
+        classes,
+        hold_max,
+        copies_max,
+        slot_cost,
+        overload,
+        stall_timeout,
+    };
+    Setup { rules, patience, seed }
 }
 
 /// `stay`: whether those who say nothing may stay on the line.

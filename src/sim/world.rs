@@ -180,7 +180,8 @@ pub(super) enum Happening {
 
 impl World {
     pub(super) fn new(scenario: Scenario, rng: Rng, trace: RunTrace) -> Self {
-        let by_slot = scenario.setup.policy == crate::engine::policy::Policy::Reuseport;
+        let by_slot =
+            scenario.setup.rules.policy == crate::engine::dispatcher::policy::Policy::Reuseport;
         let listener = |slot| SimListener::new(by_slot.then_some(slot));
         let listeners = (0..scenario.listeners.len()).map(listener).collect();
         let mut world = Self {

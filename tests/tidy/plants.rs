@@ -98,7 +98,11 @@ const PLANTS: &[Plant] = &[
 const INNOCENT: &[Plant] = &[
     ("src/engine/mod.rs", "use crate::{limits, units::{Mono, Span}}; use super::units;", &[]),
     ("src/engine/mod.rs", "/// Like [`crate::sys::fd`].\nfn f() {} // std::fs", &[]),
-    ("src/engine/mod.rs", "mod tests { use super::*; use crate::engine::policy; }", &[]),
+    (
+        "src/engine/mod.rs",
+        "mod tests { use super::*; use crate::engine::dispatcher::policy; }",
+        &[],
+    ),
     ("src/engine/mod.rs", "pub(crate) mod a; pub(in crate::engine) fn f(std: u8) {}", &[]),
     ("src/engine/policy/rr.rs", "use super::super::offers::Offer;", &[]),
     ("src/engine/policy/rr.rs", "mod tests { use super::super::super::ledger; }", &[]),

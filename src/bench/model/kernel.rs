@@ -9,7 +9,7 @@ use super::super::trace::Trace;
 use super::calendar::Calendar;
 use super::server::{Begun, ModelServer};
 use super::{Costs, ModelApp};
-use crate::engine::policy::Policy;
+use crate::engine::dispatcher::policy::Policy;
 use crate::engine::rng::Rng;
 use crate::units::Span;
 

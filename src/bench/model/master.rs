@@ -8,9 +8,11 @@ use super::calendar::Calendar;
 use super::server::{Begun, ModelServer, Rest};
 use super::{Costs, ModelApp};
 use crate::engine::action::{Action, Actions};
+use crate::engine::dispatcher::Rules;
+use crate::engine::dispatcher::overload::Overload;
 use crate::engine::input::{FirstSpeaker, Input, Message, Terms};
-use crate::engine::worker::Patience;
-use crate::engine::{Engine, Overload, Setup};
+use crate::engine::supervisor::worker::Patience;
+use crate::engine::{Engine, Setup};
 use crate::units::{GiveBack, ListenerId, Mono, Route, Span, Ticket, WorkerId};
 
 /// A master and its workers.
@@ -87,16 +89,18 @@ const NEVER: Span = Span::from_s(1 << 30);
 impl<'a> ModelMaster<'a> {
     pub(super) fn new(trace: &'a Trace, app: &ModelApp) -> Self {
         let setup = Setup {
-            policy: app.policy,
-            dispatch: app.dispatch,
-            classes: app.classes,
-            copies_max: u32::MAX,
-            slot_cost: 0,
-            weights: app.weights.clone(),
-            hold_max: u32::MAX,
-            overload: Overload::Hold,
+            rules: Rules {
+                policy: app.policy,
+                dispatch: app.dispatch,
+                classes: app.classes,
+                copies_max: u32::MAX,
+                slot_cost: 0,
+                weights: app.weights.clone(),
+                hold_max: u32::MAX,
+                overload: Overload::Hold,
+                stall_timeout: NEVER,
+            },
             patience: Patience { start: NEVER, drain: NEVER },
-            stall_timeout: NEVER,
             seed: app.seed,
         };
         let unsent =
@@ -190,7 +194,7 @@ impl<'a> ModelMaster<'a> {
     }
 
     fn end_turn(&mut self) {
-        if self.engine.reads_loads(self.clock()) {
+        if self.engine.dispatcher().reads_loads(self.clock()) {
             self.tell_loads();
         }
         self.step(Input::Tick);
@@ -297,7 +301,7 @@ impl<'a> ModelMaster<'a> {
 
     fn readable(&mut self, ticket: Ticket, request: usize) {
         let class = Route(self.trace.requests[request].class.into());
-        let route = self.engine.classifies().then_some(class);
+        let route = self.engine.dispatcher().rules().classes.then_some(class);
         self.step(Input::Readable { ticket, route });
     }
 
@@ -349,7 +353,7 @@ impl<'a> ModelMaster<'a> {
         let took = self.servers[worker].takes(work, self.costs.overhead).as_us();
         let took = u32::try_from(took).unwrap_or(u32::MAX);
         let last = !self.arrivals.has_successor(request);
-        if self.engine.give_back() == GiveBack::Always {
+        if self.engine.dispatcher().give_back() == GiveBack::Always {
             self.servers[worker].connections -= 1;
             self.places[connection] = ModelPlace::Returning { next: None };
             return self.say(worker, ticket, ModelReport::Idle(if served { 0 } else { took }));

@@ -11,8 +11,8 @@ use self::kernel::Kernel;
 use self::master::ModelMaster;
 use super::outcome::TraceOutcome;
 use super::trace::Trace;
-use crate::engine::giveback::Dispatch;
-use crate::engine::policy::{Binder, Policy};
+use crate::engine::dispatcher::giveback::Dispatch;
+use crate::engine::dispatcher::policy::{Binder, Policy};
 use crate::units::Span;
 
 /// The app whose behaviour is asked for.
@@ -66,7 +66,7 @@ mod tests {
     use super::super::tally::{Tally, Unit};
     use super::super::trace::{Arrivals, Connections, TraceSpec};
     use super::*;
-    use crate::engine::policy::Depth;
+    use crate::engine::dispatcher::policy::Depth;
 
     fn trace(mix: &str, load: f64, workers: u32, connections: Connections) -> Trace {
         drawn(mix, load, workers, connections, 20_000)

@@ -7,17 +7,26 @@
 //!
 //! [`SILENT_AFTER_FULL`]: crate::limits::SILENT_AFTER_FULL
 
-use super::action::{Action, Actions};
-use super::{Engine, Overload};
+use super::super::action::{Action, Actions};
+use super::Dispatcher;
 
-impl Engine {
+/// What happens to connections beyond the hold limit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Overload {
+    /// Accepting pauses; they wait in the kernel's backlog.
+    Hold,
+    /// They are accepted, and refused once they ask for something.
+    Reject,
+}
+
+impl Dispatcher {
     /// Refuses whom there is no room for, the latest first, of those that have begun to ask in this
     /// turn. Whoever was let in before stays, also when a worker leaves it lying.
     pub(super) fn refuse_surplus(&mut self, out: &mut Actions) {
-        match self.setup.overload {
+        match self.rules.overload {
             Overload::Hold => {}
             Overload::Reject => {
-                while self.setup.hold_max < self.ledger.held() {
+                while self.rules.hold_max < self.ledger.held() {
                     let Some(ticket) = self.ledger.latest_unsettled() else { break };
                     let strays = self.ledger.strike(ticket);
                     self.counters.rejected += 1;
@@ -31,10 +40,10 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::Event;
+    use super::super::super::event::Event;
+    use super::super::super::input::{Exit, FirstSpeaker, Input, Message};
+    use super::super::super::pair::Pair;
     use super::super::giveback::Dispatch;
-    use super::super::input::{Exit, FirstSpeaker, Input, Message};
-    use super::super::pair::Pair;
     use super::super::policy::{Depth, Policy};
     use super::*;
     use alloc::vec;
@@ -79,7 +88,13 @@ mod tests {
             pair.asks(index, Route(1));
         }
         assert_eq!(refused(&pair), [4, 5]);
-        assert_eq!((pair.engine.ledger().held(), pair.engine.counters().rejected), (2, 2));
+        assert_eq!(
+            (
+                pair.engine.dispatcher().ledger().held(),
+                pair.engine.dispatcher().counters().rejected
+            ),
+            (2, 2)
+        );
         assert!(pair.others.contains(&Action::Emit(Event::Hold { full: true })));
         pair.says(0, Message::Closed);
         pair.asks(6, Route(1));
@@ -94,9 +109,15 @@ mod tests {
         }
         pair.step(Input::Readable { ticket: ticket(7), route: None });
         pair.step(Input::Readable { ticket: ticket(8), route: None });
-        assert_eq!((refused(&pair).len(), pair.engine.ledger().held()), (0, 2));
+        assert_eq!((refused(&pair).len(), pair.engine.dispatcher().ledger().held()), (0, 2));
         pair.later(SILENT_AFTER_FULL);
-        assert_eq!((pair.engine.ledger().watched(), pair.engine.ledger().expiring()), (0, 5));
+        assert_eq!(
+            (
+                pair.engine.dispatcher().ledger().watched(),
+                pair.engine.dispatcher().ledger().expiring()
+            ),
+            (0, 5)
+        );
     }
 
     #[test]
@@ -126,7 +147,7 @@ mod tests {
         for index in 0..6 {
             pair.step(Input::Recalled(ticket(index)));
         }
-        assert_eq!((pair.engine.ledger().held(), refused(&pair)), (6, vec![]));
+        assert_eq!((pair.engine.dispatcher().ledger().held(), refused(&pair)), (6, vec![]));
         pair.arrives(6);
         assert_eq!(refused(&pair), [6]);
     }

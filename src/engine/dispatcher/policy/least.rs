@@ -82,7 +82,7 @@ impl Least {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::rng::Rng;
+    use super::super::super::super::rng::Rng;
     use super::*;
 
     #[test]

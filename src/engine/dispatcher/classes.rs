@@ -20,10 +20,9 @@
 
 use alloc::vec::Vec;
 
-use super::Engine;
+use super::Dispatcher;
 use super::demand::{Class, Demand};
 use super::ledger::{Credit, Place};
-use super::worker::{WorkerRecord, WorkerState};
 use crate::limits::{
     LONG_ABOVE, LONG_BELOW, LONG_LOAD_EVERY, LONG_LOAD_OVER, LONG_PATIENCE, LONG_PATIENCE_MAX,
     RESERVE_ABOVE, RESERVE_BELOW, ROUTES_MAX,
@@ -174,13 +173,13 @@ impl Classes {
     }
 }
 
-impl Engine {
+impl Dispatcher {
     /// Looks from time to time whether a worker is to be kept free of long requests.
     pub(super) fn measure_classes(&mut self, now: Mono) {
-        if !self.setup.classes || !self.classes.is_measure_due(now) {
+        if !self.rules.classes || !self.classes.is_measure_due(now) {
             return;
         }
-        let workers = if self.concurrency() == 1 { self.strength.0.into() } else { 0 };
+        let workers = if self.concurrency() == 1 { self.strength() } else { 0 };
         let head = self.ledger.oldest_held(Class::Long).map(|ticket| self.ledger.demand(ticket));
         let each = head.map_or(Span::ZERO, |demand| demand.overdue_at.since(demand.since));
         let held = u64::from(self.ledger.held_of(Class::Long));
@@ -210,20 +209,14 @@ impl Engine {
         if self.ledger.held_of(Class::Long) == 0 {
             return 0;
         }
-        let workers = u32::from(self.strength.0).saturating_sub(self.classes.reserved()).max(1);
-        let running: u32 = self.ready().map(|worker| worker.longs).sum();
+        let workers = self.strength().saturating_sub(self.classes.reserved()).max(1);
+        let running: u32 = self.employed().map(|member| member.longs).sum();
         workers.saturating_mul(self.concurrency()).saturating_sub(running)
     }
 
     /// Requests that each worker serves at once, at least.
     pub(super) fn concurrency(&self) -> u32 {
-        self.ready().map(|worker| worker.terms.concurrency).min().unwrap_or(1)
-    }
-
-    /// The workers that new requests may go to, as [`Engine::strength`] counts them.
-    fn ready(&self) -> impl Iterator<Item = &WorkerRecord> {
-        let holders = self.slots.iter().filter_map(|slot| self.worker(slot.holder?));
-        holders.filter(|worker| worker.state == WorkerState::Ready && !worker.stopped)
+        self.employed().map(|member| member.terms.concurrency).min().unwrap_or(1)
     }
 
     /// Takes in how long a request took, if its route is known and this was not told before.
@@ -289,8 +282,8 @@ const _: () = assert!(LONG_BELOW < LONG_ABOVE && RESERVE_ABOVE < RESERVE_BELOW);
 
 #[cfg(test)]
 mod tests {
-    use super::super::input::{Input, Message};
-    use super::super::pair::Pair;
+    use super::super::super::input::{Input, Message};
+    use super::super::super::pair::Pair;
     use super::super::policy::{Depth, Policy};
     use super::*;
 
@@ -486,10 +479,10 @@ mod tests {
         let mut pair = informed();
         pair.asks(40, SLOW);
         let (_, worker) = pair.offers[40];
-        assert_eq!(pair.engine.worker(worker).unwrap().longs, 1);
+        assert_eq!(pair.engine.dispatcher().member(worker).unwrap().longs, 1);
         pair.says(40, Message::Claimed { transit_us: 0 });
-        pair.step(Input::Exited { worker, exit: super::super::input::Exit::Failed });
-        assert!(pair.engine.workers().all(|(_, worker)| worker.longs == 0));
+        pair.step(Input::Exited { worker, exit: super::super::super::input::Exit::Failed });
+        assert!(pair.engine.dispatcher().members().all(|(_, worker)| worker.longs == 0));
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Clients that have gone while their requests waited: nobody works for them. To look costs a
 //! system call, and so only what has waited for a while is looked at (decision 023).
 
-use super::Engine;
-use super::action::{Actions, Presence};
+use super::super::action::{Actions, Presence};
+use super::Dispatcher;
 use crate::limits::LOOK_AFTER;
 use crate::units::{Mono, Ticket};
 
-impl Engine {
+impl Dispatcher {
     /// Whether a client that asked for something some time ago is likely to be there still.
     pub(super) fn presence_of(&self, now: Mono, ticket: Ticket) -> Presence {
         let waited = now.since(self.ledger.demand(ticket).since);
@@ -27,9 +27,9 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::input::{Input, Message, OfferRefusal};
+    use super::super::super::pair::Pair;
     use super::super::giveback::Dispatch;
-    use super::super::input::{Input, Message, OfferRefusal};
-    use super::super::pair::Pair;
     use super::super::policy::{Depth, Policy};
     use super::*;
     use crate::units::Span;
@@ -48,7 +48,7 @@ mod tests {
         let (ticket, worker) = pair.offers[2];
         assert_eq!(pair.doubted, [ticket]);
         pair.step(Input::Refused { ticket, why: OfferRefusal::Abandoned });
-        let counters = pair.engine.counters();
+        let counters = pair.engine.dispatcher().counters();
         assert_eq!((counters.hung_up, counters.closed), (1, 0));
         let (next, to) = pair.offers[3];
         assert!(next != ticket && to == worker, "the next one gets the place at once");
@@ -65,7 +65,7 @@ mod tests {
         pair.step(Input::Readable { ticket, route: None });
         assert_eq!(pair.doubted, [], "it has asked just now");
         pair.step(Input::Refused { ticket, why: OfferRefusal::Abandoned });
-        let counters = pair.engine.counters();
+        let counters = pair.engine.dispatcher().counters();
         assert_eq!((counters.hung_up, counters.closed), (0, 1));
     }
 }

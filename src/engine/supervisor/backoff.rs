@@ -3,7 +3,8 @@
 //! worker has stayed up. It says how little is expected of the next worker: where the last one did
 //! some work, a single request may have been its end, and the delay stays short (decision 020).
 
-use super::rng::Rng;
+use super::super::members::Record;
+use super::super::rng::Rng;
 use crate::limits::{
     BACKOFF_FORGET, BACKOFF_MAX, BACKOFF_MIN, DEATHS_OVER_REQUESTS_MAX, NO_PROCESS_PAUSE_MAX,
 };
@@ -15,28 +16,6 @@ pub struct Backoff {
     deaths: u32,
     /// Processes that could not be had since there was one.
     no_processes: u32,
-}
-
-/// What a worker had done before it died.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Record {
-    /// Nothing: perhaps it cannot.
-    Nothing,
-    /// It had begun with requests, and answered none.
-    Begun,
-    /// It had answered requests.
-    Served,
-}
-
-impl Record {
-    /// How many deaths in a row count at most, in view of this.
-    const fn deaths_max(self) -> u32 {
-        match self {
-            Self::Nothing => u32::MAX,
-            Self::Begun => DEATHS_OVER_REQUESTS_MAX,
-            Self::Served => 1,
-        }
-    }
 }
 
 impl Backoff {
@@ -53,7 +32,7 @@ impl Backoff {
         rng: &mut Rng,
     ) -> Span {
         let stayed = ready_since.is_some_and(|since| BACKOFF_FORGET <= now.since(since));
-        self.deaths = if stayed { 0 } else { self.deaths.min(record.deaths_max()) };
+        self.deaths = if stayed { 0 } else { self.deaths.min(deaths_max(record)) };
         let delay = self.delay();
         self.deaths = self.deaths.saturating_add(1);
         self.no_processes = 0;
@@ -83,6 +62,15 @@ impl Backoff {
             0 => Span::ZERO,
             deaths => doubled(deaths - 1).min(BACKOFF_MAX),
         }
+    }
+}
+
+/// How many deaths in a row count at most, in view of what the last worker had done.
+const fn deaths_max(record: Record) -> u32 {
+    match record {
+        Record::Nothing => u32::MAX,
+        Record::Begun => DEATHS_OVER_REQUESTS_MAX,
+        Record::Served => 1,
     }
 }
 

@@ -9,10 +9,11 @@
 //! Whoever is replaced stands by until the last slot has its new worker, and has its slot again the
 //! moment the release is given up: what serves then is the old release, whole (decision 025).
 
-use super::action::Actions;
-use super::event::{Cause, Event};
+use super::super::action::Actions;
+use super::super::event::Event;
+use super::Supervisor;
+use super::slots::Slot;
 use super::worker::{WorkerRecord, WorkerState};
-use super::{Engine, Slot};
 use crate::limits::{BACKOFF_FORGET, BACKOFF_MIN, ROLLOUT_FAILURES_MAX, ROLLOUT_TRIAL};
 use crate::units::{Generation, Mono, SlotId, WorkerId};
 
@@ -39,7 +40,7 @@ enum Trial {
     Passed,
 }
 
-impl Engine {
+impl Supervisor {
     pub(super) fn begin_rollout(&mut self, now: Mono, out: &mut Actions) {
         if !self.phase.accepts() {
             return;
@@ -48,8 +49,12 @@ impl Engine {
             rollout.again = true;
             return;
         }
-        let generation = Generation(self.newest.0 + 1);
-        self.newest = generation;
+        self.newest = Generation(self.newest.0 + 1);
+        self.roll_out(now, self.newest, out);
+    }
+
+    /// Replaces all workers by those of a release, be it newer or older than what serves.
+    fn roll_out(&mut self, now: Mono, generation: Generation, out: &mut Actions) {
         let (trial, failures, again, not_before) = (Trial::Running, 0, false, None);
         self.rollout = Some(Rollout { generation, trial, failures, again, not_before });
         out.emit(Event::RolloutStarted(generation));
@@ -220,7 +225,6 @@ impl Engine {
                 }
             }
         }
-        self.refresh_all();
         self.fill_slots(now, out);
     }
 
@@ -293,7 +297,7 @@ impl Engine {
             | WorkerState::Starting { .. }
             | WorkerState::Terminating { .. }
             | WorkerState::Killing { .. }
-            | WorkerState::Reclaiming { .. } => worker.generation == generation,
+            | WorkerState::Reclaiming => worker.generation == generation,
             WorkerState::Vacant | WorkerState::Ready | WorkerState::Draining { .. } => false,
         };
         self.workers.iter().any(unsettled) || self.slots.iter().any(|slot| slot.successor.is_some())
@@ -303,7 +307,7 @@ impl Engine {
 impl Rollout {
     /// Whether a slot has still to get a worker of it.
     fn is_lacked_by(&self, slot: &Slot) -> bool {
-        slot.wanted && slot.reached < self.generation
+        slot.wanted && slot.reached != self.generation
     }
 }
 
@@ -321,31 +325,15 @@ fn died_early(now: Mono, worker: &WorkerRecord) -> bool {
     })
 }
 
-/// Whether the end of a worker says something of its program.
-pub(super) const fn is_the_programs(cause: Cause) -> bool {
-    match cause {
-        Cause::Died
-        | Cause::ExecTimedOut
-        | Cause::NotReady
-        | Cause::Stalled
-        | Cause::Detached
-        | Cause::Lied
-        | Cause::ExecFailed => true,
-        Cause::Told | Cause::Left | Cause::DrainTimeout | Cause::Unkillable | Cause::NoProcess => {
-            false
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use alloc::vec;
     use alloc::vec::Vec;
 
-    use super::super::action::Action;
-    use super::super::input::{Command, Exit, Input, Load, Message, Terms};
-    use super::super::pair::Pair;
-    use super::super::policy::Policy;
+    use super::super::super::action::Action;
+    use super::super::super::dispatcher::policy::Policy;
+    use super::super::super::input::{Command, Exit, Input, Load, Message, Terms};
+    use super::super::super::pair::Pair;
     use super::*;
     use crate::limits::{KILL_TIMEOUT, VIOLATIONS_MAX};
     use crate::units::Span;
@@ -400,7 +388,7 @@ mod tests {
     }
 
     fn serving(pair: &Pair) -> Vec<WorkerId> {
-        pair.engine.slots.iter().filter_map(|slot| slot.holder).collect()
+        pair.engine.supervisor.slots.iter().filter_map(|slot| slot.holder).collect()
     }
 
     #[test]
@@ -420,7 +408,41 @@ mod tests {
             assert!(pair.others.contains(&Action::Drain(*old)));
         }
         assert!(pair.told(Event::RolloutDone(Generation(2))));
-        assert_eq!(pair.engine.generation(), Generation(2));
+        assert_eq!(pair.engine.supervisor().generation(), Generation(2));
+    }
+
+    #[test]
+    fn an_earlier_release_can_come_back_and_fails_as_whole_as_any() {
+        let mut pair = begun();
+        is_completed(&mut pair);
+        let newer = serving(&pair);
+        for attempt in 0..2 {
+            let mut out = Actions::new();
+            let (now, supervisor) = (pair.now, &mut pair.engine.supervisor);
+            supervisor.roll_out(now, Generation(1), &mut out);
+            pair.step(Input::Tick);
+            let [(first, Generation(1))] = pair.started()[..] else { panic!("{attempt}") };
+            ready(&mut pair, first);
+            pair.later(ROLLOUT_TRIAL);
+            let [(mut second, Generation(1))] = pair.started()[..] else { panic!("{attempt}") };
+            if attempt == 0 {
+                for _ in 1..ROLLOUT_FAILURES_MAX {
+                    pair.dies(second);
+                    pair.later(Span::from_s(2));
+                    second = pair.started()[0].0;
+                }
+                pair.dies(second);
+                assert_eq!((serving(&pair), pair.gave_up(Generation(1))), (newer.clone(), true));
+                pair.dies(first);
+                continue;
+            }
+            ready(&mut pair, second);
+            assert!(pair.told(Event::RolloutDone(Generation(1))));
+            assert_eq!(serving(&pair), [first, second]);
+        }
+        pair.step(Input::Command(Command::Rollout));
+        let [(_, generation)] = pair.started()[..] else { panic!("the next one begins") };
+        assert_eq!(generation, Generation(3));
     }
 
     #[test]
@@ -432,7 +454,7 @@ mod tests {
             pair.later(Span::from_ms(30));
             pair.dies(worker);
             assert_eq!(serving(&pair), pair.workers, "the old one is back in service");
-            assert_eq!(pair.engine.strength(), (2, 2));
+            assert_eq!(pair.engine.supervisor().strength(), (2, 2));
             let given_up = pair.gave_up(Generation(2));
             assert_eq!(given_up, failure == ROLLOUT_FAILURES_MAX);
             assert_eq!(pair.started(), [], "not without a pause");
@@ -461,7 +483,7 @@ mod tests {
         pair.dies(first);
         assert!(pair.gave_up(Generation(2)));
         assert_eq!(serving(&pair), pair.workers, "the old ones serve again");
-        assert_eq!(pair.engine.generation(), Generation(1));
+        assert_eq!(pair.engine.supervisor().generation(), Generation(1));
     }
 
     #[test]
@@ -475,7 +497,10 @@ mod tests {
             pair.later(Span::from_ms(400));
         }
         assert!(pair.others.contains(&Action::Drain(first)));
-        assert_eq!((serving(&pair), pair.engine.strength()), (pair.workers.clone(), (2, 2)));
+        assert_eq!(
+            (serving(&pair), pair.engine.supervisor().strength()),
+            (pair.workers.clone(), (2, 2))
+        );
         pair.later(Span::from_s(60));
         assert_eq!(pair.started(), [], "nobody is missing");
     }
@@ -578,7 +603,11 @@ mod tests {
             pair.dies(worker);
             living.extend(pair.started().into_iter().map(|(worker, _)| worker));
         }
-        assert_eq!(pair.engine.workers().count(), 0, "all slots wait out their back-off");
+        assert_eq!(
+            pair.engine.supervisor().workers().count(),
+            0,
+            "all slots wait out their back-off"
+        );
         let (mut done, mut given_up) = (false, false);
         pair.step(Input::Command(Command::Rollout));
         for _ in 0..50 {
@@ -652,7 +681,7 @@ mod tests {
             pair.step(Input::Exited { worker, exit: Exit::Clean });
             pair.later(Span::from_ms(400));
         }
-        assert_eq!((pair.engine.rollout, pair.started()), (None, Vec::new()));
+        assert_eq!((pair.engine.supervisor.rollout, pair.started()), (None, Vec::new()));
     }
 
     #[test]
@@ -690,7 +719,7 @@ mod tests {
         filler = only(&mut pair);
         pair.dies(filler);
         assert!(pair.gave_up(Generation(2)));
-        assert_eq!(pair.engine.slots[0].holder, Some(first));
+        assert_eq!(pair.engine.supervisor.slots[0].holder, Some(first));
     }
 
     #[test]
@@ -720,6 +749,6 @@ mod tests {
         assert_eq!(pair.started(), [], "the successor has the slot, once it is ready");
         let terms = Terms { concurrency: 1, connections_max: 9 };
         pair.step(Input::Hello { worker: successor, terms });
-        assert_eq!(pair.engine.strength(), (2, 2));
+        assert_eq!(pair.engine.supervisor().strength(), (2, 2));
     }
 }

@@ -20,11 +20,10 @@
 //! Where there is but one connection nobody can wait for anybody, nor where workers serve many
 //! requests at once: how busy such a one is its account does not tell.
 
-use super::Engine;
-use super::action::{Action, Actions};
-use super::input::WorkDone;
+use super::super::action::{Action, Actions};
+use super::super::input::WorkDone;
 use super::ledger::{Custody, Place};
-use super::phase::Phase;
+use super::{Dispatcher, Gate};
 use crate::limits::{
     PARKED_AFTER, SILENT_AFTER_FULL, SILENT_AFTER_STOP, SPREAD_ABOVE, SPREAD_BELOW, SPREAD_EVERY,
     SPREAD_EVERY_IDLE, SPREAD_LOAD_OVER,
@@ -90,11 +89,11 @@ impl Spreading {
     }
 }
 
-impl Engine {
+impl Dispatcher {
     /// What is dispatched: under policies that cannot spread requests connections, whatever was
     /// wanted.
     pub fn dispatch(&self) -> Dispatch {
-        if self.setup.policy.spreads() { self.setup.dispatch } else { Dispatch::Connection }
+        if self.rules.policy.spreads() { self.rules.dispatch } else { Dispatch::Connection }
     }
 
     /// The custody of what is offered from now on.
@@ -143,7 +142,7 @@ impl Engine {
     /// When it is next decided whether to spread, if nothing else happens. While requests are
     /// spread, something happens with each of them.
     pub(super) fn spread_deadline(&self) -> Option<Mono> {
-        let idle = self.spread.on || !self.phase.accepts() || !self.may_wait();
+        let idle = self.spread.on || self.gate != Gate::Open || !self.may_wait();
         (self.dispatch() == Dispatch::Auto && !idle)
             .then(|| self.spread.decided_at.after(self.spread.pause.max(SPREAD_EVERY)))
     }
@@ -154,23 +153,20 @@ impl Engine {
         if self.dispatch() != Dispatch::Auto || !due {
             return;
         }
-        self.spread.measure(now, self.strength.0.into());
+        self.spread.measure(now, self.strength().into());
         let least = if self.spread.on { SPREAD_BELOW } else { SPREAD_ABOVE };
         self.spread.on = self.may_wait() && least <= self.spread.wait(self.gauge.rest());
     }
 
     /// Tells the workers when it has changed what they shall do.
     pub(super) fn tell_give_back(&mut self, out: &mut Actions) {
-        let wanted = match (self.dispatch(), self.phase) {
+        let wanted = match (self.gate, self.dispatch()) {
             // Nobody will take it up again: its worker says goodbye itself.
-            (_, Phase::Stopping { .. } | Phase::Ending(_) | Phase::Over)
-            | (Dispatch::Connection, _) => GiveBack::Never,
-            (Dispatch::Auto, Phase::Opening { .. } | Phase::Serving) if !self.spread.on => {
-                GiveBack::WhenLeaving
+            (Gate::Closed | Gate::Abandoned, _) | (Gate::Open, Dispatch::Connection) => {
+                GiveBack::Never
             }
-            (Dispatch::Auto | Dispatch::Request, Phase::Opening { .. } | Phase::Serving) => {
-                GiveBack::Always
-            }
+            (Gate::Open, Dispatch::Auto) if !self.spread.on => GiveBack::WhenLeaving,
+            (Gate::Open, Dispatch::Auto | Dispatch::Request) => GiveBack::Always,
         };
         if self.spread.told != wanted {
             self.spread.told = wanted;
@@ -199,7 +195,7 @@ impl Engine {
 
     /// How long a connection may be parked.
     fn parked_after(&self) -> Span {
-        if !self.phase.accepts() {
+        if self.gate != Gate::Open {
             SILENT_AFTER_STOP
         } else if self.is_scarce() {
             SILENT_AFTER_FULL
@@ -211,9 +207,9 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::action::Strays;
-    use super::super::input::{Command, Input, Load, Message};
-    use super::super::pair::Pair;
+    use super::super::super::action::Strays;
+    use super::super::super::input::{Command, Input, Load, Message};
+    use super::super::super::pair::Pair;
     use super::super::policy::{Depth, Policy};
     use super::*;
     use crate::limits::ACCEPT_BATCH;
@@ -234,18 +230,18 @@ mod tests {
     fn custody_is_settled_with_the_offer_whatever_is_dispatched_later() {
         let mut pair = pair(Dispatch::Request);
         pair.arrives(0);
-        pair.engine.setup.dispatch = Dispatch::Connection;
+        pair.engine.dispatcher.rules.dispatch = Dispatch::Connection;
         pair.arrives(1);
-        assert_eq!((pair.engine.ledger().lent(), pair.offers.len()), (1, 2));
+        assert_eq!((pair.engine.dispatcher().ledger().lent(), pair.offers.len()), (1, 2));
         answers(&mut pair, 0);
         let (ticket, _) = pair.offers[0];
         assert_eq!(pair.others.last(), Some(&Action::Watch(ticket)), "it was lent");
         let (ticket, worker) = pair.offers[1];
         pair.says(1, Message::Claimed { transit_us: 0 });
         assert!(pair.others.contains(&Action::Release(ticket)), "it was sent");
-        let violations = pair.engine.worker(worker).unwrap().violations;
+        let violations = pair.engine.supervisor().worker(worker).unwrap().violations;
         pair.says(1, Message::Idle { service_us: 9 });
-        assert_eq!(pair.engine.worker(worker).unwrap().violations, violations + 1);
+        assert_eq!(pair.engine.supervisor().worker(worker).unwrap().violations, violations + 1);
     }
 
     /// A connection comes, and its worker begins with it.
@@ -268,7 +264,7 @@ mod tests {
         let (ticket, first) = pair.offers[0];
         answers(&mut pair, 0);
         assert_eq!(pair.others.last(), Some(&Action::Watch(ticket)));
-        assert_eq!(pair.engine.ledger().parked(), 1);
+        assert_eq!(pair.engine.dispatcher().ledger().parked(), 1);
         pair.step(Input::Readable { ticket, route: None });
         assert_eq!(pair.offers.last(), Some(&(ticket, first)), "both are free");
         answers(&mut pair, 1);
@@ -277,7 +273,7 @@ mod tests {
         pair.step(Input::Readable { ticket, route: None });
         let (_, free) = pair.offers[3];
         assert_ne!(free, busy);
-        assert_eq!(pair.engine.counters().given_back, 2);
+        assert_eq!(pair.engine.dispatcher().counters().given_back, 2);
     }
 
     #[test]
@@ -288,7 +284,7 @@ mod tests {
             pair.arrives(0);
             let (_, worker) = pair.offers[0];
             answers(&mut pair, 0);
-            assert_eq!(pair.engine.worker(worker).unwrap().violations, 1);
+            assert_eq!(pair.engine.supervisor().worker(worker).unwrap().violations, 1);
             assert!(!pair.others.iter().any(|other| matches!(other, Action::GiveBack(_))));
         }
     }
@@ -310,14 +306,14 @@ mod tests {
                 load(pair, self.done);
                 pair.later(SPREAD_LOAD_OVER);
             }
-            pair.engine.give_back()
+            pair.engine.dispatcher().give_back()
         }
     }
 
     #[test]
     fn requests_are_spread_while_they_would_wait_otherwise() {
         let mut pair = pair(Dispatch::Auto);
-        assert_eq!(pair.engine.give_back(), GiveBack::WhenLeaving);
+        assert_eq!(pair.engine.dispatcher().give_back(), GiveBack::WhenLeaving);
         begins(&mut pair, 0);
         let mut workers = HalfBusy { done: WorkDone::default() };
         let mut told = |pair: &mut Pair, us| workers.with(pair, Span::from_us(us));
@@ -359,7 +355,7 @@ mod tests {
             load(&mut pair, done);
             pair.later(SPREAD_EVERY_IDLE);
         }
-        assert_eq!(pair.engine.give_back(), GiveBack::WhenLeaving);
+        assert_eq!(pair.engine.dispatcher().give_back(), GiveBack::WhenLeaving);
     }
 
     #[test]
@@ -372,13 +368,13 @@ mod tests {
         let mut done = WorkDone { requests: 0, time: long, squares: long.squared_us2() };
         load(&mut pair, done);
         pair.later(SPREAD_EVERY);
-        assert_eq!(pair.engine.give_back(), GiveBack::Always);
+        assert_eq!(pair.engine.dispatcher().give_back(), GiveBack::Always);
         for _ in 0..3 {
             done.requests += 100;
             done.time = done.time.plus(Span::from_ms(1));
             load(&mut pair, done);
             pair.later(SPREAD_EVERY);
-            assert_eq!(pair.engine.give_back(), GiveBack::Always);
+            assert_eq!(pair.engine.dispatcher().give_back(), GiveBack::Always);
         }
         let told = pair.others.iter().filter(|other| matches!(other, Action::GiveBack(_)));
         assert_eq!(told.count(), 2, "a change is told once");
@@ -392,7 +388,7 @@ mod tests {
             let (ticket, _) = pair.offers[0];
             answers(&mut pair, 0);
             assert_eq!(pair.engine.deadline(), Some(pair.now.after(patience)));
-            assert_eq!(pair.engine.accept_room() == 0, copies_max == 1);
+            assert_eq!(pair.engine.dispatcher().accept_room() == 0, copies_max == 1);
             pair.later(patience);
             assert_eq!(pair.others.last(), Some(&Action::Expire(ticket)));
             pair.step(Input::HungUp(ticket));
@@ -422,7 +418,7 @@ mod tests {
             pair.arrives(index);
             answers(&mut pair, index as usize);
         }
-        assert_eq!(pair.engine.accept_room(), 0);
+        assert_eq!(pair.engine.dispatcher().accept_room(), 0);
         pair.later(SILENT_AFTER_FULL);
         let is_expire = |action: &&Action| matches!(action, Action::Expire(_));
         assert_eq!(pair.others.iter().filter(is_expire).count(), 4, "of 64 there is room for one");
@@ -436,7 +432,7 @@ mod tests {
         answers(&mut pair, 0);
         pair.step(Input::HungUp(ticket));
         assert_eq!(pair.others.last(), Some(&Action::Retire { ticket, strays: Strays::None }));
-        let counters = pair.engine.counters();
+        let counters = pair.engine.dispatcher().counters();
         assert_eq!((counters.closed, counters.hung_up), (1, 0));
     }
 
@@ -448,7 +444,7 @@ mod tests {
         let (ticket, _) = pair.offers[0];
         answers(&mut pair, 0);
         pair.step(Input::Command(Command::Stop));
-        assert_eq!(pair.engine.give_back(), GiveBack::Never);
+        assert_eq!(pair.engine.dispatcher().give_back(), GiveBack::Never);
         pair.step(Input::ListenersClosed);
         assert!(pair.others.iter().all(|other| !matches!(other, Action::Drain(_))));
         pair.later(SILENT_AFTER_STOP);

@@ -2,16 +2,16 @@
 //! says nothing of the program: it ends nothing that runs, and is tried again for as long as a
 //! start may take, or anything serves.
 
-use super::Engine;
-use super::action::Actions;
-use super::event::{Cause, Event};
-use super::input::Exit;
+use super::super::action::Actions;
+use super::super::event::{Cause, Event};
+use super::super::input::Exit;
+use super::Supervisor;
 use super::phase::Phase;
 use super::worker::{WorkerRecord, WorkerState};
 use crate::units::{Mono, SlotId, WorkerId};
 
-impl Engine {
-    pub(super) fn spawn_failed(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+impl Supervisor {
+    pub(in super::super) fn spawn_failed(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
         if let Some(worker) = self.worker_mut(id) {
             worker.cause = Some(Cause::NoProcess);
         }
@@ -41,7 +41,7 @@ impl Engine {
             | WorkerState::Draining { .. }
             | WorkerState::Terminating { .. }
             | WorkerState::Killing { .. }
-            | WorkerState::Reclaiming { .. } => false,
+            | WorkerState::Reclaiming => false,
         };
         let mut holders = self.slots.iter().filter(|slot| slot.wanted).map(|slot| slot.holder);
         if holders.all(|holder| holder.and_then(|id| self.worker(id)).is_some_and(runs)) {
@@ -66,9 +66,9 @@ impl Engine {
 mod tests {
     use alloc::vec::Vec;
 
-    use super::super::action::Action;
-    use super::super::input::{Input, Terms};
-    use super::super::pair::Pair;
+    use super::super::super::action::Action;
+    use super::super::super::input::{Input, Terms};
+    use super::super::super::pair::Pair;
     use super::*;
     use crate::limits::{BACKOFF_MIN, NO_PROCESS_PAUSE_MAX, START_DEATHS_MAX};
     use crate::units::Span;
@@ -102,16 +102,16 @@ mod tests {
         assert_eq!(count(&pair, Event::ProcessesLacking), 1);
         let tries = refuses(&mut pair, Span::from_s(5));
         assert!(START_DEATHS_MAX < tries && tries < 12, "{tries} tries in five seconds");
-        assert!(pair.engine.worker(first).is_some_and(|worker| worker.state.stays()));
+        assert!(pair.engine.supervisor().worker(first).is_some_and(|worker| worker.state.stays()));
         pair.step(Input::Hello { worker: first, terms: TERMS });
-        assert_eq!(pair.engine.strength(), (1, 2));
+        assert_eq!(pair.engine.supervisor().strength(), (1, 2));
         pair.later(NO_PROCESS_PAUSE_MAX.times(2));
         let [(last, _)] = pair.started()[..] else { panic!("it is tried again") };
         pair.step(Input::Executed(last));
         assert_eq!(count(&pair, Event::ProcessesSuffice), 1);
         pair.step(Input::Hello { worker: last, terms: TERMS });
-        assert_eq!(pair.engine.strength(), (2, 2));
-        assert_eq!(pair.engine.slots().map(|(_, restarts)| restarts).sum::<u32>(), 0);
+        assert_eq!(pair.engine.supervisor().strength(), (2, 2));
+        assert_eq!(pair.engine.supervisor().slots().map(|(_, restarts)| restarts).sum::<u32>(), 0);
     }
 
     #[test]
@@ -122,9 +122,9 @@ mod tests {
         }
         refuses(&mut pair, Span::from_ms(8_900));
         assert_eq!(pair.engine.deadline().map(|at| at <= Mono::from_ns(9_000_000_001)), Some(true));
-        assert!(!pair.engine.is_stopping());
+        assert!(!pair.engine.supervisor().is_stopping());
         refuses(&mut pair, Span::from_ms(200));
-        assert!(pair.engine.is_stopping(), "it waits for ever");
+        assert!(pair.engine.supervisor().is_stopping(), "it waits for ever");
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! Programs that run and do not say hello. Most likely such a one knows nothing of dispatchd, and
 //! whoever started it is better told so within seconds than when patience ends.
 
-use super::Engine;
-use super::action::Actions;
-use super::event::Event;
+use super::super::action::Actions;
+use super::super::event::Event;
+use super::Supervisor;
 use super::worker::{Cue, WorkerState};
 use crate::limits::HELLO_EXPECTED;
 use crate::units::{Mono, WorkerId};
 
-impl Engine {
+impl Supervisor {
     /// A process has become its program.
-    pub(super) fn executed(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+    pub(in super::super) fn executed(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
         self.cue(now, id, Cue::Executed, out);
         if let Some(worker) = self.worker_mut(id) {
             worker.hello_by = Some(now.after(HELLO_EXPECTED));
@@ -41,17 +41,17 @@ impl super::worker::WorkerRecord {
             | WorkerState::Draining { .. }
             | WorkerState::Terminating { .. }
             | WorkerState::Killing { .. }
-            | WorkerState::Reclaiming { .. } => None,
+            | WorkerState::Reclaiming => None,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::action::Action;
-    use super::super::input::{Exit, Input, Terms};
-    use super::super::pair::Pair;
-    use super::super::policy::Policy;
+    use super::super::super::action::Action;
+    use super::super::super::dispatcher::policy::Policy;
+    use super::super::super::input::{Exit, Input, Terms};
+    use super::super::super::pair::Pair;
     use super::*;
     use crate::units::Span;
 

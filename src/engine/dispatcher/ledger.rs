@@ -14,7 +14,7 @@
 
 use alloc::vec::Vec;
 
-use super::action::Strays;
+use super::super::action::Strays;
 use super::demand::{Class, Demand};
 use crate::limits::{TICKETS_MAX, WORKERS_MAX};
 use crate::units::{Mono, Ticket, WorkerId};
@@ -590,7 +590,7 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rng::Rng;
+    use super::super::super::rng::Rng;
     use super::*;
 
     const W: WorkerId = WorkerId { index: 1, epoch: 0 };

@@ -4,7 +4,7 @@
 //! is recalled), whether to wake an idle worker for a short request, and how long somebody waits
 //! who comes upon a busy one.
 
-use super::input::WorkDone;
+use super::super::input::WorkDone;
 use super::policy::Depth;
 use crate::limits::{JBSQ_AUTO_DEPTH_MAX, WAIT_AT_WORKER};
 use crate::units::Span;
@@ -106,8 +106,8 @@ impl Gauge {
 mod tests {
     use alloc::vec::Vec;
 
-    use super::super::input::{Input, Load, Message};
-    use super::super::pair::Pair;
+    use super::super::super::input::{Input, Load, Message};
+    use super::super::super::pair::Pair;
     use super::super::policy::Policy;
     use super::*;
     use crate::units::WorkerId;

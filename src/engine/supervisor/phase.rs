@@ -1,9 +1,9 @@
 //! Where the whole app is in its life, and how that ends.
 
-use super::Engine;
-use super::action::{Action, Actions, MasterOutcome};
-use super::event::Event;
-use super::ledger::Place;
+use super::super::action::{Action, Actions, MasterOutcome};
+use super::super::event::Event;
+use super::super::members::{Backlog, MemberChange};
+use super::Supervisor;
 use super::worker::{Cue, WorkerState};
 use crate::units::Mono;
 
@@ -61,7 +61,7 @@ impl Phase {
     }
 }
 
-impl Engine {
+impl Supervisor {
     pub(super) fn stop(&mut self, now: Mono, out: &mut Actions) {
         if !self.phase.accepts() {
             return;
@@ -70,9 +70,10 @@ impl Engine {
         if let Phase::Opening { .. } = self.phase {
             return self.end(now, MasterOutcome::Done, out);
         }
-        let until = now.after(self.setup.patience.drain);
+        let until = now.after(self.patience.drain);
         self.phase = Phase::Stopping { until, stage: StopStage::Sweeping };
         out.push(Action::CloseListeners);
+        self.changes.push(MemberChange::Closed);
     }
 
     /// Ends every process and everything that waits.
@@ -87,22 +88,18 @@ impl Engine {
         }
         self.phase = Phase::Ending(outcome);
         self.send_all(now, Cue::Terminate, out);
-        while let Some(ticket) = self.ledger.any_held() {
-            self.let_go(ticket, out);
-        }
-        while let Some(ticket) = self.ledger.oldest_watched() {
-            self.ledger.move_to(ticket, Place::Expiring);
-            out.push(Action::Expire(ticket));
-        }
+        self.tell_employed();
+        self.changes.push(MemberChange::Abandoned);
     }
 
-    pub(super) fn exit_if_empty(&mut self, outcome: MasterOutcome, out: &mut Actions) {
-        let ending = matches!(self.phase, Phase::Ending(_));
-        while ending && let Some(ticket) = self.ledger.any_held() {
-            self.let_go(ticket, out);
-        }
+    pub(super) fn exit_if_empty(
+        &mut self,
+        outcome: MasterOutcome,
+        backlog: Backlog,
+        out: &mut Actions,
+    ) {
         let vacant = self.workers.iter().all(|worker| worker.state == WorkerState::Vacant);
-        if vacant && self.waiting() + self.ledger.parked() == 0 {
+        if vacant && backlog.waiting == 0 {
             self.phase = Phase::Over;
             out.push(Action::Exit(outcome));
         }

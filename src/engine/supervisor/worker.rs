@@ -8,9 +8,9 @@
 //!    +--- Buried --- Reclaiming <------------------+----------------- Overdue ------------+
 //! ```
 
-use super::backoff::Record;
-use super::event::Cause;
-use super::input::{Load, Terms};
+use super::super::event::Cause;
+use super::super::input::Terms;
+use super::super::members::Record;
 use crate::limits::{KILL_TIMEOUT, TERM_TIMEOUT};
 use crate::units::{Generation, Mono, SlotId, Span};
 
@@ -48,10 +48,7 @@ pub enum WorkerState {
         until: Mono,
     },
     /// It is gone, or given up; what it has not claimed is being taken back.
-    Reclaiming {
-        /// Offers that came back so far.
-        recovered: u32,
-    },
+    Reclaiming,
 }
 
 /// What can happen to a process.
@@ -147,10 +144,8 @@ impl WorkerState {
                 | Self::Killing { .. },
                 Cue::Exited,
             )
-            | (Self::Killing { .. }, Cue::Overdue) => {
-                Some((Self::Reclaiming { recovered: 0 }, Effect::Recall))
-            }
-            (Self::Reclaiming { .. }, Cue::Buried) => Some((Self::Vacant, Effect::Nothing)),
+            | (Self::Killing { .. }, Cue::Overdue) => Some((Self::Reclaiming, Effect::Recall)),
+            (Self::Reclaiming, Cue::Buried) => Some((Self::Vacant, Effect::Nothing)),
             // All that is left means nothing where it comes.
             (
                 Self::Vacant
@@ -160,7 +155,7 @@ impl WorkerState {
                 | Self::Draining { .. }
                 | Self::Terminating { .. }
                 | Self::Killing { .. }
-                | Self::Reclaiming { .. },
+                | Self::Reclaiming,
                 Cue::Spawn
                 | Cue::Executed
                 | Cue::Hello
@@ -182,7 +177,7 @@ impl WorkerState {
             | Self::Draining { .. }
             | Self::Terminating { .. }
             | Self::Killing { .. }
-            | Self::Reclaiming { .. } => false,
+            | Self::Reclaiming => false,
         }
     }
 
@@ -194,34 +189,7 @@ impl WorkerState {
             | Self::Draining { until }
             | Self::Terminating { until }
             | Self::Killing { until } => Some(until),
-            Self::Vacant | Self::Ready | Self::Reclaiming { .. } => None,
-        }
-    }
-}
-
-/// Whether offers reach a worker.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Attention {
-    /// As far as is known.
-    Prompt,
-    /// Its channel is full, until it says anything or then.
-    Full {
-        /// Deadline.
-        until: Mono,
-    },
-    /// Offers were taken back from it; it is tried again when it says anything.
-    Overdue {
-        /// When they were first taken back, or it was last looked at for its silence.
-        since: Mono,
-    },
-}
-
-impl Attention {
-    /// When a worker is tried again though it has said nothing.
-    pub const fn deadline(self) -> Option<Mono> {
-        match self {
-            Self::Prompt | Self::Overdue { .. } => None,
-            Self::Full { until } => Some(until),
+            Self::Vacant | Self::Ready | Self::Reclaiming => None,
         }
     }
 }
@@ -239,26 +207,10 @@ pub struct WorkerRecord {
     pub generation: Generation,
     /// What it can take.
     pub terms: Terms,
-    /// Offers that it has not claimed.
-    pub offered: u32,
-    /// When it was last offered something.
-    pub offered_at: Mono,
-    /// Requests of its connections that hold a credit.
-    pub running: u32,
-    /// Long requests among those offered and running.
-    pub longs: u32,
-    /// Offers taken back that it has not come upon, as far as it said.
-    pub recalled: u32,
-    /// Of those, the ones that it had left lying.
-    pub overdue: u32,
-    /// Its own account, as last read.
-    pub load: Load,
-    /// Whether offers reach it.
-    pub attention: Attention,
     /// Whether it is stopped by a signal.
     pub stopped: bool,
-    /// It has claimed something.
-    pub has_begun: bool,
+    /// What it has done.
+    pub record: Record,
     /// It asks to leave, and serves until another has its slot.
     pub leaving: bool,
     /// It has closed its channel, and is replaced then, unless it ends before.
@@ -281,16 +233,8 @@ impl WorkerRecord {
         slot: SlotId(0),
         generation: Generation(0),
         terms: Terms { concurrency: 1, connections_max: 0 },
-        offered: 0,
-        offered_at: Mono::ZERO,
-        running: 0,
-        longs: 0,
-        recalled: 0,
-        overdue: 0,
-        load: Load::NONE,
-        attention: Attention::Prompt,
         stopped: false,
-        has_begun: false,
+        record: Record::Nothing,
         leaving: false,
         detached_until: None,
         hello_by: None,
@@ -304,52 +248,15 @@ impl WorkerRecord {
         Self { epoch: self.epoch.wrapping_add(1), slot, generation, ..Self::VACANT }
     }
 
-    /// When it is given up, if it says nothing before: it left lying what it was offered.
-    pub fn gives_up_at(&self, stall_timeout: Span) -> Option<Mono> {
-        match self.attention {
-            Attention::Overdue { since } if self.is_alive() && !self.stopped => {
-                Some(since.after(stall_timeout))
-            }
-            Attention::Overdue { .. } | Attention::Prompt | Attention::Full { .. } => None,
-        }
-    }
-
-    /// Requests in flight: our own count of what is credited, or its account, whichever is more;
-    /// the account is older, and our count does not know of later keep-alive requests.
-    pub fn in_flight(&self) -> u32 {
-        self.offered + self.running.max(self.load.in_flight)
-    }
-
-    /// Whether a request runs there, as far as is known.
-    pub fn is_serving(&self) -> bool {
-        0 < self.running || 0 < self.load.in_flight
-    }
-
     /// Whether it has answered anything, by its own account.
-    pub const fn has_served(&self) -> bool {
-        0 < self.load.finished
-    }
-
-    /// What it has done.
-    pub const fn record(&self) -> Record {
-        if self.has_served() {
-            Record::Served
-        } else if self.has_begun || 0 < self.load.connections {
-            Record::Begun
-        } else {
-            Record::Nothing
-        }
-    }
-
-    /// Whether a long request keeps it from beginning with anything else.
-    pub const fn is_held_up(&self) -> bool {
-        0 < self.longs && self.terms.concurrency == 1
+    pub fn has_served(&self) -> bool {
+        self.record == Record::Served
     }
 
     /// Whether there is a process.
     pub fn is_alive(&self) -> bool {
         match self.state {
-            WorkerState::Vacant | WorkerState::Reclaiming { .. } => false,
+            WorkerState::Vacant | WorkerState::Reclaiming => false,
             WorkerState::Launching { .. }
             | WorkerState::Starting { .. }
             | WorkerState::Ready

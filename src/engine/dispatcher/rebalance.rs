@@ -3,15 +3,15 @@
 //! to do meanwhile, what waits behind a running request is taken back and goes there; the busy one
 //! gets nothing more to wait behind it.
 
-use super::Engine;
-use super::action::Actions;
+use super::super::action::Actions;
+use super::Dispatcher;
 use super::ledger::Reason;
+use super::member::Attention;
 use super::policy::Binder;
-use super::worker::{Attention, WorkerState};
 use crate::limits::{REBALANCE_AFTER_MIN, RECALL_AFTER};
 use crate::units::{Mono, Span, WorkerId};
 
-impl Engine {
+impl Dispatcher {
     /// Takes offers back that wait behind running requests, one worker's for each idle one, those
     /// that have waited longest first.
     pub(super) fn rebalance(&mut self, now: Mono, out: &mut Actions) {
@@ -22,8 +22,8 @@ impl Engine {
             }
             self.recall_all(now, id, Reason::Stuck, out);
             // Looked at again after another while, even if all of it had been asked for before.
-            if let Some(worker) = self.worker_mut(id) {
-                worker.offered_at = now;
+            if let Some(member) = self.member_mut(id) {
+                member.offered_at = now;
             }
         }
     }
@@ -40,7 +40,7 @@ impl Engine {
     /// Workers with nothing to do for whom nothing is on its way either, where the policy has a say
     /// in it and nothing waits in the master, which would be theirs first.
     fn idle_workers(&self) -> usize {
-        let moves = match self.setup.policy.binder() {
+        let moves = match self.rules.policy.binder() {
             Binder::OnCredit(_) => 0 < self.ledger.offered() && !self.has_placeable(),
             Binder::AtOnce | Binder::Kernel => false,
         };
@@ -48,11 +48,11 @@ impl Engine {
             return 0;
         }
         let (mut idle, mut recalls) = (0_usize, 0);
-        for (id, worker) in self.workers() {
-            match worker.attention {
-                Attention::Overdue { .. } if 0 < worker.offered => recalls += 1,
-                Attention::Prompt if worker.in_flight() == 0 => {
-                    idle += usize::from(self.may_be_offered(id, worker));
+        for (id, member) in self.members() {
+            match member.attention {
+                Attention::Overdue { .. } if 0 < member.offered => recalls += 1,
+                Attention::Prompt if member.in_flight() == 0 => {
+                    idle += usize::from(self.may_be_offered(id, member));
                 }
                 Attention::Prompt | Attention::Full { .. } | Attention::Overdue { .. } => {}
             }
@@ -62,13 +62,13 @@ impl Engine {
 
     /// The busy worker whose latest offer is oldest, and when that was made.
     fn longest_stuck(&self) -> Option<(WorkerId, Mono)> {
-        let stuck = self.workers().filter(|(_, worker)| {
-            worker.state == WorkerState::Ready
-                && worker.attention == Attention::Prompt
-                && 0 < worker.offered
-                && worker.is_serving()
+        let stuck = self.members().filter(|(_, member)| {
+            member.is_alive()
+                && member.attention == Attention::Prompt
+                && 0 < member.offered
+                && member.is_serving()
         });
-        stuck.map(|(id, worker)| (id, worker.offered_at)).min_by_key(|(_, at)| *at)
+        stuck.map(|(id, member)| (id, member.offered_at)).min_by_key(|(_, at)| *at)
     }
 
     /// How long an offer waits before moving it pays: as long as the move takes. What is served
@@ -80,8 +80,9 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::input::{Exit, Input, Message};
-    use super::super::pair::Pair;
+    use super::super::super::action::Action;
+    use super::super::super::input::{Exit, Input, Message};
+    use super::super::super::pair::Pair;
     use super::super::policy::{Depth, Policy};
     use super::*;
     use crate::units::Ticket;
@@ -133,6 +134,19 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_behind_the_last_request_of_one_that_leaves_goes_to_whoever_is_idle() {
+        let mut pair = Pair::busy(Policy::Jbsq(Depth::Auto));
+        let idle = pair.other_is_done();
+        let (ticket, busy) = pair.offers[2];
+        pair.step(Input::AsksToLeave(busy));
+        assert!(pair.others.contains(&Action::Drain(busy)));
+        pair.later(REBALANCE_AFTER_MIN);
+        assert_eq!(pair.recalls, [busy]);
+        pair.step(Input::Recalled(ticket));
+        assert_eq!(pair.offers.last(), Some(&(ticket, idle)));
+    }
+
+    #[test]
     fn nothing_more_waits_behind_a_request_from_which_something_was_taken_away() {
         let (mut pair, ticket, busy, _) = Pair::lopsided();
         pair.step(Input::Recalled(ticket));
@@ -152,10 +166,12 @@ mod tests {
         let (mut pair, ticket, busy, _) = Pair::lopsided();
         pair.step(Input::Recalled(ticket));
         pair.step(Input::Message { worker: busy, ticket, message: Message::Missed });
-        let worker = pair.engine.worker(busy).unwrap();
-        assert_eq!((worker.attention, worker.violations), (Attention::Prompt, 0));
+        let worker = pair.engine.dispatcher().member(busy).unwrap();
+        assert_eq!(worker.attention, Attention::Prompt);
+        let worker = pair.engine.supervisor().worker(busy).unwrap();
+        assert_eq!(worker.violations, 0);
         pair.step(Input::Message { worker: busy, ticket, message: Message::Missed });
-        let worker = pair.engine.worker(busy).unwrap();
+        let worker = pair.engine.supervisor().worker(busy).unwrap();
         assert_eq!(worker.violations, 1, "one recall is missed once");
     }
 
@@ -164,7 +180,7 @@ mod tests {
         let (mut pair, ticket, busy, _) = Pair::lopsided();
         pair.step(Input::Recalled(ticket));
         pair.step(Input::Message { worker: busy, ticket, message: Message::Missed });
-        assert_eq!(pair.engine.recall_after(), RECALL_AFTER);
+        assert_eq!(pair.engine.dispatcher.recall_after(), RECALL_AFTER);
         let mut pair = Pair::new(Policy::Jbsq(Depth::Auto));
         pair.arrives(0);
         pair.later(RECALL_AFTER);
@@ -172,7 +188,7 @@ mod tests {
         assert_eq!(pair.recalls, [late]);
         pair.step(Input::Recalled(ticket));
         pair.step(Input::Message { worker: late, ticket, message: Message::Missed });
-        assert_eq!(pair.engine.recall_after(), RECALL_AFTER.times(2));
+        assert_eq!(pair.engine.dispatcher.recall_after(), RECALL_AFTER.times(2));
     }
 
     #[test]
@@ -188,13 +204,13 @@ mod tests {
     fn the_last_word_of_the_dead_buries_them() {
         let (mut pair, ticket, busy, _) = Pair::lopsided();
         pair.step(Input::Exited { worker: busy, exit: Exit::Failed });
-        assert_eq!(pair.engine.counters().lost, 0, "nobody knows whose the offer is");
+        assert_eq!(pair.engine.dispatcher().counters().lost, 0, "nobody knows whose the offer is");
         pair.step(Input::Message {
             worker: busy,
             ticket,
             message: Message::Claimed { transit_us: 0 },
         });
-        assert_eq!(pair.engine.counters().lost, 2);
+        assert_eq!(pair.engine.dispatcher().counters().lost, 2);
     }
 
     #[test]
@@ -205,8 +221,8 @@ mod tests {
         for message in [Message::Claimed { transit_us: 0 }, Message::Closed] {
             pair.step(Input::Message { worker: busy, ticket, message });
         }
-        assert_eq!(pair.engine.counters().closed, 1);
-        assert_eq!(pair.engine.worker(busy).unwrap().violations, 0);
+        assert_eq!(pair.engine.dispatcher().counters().closed, 1);
+        assert_eq!(pair.engine.supervisor().worker(busy).unwrap().violations, 0);
     }
 
     #[test]

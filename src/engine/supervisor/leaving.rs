@@ -2,14 +2,14 @@
 //! after so many requests. One that has served stays until another can take its slot, so that
 //! nobody waits for that; any other goes at once, and its slot has the same brake as after a death.
 
-use super::Engine;
-use super::action::Actions;
-use super::event::Cause;
+use super::super::action::Actions;
+use super::super::event::Cause;
+use super::Supervisor;
 use super::worker::WorkerState;
 use crate::units::{Mono, SlotId, WorkerId};
 
-impl Engine {
-    pub(super) fn asks_to_leave(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+impl Supervisor {
+    pub(in super::super) fn asks_to_leave(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
         let Some(worker) = self.worker(id).cloned() else { return };
         // At the end of the app all are told to leave in their turn, and are of use until then.
         if !worker.state.stays() || !self.phase.accepts() {
@@ -24,7 +24,7 @@ impl Engine {
             self.leave_slot(now, id, &worker, Cause::Told, out);
             self.judge_release(now, id, &worker, out);
         }
-        self.tell_strength(out);
+        self.tell_changes(out);
     }
 
     /// The holder of a slot serves until somebody else can, or it turns out that nobody can.
@@ -64,11 +64,11 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::action::Action;
-    use super::super::event::Event;
-    use super::super::input::{Exit, Input, Load, Terms};
-    use super::super::pair::Pair;
-    use super::super::policy::Policy;
+    use super::super::super::action::Action;
+    use super::super::super::dispatcher::policy::Policy;
+    use super::super::super::event::Event;
+    use super::super::super::input::{Exit, Input, Load, Terms};
+    use super::super::super::pair::Pair;
     use super::super::worker::WorkerRecord;
     use super::*;
     use crate::limits::WORKERS_MAX;
@@ -128,13 +128,13 @@ mod tests {
         let (mut pair, worker) = pair();
         pair.step(Input::AsksToLeave(worker));
         let [(next, generation)] = pair.started()[..] else { panic!("another is started") };
-        assert_eq!((generation, pair.engine.strength()), (Generation(1), (2, 2)));
+        assert_eq!((generation, pair.engine.supervisor().strength()), (Generation(1), (2, 2)));
         pair.arrives(0);
         assert_eq!(pair.offers[0].1, worker, "it serves still");
         pair.step(Input::AsksToLeave(worker));
         pair.step(Input::Hello { worker: next, terms: TERMS });
         assert!(pair.others.contains(&Action::Drain(worker)));
-        assert_eq!((pair.engine.strength(), pair.started().len()), ((2, 2), 0));
+        assert_eq!((pair.engine.supervisor().strength(), pair.started().len()), ((2, 2), 0));
     }
 
     #[test]
@@ -155,7 +155,10 @@ mod tests {
     fn who_asks_to_leave_goes_where_there_is_no_index_for_another_and_is_missed() {
         let (mut pair, worker) = pair();
         let state = WorkerState::Killing { until: Mono::from_ns(u64::MAX) };
-        pair.engine.workers.resize(WORKERS_MAX, WorkerRecord { state, ..WorkerRecord::VACANT });
+        pair.engine
+            .supervisor
+            .workers
+            .resize(WORKERS_MAX, WorkerRecord { state, ..WorkerRecord::VACANT });
         pair.step(Input::AsksToLeave(worker));
         assert!(pair.others.contains(&Action::Drain(worker)));
         assert!(pair.told(Event::Strength { have: 1, want: 2 }));
