@@ -15,6 +15,7 @@ pub mod members;
 mod pair;
 pub mod rng;
 pub mod supervisor;
+pub mod workers;
 
 use alloc::boxed::Box;
 

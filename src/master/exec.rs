@@ -85,8 +85,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     /// Sends what has been packed this turn.
     pub(super) fn send_packed(&mut self) {
-        for index in 0..self.links.len() {
-            if let Some(worker) = self.links.worker_at(index) {
+        for index in 0..self.links.indices() {
+            if let Some(worker) = self.links.name_at(index) {
                 self.send_packed_to(worker);
             }
         }
@@ -170,7 +170,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
         let channel = self.backend.adopt(channel, Role::Channel);
         let doorbell = self.backend.adopt(doorbell, Role::Doorbell);
-        self.links.insert(Link::new(worker, channel, doorbell));
+        self.links.insert(worker, Link::new(channel, doorbell));
         self.listen_to_doorbell(worker);
         for (purpose, fd) in [
             (Purpose::Process(worker), process),

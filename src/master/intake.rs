@@ -99,8 +99,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     fn take_in_messages(&mut self) {
-        for index in 0..self.links.len() {
-            if let Some(worker) = self.links.worker_at(index) {
+        for index in 0..self.links.indices() {
+            if let Some(worker) = self.links.name_at(index) {
                 self.messages_of(worker);
             }
         }
@@ -160,8 +160,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     fn take_in_loads(&mut self) {
-        for index in 0..self.links.len() {
-            if let Some(worker) = self.links.worker_at(index) {
+        for index in 0..self.links.indices() {
+            if let Some(worker) = self.links.name_at(index) {
                 let load = self.host.load(worker);
                 self.step(Input::Load { worker, load });
             }

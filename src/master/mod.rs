@@ -42,7 +42,7 @@ use self::host::Host;
 pub use self::host::{ListenerOrigin, Opened};
 use self::intake::Sorted;
 use self::late_output::LateOutputs;
-use self::links::Links;
+use self::links::Link;
 use self::listeners::Listeners;
 use self::pending_outputs::PendingOutputs;
 use self::tags::Purpose;
@@ -50,6 +50,7 @@ use self::tickets::Tickets;
 use self::watches::Retries;
 use crate::engine::action::{Action, Actions, MasterOutcome};
 use crate::engine::input::Input;
+use crate::engine::workers::Workers;
 use crate::engine::{Engine, Setup};
 use crate::io::{Backend, Completion, Op, Role, Source, WatchKind};
 use crate::limits::{MESSAGES_PER_TURN, NAMES_EVERY};
@@ -63,7 +64,7 @@ pub struct Master<B: Backend, H: Host<Fd = B::Fd>> {
     backend: B,
     host: H,
     tickets: Tickets<B::Fd>,
-    links: Links<B::Fd>,
+    links: Workers<Link<B::Fd>>,
     late: LateOutputs,
     listeners: Listeners<B::Fd>,
     control: Option<Source>,
@@ -124,7 +125,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             backend,
             host,
             tickets: Tickets::new(),
-            links: Links::new(),
+            links: Workers::new(),
             late,
             listeners,
             control,

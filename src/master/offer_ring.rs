@@ -3,7 +3,6 @@
 
 use super::Master;
 use super::host::Host;
-use super::links::Link;
 use crate::io::Backend;
 use crate::units::{Ticket, WorkerId};
 use crate::wire::offer::OfferEntry;
@@ -30,8 +29,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     /// Writes what found rings full, as far as it goes, and wakes whoever sleeps over an offer
     /// entry.
     pub(super) fn send_offer_entries(&mut self) {
-        for index in 0..self.links.len() {
-            let Some(worker) = self.links.worker_at(index) else { continue };
+        for index in 0..self.links.indices() {
+            let Some(worker) = self.links.name_at(index) else { continue };
             let Some(link) = self.links.get_mut(worker) else { continue };
             while let Some(words) = link.unsent.front()
                 && self.host.offer_entry(worker, *words).is_ok()
@@ -52,8 +51,9 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     /// A ticket has ended: whoever has a copy lets it go. Returns whether anybody has.
     pub(super) fn forget(&mut self, ticket: Ticket) -> bool {
-        let has = |link: &mut Link<B::Fd>| link.copies.remove(ticket).then_some(link.worker);
-        let holders: Vec<WorkerId> = self.links.iter_mut().filter_map(has).collect();
+        let holders = self.links.iter_mut();
+        let holders = holders.filter_map(|(id, link)| link.copies.remove(ticket).then_some(id));
+        let holders: Vec<WorkerId> = holders.collect();
         for worker in &holders {
             self.tell_to_forget(*worker, ticket);
         }

@@ -156,7 +156,6 @@ impl LinuxHost {
 /// One that is stopped says so, unless it is on its way out: then that matters more.
 const fn standing(worker: &WorkerRecord) -> Standing {
     match (worker.state, worker.stopped) {
-        (WorkerState::Vacant, _) => Standing::Vacant,
         (
             WorkerState::Launching { .. }
             | WorkerState::Starting { .. }

@@ -13,12 +13,11 @@ use crate::shm::map::{Mapped, Writable};
 use crate::sys::children::{self, Ending};
 use crate::sys::pidfd::{self, Signal};
 use crate::sys::spawn::{self, SpawnProgress};
-use crate::units::{Generation, SlotId, WorkerId};
+use crate::units::{Generation, SlotId};
 
 /// One worker process.
 #[derive(Debug)]
 pub(super) struct WorkerProcess {
-    pub(super) worker: WorkerId,
     pub(super) pid: u32,
     pub(super) slot: SlotId,
     pub(super) generation: Generation,
@@ -45,7 +44,6 @@ impl WorkerProcess {
         let SpawnRequest { worker, slot, generation } = request;
         let spawn::Child { pid, pidfd, output, report } = child;
         Self {
-            worker,
             pid,
             slot,
             generation,

@@ -24,6 +24,7 @@ use super::{refusal, telemetry};
 use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::input::{Exit, Load, Terms};
+use crate::engine::workers::Workers;
 use crate::limits::{LOG_PAUSE, LOG_RETRY, ROUTE_PEEK, SPIN_MAX, TICKETS_MAX, WORKERS_MAX};
 use crate::shm::claim::{self, Settled};
 use crate::shm::layout::{LAYOUT, MAGIC, MasterPage, Order, SleepState};
@@ -51,7 +52,7 @@ pub(super) struct LinuxHost {
     signals: OwnedFd,
     /// What workers read as their standard input.
     no_input: OwnedFd,
-    processes: Vec<Option<WorkerProcess>>,
+    processes: Workers<WorkerProcess>,
     /// What those that are gone have left open for others to write to.
     late_outputs: Vec<Output>,
     /// Workers whose end is not known and is not waited for: their processes' numbers and slots.
@@ -100,7 +101,7 @@ impl LinuxHost {
         page.head.layout.store(LAYOUT, Relaxed);
         page.drain_ns.store(spec.drain.as_ns(), Relaxed);
         let sink = LogSink::stderr().ok();
-        let (processes, late_outputs) = (Vec::new(), Vec::new());
+        let (processes, late_outputs) = (Workers::new(), Vec::new());
         let (left_behind, last_exits) = (Vec::new(), Vec::new());
         let (hashers, now) = (RandomState::new(), Mono::ZERO);
         Ok(Self {
@@ -132,7 +133,7 @@ impl LinuxHost {
 
     /// The process of a worker.
     pub(super) fn process(&self, worker: WorkerId) -> Option<&WorkerProcess> {
-        self.processes.get(worker.index())?.as_ref().filter(|process| process.worker == worker)
+        self.processes.get(worker)
     }
 
     /// How the last worker of a slot ended.
@@ -147,9 +148,11 @@ impl LinuxHost {
 
     /// What each process has done so far.
     pub(super) fn accounts(&mut self) -> Vec<(WorkerId, SlotId, Account)> {
-        let processes = self.processes.iter_mut().flatten();
+        let processes = self.processes.iter_mut();
         processes
-            .map(|process| (process.worker, process.slot, settle(process, &self.page)))
+            .map(|(worker, process)| {
+                (worker, process.slot, account_of(worker, process, &self.page))
+            })
             .collect()
     }
 
@@ -175,22 +178,21 @@ impl LinuxHost {
     }
 
     fn process_mut(&mut self, worker: WorkerId) -> Option<&mut WorkerProcess> {
-        self.processes.get_mut(worker.index())?.as_mut().filter(|process| process.worker == worker)
+        self.processes.get_mut(worker)
     }
 
     /// Idle workers stay awake only while nobody else needs their CPUs.
     fn decide_on_spinning(&self) {
-        let slots: BTreeSet<SlotId> =
-            self.processes.iter().flatten().map(|each| each.slot).collect();
-        let crowd = self.processes.iter().flatten().count();
+        let slots: BTreeSet<SlotId> = self.processes.iter().map(|(_, each)| each.slot).collect();
+        let crowd = self.processes.iter().count();
         let apart = slots.len() == crowd && crowd <= self.spec.placement.spinners;
         let most = if apart { SPIN_MAX } else { Span::ZERO };
         self.page.spin_ns.store(u32::try_from(most.as_ns()).unwrap_or(0), Relaxed);
     }
 
     fn child_changed(&mut self, ChildNews { pid, change }: ChildNews) -> ChangedChild {
-        let process = self.processes.iter_mut().flatten().find(|process| process.pid == pid);
-        let Some(process) = process else {
+        let process = self.processes.iter_mut().find(|(_, process)| process.pid == pid);
+        let Some((worker, process)) = process else {
             self.left_behind_changed(pid, change);
             return ChangedChild::Stranger;
         };
@@ -203,7 +205,7 @@ impl LinuxHost {
                 ProcessChange::Ended(if clean { Exit::Clean } else { Exit::Failed })
             }
         };
-        ChangedChild::Worker(process.worker, change)
+        ChangedChild::Worker(worker, change)
     }
 
     /// A worker that was left behind has ended at last.
@@ -273,7 +275,7 @@ impl Host for LinuxHost {
     }
 
     fn read_output(&mut self, worker: WorkerId, at_most: usize) -> OutputRead {
-        let of_processes = self.processes.iter_mut().flatten().map(|process| &mut process.output);
+        let of_processes = self.processes.iter_mut().map(|(_, process)| &mut process.output);
         let mut outputs = of_processes.chain(&mut self.late_outputs);
         let output = outputs.find(|output| output.worker == worker);
         output.map_or(OutputRead::Ended, |output| output.read(at_most))
@@ -286,10 +288,8 @@ impl Host for LinuxHost {
     }
 
     fn release(&mut self, worker: WorkerId) {
-        let ours = |process: &mut WorkerProcess| process.worker == worker;
-        let place = self.processes.get_mut(worker.index());
-        if let Some(mut process) = place.and_then(|place| place.take_if(ours)) {
-            self.past.add(process.slot, settle(&mut process, &self.page));
+        if let Some(mut process) = self.processes.remove(worker) {
+            self.past.add(process.slot, account_of(worker, &mut process, &self.page));
             self.late_outputs.push(process.output);
             if process.ending.is_none() {
                 self.left_behind.push((process.pid, process.slot));
@@ -362,8 +362,8 @@ impl Host for LinuxHost {
     }
 
     fn has_messages(&mut self) -> bool {
-        self.processes.iter().flatten().any(|process| {
-            let index = &self.page.workers[process.worker.index()];
+        self.processes.iter().any(|(worker, process)| {
+            let index = &self.page.workers[worker.index()];
             Ring::to_master(&process.page, index).has_messages()
         })
     }
@@ -506,8 +506,8 @@ impl Host for LinuxHost {
 }
 
 /// What a process has done so far.
-fn settle(process: &mut WorkerProcess, page: &MasterPage) -> Account {
-    let wakes = page.workers[process.worker.index()].wakes.load(Relaxed);
+fn account_of(worker: WorkerId, process: &mut WorkerProcess, page: &MasterPage) -> Account {
+    let wakes = page.workers[worker.index()].wakes.load(Relaxed);
     process.account(wakes)
 }
 

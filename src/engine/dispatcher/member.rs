@@ -4,11 +4,9 @@ use super::super::input::{Load, Terms};
 use super::super::members::Record;
 use crate::units::{Mono, SlotId, Span};
 
-/// A worker as the dispatcher sees it, by its index in the table of processes.
+/// A worker as the dispatcher sees it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Member {
-    /// How many occupants the index has had before.
-    pub epoch: u32,
     /// Where it serves, or is to.
     pub slot: SlotId,
     /// What it is there for.
@@ -40,8 +38,6 @@ pub struct Member {
 /// What a member is there for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Duty {
-    /// Nothing: there is no such member.
-    Vacant,
     /// It takes what goes to its slot.
     Employed,
     /// It finishes what it has, or has not begun.
@@ -81,29 +77,30 @@ impl Attention {
 }
 
 impl Member {
-    /// An index that has no member.
-    pub const VACANT: Self = Self {
-        epoch: 0,
-        slot: SlotId(0),
-        duty: Duty::Vacant,
-        terms: Terms { concurrency: 1, connections_max: 0 },
-        offered: 0,
-        offered_at: Mono::ZERO,
-        running: 0,
-        longs: 0,
-        recalled: 0,
-        overdue: 0,
-        load: Load::NONE,
-        attention: Attention::Prompt,
-        suspended: false,
-        record: Record::Nothing,
-    };
+    /// One that is to serve in this slot.
+    pub const fn new(slot: SlotId) -> Self {
+        Self {
+            slot,
+            duty: Duty::Retired,
+            terms: Terms { concurrency: 1, connections_max: 0 },
+            offered: 0,
+            offered_at: Mono::ZERO,
+            running: 0,
+            longs: 0,
+            recalled: 0,
+            overdue: 0,
+            load: Load::NONE,
+            attention: Attention::Prompt,
+            suspended: false,
+            record: Record::Nothing,
+        }
+    }
 
     /// Whether there is a process, as far as is known.
     pub const fn is_alive(&self) -> bool {
         match self.duty {
             Duty::Employed | Duty::Retired => true,
-            Duty::Vacant | Duty::Dead { .. } => false,
+            Duty::Dead { .. } => false,
         }
     }
 

@@ -31,6 +31,7 @@ use self::policy::{Candidates, Policy, Selector};
 use self::want::Want;
 use super::action::{Action, Actions};
 use super::members::{Backlog, MemberReport};
+use super::workers::Workers;
 use crate::limits::TICKETS_MAX;
 use crate::units::{Mono, SlotId, Span, Ticket, WorkerId};
 
@@ -62,8 +63,7 @@ pub struct Rules {
 pub struct Dispatcher {
     rules: Rules,
     ledger: Ledger,
-    /// By the index of their processes.
-    members: Vec<Member>,
+    members: Workers<Member>,
     /// Who takes what goes to each slot.
     employed: Vec<Option<WorkerId>>,
     /// Derived from members; what a pick reads.
@@ -138,7 +138,7 @@ impl Dispatcher {
         }
         let mut dispatcher = Self {
             ledger: Ledger::default(),
-            members: Vec::new(),
+            members: Workers::new(),
             employed: rules.weights.iter().map(|_| None).collect(),
             candidates,
             selector: rules.policy.selector(),
@@ -198,7 +198,7 @@ impl Dispatcher {
 
     /// When it next wants a tick, if nothing else happens.
     pub fn deadline(&self) -> Option<Mono> {
-        let members = self.members.iter().flat_map(|member| {
+        let members = self.members().flat_map(|(_, member)| {
             let given_up = member.gives_up_at(self.rules.stall_timeout);
             [member.attention.deadline(), given_up].into_iter().flatten()
         });
@@ -248,9 +248,8 @@ impl Dispatcher {
         self.rules.policy.reads_loads()
             || self.oldest_offer().is_some_and(|(_, _, at)| self.recall_after() <= now.since(at))
             || self
-                .members
-                .iter()
-                .any(|member| matches!(member.attention, Attention::Overdue { .. }))
+                .members()
+                .any(|(_, member)| matches!(member.attention, Attention::Overdue { .. }))
     }
 
     /// What is in the way of a stop.

@@ -25,7 +25,7 @@ impl Dispatcher {
                 *recovered += 1;
                 self.counters.recovered += 1;
             }
-            Duty::Vacant | Duty::Employed | Duty::Retired => self.counters.recalled += 1,
+            Duty::Employed | Duty::Retired => self.counters.recalled += 1,
         }
         self.refresh(to);
         self.settle_if_dead(to, out);
@@ -113,15 +113,13 @@ impl Dispatcher {
 
     /// Reports members that left an offer lying, have said nothing since, and serve nothing.
     pub(super) fn give_up_on_silence(&mut self, now: Mono) {
-        for index in 0..self.members.len() {
-            let member = &mut self.members[index];
+        for (id, member) in self.members.iter_mut() {
             if member.gives_up_at(self.rules.stall_timeout).is_none_or(|at| now < at) {
                 continue;
             }
             // Looked at again after another while, whatever is decided now.
             member.attention = Attention::Overdue { since: now };
             if !member.is_serving() {
-                let id = self.name(index);
                 self.reports.push(MemberReport::Stalled(id));
             }
         }

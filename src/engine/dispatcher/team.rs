@@ -13,7 +13,9 @@ impl Dispatcher {
     /// Takes in what the supervisor has decided.
     pub(in super::super) fn change(&mut self, now: Mono, change: MemberChange, out: &mut Actions) {
         match change {
-            MemberChange::Joined { worker, slot } => self.join(worker, slot),
+            MemberChange::Joined { worker, slot } => {
+                self.members.insert(worker, Member::new(slot));
+            }
             MemberChange::Employed { worker, terms } => self.employ(worker, terms),
             MemberChange::Retired(id) => self.retire(id),
             MemberChange::Suspended(id) => self.suspend(now, id, out),
@@ -78,11 +80,11 @@ impl Dispatcher {
 
     /// Tries those again whose channels were full.
     pub(super) fn retry_full(&mut self, now: Mono) {
-        for index in 0..self.members.len() {
-            let member = &mut self.members[index];
+        for index in 0..self.members.indices() {
+            let Some(id) = self.members.name_at(index) else { continue };
+            let Some(member) = self.members.get_mut(id) else { continue };
             if member.attention.deadline().is_some_and(|until| until <= now) {
                 member.attention = Attention::Prompt;
-                let id = self.name(index);
                 self.refresh(id);
             }
         }
@@ -94,7 +96,7 @@ impl Dispatcher {
         let Some(member) = self.member(worker).filter(|member| member.offered == 0) else { return };
         let Duty::Dead { recovered } = member.duty else { return };
         let lost = self.lose_all(worker, out);
-        self.members[worker.index()] = Member { epoch: worker.epoch, ..Member::VACANT };
+        self.members.remove(worker);
         self.reports.push(MemberReport::Settled { worker, recovered, lost });
     }
 
@@ -160,36 +162,16 @@ impl Dispatcher {
 
     /// The member under this name; `None` when it is another by now, or none.
     pub fn member(&self, id: WorkerId) -> Option<&Member> {
-        self.members
-            .get(id.index())
-            .filter(|member| member.epoch == id.epoch && member.duty != Duty::Vacant)
+        self.members.get(id)
     }
 
     /// Every member there is, with its name.
     pub fn members(&self) -> impl Iterator<Item = (WorkerId, &Member)> {
-        (0..)
-            .zip(&self.members)
-            .filter(|(_, member)| member.duty != Duty::Vacant)
-            .map(|(index, member)| (WorkerId { index, epoch: member.epoch }, member))
+        self.members.iter()
     }
 
     pub(super) fn member_mut(&mut self, id: WorkerId) -> Option<&mut Member> {
-        self.members
-            .get_mut(id.index())
-            .filter(|member| member.epoch == id.epoch && member.duty != Duty::Vacant)
-    }
-
-    pub(super) fn name(&self, index: usize) -> WorkerId {
-        let epoch = self.members[index].epoch;
-        WorkerId { index: u16::try_from(index).expect("workers are limited"), epoch }
-    }
-
-    fn join(&mut self, id: WorkerId, slot: SlotId) {
-        if self.members.len() <= id.index() {
-            self.members.resize(id.index() + 1, Member::VACANT);
-        }
-        let (epoch, duty) = (id.epoch, Duty::Retired);
-        self.members[id.index()] = Member { epoch, slot, duty, ..Member::VACANT };
+        self.members.get_mut(id)
     }
 
     fn employ(&mut self, id: WorkerId, terms: Terms) {

@@ -155,10 +155,10 @@ mod tests {
     fn who_asks_to_leave_goes_where_there_is_no_index_for_another_and_is_missed() {
         let (mut pair, worker) = pair();
         let state = WorkerState::Killing { until: Mono::from_ns(u64::MAX) };
-        pair.engine
-            .supervisor
-            .workers
-            .resize(WORKERS_MAX, WorkerRecord { state, ..WorkerRecord::VACANT });
+        let supervisor = &mut pair.engine.supervisor;
+        while let Some(id) = supervisor.workers.vacant(WORKERS_MAX) {
+            supervisor.workers.insert(id, WorkerRecord::new(SlotId(0), Generation(1), state));
+        }
         pair.step(Input::AsksToLeave(worker));
         assert!(pair.others.contains(&Action::Drain(worker)));
         assert!(pair.told(Event::Strength { have: 1, want: 2 }));

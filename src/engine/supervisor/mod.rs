@@ -23,13 +23,14 @@ use super::event::Event;
 use super::input::Command;
 use super::members::{Backlog, MemberChange, MemberReport};
 use super::rng::Rng;
+use super::workers::Workers;
 use crate::units::{Generation, Mono, SlotId, WorkerId};
 
 /// The half of the engine that supervises.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Supervisor {
     patience: Patience,
-    workers: Vec<WorkerRecord>,
+    workers: Workers<WorkerRecord>,
     slots: Vec<Slot>,
     phase: Phase,
     rollout: Option<Rollout>,
@@ -54,7 +55,7 @@ impl Supervisor {
     pub fn new(slots: usize, patience: Patience, seed: u64) -> Self {
         Self {
             patience,
-            workers: Vec::new(),
+            workers: Workers::new(),
             slots: alloc::vec![Slot::EMPTY; slots],
             phase: Phase::Opening { deaths: 0, until: Mono::ZERO },
             rollout: None,
@@ -133,13 +134,14 @@ impl Supervisor {
 
     /// Looks at all deadlines.
     pub(super) fn tick(&mut self, now: Mono, out: &mut Actions) {
-        for index in 0..self.workers.len() {
-            let state = self.workers[index].state;
-            if state.deadline().is_some_and(|until| until <= now) {
-                self.overdue(now, index, state, out);
+        for index in 0..self.workers.indices() {
+            let Some(id) = self.workers.name_at(index) else { continue };
+            let is_over = |deadline: Option<Mono>| deadline.is_some_and(|until| until <= now);
+            if self.worker(id).is_some_and(|worker| is_over(worker.state.deadline())) {
+                self.overdue(now, id, out);
             }
-            if self.workers[index].detached_until.is_some_and(|until| until <= now) {
-                self.replace_detached(now, self.name(index), out);
+            if self.worker(id).is_some_and(|worker| is_over(worker.detached_until)) {
+                self.replace_detached(now, id, out);
             }
         }
         self.tell_unspoken(now, out);
@@ -188,7 +190,7 @@ impl Supervisor {
 
     /// When it next wants a tick, if nothing else happens.
     pub fn deadline(&self) -> Option<Mono> {
-        let workers = self.workers.iter().flat_map(|worker| {
+        let workers = self.workers().flat_map(|(_, worker)| {
             let deadlines = [worker.state.deadline(), worker.detached_until, worker.hello_by()];
             deadlines.into_iter().flatten()
         });
@@ -199,10 +201,9 @@ impl Supervisor {
 
     /// Whether a worker is on its way up, whose first word is waited for.
     pub fn awaits_hello(&self) -> bool {
-        self.workers.iter().any(|worker| match worker.state {
+        self.workers().any(|(_, worker)| match worker.state {
             WorkerState::Launching { .. } | WorkerState::Starting { .. } => true,
-            WorkerState::Vacant
-            | WorkerState::Ready
+            WorkerState::Ready
             | WorkerState::Draining { .. }
             | WorkerState::Terminating { .. }
             | WorkerState::Killing { .. }
@@ -227,7 +228,7 @@ impl Supervisor {
     /// Whether a worker is stopped that would accept connections if it were not: it may have taken
     /// the wake-up for one with it.
     pub fn has_stopped_worker(&self) -> bool {
-        self.workers.iter().any(|worker| worker.state == WorkerState::Ready && worker.stopped)
+        self.workers().any(|(_, worker)| worker.state == WorkerState::Ready && worker.stopped)
     }
 
     /// The rollout whose workers serve.
@@ -237,15 +238,12 @@ impl Supervisor {
 
     /// The process under this name; `None` when it is another by now, or none.
     pub fn worker(&self, id: WorkerId) -> Option<&WorkerRecord> {
-        self.workers.get(id.index()).filter(|worker| worker.epoch == id.epoch)
+        self.workers.get(id)
     }
 
     /// Every process there is, with its name.
     pub fn workers(&self) -> impl Iterator<Item = (WorkerId, &WorkerRecord)> {
-        (0..)
-            .zip(&self.workers)
-            .filter(|(_, worker)| worker.state != WorkerState::Vacant)
-            .map(|(index, worker)| (WorkerId { index, epoch: worker.epoch }, worker))
+        self.workers.iter()
     }
 
     /// Wanted slots, and how often each was filled again.
@@ -285,8 +283,7 @@ impl Supervisor {
         for (index, slot) in self.slots.iter().enumerate() {
             let Slot { holder, successor, standby, reached, .. } = *slot;
             for id in [holder, successor, standby].into_iter().flatten() {
-                let worker = self.worker(id).filter(|it| it.state != WorkerState::Vacant);
-                let place = worker.map(|worker| worker.slot);
+                let place = self.worker(id).map(|worker| worker.slot);
                 assert_eq!(place, Some(Self::slot_id(index)), "{id} has a place in slot {index}");
             }
             let takes = self.takes_from(slot).map(|(worker, _)| worker);
@@ -301,17 +298,12 @@ impl Supervisor {
                 assert!(reached <= worker.generation, "slot {index} has not got to {reached:?}");
             }
         }
-        for (index, worker) in self.workers.iter().enumerate() {
+        for (id, worker) in self.workers() {
             let Slot { holder, standby, .. } = self.slots[worker.slot.index()];
-            let has_place = [holder, standby].contains(&Some(self.name(index)));
+            let has_place = [holder, standby].contains(&Some(id));
             let serves = worker.state == WorkerState::Ready && worker.detached_until.is_none();
-            assert!(!serves || has_place, "{} serves without a place", self.name(index));
+            assert!(!serves || has_place, "{id} serves without a place");
         }
-    }
-
-    fn name(&self, index: usize) -> WorkerId {
-        let epoch = self.workers[index].epoch;
-        WorkerId { index: u16::try_from(index).expect("workers are limited"), epoch }
     }
 
     fn slot_id(index: usize) -> SlotId {
@@ -319,6 +311,6 @@ impl Supervisor {
     }
 
     fn worker_mut(&mut self, id: WorkerId) -> Option<&mut WorkerRecord> {
-        self.workers.get_mut(id.index()).filter(|worker| worker.epoch == id.epoch)
+        self.workers.get_mut(id)
     }
 }

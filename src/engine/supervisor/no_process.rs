@@ -37,7 +37,6 @@ impl Supervisor {
             WorkerState::Starting { .. } | WorkerState::Ready => true,
             // It may turn out that there is none.
             WorkerState::Launching { .. }
-            | WorkerState::Vacant
             | WorkerState::Draining { .. }
             | WorkerState::Terminating { .. }
             | WorkerState::Killing { .. }
@@ -55,7 +54,7 @@ impl Supervisor {
     pub(super) fn gives_up_at(&self) -> Option<Mono> {
         match self.phase {
             Phase::Opening { until, .. } => {
-                (!self.workers.iter().any(WorkerRecord::is_alive)).then_some(until)
+                (!self.workers().any(|(_, worker)| worker.is_alive())).then_some(until)
             }
             Phase::Serving | Phase::Stopping { .. } | Phase::Ending(_) | Phase::Over => None,
         }

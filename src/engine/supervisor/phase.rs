@@ -4,7 +4,7 @@ use super::super::action::{Action, Actions, MasterOutcome};
 use super::super::event::Event;
 use super::super::members::{Backlog, MemberChange};
 use super::Supervisor;
-use super::worker::{Cue, WorkerState};
+use super::worker::Cue;
 use crate::units::Mono;
 
 /// Where the whole app is in its life.
@@ -98,8 +98,7 @@ impl Supervisor {
         backlog: Backlog,
         out: &mut Actions,
     ) {
-        let vacant = self.workers.iter().all(|worker| worker.state == WorkerState::Vacant);
-        if vacant && backlog.waiting == 0 {
+        if self.workers.is_empty() && backlog.waiting == 0 {
             self.phase = Phase::Over;
             out.push(Action::Exit(outcome));
         }

@@ -28,8 +28,7 @@ impl Supervisor {
                 return self.violation(now, id, out);
             }
             // It was told to go while it said that: no lie, and of no use.
-            WorkerState::Vacant
-            | WorkerState::Terminating { .. }
+            WorkerState::Terminating { .. }
             | WorkerState::Killing { .. }
             | WorkerState::Reclaiming => return,
         }
@@ -81,8 +80,7 @@ impl Supervisor {
                 self.changes.push(MemberChange::Unreachable(id));
                 self.tell_employed();
             }
-            WorkerState::Vacant
-            | WorkerState::Launching { .. }
+            WorkerState::Launching { .. }
             | WorkerState::Starting { .. }
             | WorkerState::Ready
             | WorkerState::Draining { .. }
@@ -130,8 +128,7 @@ impl Supervisor {
                 (WorkerState::Ready, Exit::Clean) if worker.has_served() => Cause::Left,
                 (WorkerState::Draining { .. }, Exit::Failed)
                 | (
-                    WorkerState::Vacant
-                    | WorkerState::Launching { .. }
+                    WorkerState::Launching { .. }
                     | WorkerState::Starting { .. }
                     | WorkerState::Ready
                     | WorkerState::Killing { .. }
@@ -153,11 +150,10 @@ impl Supervisor {
         (recovered, lost): (u32, u32),
         out: &mut Actions,
     ) {
-        let Some(worker) = self.worker(id).cloned() else { return };
+        let Some(worker) = self.workers.remove(id) else { return };
         let cause = worker.cause.unwrap_or(Cause::Died);
         out.emit(Event::Gone { worker: id, slot: worker.slot, cause, recovered, lost });
         out.push(Action::ReleaseWorker(id));
-        self.cue(now, id, Cue::Buried, out);
         self.leave_slot(now, id, &worker, cause, out);
     }
 
@@ -190,8 +186,10 @@ impl Supervisor {
 
     /// All that live are told to go, in one way or the other.
     pub(super) fn send_all(&mut self, now: Mono, cue: Cue, out: &mut Actions) {
-        for index in 0..self.workers.len() {
-            self.send_off(now, self.name(index), cue, out);
+        for index in 0..self.workers.indices() {
+            if let Some(id) = self.workers.name_at(index) {
+                self.send_off(now, id, cue, out);
+            }
         }
     }
 
@@ -204,30 +202,20 @@ impl Supervisor {
     }
 
     /// A worker has not done in time what was expected of it.
-    pub(super) fn overdue(
-        &mut self,
-        now: Mono,
-        index: usize,
-        state: WorkerState,
-        out: &mut Actions,
-    ) {
-        let cause = match state {
+    pub(super) fn overdue(&mut self, now: Mono, id: WorkerId, out: &mut Actions) {
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        let cause = match worker.state {
             WorkerState::Launching { .. } => Some(Cause::ExecTimedOut),
             WorkerState::Starting { .. } => Some(Cause::NotReady),
             WorkerState::Draining { .. } => Some(Cause::DrainTimeout),
             WorkerState::Killing { .. } => Some(Cause::Unkillable),
-            WorkerState::Vacant
-            | WorkerState::Ready
-            | WorkerState::Terminating { .. }
-            | WorkerState::Reclaiming => None,
+            WorkerState::Ready | WorkerState::Terminating { .. } | WorkerState::Reclaiming => None,
         };
-        let worker = &mut self.workers[index];
         let tells_more = [Some(Cause::DrainTimeout), Some(Cause::Unkillable)].contains(&cause);
         if worker.cause.is_none() || tells_more {
             worker.cause = cause;
         }
         self.left_behind += u64::from(cause == Some(Cause::Unkillable));
-        let id = self.name(index);
         self.cue(now, id, Cue::Overdue, out);
     }
 

@@ -283,7 +283,7 @@ impl Supervisor {
 
     /// When the first of the new workers will have stayed up for long enough, if one is up.
     fn trial_ends_at(&self, rollout: Rollout) -> Option<Mono> {
-        let ready = self.workers.iter().filter(|worker| {
+        let ready = self.workers().map(|(_, worker)| worker).filter(|worker| {
             worker.generation == rollout.generation && worker.state == WorkerState::Ready
         });
         let since = ready.filter_map(|worker| worker.ready_since).min()?;
@@ -298,9 +298,10 @@ impl Supervisor {
             | WorkerState::Terminating { .. }
             | WorkerState::Killing { .. }
             | WorkerState::Reclaiming => worker.generation == generation,
-            WorkerState::Vacant | WorkerState::Ready | WorkerState::Draining { .. } => false,
+            WorkerState::Ready | WorkerState::Draining { .. } => false,
         };
-        self.workers.iter().any(unsettled) || self.slots.iter().any(|slot| slot.successor.is_some())
+        self.workers().any(|(_, worker)| unsettled(worker))
+            || self.slots.iter().any(|slot| slot.successor.is_some())
     }
 }
 

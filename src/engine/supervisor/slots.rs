@@ -7,7 +7,7 @@ use super::super::members::MemberChange;
 use super::Supervisor;
 use super::backoff::Backoff;
 use super::phase::{Phase, StopStage};
-use super::worker::{Cue, WorkerRecord, WorkerState};
+use super::worker::{WorkerRecord, WorkerState};
 use crate::limits::{SLOTS_MAX, START_DEATHS_MAX, WORKERS_MAX};
 use crate::units::{Generation, Mono, SlotId, Span, WorkerId};
 
@@ -203,21 +203,12 @@ impl Supervisor {
         generation: Generation,
         out: &mut Actions,
     ) -> Option<WorkerId> {
-        let index = match self.workers.iter().position(|worker| worker.state == WorkerState::Vacant)
-        {
-            Some(index) => index,
-            None if self.workers.len() < WORKERS_MAX => {
-                self.workers.push(WorkerRecord::VACANT);
-                self.workers.len() - 1
-            }
-            None => return None,
-        };
-        self.workers[index] = self.workers[index].next_occupant(slot, generation);
-        let id = self.name(index);
+        let id = self.workers.vacant(WORKERS_MAX)?;
+        let state = WorkerState::launching(now, self.patience);
+        self.workers.insert(id, WorkerRecord::new(slot, generation, state));
         out.emit(Event::Starting { worker: id, slot, generation });
         out.push(Action::Spawn { worker: id, slot, generation });
         self.changes.push(MemberChange::Joined { worker: id, slot });
-        self.cue(now, id, Cue::Spawn, out);
         Some(id)
     }
 

@@ -19,12 +19,11 @@ impl Supervisor {
 
     /// Tells, once of each, of those that should have said hello by now.
     pub(super) fn tell_unspoken(&mut self, now: Mono, out: &mut Actions) {
-        for index in 0..self.workers.len() {
-            let worker = &mut self.workers[index];
+        for (id, worker) in self.workers.iter_mut() {
             if worker.hello_by().is_some_and(|by| by <= now) {
                 worker.hello_by = None;
                 let slot = worker.slot;
-                out.emit(Event::Unspoken { worker: self.name(index), slot });
+                out.emit(Event::Unspoken { worker: id, slot });
             }
         }
     }
@@ -35,8 +34,7 @@ impl super::worker::WorkerRecord {
     pub(super) const fn hello_by(&self) -> Option<Mono> {
         match self.state {
             WorkerState::Starting { .. } => self.hello_by,
-            WorkerState::Vacant
-            | WorkerState::Launching { .. }
+            WorkerState::Launching { .. }
             | WorkerState::Ready
             | WorkerState::Draining { .. }
             | WorkerState::Terminating { .. }

@@ -1,12 +1,16 @@
 //! One worker process: the life that it leads, and what the engine remembers about it.
 //!
 //! ```text
-//!        Spawn         Executed        Hello       Drain         Overdue         Overdue
-//!  Vacant ---> Launching -----> Starting ---> Ready ---> Draining ---> Terminating --> Killing
-//!    ^             |               |            |           |               |             |
-//!    |             +---------------+----------- Exited -----+---------------+-------------+
-//!    +--- Buried --- Reclaiming <------------------+----------------- Overdue ------------+
+//!              Executed        Hello       Drain         Overdue         Overdue
+//!  Launching -----> Starting ---> Ready ---> Draining ---> Terminating --> Killing
+//!      |                |            |           |               |             |
+//!      +----------------+---------- Exited ------+---------------+-------------+
+//!                                    |                                         |
+//!                                    v                                         |
+//!                                Reclaiming <------------- Overdue ------------+
 //! ```
+//!
+//! It ends when what it had not claimed is back.
 
 use super::super::event::Cause;
 use super::super::input::Terms;
@@ -17,8 +21,6 @@ use crate::units::{Generation, Mono, SlotId, Span};
 /// Where a process is in its life. Every state that could last for ever by a fault has a deadline.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum WorkerState {
-    /// No process.
-    Vacant,
     /// Started, and not yet the program that it is to be: the kernel looks for that, and may wait
     /// for a scanner or for a file system.
     Launching {
@@ -54,8 +56,6 @@ pub enum WorkerState {
 /// What can happen to a process.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cue {
-    /// It was started.
-    Spawn,
     /// It has become its program.
     Executed,
     /// It said hello.
@@ -70,8 +70,6 @@ pub enum Cue {
     Overdue,
     /// It is gone.
     Exited,
-    /// What it had not claimed is back.
-    Buried,
 }
 
 /// What a change of state asks for.
@@ -101,15 +99,18 @@ pub struct Patience {
 }
 
 impl WorkerState {
+    /// That of a process that is started now.
+    pub const fn launching(now: Mono, patience: Patience) -> Self {
+        Self::Launching { until: now.after(patience.start) }
+    }
+
     /// The state that `cue` leads to, and what that asks for; `None` when the cue means nothing
     /// here and is ignored.
     pub fn on(self, cue: Cue, now: Mono, patience: Patience) -> Option<(Self, Effect)> {
-        let launching = Self::Launching { until: now.after(patience.start) };
         let draining = Self::Draining { until: now.after(patience.drain) };
         let terminating = Self::Terminating { until: now.after(TERM_TIMEOUT) };
         let killing = Self::Killing { until: now.after(KILL_TIMEOUT) };
         match (self, cue) {
-            (Self::Vacant, Cue::Spawn) => Some((launching, Effect::Nothing)),
             (Self::Launching { until }, Cue::Executed) => {
                 Some((Self::Starting { until }, Effect::Nothing))
             }
@@ -145,26 +146,21 @@ impl WorkerState {
                 Cue::Exited,
             )
             | (Self::Killing { .. }, Cue::Overdue) => Some((Self::Reclaiming, Effect::Recall)),
-            (Self::Reclaiming, Cue::Buried) => Some((Self::Vacant, Effect::Nothing)),
             // All that is left means nothing where it comes.
             (
-                Self::Vacant
-                | Self::Launching { .. }
-                | Self::Starting { .. }
+                Self::Starting { .. }
                 | Self::Ready
                 | Self::Draining { .. }
                 | Self::Terminating { .. }
                 | Self::Killing { .. }
                 | Self::Reclaiming,
-                Cue::Spawn
-                | Cue::Executed
+                Cue::Executed
                 | Cue::Hello
                 | Cue::Drain
                 | Cue::Terminate
                 | Cue::Kill
                 | Cue::Overdue
-                | Cue::Exited
-                | Cue::Buried,
+                | Cue::Exited,
             ) => None,
         }
     }
@@ -173,8 +169,7 @@ impl WorkerState {
     pub const fn stays(self) -> bool {
         match self {
             Self::Launching { .. } | Self::Starting { .. } | Self::Ready => true,
-            Self::Vacant
-            | Self::Draining { .. }
+            Self::Draining { .. }
             | Self::Terminating { .. }
             | Self::Killing { .. }
             | Self::Reclaiming => false,
@@ -189,16 +184,14 @@ impl WorkerState {
             | Self::Draining { until }
             | Self::Terminating { until }
             | Self::Killing { until } => Some(until),
-            Self::Vacant | Self::Ready | Self::Reclaiming => None,
+            Self::Ready | Self::Reclaiming => None,
         }
     }
 }
 
-/// One process, by its index in the table of processes.
+/// One process.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct WorkerRecord {
-    /// How many occupants the index has had before.
-    pub epoch: u32,
     /// Where in its life.
     pub state: WorkerState,
     /// Whose place it takes.
@@ -226,26 +219,22 @@ pub struct WorkerRecord {
 }
 
 impl WorkerRecord {
-    /// An index that has had no process yet.
-    pub const VACANT: Self = Self {
-        epoch: 0,
-        state: WorkerState::Vacant,
-        slot: SlotId(0),
-        generation: Generation(0),
-        terms: Terms { concurrency: 1, connections_max: 0 },
-        stopped: false,
-        record: Record::Nothing,
-        leaving: false,
-        detached_until: None,
-        hello_by: None,
-        ready_since: None,
-        violations: 0,
-        cause: None,
-    };
-
-    /// The next use of this index.
-    pub fn next_occupant(&self, slot: SlotId, generation: Generation) -> Self {
-        Self { epoch: self.epoch.wrapping_add(1), slot, generation, ..Self::VACANT }
+    /// A process that has just been started.
+    pub const fn new(slot: SlotId, generation: Generation, state: WorkerState) -> Self {
+        Self {
+            state,
+            slot,
+            generation,
+            terms: Terms { concurrency: 1, connections_max: 0 },
+            stopped: false,
+            record: Record::Nothing,
+            leaving: false,
+            detached_until: None,
+            hello_by: None,
+            ready_since: None,
+            violations: 0,
+            cause: None,
+        }
     }
 
     /// Whether it has answered anything, by its own account.
@@ -256,7 +245,7 @@ impl WorkerRecord {
     /// Whether there is a process.
     pub fn is_alive(&self) -> bool {
         match self.state {
-            WorkerState::Vacant | WorkerState::Reclaiming => false,
+            WorkerState::Reclaiming => false,
             WorkerState::Launching { .. }
             | WorkerState::Starting { .. }
             | WorkerState::Ready

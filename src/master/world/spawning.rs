@@ -115,11 +115,7 @@ impl LinuxHost {
         child: spawn::Child,
         page: Mapped<WorkerPage, Writable>,
     ) {
-        let index = request.worker.index();
-        if self.processes.len() <= index {
-            self.processes.resize_with(index + 1, || None);
-        }
-        self.processes[index] = Some(WorkerProcess::new(request, child, page));
+        self.processes.insert(request.worker, WorkerProcess::new(request, child, page));
         self.decide_on_spinning();
     }
 
