@@ -19,6 +19,8 @@ pub mod config;
 #[cfg(feature = "master")]
 pub mod io;
 #[cfg(feature = "master")]
+pub mod link;
+#[cfg(feature = "master")]
 pub mod master;
 
 #[cfg(feature = "master")]

@@ -44,23 +44,24 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("shm", &["units", "limits", "sys"]),
     ("io", &["units", "limits", "sys"]),
     ("config", &["units", "limits", "engine"]),
-    ("master", &["units", "limits", "engine", "wire", "shm", "sys", "io", "config"]),
+    ("link", &["units", "limits", "engine", "wire", "shm", "sys", "io"]),
+    ("master", &["units", "limits", "engine", "link", "wire", "shm", "sys", "io", "config"]),
     ("worker", &["units", "limits", "wire", "shm", "sys"]),
     ("serve", &["worker", "io", "units", "limits", "sys", "wire"]),
-    ("sim", &["engine", "units", "limits", "io", "master", "wire", "config"]),
+    ("sim", &["engine", "units", "limits", "io", "link", "master", "wire", "config"]),
     ("bench", BELOW_BENCH),
     ("cli", BELOW_CLI),
     ("main", &["cli"]),
 ];
 
 const BELOW_BENCH: &[&str] = &[
-    "units", "limits", "engine", "wire", "sys", "shm", "io", "config", "master", "worker", "serve",
-    "sim",
+    "units", "limits", "engine", "wire", "sys", "shm", "io", "config", "link", "master", "worker",
+    "serve", "sim",
 ];
 
 const BELOW_CLI: &[&str] = &[
-    "units", "limits", "engine", "wire", "sys", "shm", "io", "config", "master", "worker", "serve",
-    "sim", "bench",
+    "units", "limits", "engine", "wire", "sys", "shm", "io", "config", "link", "master", "worker",
+    "serve", "sim", "bench",
 ];
 
 /// A crate from outside, and where in `src` it may be named.

@@ -1,20 +1,16 @@
 //! From actions to operations. Descriptors leave and return here.
 
 use super::Master;
-use super::host::{ConnEvent, Host, Settled, SpawnRequest, SpawnedWorker};
-use super::links::Link;
+use super::host::{Host, SpawnRequest, SpawnedWorker};
 use super::tags::Purpose;
 use super::tickets::{WatchEnd, WhenBack};
+use super::watches::ProcessWatches;
 use crate::engine::action::{Presence, Strays};
 use crate::engine::input::{Input, OfferRefusal};
-use crate::io::{Backend, Batch, Op, Role, WatchKind};
-use crate::limits::BATCH_MAX;
-use crate::shm::layout::Order;
-use crate::units::{AppId, Generation, SlotId, Ticket, WorkerId};
-use crate::wire::batch::{BatchKind, Header};
-
-/// There is one app today.
-const APP: AppId = AppId(0);
+use crate::io::{Backend, Op, WatchKind};
+use crate::link::pages::{Order, Settled};
+use crate::link::{Behind, Link, LinkPort};
+use crate::units::{Generation, Mono, SlotId, Ticket, WorkerId};
 
 impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     pub(super) fn watch(&mut self, ticket: Ticket) {
@@ -39,8 +35,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
     }
 
-    /// Tells a worker that has been given the connection before, or packs it for one that has not:
-    /// what goes to one worker in one turn travels together.
+    /// Has a worker's link offer it a connection.
     pub(super) fn offer(&mut self, ticket: Ticket, to: WorkerId, client: Presence) {
         if client == Presence::Doubtful
             && self.tickets.here(ticket).is_some_and(|fd| self.host.is_reset(fd))
@@ -48,57 +43,43 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             let why = OfferRefusal::Abandoned;
             return self.ensuing.push(Input::Refused { ticket, why });
         }
-        let Some(link) = self.links.get_mut(to) else { return };
-        let known = link.copies.has(ticket);
-        if !known {
-            self.make_room(to);
-        }
-        self.host.conn_record(ticket, ConnEvent::Offered(to, self.now));
-        self.host.offer(to, ticket);
-        self.tickets.offered(ticket, to);
-        match known {
-            true if self.tell_of_offer(to, ticket) => {}
-            false if self.pack(to, ticket) => {}
-            // It has not read for long what it was told.
-            true | false => {
+        let worker = self.engine.supervisor().worker(to);
+        let most = worker.map_or(u32::MAX, |worker| worker.terms.connections_max);
+        let Self { links, backend, host, tickets, now, .. } = self;
+        let Some(link) = links.get_mut(to) else { return };
+        tickets.offered(ticket, to);
+        match link.offer(ticket, most, tickets, port(to, backend, host, *now)) {
+            Ok(()) => {}
+            Err(Behind) => {
                 let why = OfferRefusal::Full;
                 self.settle_claim(ticket, to, Input::Refused { ticket, why });
             }
         }
     }
 
-    /// Packs a connection for a worker; false while the worker has not read what it was told.
-    fn pack(&mut self, to: WorkerId, ticket: Ticket) -> bool {
-        let Some(link) = self.links.get_mut(to) else { return false };
-        if !link.unsent.is_empty() {
-            return false;
-        }
-        let Some(fd) = self.tickets.send(ticket) else { return false };
-        link.copies.add(ticket);
-        let packed = link.packed.get_or_insert_with(|| Batch::new(header(BatchKind::Offer)));
-        packed.push(ticket, fd);
-        if packed.fds.len() == BATCH_MAX {
-            self.send_packed_to(to);
-        }
-        true
+    /// Does something with a worker's link; nothing where that is gone.
+    pub(super) fn with_link<R>(
+        &mut self,
+        worker: WorkerId,
+        act: impl FnOnce(&mut Link<B::Fd>, LinkPort<'_, B, H::Pages>) -> R,
+    ) -> Option<R> {
+        let Self { links, backend, host, now, .. } = self;
+        links.get_mut(worker).map(|link| act(link, port(worker, backend, host, *now)))
     }
 
-    /// Sends what has been packed this turn.
-    pub(super) fn send_packed(&mut self) {
+    /// Sends what has gathered for workers in this turn, and wakes those that sleep over what they
+    /// were told.
+    pub(super) fn flush_links(&mut self) {
         for index in 0..self.links.indices() {
             if let Some(worker) = self.links.name_at(index) {
-                self.send_packed_to(worker);
+                self.with_link(worker, Link::send_gathered);
             }
         }
-    }
-
-    fn send_packed_to(&mut self, worker: WorkerId) {
-        let Some(link) = self.links.get_mut(worker) else { return };
-        let Some(batch) = link.packed.take() else { return };
-        // It wakes by itself, and what comes with it is read before it.
-        link.wants_doorbell = false;
-        let op = Op::Handoff { channel: link.channel, batch };
-        self.backend.submit(op, Purpose::Batch(worker).tag());
+        for index in 0..self.links.indices() {
+            if let Some(worker) = self.links.name_at(index) {
+                self.with_link(worker, Link::wake_if_told);
+            }
+        }
     }
 
     /// Takes an offer back, if its worker has not claimed it. While its descriptor is on its way,
@@ -115,7 +96,9 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         if !self.tickets.is_open(ticket, worker) {
             return;
         }
-        let settled = self.host.recall(worker, ticket);
+        // Nobody can claim anything by a link that is gone.
+        let settled =
+            self.with_link(worker, |link, port| link.recall(ticket, port)).unwrap_or(Settled::Back);
         if settled == Settled::Forged {
             self.ensuing.push(Input::Violation(worker));
         }
@@ -162,53 +145,59 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
     }
 
+    /// A ticket has ended: whoever has a copy lets it go. Returns whether anybody has.
+    fn forget(&mut self, ticket: Ticket) -> bool {
+        let mut copied = false;
+        for index in 0..self.links.indices() {
+            let Some(worker) = self.links.name_at(index) else { continue };
+            let forgets = self.with_link(worker, |link, port| link.forget(ticket, port));
+            copied |= forgets == Some(true);
+        }
+        copied
+    }
+
     fn started(&mut self, worker: WorkerId, spawned: SpawnedWorker<B::Fd>) {
-        let SpawnedWorker { channel, hangup, doorbell, process, output, report, listeners } =
-            spawned;
+        let SpawnedWorker { ends, process, output, report, listeners } = spawned;
         for opened in listeners {
             self.listeners.add(opened, &mut self.backend);
         }
-        let channel = self.backend.adopt(channel, Role::Channel);
-        let doorbell = self.backend.adopt(doorbell, Role::Doorbell);
-        self.links.insert(worker, Link::new(channel, doorbell));
-        self.listen_to_doorbell(worker);
+        let Self { links, watches, backend, host, now, .. } = self;
+        links.insert(worker, Link::new(ends, port(worker, backend, host, *now)));
+        watches.insert(worker, ProcessWatches::default());
         for (purpose, fd) in [
             (Purpose::Process(worker), process),
             (Purpose::Launch(worker), report),
             (Purpose::Output(worker), output),
-            (Purpose::Channel(worker), hangup),
         ] {
             self.watch_for(purpose, fd);
         }
     }
 
-    pub(super) fn drain(&mut self, worker: WorkerId) {
-        self.host.order(worker, Order::Drain);
-        self.wake(worker);
-    }
-
-    /// A message without descriptors. If the channel is full, the worker is on its way to look
-    /// anyway.
-    pub(super) fn wake(&mut self, worker: WorkerId) {
-        let Some(link) = self.links.get_mut(worker) else { return };
-        self.host.woke(worker);
-        let op = Op::Handoff { channel: link.channel, batch: Batch::new(header(BatchKind::Look)) };
-        self.backend.submit(op, Purpose::Batch(worker).tag());
+    pub(super) fn order(&mut self, worker: WorkerId, order: Order) {
+        self.with_link(worker, |link, port| link.order(order, port));
     }
 
     pub(super) fn release_worker(&mut self, worker: WorkerId) {
         self.host.release(worker);
-        let Some(link) = self.links.remove(worker) else { return };
-        self.keep_output(worker, link.output);
-        for watch in [link.report, link.hangup].into_iter().flatten() {
-            self.backend.cancel(watch);
+        if let Some(ProcessWatches { report, output }) = self.watches.remove(worker) {
+            self.keep_output(worker, output);
+            if let Some(report) = report {
+                self.backend.cancel(report);
+            }
         }
-        for source in [link.doorbell, link.channel] {
-            drop(self.backend.release(source));
+        if let Some(link) = self.links.remove(worker) {
+            link.end(&mut self.backend);
         }
     }
 }
 
-fn header(kind: BatchKind) -> u64 {
-    Header { app: APP, kind }.encode()
+/// What the link of a worker acts upon.
+fn port<'a, B: Backend, H: Host<Fd = B::Fd>>(
+    worker: WorkerId,
+    backend: &'a mut B,
+    host: &'a mut H,
+    now: Mono,
+) -> LinkPort<'a, B, H::Pages> {
+    let tag = |worker, op| Purpose::Link(worker, op).tag();
+    LinkPort { worker, backend, pages: host.pages(), now, tag }
 }

@@ -1,26 +1,38 @@
-//! What the master needs of the world besides sockets: time, processes, shared pages, somebody to
-//! tell. A trait, so that the production loop itself also runs in the simulator.
+//! What the master needs of the world besides the backend: time, processes, sockets, an operator. A
+//! trait for each, so that the production loop itself also runs in the simulator.
 
 use crate::engine::Engine;
 use crate::engine::event::Event;
-use crate::engine::input::{Exit, FirstSpeaker, Load, Terms};
-pub use crate::shm::claim::Settled;
-pub use crate::shm::layout::{Order, SleepState};
-pub use crate::shm::ring::{Full, Overrun};
+use crate::engine::input::{Exit, FirstSpeaker};
+use crate::link::LinkEnds;
+use crate::link::pages::Pages;
 pub use crate::sys::pidfd::Signal;
 pub use crate::sys::signal::Notice;
-use crate::units::{
-    Generation, GiveBack, ListenerId, Mono, RingWords, Route, SlotId, Span, Ticket, WorkerId,
-};
+use crate::units::{Generation, ListenerId, Mono, Route, SlotId, Span, WorkerId};
 
 /// The world around a master.
-pub trait Host {
-    /// The backend's descriptors.
-    type Fd;
+pub trait Host: Clock + Processes + Sockets + Operator {
+    /// What is shared with workers.
+    type Pages: Pages;
 
+    /// The pages.
+    fn pages(&mut self) -> &mut Self::Pages;
+}
+
+/// The descriptors of a world.
+pub trait Descriptors {
+    /// The backend's.
+    type Fd;
+}
+
+/// Its time.
+pub trait Clock {
     /// The time, read once per turn.
     fn now(&mut self) -> Mono;
+}
 
+/// Its processes.
+pub trait Processes: Descriptors {
     /// Starts a worker's process, and does not wait until it has become its program.
     ///
     /// # Errors
@@ -47,10 +59,10 @@ pub trait Host {
 
     /// Closes the output of a worker that is gone.
     fn forget_output(&mut self, worker: WorkerId);
+}
 
-    /// What the operator has signalled since.
-    fn notice(&mut self) -> Option<Notice>;
-
+/// Its sockets.
+pub trait Sockets: Descriptors {
     /// The listeners are about to be closed: gives up the names that they have in the file system,
     /// and what it has of them for workers to come.
     fn withdraw_listeners(&mut self);
@@ -64,60 +76,6 @@ pub trait Host {
 
     /// Has nobody connect to a listener any more, whoever has copies of it.
     fn end_listening(&mut self, listener: &Self::Fd);
-
-    /// Reads up to `max` of a worker's messages.
-    ///
-    /// # Errors
-    /// When its ring is impossible.
-    fn messages(
-        &mut self,
-        worker: WorkerId,
-        max: usize,
-        out: &mut Vec<RingWords>,
-    ) -> Result<(), Overrun>;
-
-    /// Whether a worker asks to leave.
-    fn asks_to_leave(&mut self, worker: WorkerId) -> bool;
-
-    /// Whether any worker has messages unread.
-    fn has_messages(&mut self) -> bool;
-
-    /// Says whether the master sleeps.
-    fn set_sleep_state(&mut self, state: SleepState);
-
-    /// What a worker's page says about itself; `None` when that is of another layout.
-    fn terms(&mut self, worker: WorkerId) -> Option<Terms>;
-
-    /// What a worker's page says about its load.
-    fn load(&mut self, worker: WorkerId) -> Load;
-
-    /// Writes what a worker shall do on its line of the master's page.
-    fn order(&mut self, worker: WorkerId, order: Order);
-
-    /// Writes a connection's conn record.
-    fn conn_record(&mut self, ticket: Ticket, event: ConnEvent);
-
-    /// Writes what workers shall do with connections that they have answered.
-    fn give_back(&mut self, give_back: GiveBack);
-
-    /// Writes an offer entry for a worker.
-    ///
-    /// # Errors
-    /// When it has not read those before.
-    fn offer_entry(&mut self, worker: WorkerId, offer_entry: RingWords) -> Result<(), Full>;
-
-    /// Which of its sleeps a worker takes, if it sleeps: then it must be woken for offer entries.
-    /// To be asked after writing them.
-    fn sleep_number(&mut self, worker: WorkerId) -> Option<u64>;
-
-    /// A worker was woken.
-    fn woke(&mut self, worker: WorkerId);
-
-    /// Lets the worker claim the connection from now on.
-    fn offer(&mut self, worker: WorkerId, ticket: Ticket);
-
-    /// Takes an offer back, if its worker has not claimed it.
-    fn recall(&mut self, worker: WorkerId, ticket: Ticket) -> Settled;
 
     /// Whether a connection has bytes to read.
     fn has_input(&mut self, connection: &Self::Fd) -> bool;
@@ -134,6 +92,12 @@ pub trait Host {
 
     /// Ends a connection for its client, whoever has copies of it.
     fn shut_down(&mut self, connection: &Self::Fd);
+}
+
+/// Whoever gives orders, asks, and is told.
+pub trait Operator: Descriptors {
+    /// What the operator has signalled since.
+    fn notice(&mut self) -> Option<Notice>;
 
     /// Reads what a control client wants, and finds the answer.
     fn control(&mut self, client: &Self::Fd, engine: &Engine) -> ControlStep;
@@ -174,17 +138,13 @@ pub struct SpawnRequest {
 /// A worker that was started.
 #[derive(Debug)]
 pub struct SpawnedWorker<F> {
-    /// The master's end of its channel.
-    pub channel: F,
-    /// A copy of it: readable when nobody has the other end any more, since nobody writes there.
-    pub hangup: F,
-    /// What it rings when it has said something that matters.
-    pub doorbell: F,
+    /// What its link is made of.
+    pub ends: LinkEnds<F>,
     /// Readable when the process has ended.
     pub process: F,
     /// Readable when it has written something.
     pub output: F,
-    /// Readable when there is news for [`Host::launch`].
+    /// Readable when there is news for [`Processes::launch`].
     pub report: F,
     /// Sockets that had to be opened for its slot: one that was grown under `reuseport`.
     pub listeners: Vec<Opened<F>>,
@@ -223,17 +183,6 @@ pub enum ProcessChange {
     Continued,
     /// It has ended, and is reaped.
     Ended(Exit),
-}
-
-/// What happened to a connection, for its conn record.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ConnEvent {
-    /// It was accepted.
-    Accepted(ListenerId, Mono),
-    /// It became readable.
-    Readable(Mono),
-    /// It was offered.
-    Offered(WorkerId, Mono),
 }
 
 /// How far a control client's request has got.

@@ -2,17 +2,16 @@
 //! workers say, then the operator, and arrivals last: capacity is freed before it is spent.
 
 use super::Master;
-use super::host::{ConnEvent, Host, Launch};
+use super::host::{Host, Launch};
 use super::tags::Purpose;
 use super::tickets::{WatchEnd, WhenBack};
 use super::watches::Failed;
 use crate::engine::input::{Command, FirstSpeaker, Input, Message, OfferRefusal};
-use crate::io::{self, Backend, Batch, Completion, Op, Outcome, Ready};
-use crate::limits::MESSAGES_PER_TURN;
+use crate::io::{self, Backend, Completion, Op, Outcome, Ready};
+use crate::link::pages::{ConnEvent, Pages};
+use crate::link::{self, Link, LinkNews, LinkOp};
 use crate::sys::signal::Notice;
 use crate::units::{Errno, ListenerId, Ticket, WorkerId};
-use crate::wire::batch::tickets;
-use crate::wire::message::{RingMessage, WorkerMessage};
 
 /// Completions by class; what is feared most comes first and is not stored.
 #[derive(Debug)]
@@ -36,13 +35,12 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         for completion in self.completions.drain(..) {
             match Purpose::of(completion.tag) {
                 Purpose::Process(worker) if completion.has_succeeded() => ended.push(worker),
-                Purpose::Batch(_) => sorted.handoffs.push(completion),
+                Purpose::Link(_, LinkOp::Send) => sorted.handoffs.push(completion),
                 Purpose::Accept(_) | Purpose::Watch(_) => sorted.arrivals.push(completion),
                 Purpose::Process(_)
                 | Purpose::Launch(_)
                 | Purpose::Output(_)
-                | Purpose::Channel(_)
-                | Purpose::Doorbell(_)
+                | Purpose::Link(_, LinkOp::Hangup | LinkOp::Doorbell)
                 | Purpose::Signals
                 | Purpose::ControlAccept
                 | Purpose::ControlClient(_)
@@ -75,15 +73,10 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             (Purpose::Watch(ticket), Outcome::Readable(fd, result)) => {
                 self.watch_ended(ticket, fd, result);
             }
-            (Purpose::Batch(worker), Outcome::HandedOff(batch, result)) => {
-                self.handed_off(worker, batch, result);
-            }
+            (Purpose::Link(worker, op), outcome) => self.link_completed(worker, op, outcome),
             (purpose, Outcome::Readable(fd, Err(_))) => self.watch_failed(purpose, fd),
             (Purpose::Launch(worker), Outcome::Readable(fd, Ok(_))) => self.launched(worker, fd),
             (Purpose::Output(worker), Outcome::Readable(fd, Ok(_))) => self.has_written(worker, fd),
-            (Purpose::Channel(worker), Outcome::Readable(_, Ok(_))) => {
-                self.step(Input::Detached(worker));
-            }
             (Purpose::Signals, Outcome::Readable(fd, Ok(_))) => self.signalled(fd),
             (Purpose::ControlClient(index), Outcome::Readable(fd, Ok(_))) => {
                 self.control_spoke(index, fd);
@@ -91,8 +84,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             (Purpose::ControlClient(index), Outcome::Sent(answer, result)) => {
                 self.control_answered(index, answer, result);
             }
-            (Purpose::Doorbell(worker), Outcome::Rang(Err(_))) => self.doorbell_failed(worker),
-            (Purpose::Doorbell(_), Outcome::Rang(Ok(()))) | (Purpose::Close, Outcome::Closed) => {}
+            (Purpose::Close, Outcome::Closed) => {}
             (Purpose::ControlAccept, Outcome::Accepted(result)) => self.control_accepted(result),
             (purpose, outcome) => unreachable!("{purpose:?} cannot end as {outcome:?}"),
         }
@@ -107,64 +99,41 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     pub(super) fn messages_of(&mut self, worker: WorkerId) {
-        let mut words = std::mem::take(&mut self.words);
-        if self.host.messages(worker, MESSAGES_PER_TURN, &mut words).is_err() {
-            self.step(Input::Violation(worker));
+        let mut heard = std::mem::take(&mut self.heard);
+        self.with_link(worker, |link, port| link.hear(port, &mut heard));
+        for input in heard.drain(..) {
+            self.note_claims(input);
+            self.step(input);
         }
-        for word in words.drain(..) {
-            match RingMessage::decode(word) {
-                Ok(message) => self.take_in_message(worker, message.message),
-                Err(_) => self.step(Input::Violation(worker)),
-            }
-        }
-        self.words = words;
-        if self.host.asks_to_leave(worker)
-            && let Some(link) = self.links.get_mut(worker)
-            && !std::mem::replace(&mut link.asked_to_leave, true)
-        {
-            let load = self.host.load(worker);
-            self.step(Input::Load { worker, load });
-            self.step(Input::AsksToLeave(worker));
-        }
+        self.heard = heard;
     }
 
-    fn take_in_message(&mut self, worker: WorkerId, message: WorkerMessage) {
-        let (ticket, message) = match message {
-            WorkerMessage::Hello => {
-                return match self.host.terms(worker) {
-                    Some(terms) => self.step(Input::Hello { worker, terms }),
-                    None => self.step(Input::Violation(worker)),
-                };
-            }
-            WorkerMessage::Claimed { ticket, transit_us } => {
-                self.tickets.claimed(ticket, worker);
-                (ticket, Message::Claimed { transit_us })
-            }
-            WorkerMessage::Done { ticket, service_us } => (ticket, Message::Done { service_us }),
-            WorkerMessage::Idle { ticket, service_us } => {
-                self.tickets.given_back(ticket, worker);
-                (ticket, Message::Idle { service_us })
-            }
-            WorkerMessage::Waiting(ticket) => (ticket, Message::Waiting),
-            WorkerMessage::Resumed(ticket) => (ticket, Message::Resumed),
-            WorkerMessage::Pinned(ticket) => (ticket, Message::Pinned),
-            WorkerMessage::Closed(ticket) => {
-                if let Some(link) = self.links.get_mut(worker) {
-                    link.copies.remove(ticket);
-                }
-                (ticket, Message::Closed)
-            }
-            WorkerMessage::Missed(ticket) => (ticket, Message::Missed),
-        };
-        self.step(Input::Message { worker, ticket, message });
+    /// Where a connection is follows from what its worker says of it.
+    fn note_claims(&mut self, input: Input) {
+        let Input::Message { worker, ticket, message } = input else { return };
+        match message {
+            Message::Claimed { .. } => self.tickets.claimed(ticket, worker),
+            Message::Idle { .. } => self.tickets.given_back(ticket, worker),
+            Message::Done { .. }
+            | Message::Waiting
+            | Message::Resumed
+            | Message::Pinned
+            | Message::Closed
+            | Message::Missed => {}
+        }
     }
 
     fn take_in_loads(&mut self) {
         for index in 0..self.links.indices() {
             if let Some(worker) = self.links.name_at(index) {
-                let load = self.host.load(worker);
-                self.step(Input::Load { worker, load });
+                self.load_of(worker);
             }
+        }
+    }
+
+    pub(super) fn load_of(&mut self, worker: WorkerId) {
+        if let Some(load) = self.with_link(worker, Link::load) {
+            self.step(Input::Load { worker, load });
         }
     }
 
@@ -190,7 +159,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     fn arrived(&mut self, ticket: Ticket, listener: ListenerId, first_speaker: FirstSpeaker) {
-        self.host.conn_record(ticket, ConnEvent::Accepted(listener, self.now));
+        self.host.pages().conn_record(ticket, ConnEvent::Accepted(listener, self.now));
         self.step(Input::Arrived { ticket, listener, first_speaker });
     }
 
@@ -212,7 +181,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         };
         match (result, end) {
             (Ok(_), WatchEnd::Open | WatchEnd::Asked) if asks => {
-                self.host.conn_record(ticket, ConnEvent::Readable(self.now));
+                self.host.pages().conn_record(ticket, ConnEvent::Readable(self.now));
                 self.step(Input::Readable { ticket, route });
             }
             (Err(errno), WatchEnd::Open) if !is_end(errno) => {
@@ -225,21 +194,21 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
     }
 
-    /// A batch's descriptors are back, whether or not it went out.
-    fn handed_off(&mut self, worker: WorkerId, batch: Batch<B::Fd>, result: Result<(), Errno>) {
-        if let (Err(_), Some(link)) = (result, self.links.get_mut(worker)) {
-            // It was to wake the worker for what was written too.
-            link.wants_doorbell = true;
-        }
-        for (ticket, fd) in tickets(&batch.words[1..]).zip(batch.fds) {
-            if let (Err(_), Some(link)) = (result, self.links.get_mut(worker)) {
-                link.copies.remove(ticket);
+    /// An operation of a worker's link has ended.
+    fn link_completed(&mut self, worker: WorkerId, op: LinkOp, outcome: Outcome<B::Fd>) {
+        let mut news = std::mem::take(&mut self.link_news);
+        link::completed(self.links.get_mut(worker), worker, op, outcome, &mut news);
+        for each in news.drain(..) {
+            match each {
+                LinkNews::Back { ticket, fd, result } => match self.tickets.sent(ticket, fd) {
+                    Ok(asked) => self.back_from(worker, ticket, asked, result),
+                    Err(fd) => self.close_late(fd),
+                },
+                LinkNews::Input(input) => self.step(input),
+                LinkNews::WaitFailed(op, fd) => self.wait_failed(Failed::Link(worker, op, fd)),
             }
-            match self.tickets.sent(ticket, fd) {
-                Ok(asked) => self.back_from(worker, ticket, asked, result),
-                Err(fd) => self.close_late(fd),
-            }
         }
+        self.link_news = news;
         self.take_in_ensuing();
     }
 
@@ -281,23 +250,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Launch::Over => self.step(Input::Executed(worker)),
             Launch::Failed => self.step(Input::ExecFailed(worker)),
         }
-        if let Some(link) = self.links.get_mut(worker) {
-            link.report = None;
-        }
-    }
-
-    /// Listens to a worker's doorbell.
-    pub(super) fn listen_to_doorbell(&mut self, worker: WorkerId) {
-        if let Some(link) = self.links.get_mut(worker) {
-            self.backend
-                .submit(Op::Ring { doorbell: link.doorbell }, Purpose::Doorbell(worker).tag());
-        }
-    }
-
-    /// A doorbell is not listened to any more. That of a worker that is gone need not be.
-    fn doorbell_failed(&mut self, worker: WorkerId) {
-        if self.links.get_mut(worker).is_some() {
-            self.wait_failed(Failed::Doorbell(worker));
+        if let Some(watches) = self.watches.get_mut(worker) {
+            watches.report = None;
         }
     }
 

@@ -9,16 +9,13 @@ mod accounts;
 mod budget;
 mod control;
 mod control_clients;
-mod copies;
 pub mod escape;
 mod exec;
 pub mod host;
 mod intake;
 mod late_output;
-mod links;
 mod listeners;
 mod names;
-mod offer_ring;
 pub mod open;
 mod output;
 mod pending_outputs;
@@ -42,20 +39,20 @@ use self::host::Host;
 pub use self::host::{ListenerOrigin, Opened};
 use self::intake::Sorted;
 use self::late_output::LateOutputs;
-use self::links::Link;
 use self::listeners::Listeners;
 use self::pending_outputs::PendingOutputs;
 use self::tags::Purpose;
 use self::tickets::Tickets;
-use self::watches::Retries;
+use self::watches::{ProcessWatches, Retries};
 use crate::engine::action::{Action, Actions, MasterOutcome};
 use crate::engine::input::Input;
 use crate::engine::workers::Workers;
 use crate::engine::{Engine, Setup};
 use crate::io::{Backend, Completion, Op, Role, Source, WatchKind};
-use crate::limits::{MESSAGES_PER_TURN, NAMES_EVERY};
-use crate::shm::layout::{Order, SleepState};
-use crate::units::{Mono, RingWords, Span};
+use crate::limits::NAMES_EVERY;
+use crate::link::pages::{Order, Pages, SleepState};
+use crate::link::{Link, LinkNews};
+use crate::units::{Mono, Span};
 
 /// A master over some kernel and some world.
 #[derive(Debug)]
@@ -65,6 +62,7 @@ pub struct Master<B: Backend, H: Host<Fd = B::Fd>> {
     host: H,
     tickets: Tickets<B::Fd>,
     links: Workers<Link<B::Fd>>,
+    watches: Workers<ProcessWatches>,
     late: LateOutputs,
     listeners: Listeners<B::Fd>,
     control: Option<Source>,
@@ -73,7 +71,9 @@ pub struct Master<B: Backend, H: Host<Fd = B::Fd>> {
     now: Mono,
     actions: Actions,
     completions: Vec<Completion<B::Fd>>,
-    words: Vec<RingWords>,
+    /// What a link has said, and what it has made of an operation, while that is taken in.
+    heard: Vec<Input>,
+    link_news: Vec<LinkNews<B::Fd>>,
     sorted: Sorted<B::Fd>,
     /// Inputs that actions bring about by themselves.
     ensuing: Vec<Input>,
@@ -126,6 +126,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             host,
             tickets: Tickets::new(),
             links: Workers::new(),
+            watches: Workers::new(),
             late,
             listeners,
             control,
@@ -134,7 +135,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             now,
             actions: Actions::new(),
             completions: Vec::new(),
-            words: Vec::with_capacity(MESSAGES_PER_TURN),
+            heard: Vec::new(),
+            link_news: Vec::new(),
             sorted: Sorted::new(),
             ensuing: Vec::new(),
             names_at,
@@ -174,7 +176,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         let deadline = self.deadline();
         let timeout = self.fall_asleep(deadline, at_most);
         self.backend.wait(timeout, &mut self.completions)?;
-        self.host.set_sleep_state(SleepState::Awake);
+        self.host.pages().set_sleep_state(SleepState::Awake);
         self.now = self.host.now();
         if deadline.is_some_and(|deadline| deadline <= self.now) {
             // Nothing runs out before what came by now is taken in, though this process may have
@@ -224,12 +226,18 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     /// said something that matters just before.
     fn fall_asleep(&mut self, deadline: Option<Mono>, at_most: Option<Span>) -> Option<Span> {
         let awaits = self.engine.awaits_messages();
-        self.host.set_sleep_state(if awaits { SleepState::Waiting } else { SleepState::Content });
+        self.host.pages().set_sleep_state(if awaits {
+            SleepState::Waiting
+        } else {
+            SleepState::Content
+        });
         if self.pending_outputs.has_any() {
             return Some(Span::ZERO);
         }
         // What is given back is urgent, whether it was awaited or not.
-        if (awaits || 0 < self.engine.dispatcher().ledger().lent()) && self.host.has_messages() {
+        if (awaits || 0 < self.engine.dispatcher().ledger().lent())
+            && self.host.pages().has_messages()
+        {
             return Some(Span::ZERO);
         }
         let until_deadline = deadline.map(|deadline| deadline.since(self.now));
@@ -263,8 +271,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             debug_assert!(self.actions.is_empty(), "what an action brings about is put off");
             self.actions = actions;
             if self.ensuing.is_empty() {
-                self.send_packed();
-                return self.send_offer_entries();
+                return self.flush_links();
             }
             self.take_in_ensuing();
             self.step(Input::Tick);
@@ -285,13 +292,13 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Action::Offer { ticket, to, client } => self.offer(ticket, to, client),
             Action::Recall { ticket, from } => self.recall(ticket, from),
             Action::Release(ticket) => self.release(ticket),
-            Action::GiveBack(give_back) => self.host.give_back(give_back),
+            Action::GiveBack(give_back) => self.host.pages().give_back(give_back),
             Action::Refuse { ticket, strays } => self.refuse(ticket, strays),
             Action::Retire { ticket, strays } => self.retire(ticket, strays),
             Action::Spawn { worker, slot, generation } => self.spawn(worker, slot, generation),
-            Action::Drain(worker) => self.drain(worker),
+            Action::Drain(worker) => self.order(worker, Order::Drain),
             Action::Terminate(worker) => {
-                self.host.order(worker, Order::Terminate);
+                self.order(worker, Order::Terminate);
                 self.host.signal(worker, crate::sys::pidfd::Signal::Terminate);
             }
             Action::Kill(worker) => self.host.signal(worker, crate::sys::pidfd::Signal::Kill),

@@ -54,8 +54,8 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     fn is_not_waited_for(&mut self, worker: WorkerId) {
-        match self.links.get_mut(worker) {
-            Some(link) => link.output = None,
+        match self.watches.get_mut(worker) {
+            Some(watches) => watches.output = None,
             None => {
                 self.late.waits(worker, None);
             }

@@ -2,7 +2,6 @@
 
 use super::accounts::Account;
 use super::control::Clients;
-use super::host::Host;
 use super::telemetry;
 use super::world::LinuxHost;
 use crate::config::{policy, words};
@@ -92,7 +91,7 @@ impl LinuxHost {
         worker: &WorkerRecord,
         account: Account,
     ) -> WorkerStatus {
-        let load = self.load(id);
+        let load = self.load_of(id);
         let offered = engine.dispatcher().member(id).map_or(0, |member| member.offered);
         WorkerStatus {
             pid: self.process(id).map_or(0, |process| process.pid),

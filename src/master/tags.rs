@@ -1,6 +1,7 @@
 //! What each operation of the master was for, packed into the mark that the backend carries.
 
 use crate::io::Tag;
+use crate::link::LinkOp;
 use crate::units::{Ticket, WorkerId};
 
 /// The purpose of an operation.
@@ -10,18 +11,14 @@ pub(super) enum Purpose {
     Accept(u32),
     /// The watch on a fresh connection.
     Watch(Ticket),
-    /// A batch for a worker.
-    Batch(WorkerId),
+    /// What a worker's link has under way.
+    Link(WorkerId, LinkOp),
     /// A worker's end.
     Process(WorkerId),
     /// A worker's way to its program.
     Launch(WorkerId),
     /// A worker's output.
     Output(WorkerId),
-    /// The end of a worker's channel.
-    Channel(WorkerId),
-    /// A worker's doorbell.
-    Doorbell(WorkerId),
     /// The operator's signals.
     Signals,
     /// A new control client.
@@ -44,15 +41,15 @@ impl Purpose {
             Self::Watch(ticket) => {
                 (2, u64::from(ticket.generation) << INDEX_BITS | u64::from(ticket.index))
             }
-            Self::Batch(worker) => (3, pack(worker)),
+            Self::Link(worker, LinkOp::Send) => (3, pack(worker)),
             Self::Process(worker) => (4, pack(worker)),
             Self::Output(worker) => (5, pack(worker)),
-            Self::Doorbell(worker) => (6, pack(worker)),
+            Self::Link(worker, LinkOp::Doorbell) => (6, pack(worker)),
             Self::Signals => (7, 0),
             Self::ControlAccept => (8, 0),
             Self::ControlClient(index) => (9, u64::from(index)),
             Self::Close => (10, 0),
-            Self::Channel(worker) => (11, pack(worker)),
+            Self::Link(worker, LinkOp::Hangup) => (11, pack(worker)),
             Self::Launch(worker) => (12, pack(worker)),
         };
         Tag(kind << PAYLOAD_BITS | payload)
@@ -73,15 +70,15 @@ impl Purpose {
         match tag.0 >> PAYLOAD_BITS {
             1 => Self::Accept(payload as u32),
             2 => Self::Watch(ticket),
-            3 => Self::Batch(worker),
+            3 => Self::Link(worker, LinkOp::Send),
             4 => Self::Process(worker),
             5 => Self::Output(worker),
-            6 => Self::Doorbell(worker),
+            6 => Self::Link(worker, LinkOp::Doorbell),
             7 => Self::Signals,
             8 => Self::ControlAccept,
             9 => Self::ControlClient(payload as u32),
             10 => Self::Close,
-            11 => Self::Channel(worker),
+            11 => Self::Link(worker, LinkOp::Hangup),
             12 => Self::Launch(worker),
             kind => unreachable!("the master made no tag of kind {kind}"),
         }
@@ -105,12 +102,12 @@ mod tests {
         for purpose in [
             Purpose::Accept(63),
             Purpose::Watch(ticket),
-            Purpose::Batch(worker),
+            Purpose::Link(worker, LinkOp::Send),
             Purpose::Process(worker),
             Purpose::Output(worker),
-            Purpose::Channel(worker),
+            Purpose::Link(worker, LinkOp::Hangup),
             Purpose::Launch(worker),
-            Purpose::Doorbell(worker),
+            Purpose::Link(worker, LinkOp::Doorbell),
             Purpose::Signals,
             Purpose::ControlAccept,
             Purpose::ControlClient(15),

@@ -3,6 +3,7 @@
 
 use crate::io::Token;
 use crate::limits::TICKETS_MAX;
+use crate::link::ConnectionTable;
 use crate::units::{Ticket, WorkerId};
 
 /// Every live ticket's descriptor.
@@ -117,11 +118,6 @@ impl<F> Tickets<F> {
         }
     }
 
-    /// Takes the descriptor out for a batch, if it is here.
-    pub(super) fn send(&mut self, ticket: Ticket) -> Option<F> {
-        self.swap(ticket, Keeping::Sending(WhenBack::Keep))
-    }
-
     /// Remembers a recall of the ticket while its descriptor is in a batch; false when it is not.
     pub(super) fn recall_when_back(&mut self, ticket: Ticket) -> bool {
         match self.entry(ticket).map(|entry| &mut entry.keeping) {
@@ -218,16 +214,6 @@ impl<F> Tickets<F> {
         self.heard(ticket) == OfferHeard::Open(to)
     }
 
-    /// Whether the connection is offered to this worker, or claimed by it.
-    pub(super) fn is_with(&self, ticket: Ticket, worker: WorkerId) -> bool {
-        self.is_open(ticket, worker) || self.heard(ticket) == OfferHeard::Claimed(worker)
-    }
-
-    /// Whether the connection waits for a worker: nobody has it, nor is its client waited for.
-    pub(super) fn is_held(&self, ticket: Ticket) -> bool {
-        self.here(ticket).is_some() && self.heard(ticket) == OfferHeard::None
-    }
-
     /// Ends a ticket; its descriptor, if it is here, is the caller's to close.
     pub(super) fn retire(&mut self, ticket: Ticket) -> Option<F> {
         let entry = self.entry(ticket)?;
@@ -273,6 +259,20 @@ impl<F> Tickets<F> {
 impl<F> TicketFd<F> {
     const fn is_of(&self, ticket: Ticket) -> bool {
         self.generation == ticket.generation && !matches!(self.keeping, Keeping::Free)
+    }
+}
+
+impl<F> ConnectionTable<F> for Tickets<F> {
+    fn send(&mut self, ticket: Ticket) -> Option<F> {
+        self.swap(ticket, Keeping::Sending(WhenBack::Keep))
+    }
+
+    fn is_with(&self, ticket: Ticket, worker: WorkerId) -> bool {
+        self.is_open(ticket, worker) || self.heard(ticket) == OfferHeard::Claimed(worker)
+    }
+
+    fn is_held(&self, ticket: Ticket) -> bool {
+        self.here(ticket).is_some() && self.heard(ticket) == OfferHeard::None
     }
 }
 

@@ -14,6 +14,7 @@ use crate::io::{Backend, Op, Token, WatchKind};
 use crate::limits::{
     CHILDREN_PER_TURN, OUTPUT_AT_DEATH, REAP_GRACE, RETRIES_PER_TURN, WATCH_PAUSE,
 };
+use crate::link::LinkOp;
 use crate::units::{Mono, Ticket, WorkerId};
 
 /// What is to be tried again.
@@ -27,6 +28,13 @@ pub(super) struct Retries<F> {
     at: Option<Mono>,
 }
 
+/// The watches on a worker's way to its program and on its output, while they last.
+#[derive(Debug, Default)]
+pub(super) struct ProcessWatches {
+    pub(super) report: Option<Token>,
+    pub(super) output: Option<Token>,
+}
+
 /// A wait that failed.
 #[derive(Debug)]
 pub(super) enum Failed<F> {
@@ -34,8 +42,8 @@ pub(super) enum Failed<F> {
     Watch(Purpose, F),
     /// Of a connection, whose descriptor is back with its ticket.
     Connection(Ticket),
-    /// Of a worker's doorbell.
-    Doorbell(WorkerId),
+    /// Of a worker's link, and of what.
+    Link(WorkerId, LinkOp, Option<F>),
     /// Of a new control client.
     ControlAccept,
 }
@@ -77,21 +85,17 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Purpose::Signals => true,
             Purpose::Process(worker) => self.lives(worker),
             Purpose::Output(worker) => {
-                self.links.get_mut(worker).map(|link| link.output = token).is_some()
+                self.watches.get_mut(worker).map(|watches| watches.output = token).is_some()
                     || self.late.waits(worker, token)
             }
             Purpose::Launch(worker) => {
-                self.links.get_mut(worker).map(|link| link.report = token).is_some()
-            }
-            Purpose::Channel(worker) => {
-                self.links.get_mut(worker).map(|link| link.hangup = token).is_some()
+                self.watches.get_mut(worker).map(|watches| watches.report = token).is_some()
             }
             Purpose::ControlClient(index) => self.control_clients.waits(index, token),
             // These are waited for in other ways.
             Purpose::Accept(_)
             | Purpose::Watch(_)
-            | Purpose::Batch(_)
-            | Purpose::Doorbell(_)
+            | Purpose::Link(..)
             | Purpose::ControlAccept
             | Purpose::Close => false,
         }
@@ -180,8 +184,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
                 self.step(Input::ExecFailed(worker));
             }
             // What it has done decides how soon another is tried.
-            let load = self.host.load(worker);
-            self.step(Input::Load { worker, load });
+            self.load_of(worker);
             self.step(Input::Exited { worker, exit });
         }
     }
@@ -193,7 +196,9 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
 
     fn try_again(&mut self, failed: Failed<B::Fd>) {
         match failed {
-            Failed::Doorbell(worker) => self.listen_to_doorbell(worker),
+            Failed::Link(worker, op, fd) => {
+                self.with_link(worker, |link, port| link.wait_again(op, fd, port));
+            }
             Failed::Connection(ticket) => self.watch(ticket),
             Failed::ControlAccept => self.listen_for_control(),
             Failed::Watch(Purpose::Signals, fd) => self.signalled(fd),

@@ -8,8 +8,7 @@ use super::accounts::Account;
 use super::host::SpawnRequest;
 use super::output::Output;
 use crate::engine::event::Cause;
-use crate::shm::layout::{MAGIC, WorkerPage};
-use crate::shm::map::{Mapped, Writable};
+use crate::shm::layout::WorkerPage;
 use crate::sys::children::{self, Ending};
 use crate::sys::pidfd::{self, Signal};
 use crate::sys::spawn::{self, SpawnProgress};
@@ -23,9 +22,8 @@ pub(super) struct WorkerProcess {
     pub(super) generation: Generation,
     pub(super) pidfd: OwnedFd,
     pub(super) output: Output,
-    pub(super) page: Mapped<WorkerPage, Writable>,
     /// What it has done, as last read.
-    account: Account,
+    pub(super) account: Account,
     /// What it tells until it is its program.
     report: Option<OwnedFd>,
     /// Why it could not become its program.
@@ -36,11 +34,7 @@ pub(super) struct WorkerProcess {
 }
 
 impl WorkerProcess {
-    pub(super) fn new(
-        request: SpawnRequest,
-        child: spawn::Child,
-        page: Mapped<WorkerPage, Writable>,
-    ) -> Self {
+    pub(super) fn new(request: SpawnRequest, child: spawn::Child) -> Self {
         let SpawnRequest { worker, slot, generation } = request;
         let spawn::Child { pid, pidfd, output, report } = child;
         Self {
@@ -49,7 +43,6 @@ impl WorkerProcess {
             generation,
             pidfd,
             output: Output::new(worker, slot, output),
-            page,
             account: Account::default(),
             report: Some(report),
             not_executed: None,
@@ -78,8 +71,8 @@ impl WorkerProcess {
     }
 
     /// What it has done so far, by its own account, and how often it was woken for that.
-    pub(super) fn account(&mut self, wakes: u64) -> Account {
-        let board = &self.page.board;
+    pub(super) fn account(&mut self, page: &WorkerPage, wakes: u64) -> Account {
+        let board = &page.board;
         let now = Account {
             accepted: board.accepted.load(Relaxed),
             requests: board.finished.load(Relaxed),
@@ -88,11 +81,6 @@ impl WorkerProcess {
         };
         self.account = now.no_less_than(self.account);
         self.account
-    }
-
-    /// Whether its program has taken up its link, as every program does that is made for dispatchd.
-    pub(super) fn knows_dispatchd(&self) -> bool {
-        self.page.head.magic.load(Relaxed) == MAGIC
     }
 
     /// How it ended, in words: code or signal, and its last lines.

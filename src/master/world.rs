@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::accounts::{Account, Past};
 use super::control::Clients;
 use super::host::{
-    ChangedChild, ConnEvent, ControlStep, Host, Launch, OutputRead, ProcessChange, SpawnFailed,
-    SpawnRequest, SpawnedWorker,
+    ChangedChild, Clock, ControlStep, Descriptors, Host, Launch, Operator, OutputRead,
+    ProcessChange, Processes, Sockets, SpawnFailed, SpawnRequest, SpawnedWorker,
 };
 use super::names::{NameInUse, Renewal};
 use super::output::Output;
@@ -23,13 +23,12 @@ use super::worker_process::{self, WorkerProcess};
 use super::{refusal, telemetry};
 use crate::engine::Engine;
 use crate::engine::event::Event;
-use crate::engine::input::{Exit, Load, Terms};
+use crate::engine::input::{Exit, Load};
 use crate::engine::workers::Workers;
 use crate::limits::{LOG_PAUSE, LOG_RETRY, ROUTE_PEEK, SPIN_MAX, TICKETS_MAX, WORKERS_MAX};
-use crate::shm::claim::{self, Settled};
-use crate::shm::layout::{LAYOUT, MAGIC, MasterPage, Order, SleepState};
-use crate::shm::map::{MapError, Mapped, Writable};
-use crate::shm::ring::{self, Full, Overrun, Ring};
+use crate::link::pages::{MappedPages, Pages};
+use crate::shm::layout::MAGIC;
+use crate::shm::map::MapError;
 use crate::sys::children::{self, ChildNews, Ending};
 use crate::sys::errno::io_error;
 use crate::sys::log_sink::LogSink;
@@ -38,17 +37,14 @@ use crate::sys::scm;
 use crate::sys::signal::{self, Notice};
 use crate::sys::spawn::{self, SpawnProgress, SpawnStep, Trouble};
 use crate::sys::{clock, socket};
-use crate::units::{
-    Cpu, Generation, GiveBack, Mono, RingWords, Route, RouteBy, SlotId, Span, Ticket, WorkerId,
-};
+use crate::units::{Cpu, Generation, Mono, Route, RouteBy, SlotId, Span, WorkerId};
 use crate::wire::route;
 
 /// The world.
 #[derive(Debug)]
 pub(super) struct LinuxHost {
     spec: WorkerSpec,
-    page: Mapped<MasterPage, Writable>,
-    memory: OwnedFd,
+    pages: MappedPages,
     signals: OwnedFd,
     /// What workers read as their standard input.
     no_input: OwnedFd,
@@ -96,18 +92,14 @@ impl LinuxHost {
         clients: Clients,
         name: NameInUse,
     ) -> Result<Self, MapError> {
-        let (memory, page) = Mapped::<MasterPage, Writable>::create(c"dispatchd")?;
-        page.head.magic.store(MAGIC, Relaxed);
-        page.head.layout.store(LAYOUT, Relaxed);
-        page.drain_ns.store(spec.drain.as_ns(), Relaxed);
+        let pages = MappedPages::new(spec.drain)?;
         let sink = LogSink::stderr().ok();
         let (processes, late_outputs) = (Workers::new(), Vec::new());
         let (left_behind, last_exits) = (Vec::new(), Vec::new());
         let (hashers, now) = (RandomState::new(), Mono::ZERO);
         Ok(Self {
             spec,
-            page,
-            memory,
+            pages,
             signals,
             no_input,
             processes,
@@ -151,7 +143,7 @@ impl LinuxHost {
         let processes = self.processes.iter_mut();
         processes
             .map(|(worker, process)| {
-                (worker, process.slot, account_of(worker, process, &self.page))
+                (worker, process.slot, account_of(worker, process, &self.pages))
             })
             .collect()
     }
@@ -173,8 +165,19 @@ impl LinuxHost {
 
     /// The CPU that a worker is bound to.
     pub(super) fn bound_to(&self, worker: WorkerId) -> Option<u16> {
-        let shown = self.process(worker)?.page.board.cpu.load(Relaxed);
+        let shown = self.pages.of(worker)?.board.cpu.load(Relaxed);
         u16::try_from(shown.checked_sub(1)?).ok()
+    }
+
+    /// How loaded a worker is, as its page says.
+    pub(super) fn load_of(&mut self, worker: WorkerId) -> Load {
+        self.pages.load(worker, self.now)
+    }
+
+    /// Whether a worker's program has taken up its link, as every program does that is made for
+    /// dispatchd.
+    fn knows_dispatchd(&self, worker: WorkerId) -> bool {
+        self.pages.of(worker).is_some_and(|page| page.head.magic.load(Relaxed) == MAGIC)
     }
 
     fn process_mut(&mut self, worker: WorkerId) -> Option<&mut WorkerProcess> {
@@ -187,7 +190,7 @@ impl LinuxHost {
         let crowd = self.processes.iter().count();
         let apart = slots.len() == crowd && crowd <= self.spec.placement.spinners;
         let most = if apart { SPIN_MAX } else { Span::ZERO };
-        self.page.spin_ns.store(u32::try_from(most.as_ns()).unwrap_or(0), Relaxed);
+        self.pages.set_spin(most);
     }
 
     fn child_changed(&mut self, ChildNews { pid, change }: ChildNews) -> ChangedChild {
@@ -220,13 +223,25 @@ impl LinuxHost {
 }
 
 impl Host for LinuxHost {
-    type Fd = OwnedFd;
+    type Pages = MappedPages;
 
+    fn pages(&mut self) -> &mut MappedPages {
+        &mut self.pages
+    }
+}
+
+impl Descriptors for LinuxHost {
+    type Fd = OwnedFd;
+}
+
+impl Clock for LinuxHost {
     fn now(&mut self) -> Mono {
         self.now = clock::monotonic();
         self.now
     }
+}
 
+impl Processes for LinuxHost {
     fn spawn(&mut self, request: SpawnRequest) -> Result<SpawnedWorker<OwnedFd>, SpawnFailed> {
         self.start(request).map_err(|errno| {
             let text = format!("cannot start a process: {}", io_error(errno));
@@ -281,15 +296,10 @@ impl Host for LinuxHost {
         output.map_or(OutputRead::Ended, |output| output.read(at_most))
     }
 
-    fn forget_output(&mut self, worker: WorkerId) {
-        if let Some(at) = self.late_outputs.iter().position(|output| output.worker == worker) {
-            self.late_outputs.remove(at).end();
-        }
-    }
-
     fn release(&mut self, worker: WorkerId) {
         if let Some(mut process) = self.processes.remove(worker) {
-            self.past.add(process.slot, account_of(worker, &mut process, &self.page));
+            self.past.add(process.slot, account_of(worker, &mut process, &self.pages));
+            self.pages.remove(worker);
             self.late_outputs.push(process.output);
             if process.ending.is_none() {
                 self.left_behind.push((process.pid, process.slot));
@@ -298,10 +308,14 @@ impl Host for LinuxHost {
         self.decide_on_spinning();
     }
 
-    fn notice(&mut self) -> Option<Notice> {
-        signal::take(&self.signals)
+    fn forget_output(&mut self, worker: WorkerId) {
+        if let Some(at) = self.late_outputs.iter().position(|output| output.worker == worker) {
+            self.late_outputs.remove(at).end();
+        }
     }
+}
 
+impl Sockets for LinuxHost {
     fn withdraw_listeners(&mut self) {
         let WorkerSpec { listeners, own, files, .. } = &mut self.spec;
         files.clear();
@@ -345,114 +359,6 @@ impl Host for LinuxHost {
         socket::shutdown(listener.as_fd()).unwrap_or_default();
     }
 
-    fn messages(
-        &mut self,
-        worker: WorkerId,
-        max: usize,
-        out: &mut Vec<RingWords>,
-    ) -> Result<(), Overrun> {
-        let Some(process) = self.process(worker) else { return Ok(()) };
-        Ring::to_master(&process.page, &self.page.workers[worker.index()]).drain(max, out)
-    }
-
-    fn asks_to_leave(&mut self, worker: WorkerId) -> bool {
-        let asks =
-            |process: &WorkerProcess| process.page.message_writer.asks_to_leave.load(Relaxed) != 0;
-        self.process(worker).is_some_and(asks)
-    }
-
-    fn has_messages(&mut self) -> bool {
-        self.processes.iter().any(|(worker, process)| {
-            let index = &self.page.workers[worker.index()];
-            Ring::to_master(&process.page, index).has_messages()
-        })
-    }
-
-    fn set_sleep_state(&mut self, state: SleepState) {
-        ring::set_sleep_state(&self.page, state);
-    }
-
-    fn terms(&mut self, worker: WorkerId) -> Option<Terms> {
-        let head = &self.process(worker)?.page.head;
-        let ours = head.magic.load(Relaxed) == MAGIC && head.layout.load(Relaxed) == LAYOUT;
-        ours.then(|| Terms {
-            concurrency: head.concurrency.load(Relaxed),
-            connections_max: head.connections_max.load(Relaxed),
-        })
-    }
-
-    fn load(&mut self, worker: WorkerId) -> Load {
-        let Some(process) = self.process(worker) else { return Load::default() };
-        let board = &process.page.board;
-        let started = board.started.load(Relaxed);
-        let finished = board.finished.load(Relaxed);
-        let running = match board.busy_since_ns.load(Relaxed) {
-            0 => Span::ZERO,
-            since => self.now.since(Mono::from_ns(since)),
-        };
-        Load {
-            // A worker between two stores shows one more finished than started; a lying one
-            // anything.
-            in_flight: u32::try_from(started.wrapping_sub(finished)).unwrap_or(0),
-            connections: board.connections.load(Relaxed),
-            finished,
-            busy: Span::from_ns(board.busy_ns.load(Relaxed)).plus(running),
-            squares: board.squares_us2.load(Relaxed).saturating_add(running.squared_us2()),
-        }
-    }
-
-    fn order(&mut self, worker: WorkerId, order: Order) {
-        self.page.workers[worker.index()].order.store(order as u32, Relaxed);
-    }
-
-    fn conn_record(&mut self, ticket: Ticket, event: ConnEvent) {
-        let Some(conn_record) = self.page.conn_records.get(ticket.index()) else { return };
-        match event {
-            ConnEvent::Accepted(listener, at) => {
-                conn_record.generation.store(ticket.generation, Relaxed);
-                conn_record.listener.store(u32::from(listener.0), Relaxed);
-                conn_record.offers.store(0, Relaxed);
-                conn_record.accepted_at_ns.store(at.as_ns(), Relaxed);
-            }
-            ConnEvent::Readable(at) => conn_record.readable_at_ns.store(at.as_ns(), Relaxed),
-            ConnEvent::Offered(worker, at) => {
-                conn_record.owner.store(u32::from(worker.index), Relaxed);
-                conn_record.offers.store(conn_record.offers.load(Relaxed).wrapping_add(1), Relaxed);
-                conn_record.offered_at_ns.store(at.as_ns(), Relaxed);
-            }
-        }
-    }
-
-    fn give_back(&mut self, give_back: GiveBack) {
-        self.page.give_back.store(give_back as u32, Relaxed);
-    }
-
-    fn offer_entry(&mut self, worker: WorkerId, offer_entry: RingWords) -> Result<(), Full> {
-        let Some(process) = self.process(worker) else { return Ok(()) };
-        let ring = Ring::to_worker(&self.page, worker.index(), &process.page);
-        ring.map_or(Ok(()), |ring| ring.push(offer_entry))
-    }
-
-    fn sleep_number(&mut self, worker: WorkerId) -> Option<u64> {
-        ring::sleep_number(&self.process(worker)?.page)
-    }
-
-    fn woke(&mut self, worker: WorkerId) {
-        let wakes = &self.page.workers[worker.index()].wakes;
-        wakes.store(wakes.load(Relaxed).wrapping_add(1), Relaxed);
-    }
-
-    fn offer(&mut self, worker: WorkerId, ticket: Ticket) {
-        if let Some(process) = self.process(worker) {
-            claim::offer(&process.page, ticket);
-        }
-    }
-
-    fn recall(&mut self, worker: WorkerId, ticket: Ticket) -> Settled {
-        // Nobody can claim anything by a page that is gone.
-        self.process(worker).map_or(Settled::Back, |process| claim::recall(&process.page, ticket))
-    }
-
     fn has_input(&mut self, connection: &OwnedFd) -> bool {
         socket::has_input(connection.as_fd())
     }
@@ -474,6 +380,12 @@ impl Host for LinuxHost {
     fn shut_down(&mut self, connection: &OwnedFd) {
         // It fails when the client is gone, and then there is nobody to tell.
         socket::shutdown(connection.as_fd()).unwrap_or_default();
+    }
+}
+
+impl Operator for LinuxHost {
+    fn notice(&mut self) -> Option<Notice> {
+        signal::take(&self.signals)
     }
 
     fn control(&mut self, client: &OwnedFd, engine: &Engine) -> ControlStep {
@@ -506,9 +418,8 @@ impl Host for LinuxHost {
 }
 
 /// What a process has done so far.
-fn account_of(worker: WorkerId, process: &mut WorkerProcess, page: &MasterPage) -> Account {
-    let wakes = page.workers[worker.index()].wakes.load(Relaxed);
-    process.account(wakes)
+fn account_of(worker: WorkerId, process: &mut WorkerProcess, pages: &MappedPages) -> Account {
+    pages.of(worker).map_or(process.account, |page| process.account(page, pages.wakes(worker)))
 }
 
 const _: () = assert!(WORKERS_MAX < u16::MAX as usize);

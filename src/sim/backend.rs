@@ -613,7 +613,8 @@ mod tests {
     use super::super::workload::Scenario;
     use super::*;
     use crate::engine::rng::Rng;
-    use crate::master::host::{Host, SpawnRequest};
+    use crate::link::LinkEnds;
+    use crate::master::host::{Processes, SpawnRequest};
     use crate::sim::host::SimHost;
     use crate::units::{Generation, SlotId, Ticket, WorkerId};
 
@@ -640,7 +641,8 @@ mod tests {
         };
         let mut host = SimHost::new(Rc::clone(&world));
         let spawned = (0..100).find_map(|_| host.spawn(request).ok()).expect("one of them starts");
-        let channel = backend.adopt(spawned.channel, Role::Channel);
+        let LinkEnds::Native { channel, .. } = spawned.ends;
+        let channel = backend.adopt(channel, Role::Channel);
         let socket = world.borrow_mut().open(Object::Listener(0));
         let listener = backend.adopt(socket, Role::Listener);
         let (mut pending, mut connections, mut out) = (Vec::new(), Vec::new(), Vec::new());

@@ -9,9 +9,11 @@ use super::world::{Object, Shared, SimFd};
 use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::input::{Load, Terms};
+use crate::link::LinkEnds;
+use crate::link::pages::{ConnEvent, Full, Order, Overrun, Pages, Settled, SleepState};
 use crate::master::host::{
-    ChangedChild, ConnEvent, ControlStep, Full, Host, Launch, Notice, Order, OutputRead, Overrun,
-    Settled, Signal, SleepState, SpawnFailed, SpawnRequest, SpawnedWorker,
+    ChangedChild, Clock, ControlStep, Descriptors, Host, Launch, Notice, Operator, OutputRead,
+    Processes, Signal, Sockets, SpawnFailed, SpawnRequest, SpawnedWorker,
 };
 use crate::units::{GiveBack, Mono, RingWords, Route, Span, Ticket, WorkerId};
 use crate::wire::message::{RingMessage, WorkerMessage};
@@ -29,22 +31,36 @@ impl SimHost {
 }
 
 impl Host for SimHost {
-    type Fd = SimFd;
+    type Pages = Self;
 
+    fn pages(&mut self) -> &mut Self {
+        self
+    }
+}
+
+impl Descriptors for SimHost {
+    type Fd = SimFd;
+}
+
+impl Clock for SimHost {
     fn now(&mut self) -> Mono {
         let mut world = self.world.borrow_mut();
         world.told_now = world.now;
         world.now
     }
+}
 
+impl Processes for SimHost {
     fn spawn(&mut self, request: SpawnRequest) -> Result<SpawnedWorker<SimFd>, SpawnFailed> {
         let mut world = self.world.borrow_mut();
         let process = world.start(request).ok_or(SpawnFailed)?;
         let doorbell = world.processes[process].doorbell;
         Ok(SpawnedWorker {
-            channel: world.open(Object::Channel(process)),
-            hangup: world.open(Object::Channel(process)),
-            doorbell: world.open(Object::Doorbell(doorbell)),
+            ends: LinkEnds::Native {
+                channel: world.open(Object::Channel(process)),
+                hangup: world.open(Object::Channel(process)),
+                doorbell: world.open(Object::Doorbell(doorbell)),
+            },
             process: world.open(Object::Ending(process)),
             output: world.open(Object::Output(process)),
             report: world.open(Object::Launch(process)),
@@ -95,14 +111,9 @@ impl Host for SimHost {
     }
 
     fn forget_output(&mut self, _worker: WorkerId) {}
+}
 
-    fn notice(&mut self) -> Option<Notice> {
-        let mut world = self.world.borrow_mut();
-        let notice = world.notices.pop_front()?;
-        world.saw_notice(notice);
-        Some(notice)
-    }
-
+impl Sockets for SimHost {
     fn withdraw_listeners(&mut self) {}
 
     fn look_after_names(&mut self) -> Option<SimFd> {
@@ -124,6 +135,62 @@ impl Host for SimHost {
         }
     }
 
+    fn has_input(&mut self, connection: &SimFd) -> bool {
+        let index = connection.connection();
+        index.is_some_and(|index| self.world.borrow().connections[index].has_input())
+    }
+
+    fn is_reset(&mut self, connection: &SimFd) -> bool {
+        let Some(index) = connection.connection() else { return false };
+        let mut world = self.world.borrow_mut();
+        let (now, gone) = (world.now, world.connections[index].hung_up);
+        if gone {
+            world.trace.did(now, Who::Master, Verb::FindsAResetOn, index as u64);
+        }
+        gone
+    }
+
+    fn route(&mut self, connection: &SimFd) -> Option<Route> {
+        connection.connection().and_then(route_of)
+    }
+
+    fn refuse(&mut self, connection: &SimFd) {
+        if let Some(index) = connection.connection() {
+            self.world.borrow_mut().judge_refusal(index);
+        }
+    }
+
+    fn shut_down(&mut self, connection: &SimFd) {
+        if let Some(index) = connection.connection() {
+            self.world.borrow_mut().connections[index].shut = true;
+        }
+    }
+}
+
+impl Operator for SimHost {
+    fn notice(&mut self) -> Option<Notice> {
+        let mut world = self.world.borrow_mut();
+        let notice = world.notices.pop_front()?;
+        world.saw_notice(notice);
+        Some(notice)
+    }
+
+    fn control(&mut self, _client: &SimFd, _engine: &Engine) -> ControlStep {
+        ControlStep::Gone
+    }
+
+    fn tell(&mut self, now: Mono, event: Event) {
+        let mut world = self.world.borrow_mut();
+        world.trace.told(now, event);
+        world.saw_event(event);
+    }
+
+    fn flush(&mut self) -> Option<Span> {
+        None
+    }
+}
+
+impl Pages for SimHost {
     fn messages(
         &mut self,
         worker: WorkerId,
@@ -182,7 +249,7 @@ impl Host for SimHost {
         (nature.lie != Some(Lie::OtherLayout)).then_some(nature.terms)
     }
 
-    fn load(&mut self, worker: WorkerId) -> Load {
+    fn load(&mut self, worker: WorkerId, _now: Mono) -> Load {
         let world = self.world.borrow();
         world.process_of(worker).map_or_else(Load::default, |process| world.processes[process].load)
     }
@@ -265,50 +332,5 @@ impl Host for SimHost {
         }
         world.processes[process].claims.remove(&ticket);
         settled
-    }
-
-    fn has_input(&mut self, connection: &SimFd) -> bool {
-        let index = connection.connection();
-        index.is_some_and(|index| self.world.borrow().connections[index].has_input())
-    }
-
-    fn is_reset(&mut self, connection: &SimFd) -> bool {
-        let Some(index) = connection.connection() else { return false };
-        let mut world = self.world.borrow_mut();
-        let (now, gone) = (world.now, world.connections[index].hung_up);
-        if gone {
-            world.trace.did(now, Who::Master, Verb::FindsAResetOn, index as u64);
-        }
-        gone
-    }
-
-    fn route(&mut self, connection: &SimFd) -> Option<Route> {
-        connection.connection().and_then(route_of)
-    }
-
-    fn refuse(&mut self, connection: &SimFd) {
-        if let Some(index) = connection.connection() {
-            self.world.borrow_mut().judge_refusal(index);
-        }
-    }
-
-    fn shut_down(&mut self, connection: &SimFd) {
-        if let Some(index) = connection.connection() {
-            self.world.borrow_mut().connections[index].shut = true;
-        }
-    }
-
-    fn control(&mut self, _client: &SimFd, _engine: &Engine) -> ControlStep {
-        ControlStep::Gone
-    }
-
-    fn tell(&mut self, now: Mono, event: Event) {
-        let mut world = self.world.borrow_mut();
-        world.trace.told(now, event);
-        world.saw_event(event);
-    }
-
-    fn flush(&mut self) -> Option<Span> {
-        None
     }
 }

@@ -6,7 +6,8 @@ use super::faults::{Crash, Lie};
 use super::job::Job;
 use super::shadow::Seen;
 use crate::engine::input::{Load, Terms};
-use crate::master::host::{Launch, Order, ProcessChange, SpawnRequest};
+use crate::link::pages::Order;
+use crate::master::host::{Launch, ProcessChange, SpawnRequest};
 use crate::units::{Mono, RingWords, Span, Ticket, WorkerId};
 
 /// Position in the world's list of all processes that ever were.

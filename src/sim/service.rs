@@ -7,7 +7,7 @@ use super::process::ProcessId;
 use super::verb::Verb;
 use super::workload::ClientStay;
 use super::world::{Happening, World};
-use crate::master::host::Order;
+use crate::link::pages::Order;
 use crate::units::{GiveBack, Span, Ticket};
 use crate::wire::message::WorkerMessage;
 

@@ -10,9 +10,8 @@ use super::workload::{Concurrency, length_of};
 use super::world::{Happening, Holder, Object, World};
 use crate::engine::input::{Exit, Terms};
 use crate::limits::{MESSAGE_RING, MESSAGE_RING_DOORBELL};
-use crate::master::host::{
-    ChangedChild, Launch, Notice, Order, ProcessChange, Signal, SleepState, SpawnRequest,
-};
+use crate::link::pages::{Order, SleepState};
+use crate::master::host::{ChangedChild, Launch, Notice, ProcessChange, Signal, SpawnRequest};
 use crate::units::{AppId, RingWords, Span};
 use crate::wire::batch::{BatchKind, Header, tickets};
 use crate::wire::message::{RingMessage, WorkerMessage};

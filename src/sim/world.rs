@@ -13,7 +13,8 @@ use super::trace::{RunTrace, Who};
 use super::verb::Verb;
 use super::workload::Scenario;
 use crate::engine::rng::Rng;
-use crate::master::host::{Launch, Notice, SleepState};
+use crate::link::pages::SleepState;
+use crate::master::host::{Launch, Notice};
 use crate::units::{GiveBack, Mono, Span, Ticket, WorkerId};
 
 /// A world that backend and host share.

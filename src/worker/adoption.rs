@@ -47,7 +47,7 @@ impl LinkEnd {
 }
 
 /// A worker's own page and its master's.
-type Pages = (Mapped<WorkerPage, Writable>, Mapped<MasterPage, ReadOnly>);
+type PagePair = (Mapped<WorkerPage, Writable>, Mapped<MasterPage, ReadOnly>);
 
 fn read_note() -> Result<Handshake, LinkError> {
     #[expect(clippy::disallowed_methods, reason = "this is where the worker reads it, once")]
@@ -73,7 +73,7 @@ fn take_up(handshake: Handshake) -> Result<LinkEnd, LinkError> {
 }
 
 /// That this was given to this very worker, by a master of this version. Returns its pages.
-fn check(handshake: &Handshake, found: &[BorrowedFd<'_>]) -> Result<Pages, LinkError> {
+fn check(handshake: &Handshake, found: &[BorrowedFd<'_>]) -> Result<PagePair, LinkError> {
     check_kinds(found)?;
     let own = Mapped::<WorkerPage, Writable>::open(found[position::OWN])
         .map_err(|error| not_a_page(error, position::OWN))?;

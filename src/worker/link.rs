@@ -291,7 +291,7 @@ impl LinkEnd {
         }
         let message = match patience {
             RecvWait::Wait if self.spin() || !self.fall_asleep() => return Ok(Delivery::Look),
-            RecvWait::Wait | RecvWait::Now => self.open_letter(patience),
+            RecvWait::Wait | RecvWait::Now => self.read_channel(patience),
         };
         self.wake();
         Ok(match message? {
@@ -469,7 +469,7 @@ impl LinkEnd {
     /// after the offer entry may be newer than it: no more is read than is needed.
     fn fetch(&mut self, ticket: Ticket) -> Result<(), LinkError> {
         while !self.copies.has(ticket) {
-            match self.open_letter(RecvWait::Now)? {
+            match self.read_channel(RecvWait::Now)? {
                 ChannelMessage::Offers => {}
                 // What it is about may be newer than whatever was looked at before.
                 ChannelMessage::Look => self.told_to_look = true,
@@ -480,7 +480,7 @@ impl LinkEnd {
     }
 
     /// Reads one message: what is in it joins the copies and the offers.
-    fn open_letter(&mut self, patience: RecvWait) -> Result<ChannelMessage, LinkError> {
+    fn read_channel(&mut self, patience: RecvWait) -> Result<ChannelMessage, LinkError> {
         let message = match scm::recv_batch(self.channel.as_fd(), patience) {
             Ok(Incoming::Batch(message)) => message,
             Ok(Incoming::Empty) => return Ok(ChannelMessage::Nothing),

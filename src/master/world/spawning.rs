@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::Ordering::Relaxed;
 
 use super::super::host::{SpawnRequest, SpawnedWorker};
 use super::super::open::{self, Taker};
@@ -11,12 +10,13 @@ use super::super::worker_process::WorkerProcess;
 use super::super::{ListenerOrigin, Opened, telemetry};
 use super::LinuxHost;
 use crate::engine::input::FirstSpeaker;
+use crate::link::LinkEnds;
 use crate::shm::handshake;
-use crate::shm::layout::{Order, WorkerPage};
+use crate::shm::layout::WorkerPage;
 use crate::shm::map::{MapError, Mapped, Writable};
 use crate::sys::pidfd::{self, Signal};
 use crate::sys::{cpus, eventfd, fd, inherited, socket, spawn};
-use crate::units::{AppId, Cpu, Errno, SlotId, WorkerId};
+use crate::units::{AppId, Cpu, Errno, SlotId};
 use crate::wire::handshake::{Handshake, ListenerSharing, VARIABLE};
 
 /// The sockets of a slot under `reuseport` that had none: what the master keeps, and the copies of
@@ -46,7 +46,8 @@ impl LinuxHost {
         }
         self.keep(request, child, page);
         let listeners = own.opened;
-        Ok(SpawnedWorker { channel, hangup, doorbell, process, output, report, listeners })
+        let ends = LinkEnds::Native { channel, hangup, doorbell };
+        Ok(SpawnedWorker { ends, process, output, report, listeners })
     }
 
     /// Has the kernel start it, with its ends of channel and doorbell; `own` are listeners that its
@@ -70,13 +71,13 @@ impl LinuxHost {
             inherited: self.spec.inherited.min(listeners.len()),
             sharing: self.spec.sharing,
         };
-        let mut fds = vec![channel, self.memory.as_fd(), memory.as_fd(), doorbell];
+        let mut fds = vec![channel, self.pages.memory(), memory.as_fd(), doorbell];
         fds.extend(listeners.iter().map(AsFd::as_fd));
         let marks: Vec<u64> = fds.iter().map(inherited::mark_of).collect::<Result<_, _>>()?;
         handshake::give(&page, handshake.words(), &marks);
         let mut env = self.spec.env.clone();
         env.push((VARIABLE, handshake.to_string()));
-        self.clear_index(request.worker);
+        self.pages.clear_index(request.worker);
         let child = spawn::spawn(&spawn::SpawnOrder {
             program: self.program(),
             args: &self.args(request.slot),
@@ -100,22 +101,14 @@ impl LinuxHost {
         listeners.map_or(&[], Vec::as_slice)
     }
 
-    /// Whoever had it before has left marks there.
-    fn clear_index(&self, worker: WorkerId) {
-        let index = &self.page.workers[worker.index()];
-        index.consumed.store(0, Relaxed);
-        index.produced.store(0, Relaxed);
-        index.wakes.store(0, Relaxed);
-        index.order.store(Order::Serve as u32, Relaxed);
-    }
-
     fn keep(
         &mut self,
         request: SpawnRequest,
         child: spawn::Child,
         page: Mapped<WorkerPage, Writable>,
     ) {
-        self.processes.insert(request.worker, WorkerProcess::new(request, child, page));
+        self.pages.keep(request.worker, page);
+        self.processes.insert(request.worker, WorkerProcess::new(request, child));
         self.decide_on_spinning();
     }
 

@@ -86,7 +86,7 @@ impl LinuxHost {
 
     /// A worker could not be bound to its CPU, and serves all the same.
     fn tell_of_pin(&mut self, worker: WorkerId) {
-        let errno = self.process(worker).map_or(0, |it| it.page.head.pin_errno.load(Relaxed));
+        let errno = self.pages.of(worker).map_or(0, |page| page.head.pin_errno.load(Relaxed));
         if errno != 0 && !std::mem::replace(&mut self.unpinned, true) {
             telemetry::unpinned(Errno(i32::try_from(errno).unwrap_or(0)));
         }
@@ -119,7 +119,7 @@ impl LinuxHost {
         }
         let Some(process) = self.process(worker) else { return };
         let told = self.unspoken.is_some_and(|newest| process.generation <= newest);
-        if told || process.knows_dispatchd() || process.not_executed.is_some() {
+        if told || self.knows_dispatchd(worker) || process.not_executed.is_some() {
             return;
         }
         let (pid, generation) = (process.pid, process.generation);
