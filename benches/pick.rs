@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use dispatchd::engine::action::{Action, Actions};
+use dispatchd::engine::capabilities::Capabilities;
 use dispatchd::engine::dispatcher::Rules;
 use dispatchd::engine::dispatcher::giveback::Dispatch;
 use dispatchd::engine::dispatcher::overload::Overload;
@@ -113,6 +114,7 @@ impl App {
                 overload: Overload::Hold,
                 stall_timeout: STALL_TIMEOUT,
             },
+            capabilities: Capabilities::FULL,
             patience: Patience { start: Span::from_s(30), drain: Span::from_s(30) },
             seed: 1,
         };

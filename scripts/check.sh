@@ -34,7 +34,7 @@ has_component() {
 # layer does not compile, nor does a half that names the other.
 check_engine_alone() {
   local half crate
-  local shared="action event input members rng workers"
+  local shared="action capabilities event input members rng workers"
   for half in "" supervisor dispatcher; do
     crate=$PWD/target/shadow-crate${half:+-$half}
     mkdir -p "$crate"

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dispatchd::engine::action::{Action, Actions};
+use dispatchd::engine::capabilities::Capabilities;
 use dispatchd::engine::dispatcher::Rules;
 use dispatchd::engine::dispatcher::giveback::Dispatch;
 use dispatchd::engine::dispatcher::ledger::Place;
@@ -177,6 +178,7 @@ fn tell(policy: Policy, concurrency: u32) {
             overload: Overload::Hold,
             stall_timeout: Span::from_ms(20),
         },
+        capabilities: Capabilities::FULL,
         patience: PATIENCE,
         seed: 1,
     };
@@ -317,6 +319,7 @@ impl Shell {
                 Action::Watch(_)
                 | Action::Expire(_)
                 | Action::Release(_)
+                | Action::HandOver(_)
                 | Action::GiveBack(_)
                 | Action::Emit(_) => {}
             }

@@ -35,6 +35,9 @@ pub enum Action {
     },
     /// The connection is claimed, and will not come back: our copy may go.
     Release(Ticket),
+    /// The connection is claimed, and nothing more will be heard of it: free the ticket, and let
+    /// our copy go without a word to the client.
+    HandOver(Ticket),
     /// Tell the workers what to do with connections that they have answered.
     GiveBack(GiveBack),
     /// Too many wait: say so to its client, where that goes without waiting, and free the ticket.

@@ -2,6 +2,7 @@
 //! and no connection, the dispatcher connections and no process. A process that connections may be
 //! given to is a *member* to the dispatcher.
 
+use super::capabilities::Capabilities;
 use super::input::Terms;
 use crate::units::{SlotId, WorkerId};
 
@@ -21,6 +22,8 @@ pub enum MemberChange {
         worker: WorkerId,
         /// What it can take.
         terms: Terms,
+        /// What its link can do.
+        capabilities: Capabilities,
     },
     /// It is given nothing more, and keeps what it has.
     Retired(WorkerId),

@@ -7,6 +7,7 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod action;
+pub mod capabilities;
 pub mod dispatcher;
 pub mod event;
 pub mod input;
@@ -20,6 +21,8 @@ pub mod workers;
 use alloc::boxed::Box;
 
 use self::action::Actions;
+use self::capabilities::{Capabilities, Returns};
+use self::dispatcher::giveback::Dispatch;
 use self::dispatcher::{Dispatcher, Rules};
 use self::input::Input;
 use self::supervisor::Supervisor;
@@ -31,6 +34,8 @@ use crate::units::Mono;
 pub struct Setup {
     /// How connections are dispatched.
     pub rules: Rules,
+    /// What the workers' links can do.
+    pub capabilities: Capabilities,
     /// How long a worker may take to become ready, and to finish.
     pub patience: Patience,
     /// Seed of the jitter.
@@ -51,8 +56,12 @@ pub struct Snapshot(Box<Engine>);
 impl Engine {
     /// An engine with all its slots empty; [`Engine::start`] fills them.
     pub fn new(setup: Setup) -> Self {
-        let Setup { rules, patience, seed } = setup;
-        let supervisor = Supervisor::new(rules.weights.len(), patience, seed);
+        let Setup { mut rules, capabilities, patience, seed } = setup;
+        match capabilities.returns {
+            Returns::PerRequest => {}
+            Returns::Never => rules.dispatch = Dispatch::Connection,
+        }
+        let supervisor = Supervisor::new(rules.weights.len(), capabilities, patience, seed);
         Self { supervisor, dispatcher: Dispatcher::new(rules) }
     }
 

@@ -4,6 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::action::{Action, Actions, Presence};
+use super::capabilities::Capabilities;
 use super::dispatcher::Rules;
 use super::dispatcher::giveback::Dispatch;
 use super::dispatcher::overload::Overload;
@@ -65,12 +66,17 @@ impl Pair {
         stall_timeout: Span::from_s(9),
     };
 
+    /// Two workers whose links can do this, and that have not said anything.
+    pub(super) fn linked(capabilities: Capabilities) -> Self {
+        Self::launched(Self::RULES, capabilities)
+    }
+
     fn with(rules: Rules) -> Self {
         Self::of(rules, 1)
     }
 
     fn of(rules: Rules, concurrency: u32) -> Self {
-        let mut pair = Self::launched(rules);
+        let mut pair = Self::launched(rules, Capabilities::FULL);
         for worker in pair.workers.clone() {
             let terms = Terms { concurrency, connections_max: 9 };
             pair.step(Input::Hello { worker, terms });
@@ -80,13 +86,13 @@ impl Pair {
 
     /// Two workers that have not said anything.
     pub(super) fn starting() -> Self {
-        Self::launched(Self::RULES)
+        Self::launched(Self::RULES, Capabilities::FULL)
     }
 
-    fn launched(rules: Rules) -> Self {
+    fn launched(rules: Rules, capabilities: Capabilities) -> Self {
         let rules = Rules { weights: vec![1, 1], ..rules };
         let patience = Patience { start: Span::from_s(9), drain: Span::from_s(9) };
-        let setup = Setup { rules, patience, seed: 1 };
+        let setup = Setup { rules, capabilities, patience, seed: 1 };
         let (offers, recalls, others) = (Vec::new(), Vec::new(), Vec::new());
         let doubted = Vec::new();
         let now = Mono::from_ns(1);

@@ -8,6 +8,7 @@ pub mod pages;
 
 pub use self::native::NativeLink;
 use self::pages::{Order, Pages, Settled};
+use crate::engine::capabilities::Capabilities;
 use crate::engine::input::{Input, Load};
 use crate::io::{Backend, Op, Outcome, Tag};
 use crate::units::{Errno, Mono, Ticket, WorkerId};
@@ -17,6 +18,22 @@ use crate::units::{Errno, Mono, Ticket, WorkerId};
 pub enum Link<F> {
     /// To a program that is made for dispatchd.
     Native(NativeLink<F>),
+}
+
+/// The kinds of links that there are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LinkKind {
+    /// [`Link::Native`].
+    Native,
+}
+
+impl LinkKind {
+    /// What can be asked of workers over such links.
+    pub const fn capabilities(self) -> Capabilities {
+        match self {
+            Self::Native => native::CAPABILITIES,
+        }
+    }
 }
 
 /// The descriptors that a link is made of, the master's ends.

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use super::copies::SentCopies;
 use super::pages::{ConnEvent, Order, Pages};
 use super::{Behind, ConnectionTable, LinkNews, LinkOp, LinkPort};
+use crate::engine::capabilities::Capabilities;
 use crate::engine::input::{Input, Message};
 use crate::io::{Backend, Batch, Op, Outcome, Role, Source, Token, WatchKind};
 use crate::limits::{BATCH_MAX, MESSAGES_PER_TURN};
@@ -16,6 +17,9 @@ use crate::wire::offer::OfferEntry;
 
 /// There is one app today.
 const APP: AppId = AppId(0);
+
+/// What can be asked of these workers: everything.
+pub(super) const CAPABILITIES: Capabilities = Capabilities::FULL;
 
 /// The master's end.
 #[derive(Debug)]

@@ -121,6 +121,16 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
     }
 
+    /// Our copy goes, and the ticket with it: others have the connection, and use it.
+    pub(super) fn hand_over(&mut self, ticket: Ticket) {
+        if let Some(fd) = self.tickets.take(ticket, WhenBack::HandOver) {
+            self.backend.submit(Op::Close { fd }, Purpose::Close.tag());
+        }
+        if !self.tickets.is_in_batch(ticket) {
+            self.tickets.retire(ticket);
+        }
+    }
+
     pub(super) fn refuse(&mut self, ticket: Ticket, strays: Strays) {
         if let Some(fd) = self.tickets.here(ticket) {
             self.host.refuse(fd);

@@ -223,6 +223,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         match (asked, result) {
             // The claim was faster than this answer.
             (WhenBack::Release, _) => self.release(ticket),
+            (WhenBack::HandOver, _) => self.hand_over(ticket),
             (WhenBack::Watch, _) => self.watch(ticket),
             (WhenBack::Recall, Ok(())) => {
                 self.settle_claim(ticket, worker, Input::Recalled(ticket));

@@ -101,8 +101,11 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
         }
     }
 
-    /// Whether the master takes this listener's connections now.
+    /// Whether the master takes this listener's connections now: none that it could not hand on.
     fn accepts_from(&self, index: usize) -> bool {
+        if !self.engine.supervisor().capabilities().can_be_handed() {
+            return false;
+        }
         match (self.listeners.kernel, self.listeners.entries[index].slot) {
             (false, _) => true,
             (true, Some(slot)) => !self.engine.supervisor().is_served(slot),
@@ -168,6 +171,9 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     /// Takes in what has come, which is no more than can have waited: whoever goes on connecting
     /// keeps nobody from the end.
     fn sweep(&mut self, index: u32, socket: &B::Fd) {
+        if !self.engine.supervisor().capabilities().can_be_handed() {
+            return;
+        }
         for _ in 0..=BACKLOG_MAX {
             let Some(fd) = self.host.sweep(socket) else { break };
             self.admit(index, fd);

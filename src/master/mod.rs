@@ -292,6 +292,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
             Action::Offer { ticket, to, client } => self.offer(ticket, to, client),
             Action::Recall { ticket, from } => self.recall(ticket, from),
             Action::Release(ticket) => self.release(ticket),
+            Action::HandOver(ticket) => self.hand_over(ticket),
             Action::GiveBack(give_back) => self.host.pages().give_back(give_back),
             Action::Refuse { ticket, strays } => self.refuse(ticket, strays),
             Action::Retire { ticket, strays } => self.retire(ticket, strays),

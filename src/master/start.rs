@@ -18,11 +18,13 @@ use crate::config::placement::Placement;
 use crate::config::{BackendChoice, Config, policy};
 use crate::engine::Setup;
 use crate::engine::action::MasterOutcome;
+use crate::engine::capabilities::Capabilities;
 use crate::engine::dispatcher::Rules;
-use crate::engine::dispatcher::policy::Policy;
+use crate::engine::dispatcher::policy::{Lack, Policy, Unsupported};
 use crate::engine::supervisor::worker::Patience;
 use crate::io::probe::{self, Choice, Chosen, ProbeError, Wanted};
 use crate::limits::STALL_TIMEOUT;
+use crate::link::LinkKind;
 use crate::shm::map::MapError;
 use crate::sys::errno::io_error;
 use crate::sys::executable::Executable;
@@ -85,6 +87,14 @@ pub enum StartError {
         /// Why.
         errno: Errno,
     },
+    /// The policy.
+    #[error("--policy {} cannot be had: {}", policy::name(*.policy), why(.unsupported))]
+    Policy {
+        /// What was asked for.
+        policy: Policy,
+        /// What is in the way.
+        unsupported: Unsupported,
+    },
     /// The program of the workers.
     #[error(transparent)]
     Program(#[from] ProgramError),
@@ -102,6 +112,8 @@ pub fn run(
     placement: Placement,
     surroundings: StartSurroundings,
 ) -> Result<MasterOutcome, StartError> {
+    let capabilities = LinkKind::Native.capabilities();
+    check_policy(config.policy, capabilities)?;
     let Raised { before, after } = rlimit::raise_open_files()?;
     let budget = Budget {
         open_files: after.soft,
@@ -131,7 +143,7 @@ pub fn run(
         started_at: clock::monotonic(),
     };
     say_hello(config, &placement, &about, after.soft);
-    let setup = setup(config, &placement, budget);
+    let setup = setup(config, &placement, budget, capabilities);
     let spec = spec(
         config,
         Ingredients {
@@ -166,6 +178,25 @@ impl fmt::Display for Choice {
     }
 }
 
+/// A policy asks for what the workers' links may not be able to do.
+fn check_policy(policy: Policy, capabilities: Capabilities) -> Result<(), StartError> {
+    policy
+        .supported_by(capabilities)
+        .map_err(|unsupported| StartError::Policy { policy, unsupported })
+}
+
+/// What is in the way of a policy, and what to do about it.
+fn why(unsupported: &Unsupported) -> String {
+    let lacks = match unsupported.lacks {
+        Lack::HandingOver => "connections cannot be handed to these workers",
+        Lack::Accepting => "these workers accept no connections",
+    };
+    match unsupported.nearest {
+        Some(nearest) => format!("{lacks}; the nearest is --policy {}", policy::name(nearest)),
+        None => format!("{lacks}; leave --policy and --listen out"),
+    }
+}
+
 fn check_open_files(budget: Budget) -> Result<(), StartError> {
     let Budget { open_files, workers, .. } = budget;
     let needed = budget.needed();
@@ -175,7 +206,12 @@ fn check_open_files(budget: Budget) -> Result<(), StartError> {
     Ok(())
 }
 
-fn setup(config: &Config, placement: &Placement, budget: Budget) -> Setup {
+fn setup(
+    config: &Config,
+    placement: &Placement,
+    budget: Budget,
+    capabilities: Capabilities,
+) -> Setup {
     let rules = Rules {
         policy: config.policy,
         weights: placement.slots.iter().map(|slot| slot.weight).collect(),
@@ -188,7 +224,7 @@ fn setup(config: &Config, placement: &Placement, budget: Budget) -> Setup {
         stall_timeout: STALL_TIMEOUT,
     };
     let patience = Patience { start: config.start_timeout, drain: config.drain_timeout };
-    Setup { rules, patience, seed: clock::monotonic().as_ns() }
+    Setup { rules, capabilities, patience, seed: clock::monotonic().as_ns() }
 }
 
 /// What does not come from the configuration, for [`spec`].
@@ -305,4 +341,28 @@ fn say_hello(config: &Config, placement: &Placement, about: &About, open_files: 
 
 fn kernel<T>(what: &'static str, result: Result<T, Errno>) -> Result<T, StartError> {
     result.map_err(|errno| StartError::Kernel { what, errno })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::capabilities::Accepter;
+    use crate::engine::dispatcher::policy::Depth;
+
+    #[test]
+    fn a_policy_that_a_link_cannot_serve_is_refused_with_the_reason_and_the_nearest() {
+        let jbsq = Policy::Jbsq(Depth::Auto);
+        let text = |policy, accepter| {
+            let capabilities = Capabilities { accepter, ..Capabilities::FULL };
+            check_policy(policy, capabilities).map_err(|error| error.to_string())
+        };
+        assert_eq!(text(jbsq, Accepter::Either), Ok(()));
+        let reason = "--policy jbsq cannot be had: connections cannot be handed to these workers; \
+                      the nearest is --policy shared";
+        assert_eq!(text(jbsq, Accepter::Workers), Err(String::from(reason)));
+        assert_eq!(text(Policy::Shared, Accepter::Workers), Ok(()));
+        let reason = "--policy shared cannot be had: these workers accept no connections; \
+                      leave --policy and --listen out";
+        assert_eq!(text(Policy::Shared, Accepter::Nobody), Err(String::from(reason)));
+    }
 }

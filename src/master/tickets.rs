@@ -56,6 +56,8 @@ pub(super) enum WhenBack {
     Recall,
     /// Its worker has it for good: it is closed.
     Release,
+    /// Its worker has it for good, and nothing more is heard of it: its ticket ends.
+    HandOver,
     /// Its worker has given it back: it is watched.
     Watch,
 }
@@ -130,6 +132,11 @@ impl<F> Tickets<F> {
             Some(Keeping::Free | Keeping::Here(_) | Keeping::Watched(..) | Keeping::Away)
             | None => false,
         }
+    }
+
+    /// Whether the descriptor is in a batch.
+    pub(super) fn is_in_batch(&self, ticket: Ticket) -> bool {
+        self.live(ticket).is_some_and(|entry| matches!(entry.keeping, Keeping::Sending(_)))
     }
 
     /// Puts the descriptor back, out of a batch. Returns what was asked of it meanwhile; gives it

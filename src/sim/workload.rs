@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::faults::{Faults, between, pick};
 use crate::engine::Setup;
+use crate::engine::capabilities::Capabilities;
 use crate::engine::dispatcher::Rules;
 use crate::engine::dispatcher::giveback::Dispatch;
 use crate::engine::dispatcher::overload::Overload;
@@ -187,6 +188,7 @@ impl Scenario {
                     overload: Overload::Hold,
                     stall_timeout: Span::from_s(1),
                 },
+                capabilities: Capabilities::FULL,
                 patience,
                 seed: rng.next_u64(),
             },
@@ -269,7 +271,7 @@ fn draw_setup(rng: &mut Rng) -> Setup {
         overload,
         stall_timeout,
     };
-    Setup { rules, patience, seed }
+    Setup { rules, capabilities: Capabilities::FULL, patience, seed }
 }
 
 /// `stay`: whether those who say nothing may stay on the line.

@@ -8,6 +8,7 @@ use super::calendar::Calendar;
 use super::server::{Begun, ModelServer, Rest};
 use super::{Costs, ModelApp};
 use crate::engine::action::{Action, Actions};
+use crate::engine::capabilities::Capabilities;
 use crate::engine::dispatcher::Rules;
 use crate::engine::dispatcher::overload::Overload;
 use crate::engine::input::{FirstSpeaker, Input, Message, Terms};
@@ -100,6 +101,7 @@ impl<'a> ModelMaster<'a> {
                 overload: Overload::Hold,
                 stall_timeout: NEVER,
             },
+            capabilities: Capabilities::FULL,
             patience: Patience { start: NEVER, drain: NEVER },
             seed: app.seed,
         };
@@ -230,7 +232,9 @@ impl<'a> ModelMaster<'a> {
                 let back = self.servers[worker].take_back(ticket);
                 self.step(if back { Input::Recalled(ticket) } else { Input::TooLate(ticket) });
             }
-            Action::Retire { ticket, .. } | Action::Refuse { ticket, .. } => {
+            Action::Retire { ticket, .. }
+            | Action::Refuse { ticket, .. }
+            | Action::HandOver(ticket) => {
                 self.tickets.free.push(ticket.index);
             }
             Action::Watch(ticket) => self.watched(ticket),

@@ -1,5 +1,6 @@
 //! One member: what the dispatcher remembers about a worker that it may give connections to.
 
+use super::super::capabilities::{Capabilities, Endings, OfferKind};
 use super::super::input::{Load, Terms};
 use super::super::members::Record;
 use crate::units::{Mono, SlotId, Span};
@@ -13,6 +14,8 @@ pub struct Member {
     pub duty: Duty,
     /// What it can take.
     pub terms: Terms,
+    /// What its link can do.
+    pub capabilities: Capabilities,
     /// Offers that it has not claimed.
     pub offered: u32,
     /// When it was last offered something.
@@ -83,6 +86,7 @@ impl Member {
             slot,
             duty: Duty::Retired,
             terms: Terms { concurrency: 1, connections_max: 0 },
+            capabilities: Capabilities::FULL,
             offered: 0,
             offered_at: Mono::ZERO,
             running: 0,
@@ -124,6 +128,30 @@ impl Member {
     /// Whether a request runs there, as far as is known.
     pub const fn is_serving(&self) -> bool {
         0 < self.running || 0 < self.load.in_flight
+    }
+
+    /// Whether its offers can be asked back: always, or once it is dead.
+    pub const fn can_be_asked_back(&self) -> bool {
+        match self.capabilities.offers {
+            OfferKind::Revocable => true,
+            OfferKind::Final => !self.is_alive(),
+        }
+    }
+
+    /// Whether it says when a connection ends.
+    pub const fn tells_endings(&self) -> bool {
+        match self.capabilities.endings {
+            Endings::Told => true,
+            Endings::Untold => false,
+        }
+    }
+
+    /// Offers that may be open at once, whatever else there is.
+    pub const fn offers_max(&self) -> u32 {
+        match self.capabilities.offers {
+            OfferKind::Revocable => u32::MAX,
+            OfferKind::Final => 1,
+        }
     }
 
     /// Whether a long request keeps it from beginning with anything else.

@@ -117,6 +117,8 @@ pub struct Counters {
     pub rejected: u64,
     /// Connections that the master closed: silent for too long, or waiting at its end.
     pub expired: u64,
+    /// Connections that workers have taken for good, which do not say when one ends.
+    pub handed_over: u64,
     /// Of the closed ones, those that died with a worker that had begun with them.
     pub lost: u64,
     /// Connections saved from a dead worker.
@@ -317,10 +319,12 @@ impl Dispatcher {
     }
 
     /// arrived = watched + parked + expiring + held + offered + delivered
-    ///     + closed + hung up + rejected + expired
+    ///     + closed + hung up + rejected + expired + handed over
     fn custody_holds(&self) -> bool {
-        let Counters { arrived, closed, hung_up, rejected, expired, .. } = self.counters;
-        arrived == u64::from(self.live()) + closed + hung_up + rejected + expired
+        let Counters { arrived, closed, hung_up, rejected, expired, handed_over, .. } =
+            self.counters;
+        let ended = closed + hung_up + rejected + expired + handed_over;
+        arrived == u64::from(self.live()) + ended
     }
 
     /// Ends a connection that the master waits for no longer.

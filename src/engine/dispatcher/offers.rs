@@ -111,16 +111,107 @@ impl Dispatcher {
         custody: Custody,
         out: &mut Actions,
     ) {
+        let long = self.long(ticket);
+        let Some(member) = self.member_mut(to) else { return };
+        member.offered -= 1;
+        if !member.tells_endings() {
+            member.longs -= long;
+            return self.hand_over(ticket, to, out);
+        }
+        member.running += 1;
         let credit = Credit::Holds;
         self.ledger.move_to(ticket, Place::Delivered { to, learnt, credit, custody });
-        if let Some(member) = self.member_mut(to) {
-            member.offered -= 1;
-            member.running += 1;
-        }
         self.advanced(to, Record::Begun);
         match (custody, self.ledger.strays_of(ticket)) {
             (Custody::Sent, Strays::None) => out.push(Action::Release(ticket)),
             (Custody::Sent, Strays::Possible) | (Custody::Lent, _) => {}
         }
+    }
+
+    /// A connection is its worker's for good, and nothing more is heard of it.
+    fn hand_over(&mut self, ticket: Ticket, to: WorkerId, out: &mut Actions) {
+        self.ledger.strike(ticket);
+        self.counters.handed_over += 1;
+        out.push(Action::HandOver(ticket));
+        self.advanced(to, Record::Begun);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::capabilities::{Accepter, Capabilities, Endings, OfferKind, Returns};
+    use super::super::super::input::{Exit, Input, Message, Terms};
+    use super::super::super::pair::Pair;
+    use super::super::policy::Policy;
+    use super::*;
+    use crate::limits::RECALL_AFTER_FIXED;
+    use crate::units::Span;
+
+    /// As Node's cluster has them.
+    const ACKNOWLEDGED: Capabilities = Capabilities {
+        accepter: Accepter::Either,
+        offers: OfferKind::Final,
+        endings: Endings::Untold,
+        returns: Returns::Never,
+        ..Capabilities::FULL
+    };
+
+    /// Two workers whose links can do this, and that serve.
+    fn serving(capabilities: Capabilities) -> Pair {
+        let mut pair = Pair::linked(capabilities);
+        for worker in pair.workers.clone() {
+            let terms = Terms { concurrency: 1, connections_max: u32::MAX };
+            pair.step(Input::Hello { worker, terms });
+        }
+        pair
+    }
+
+    #[test]
+    fn where_offers_are_final_each_worker_has_one_and_what_is_taken_is_not_heard_of_again() {
+        let mut pair = serving(ACKNOWLEDGED);
+        for index in 0..3 {
+            pair.arrives(index);
+        }
+        assert_eq!((pair.offers.len(), pair.engine.dispatcher().ledger().held()), (2, 1));
+        let (ticket, worker) = pair.offers[0];
+        pair.says(0, Message::Claimed { transit_us: 0 });
+        assert!(pair.others.contains(&Action::HandOver(ticket)));
+        assert_eq!(pair.offers[2].1, worker, "it can take another at once");
+        let counters = pair.engine.dispatcher().counters();
+        assert_eq!((counters.handed_over, counters.closed), (1, 0));
+        pair.dies(worker);
+        let lost = pair.engine.dispatcher().counters().lost;
+        assert_eq!((lost, &pair.recalls[..]), (0, &[worker][..]), "one was not acknowledged");
+    }
+
+    #[test]
+    fn a_final_offer_is_not_taken_back_while_its_worker_lives_and_who_is_silent_is_replaced() {
+        let mut pair = serving(ACKNOWLEDGED);
+        pair.arrives(0);
+        let (ticket, worker) = pair.offers[0];
+        pair.step(Input::Stopped(worker));
+        pair.step(Input::Continued(worker));
+        pair.later(RECALL_AFTER_FIXED);
+        assert_eq!(pair.recalls, []);
+        assert!(pair.engine.dispatcher().member(worker).is_some_and(|it| it.offered == 1));
+        pair.later(Span::from_s(9));
+        assert!(pair.others.contains(&Action::Kill(worker)), "it has said nothing for too long");
+        pair.step(Input::Exited { worker, exit: Exit::Failed });
+        assert_eq!(pair.recalls, [worker]);
+        pair.step(Input::Recalled(ticket));
+        let (again, other) = pair.offers[1];
+        assert!(again == ticket && other != worker, "nobody has begun with it");
+    }
+
+    #[test]
+    fn whoever_accepts_for_himself_is_handed_nothing() {
+        let accepter = Accepter::Workers;
+        let mut pair = serving(Capabilities { accepter, ..Capabilities::FULL });
+        assert_eq!(pair.engine.supervisor().strength(), (2, 2));
+        pair.arrives(0);
+        assert_eq!(pair.offers, []);
+        let mut pair = Pair::new(Policy::RoundRobin);
+        pair.arrives(0);
+        assert_eq!(pair.offers.len(), 1);
     }
 }

@@ -64,6 +64,7 @@ impl Dispatcher {
     fn longest_stuck(&self) -> Option<(WorkerId, Mono)> {
         let stuck = self.members().filter(|(_, member)| {
             member.is_alive()
+                && member.can_be_asked_back()
                 && member.attention == Attention::Prompt
                 && 0 < member.offered
                 && member.is_serving()

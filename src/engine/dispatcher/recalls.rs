@@ -6,7 +6,7 @@ use super::super::event::Event;
 use super::super::members::MemberReport;
 use super::Dispatcher;
 use super::ledger::{Place, Reason, Recall};
-use super::member::{Attention, Duty};
+use super::member::{Attention, Duty, Member};
 use super::policy::Rebinds;
 use crate::limits::{RECALL_AFTER, RECALL_AFTER_FIXED};
 use crate::units::{Mono, Span, Ticket, WorkerId};
@@ -42,7 +42,9 @@ impl Dispatcher {
     ) {
         let asked = self.ask_back(now, id, reason, out);
         let Some(member) = self.member_mut(id) else { return };
-        if asked == 0 {
+        // What cannot be asked back lies there still, and has since that was first seen.
+        let known = matches!(member.attention, Attention::Overdue { .. });
+        if asked == 0 && (member.can_be_asked_back() || member.offered == 0 || known) {
             return;
         }
         let before = member.attention;
@@ -68,6 +70,9 @@ impl Dispatcher {
     ) -> u32 {
         let recall = Recall::Asked(reason);
         let mut asked = 0;
+        if !self.member(id).is_some_and(Member::can_be_asked_back) {
+            return 0;
+        }
         for ticket in self.ledger.offers_of(id) {
             let Some(Place::Offered { to, recall: Recall::Unasked, custody, .. }) =
                 self.ledger.place(ticket)

@@ -1,6 +1,7 @@
 //! The members: who there is, what the supervisor changes in that, and what each can take now.
 
 use super::super::action::{Action, Actions};
+use super::super::capabilities::Capabilities;
 use super::super::input::{Load, Terms};
 use super::super::members::{MemberChange, MemberReport, Record};
 use super::ledger::Reason;
@@ -16,7 +17,9 @@ impl Dispatcher {
             MemberChange::Joined { worker, slot } => {
                 self.members.insert(worker, Member::new(slot));
             }
-            MemberChange::Employed { worker, terms } => self.employ(worker, terms),
+            MemberChange::Employed { worker, terms, capabilities } => {
+                self.employ(worker, terms, capabilities);
+            }
             MemberChange::Retired(id) => self.retire(id),
             MemberChange::Suspended(id) => self.suspend(now, id, out),
             MemberChange::Resumed(id) => self.resume(id),
@@ -174,9 +177,10 @@ impl Dispatcher {
         self.members.get_mut(id)
     }
 
-    fn employ(&mut self, id: WorkerId, terms: Terms) {
+    fn employ(&mut self, id: WorkerId, terms: Terms, capabilities: Capabilities) {
         let Some(member) = self.member_mut(id) else { return };
-        (member.terms, member.duty) = (terms, Duty::Employed);
+        (member.terms, member.capabilities) = (terms, capabilities);
+        member.duty = Duty::Employed;
         let slot = member.slot;
         let before = self.employed[slot.index()].replace(id);
         debug_assert_eq!(before, None, "somebody has {slot} already");
@@ -231,6 +235,8 @@ impl Dispatcher {
 
     fn has_room(&self, id: WorkerId, member: &Member) -> bool {
         member.attention == Attention::Prompt
+            && member.capabilities.can_be_handed()
+            && member.offered < member.offers_max()
             && member.offered + self.ledger.delivered_to(id) < member.terms.connections_max
             && !member.is_held_up()
             && member.offered + member.running < self.credit_limit(member)

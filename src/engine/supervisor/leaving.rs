@@ -65,6 +65,7 @@ impl Supervisor {
 #[cfg(test)]
 mod tests {
     use super::super::super::action::Action;
+    use super::super::super::capabilities::Capabilities;
     use super::super::super::dispatcher::policy::Policy;
     use super::super::super::event::Event;
     use super::super::super::input::{Exit, Input, Load, Terms};
@@ -157,7 +158,9 @@ mod tests {
         let state = WorkerState::Killing { until: Mono::from_ns(u64::MAX) };
         let supervisor = &mut pair.engine.supervisor;
         while let Some(id) = supervisor.workers.vacant(WORKERS_MAX) {
-            supervisor.workers.insert(id, WorkerRecord::new(SlotId(0), Generation(1), state));
+            supervisor
+                .workers
+                .insert(id, WorkerRecord::new(SlotId(0), Generation(1), Capabilities::FULL, state));
         }
         pair.step(Input::AsksToLeave(worker));
         assert!(pair.others.contains(&Action::Drain(worker)));

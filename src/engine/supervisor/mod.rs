@@ -7,9 +7,9 @@ mod leaving;
 mod no_process;
 mod phase;
 mod processes;
+mod readiness;
 mod rollout;
 mod slots;
-mod unspoken;
 pub mod worker;
 
 use alloc::vec::Vec;
@@ -19,6 +19,7 @@ use self::rollout::Rollout;
 use self::slots::Slot;
 use self::worker::{Cue, Patience, WorkerRecord, WorkerState};
 use super::action::{Actions, MasterOutcome};
+use super::capabilities::Capabilities;
 use super::event::Event;
 use super::input::Command;
 use super::members::{Backlog, MemberChange, MemberReport};
@@ -29,6 +30,8 @@ use crate::units::{Generation, Mono, SlotId, WorkerId};
 /// The half of the engine that supervises.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Supervisor {
+    /// What the links of workers can do that are started now.
+    capabilities: Capabilities,
     patience: Patience,
     workers: Workers<WorkerRecord>,
     slots: Vec<Slot>,
@@ -52,8 +55,9 @@ pub struct Supervisor {
 impl Supervisor {
     /// A supervisor of so many slots, all of them empty; [`Supervisor::start`] fills them. `seed`
     /// is for the jitter.
-    pub fn new(slots: usize, patience: Patience, seed: u64) -> Self {
+    pub fn new(slots: usize, capabilities: Capabilities, patience: Patience, seed: u64) -> Self {
         Self {
+            capabilities,
             patience,
             workers: Workers::new(),
             slots: alloc::vec![Slot::EMPTY; slots],
@@ -144,7 +148,7 @@ impl Supervisor {
                 self.replace_detached(now, id, out);
             }
         }
-        self.tell_unspoken(now, out);
+        self.tick_readiness(now, out);
         if self.gives_up_at().is_some_and(|at| at <= now) {
             self.end(now, MasterOutcome::NeverReady, out);
         }
@@ -191,7 +195,12 @@ impl Supervisor {
     /// When it next wants a tick, if nothing else happens.
     pub fn deadline(&self) -> Option<Mono> {
         let workers = self.workers().flat_map(|(_, worker)| {
-            let deadlines = [worker.state.deadline(), worker.detached_until, worker.hello_by()];
+            let deadlines = [
+                worker.state.deadline(),
+                worker.detached_until,
+                worker.hello_by(),
+                worker.ready_at,
+            ];
             deadlines.into_iter().flatten()
         });
         let slots = self.slots.iter().filter_map(|slot| slot.not_before);
@@ -229,6 +238,11 @@ impl Supervisor {
     /// the wake-up for one with it.
     pub fn has_stopped_worker(&self) -> bool {
         self.workers().any(|(_, worker)| worker.state == WorkerState::Ready && worker.stopped)
+    }
+
+    /// What the links of workers can do that are started now.
+    pub const fn capabilities(&self) -> Capabilities {
+        self.capabilities
     }
 
     /// The rollout whose workers serve.

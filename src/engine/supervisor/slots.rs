@@ -2,7 +2,6 @@
 
 use super::super::action::{Action, Actions, MasterOutcome};
 use super::super::event::{Cause, Event, Shortage};
-use super::super::input::Terms;
 use super::super::members::MemberChange;
 use super::Supervisor;
 use super::backoff::Backoff;
@@ -205,7 +204,7 @@ impl Supervisor {
     ) -> Option<WorkerId> {
         let id = self.workers.vacant(WORKERS_MAX)?;
         let state = WorkerState::launching(now, self.patience);
-        self.workers.insert(id, WorkerRecord::new(slot, generation, state));
+        self.workers.insert(id, WorkerRecord::new(slot, generation, self.capabilities, state));
         out.emit(Event::Starting { worker: id, slot, generation });
         out.push(Action::Spawn { worker: id, slot, generation });
         self.changes.push(MemberChange::Joined { worker: id, slot });
@@ -275,12 +274,12 @@ impl Supervisor {
     }
 
     /// Who takes what goes to a slot: its holder, while that serves, and can be reached.
-    pub(super) fn takes_from(&self, slot: &Slot) -> Option<(WorkerId, Terms)> {
+    pub(super) fn takes_from(&self, slot: &Slot) -> Option<(WorkerId, &WorkerRecord)> {
         let worker = self.worker(slot.holder?)?;
         let serves = worker.state == WorkerState::Ready
             && !worker.stopped
             && worker.detached_until.is_none();
-        serves.then_some((slot.holder?, worker.terms))
+        serves.then_some((slot.holder?, worker))
     }
 
     /// Tells the dispatcher who takes what goes to each slot, where that has changed.
@@ -288,13 +287,15 @@ impl Supervisor {
         for index in 0..self.slots.len() {
             let before = self.slots[index].employed;
             let employed = self.takes_from(&self.slots[index]);
-            if before == employed.map(|(worker, _)| worker) {
+            let employed = employed.map(|(worker, it)| (worker, it.terms, it.capabilities));
+            if before == employed.map(|(worker, ..)| worker) {
                 continue;
             }
-            self.slots[index].employed = employed.map(|(worker, _)| worker);
+            self.slots[index].employed = employed.map(|(worker, ..)| worker);
             self.changes.extend(before.map(MemberChange::Retired));
-            self.changes
-                .extend(employed.map(|(worker, terms)| MemberChange::Employed { worker, terms }));
+            self.changes.extend(employed.map(|(worker, terms, capabilities)| {
+                MemberChange::Employed { worker, terms, capabilities }
+            }));
         }
     }
 }

@@ -12,6 +12,7 @@
 //!
 //! It ends when what it had not claimed is back.
 
+use super::super::capabilities::Capabilities;
 use super::super::event::Cause;
 use super::super::input::Terms;
 use super::super::members::Record;
@@ -200,6 +201,8 @@ pub struct WorkerRecord {
     pub generation: Generation,
     /// What it can take.
     pub terms: Terms,
+    /// What its link can do.
+    pub capabilities: Capabilities,
     /// Whether it is stopped by a signal.
     pub stopped: bool,
     /// What it has done.
@@ -210,6 +213,8 @@ pub struct WorkerRecord {
     pub detached_until: Option<Mono>,
     /// Once it runs its program it has said hello by then, or that is told.
     pub hello_by: Option<Mono>,
+    /// It is ready then, if it lives: it does not say hello.
+    pub ready_at: Option<Mono>,
     /// When it became ready.
     pub ready_since: Option<Mono>,
     /// False words so far.
@@ -220,17 +225,24 @@ pub struct WorkerRecord {
 
 impl WorkerRecord {
     /// A process that has just been started.
-    pub const fn new(slot: SlotId, generation: Generation, state: WorkerState) -> Self {
+    pub const fn new(
+        slot: SlotId,
+        generation: Generation,
+        capabilities: Capabilities,
+        state: WorkerState,
+    ) -> Self {
         Self {
             state,
             slot,
             generation,
             terms: Terms { concurrency: 1, connections_max: 0 },
+            capabilities,
             stopped: false,
             record: Record::Nothing,
             leaving: false,
             detached_until: None,
             hello_by: None,
+            ready_at: None,
             ready_since: None,
             violations: 0,
             cause: None,

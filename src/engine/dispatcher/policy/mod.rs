@@ -5,11 +5,13 @@ mod candidates;
 mod least;
 mod round_robin;
 mod smooth;
+mod support;
 
 pub use self::candidates::Candidates;
 pub use self::least::Least;
 pub use self::round_robin::RoundRobin;
 pub use self::smooth::Smooth;
+pub use self::support::{Lack, Unsupported};
 use crate::units::SlotId;
 
 /// The policies that a user can name.
