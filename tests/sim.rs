@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use dispatchd::link::LinkKind;
 use dispatchd::sim::{PARKED, Sabotage, SimOptions, SimReport, run, run_crowd};
 
 /// As the command runs it.
-const PLAIN: SimOptions = SimOptions { trace: false, sabotage: None, restores: true };
+const PLAIN: SimOptions =
+    SimOptions { trace: false, link: LinkKind::Native, sabotage: None, restores: true };
 
 /// What a sweep of worlds must have met, or it proves less than it says.
 const MET: [&str; 32] = [
@@ -48,7 +50,7 @@ const MET: [&str; 32] = [
 ];
 
 /// Every failure that a seed found is kept, with what it showed.
-const FOUND: [(u64, &str); 25] = [
+const FOUND: [(u64, &str); 26] = [
     (2, "an idle listener holding all accepts that there is room for, while another starves"),
     (14, "a copy of a lent connection staying in the master when the claim beats the answer"),
     (19, "a continued worker missing from the app's strength"),
@@ -77,6 +79,7 @@ const FOUND: [(u64, &str); 25] = [
     (18_315, "a worker without a slot, where those of two releases had followed it"),
     (20_291, "a slot's back-off forgotten for one that had done nothing in a release given up"),
     (40_673, "the checker judging the refusal of what a liar had answered and not claimed"),
+    (603_479, "the checker not counting what a liar has answered among those that wait"),
 ];
 
 /// The hashes of the four quarters. They stay where code is only moved or renamed; who means to
@@ -102,6 +105,49 @@ fn the_third_quarter_of_the_worlds_holds() {
 #[test]
 fn the_last_quarter_of_the_worlds_holds() {
     sweep(192..256, HASHES[3]);
+}
+
+/// What worlds must have met over links whose workers only acknowledge connections.
+const MET_ACKNOWLEDGED: [&str; 10] = [
+    "claims",
+    "closes its channel",
+    "dies with its worker",
+    "has had its service",
+    "is stopped",
+    "lies",
+    "orders",
+    "refuses a batch",
+    "is rejected: too many wait",
+    "is closed by its worker",
+];
+
+/// And over links whose workers accept for themselves.
+const MET_NOTIFIED: [&str; 7] = [
+    "accepts",
+    "dies with its worker",
+    "gets signal",
+    "is stopped",
+    "leaves",
+    "orders",
+    "is closed by its worker",
+];
+
+#[test]
+fn workers_that_only_acknowledge_lose_nothing() {
+    let reports = sweep_over(LinkKind::Acknowledged, 0..256);
+    let counts = met(&reports, &MET_ACKNOWLEDGED);
+    for never in ["gives back", "misses index"] {
+        assert_eq!(counts.get(never), None, "nobody was asked for that");
+    }
+}
+
+#[test]
+fn workers_that_accept_for_themselves_are_supervised_like_any() {
+    let reports = sweep_over(LinkKind::Notified, 0..256);
+    let counts = met(&reports, &MET_NOTIFIED);
+    for never in ["is sent", "claims", "gives back", "sweeps up"] {
+        assert_eq!(counts.get(never), None, "nobody was asked for that");
+    }
 }
 
 #[test]
@@ -196,18 +242,31 @@ fn some_world_meets_the_rarest() {
     }
 }
 
-fn sweep(seeds: Range<u64>, hash: u64) {
-    let reports: Vec<SimReport> = seeds.map(|seed| run(seed, PLAIN)).collect();
+/// All of these are good.
+fn sweep_over(link: LinkKind, seeds: Range<u64>) -> Vec<SimReport> {
+    let reports: Vec<SimReport> =
+        seeds.map(|seed| run(seed, SimOptions { link, ..PLAIN })).collect();
     for report in &reports {
         assert_eq!(report.verdict, None, "\n{report}");
     }
+    reports
+}
+
+/// How often each thing happened in them, and each of these did.
+fn met<'a>(reports: &[SimReport], wanted: &[&str]) -> BTreeMap<&'a str, u64> {
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     for (what, times) in reports.iter().flat_map(|report| &report.counts) {
         *counts.entry(what).or_default() += times;
     }
-    for what in MET {
+    for what in wanted {
         assert!(counts.contains_key(what), "no world met \"{what}\": {counts:?}");
     }
+    counts
+}
+
+fn sweep(seeds: Range<u64>, hash: u64) {
+    let reports = sweep_over(LinkKind::Native, seeds);
+    met(&reports, &MET);
     let found = reports.iter().fold(0, |sum: u64, report| sum.rotate_left(1) ^ report.hash);
     assert_eq!(found, hash, "not the runs that they were: {found:#x}");
 }

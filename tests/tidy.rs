@@ -12,6 +12,7 @@ mod tidy {
     pub(crate) mod circles;
     pub(crate) mod danger;
     pub(crate) mod errors;
+    pub(crate) mod kinds;
     pub(crate) mod manifest;
     pub(crate) mod names;
     pub(crate) mod namesakes;

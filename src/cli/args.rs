@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::link::LinkKind;
+
 use super::bench::args::BenchArgs;
 use super::value::text;
 
@@ -237,6 +239,11 @@ pub struct SimArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub count: u32,
+    /// What the workers' links can do: native (everything), acknowledged (a connection is the
+    /// worker's once it says so, and never heard of again) or notified (workers accept for
+    /// themselves, and say once that they are ready)
+    #[arg(long, value_name = "KIND", default_value = "native", value_parser = link_kind)]
+    pub link: LinkKind,
     /// Instead of a world full of faults, a calm one with so many clients, whose connections are
     /// all parked at once
     #[arg(long, value_name = "N")]
@@ -245,6 +252,15 @@ pub struct SimArgs {
     /// Print every step
     #[arg(long)]
     pub trace: bool,
+}
+
+fn link_kind(given: &str) -> Result<LinkKind, String> {
+    match given {
+        "native" => Ok(LinkKind::Native),
+        "acknowledged" => Ok(LinkKind::Acknowledged),
+        "notified" => Ok(LinkKind::Notified),
+        _ => Err(String::from("it is native, acknowledged or notified")),
+    }
 }
 
 /// The flags of `report`.
@@ -378,7 +394,7 @@ mod tests {
         assert!(matches!(parsed("check --workers 3 --json -- p"), Ok(CliCommand::Check(c))
             if c.json && c.run.workers.as_deref() == Some("3") && c.run.program == ["p"]));
         assert!(matches!(parsed("doctor"), Ok(CliCommand::Doctor(DoctorArgs { json: false }))));
-        let sim = SimArgs { seed: 7, count: 1, clients: None, trace: true };
+        let sim = SimArgs { seed: 7, count: 1, link: LinkKind::Native, clients: None, trace: true };
         assert_eq!(parsed("sim --seed 7 --trace").unwrap(), CliCommand::Sim(sim));
         assert!(matches!(parsed("report a b -o c.html --svg d --md"), Ok(CliCommand::Report(r))
             if r.results.len() == 2 && r.output.is_some() && r.svg.is_some() && r.md));

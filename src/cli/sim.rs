@@ -7,7 +7,8 @@ use crate::sim::{PARKED, SimOptions, run, run_crowd};
 
 /// Runs the seeds and prints what came of each; the first failure ends it.
 pub(super) fn sim(args: &SimArgs) -> CliExit {
-    let options = SimOptions { trace: args.trace, restores: true, ..SimOptions::default() };
+    let options =
+        SimOptions { trace: args.trace, link: args.link, restores: true, ..SimOptions::default() };
     for offset in 0..u64::from(args.count) {
         let seed = args.seed.wrapping_add(offset);
         tell_panics(seed);

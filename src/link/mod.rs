@@ -2,15 +2,22 @@
 //! link turns what the engine wants of its worker into operations, and what comes back into the
 //! engine's inputs. Nothing outside asks of which kind a link is.
 
+mod channel;
 mod copies;
 mod native;
 pub mod pages;
+#[cfg(feature = "sim")]
+mod planted;
 
+use self::channel::Channel;
 pub use self::native::NativeLink;
 use self::pages::{Order, Pages, Settled};
+#[cfg(feature = "sim")]
+pub use self::planted::{AcknowledgedLink, NotifiedLink};
 use crate::engine::capabilities::Capabilities;
 use crate::engine::input::{Input, Load};
 use crate::io::{Backend, Op, Outcome, Tag};
+use crate::sys::pidfd::Signal;
 use crate::units::{Errno, Mono, Ticket, WorkerId};
 
 /// The link of one worker.
@@ -18,20 +25,53 @@ use crate::units::{Errno, Mono, Ticket, WorkerId};
 pub enum Link<F> {
     /// To a program that is made for dispatchd.
     Native(NativeLink<F>),
+    /// To one that acknowledges what it is sent.
+    #[cfg(feature = "sim")]
+    Acknowledged(AcknowledgedLink<F>),
+    /// To one that says when it is ready.
+    #[cfg(feature = "sim")]
+    Notified(NotifiedLink),
 }
 
 /// The kinds of links that there are.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum LinkKind {
     /// [`Link::Native`].
+    #[default]
     Native,
+    /// [`Link::Acknowledged`].
+    #[cfg(feature = "sim")]
+    Acknowledged,
+    /// [`Link::Notified`].
+    #[cfg(feature = "sim")]
+    Notified,
 }
 
 impl LinkKind {
+    /// The master's ends of such a link, each made when it is asked for.
+    #[cfg(feature = "sim")]
+    pub fn ends<F>(self, mut make: impl FnMut(LinkOp) -> F) -> LinkEnds<F> {
+        match self {
+            Self::Native => {
+                let (channel, hangup) = (make(LinkOp::Send), make(LinkOp::Hangup));
+                LinkEnds::Native { channel, hangup, doorbell: make(LinkOp::Doorbell) }
+            }
+            Self::Acknowledged => {
+                let (channel, hangup) = (make(LinkOp::Send), make(LinkOp::Hangup));
+                LinkEnds::Acknowledged { channel, hangup, doorbell: make(LinkOp::Doorbell) }
+            }
+            Self::Notified => LinkEnds::Notified { notice: make(LinkOp::Notice) },
+        }
+    }
+
     /// What can be asked of workers over such links.
     pub const fn capabilities(self) -> Capabilities {
         match self {
             Self::Native => native::CAPABILITIES,
+            #[cfg(feature = "sim")]
+            Self::Acknowledged => planted::ACKNOWLEDGED,
+            #[cfg(feature = "sim")]
+            Self::Notified => planted::NOTIFIED,
         }
     }
 }
@@ -49,6 +89,22 @@ pub enum LinkEnds<F> {
         /// What the worker rings when it has said something that matters.
         doorbell: F,
     },
+    /// Those of a [`Link::Acknowledged`], the same.
+    #[cfg(feature = "sim")]
+    Acknowledged {
+        /// The channel.
+        channel: F,
+        /// A copy of it.
+        hangup: F,
+        /// What the worker rings.
+        doorbell: F,
+    },
+    /// That of a [`Link::Notified`].
+    #[cfg(feature = "sim")]
+    Notified {
+        /// Readable when the worker is ready.
+        notice: F,
+    },
 }
 
 /// What a link has under way in the backend.
@@ -60,6 +116,9 @@ pub enum LinkOp {
     Hangup,
     /// The wait for its doorbell.
     Doorbell,
+    /// The wait for its word that it is ready.
+    #[cfg(feature = "sim")]
+    Notice,
 }
 
 /// What a link acts upon.
@@ -120,11 +179,22 @@ impl<B: Backend, P: Pages> LinkPort<'_, B, P> {
 
 impl<F> Link<F> {
     /// A link over these, and what it waits for begins.
-    pub fn new<B: Backend<Fd = F>, P: Pages>(ends: LinkEnds<F>, port: LinkPort<'_, B, P>) -> Self {
+    pub fn new<B: Backend<Fd = F>, P: Pages>(
+        ends: LinkEnds<F>,
+        mut port: LinkPort<'_, B, P>,
+    ) -> Self {
         match ends {
             LinkEnds::Native { channel, hangup, doorbell } => {
-                Self::Native(NativeLink::new(channel, hangup, doorbell, port))
+                let channel = Channel::open([channel, hangup, doorbell], &mut port);
+                Self::Native(NativeLink::new(channel))
             }
+            #[cfg(feature = "sim")]
+            LinkEnds::Acknowledged { channel, hangup, doorbell } => {
+                let channel = Channel::open([channel, hangup, doorbell], &mut port);
+                Self::Acknowledged(AcknowledgedLink::new(channel))
+            }
+            #[cfg(feature = "sim")]
+            LinkEnds::Notified { notice } => Self::Notified(NotifiedLink::new(notice, port)),
         }
     }
 
@@ -142,6 +212,10 @@ impl<F> Link<F> {
     ) -> Result<(), Behind> {
         match self {
             Self::Native(link) => link.offer(ticket, most, connections, port),
+            #[cfg(feature = "sim")]
+            Self::Acknowledged(link) => link.offer(ticket, connections, port),
+            #[cfg(feature = "sim")]
+            Self::Notified(_) => Err(Behind),
         }
     }
 
@@ -153,6 +227,11 @@ impl<F> Link<F> {
     ) -> Settled {
         match self {
             Self::Native(_) => port.pages.recall(port.worker, ticket),
+            // What a dead one has not acknowledged it has not begun with.
+            #[cfg(feature = "sim")]
+            Self::Acknowledged(_) => port.pages.recall(port.worker, ticket),
+            #[cfg(feature = "sim")]
+            Self::Notified(_) => Settled::Back,
         }
     }
 
@@ -165,6 +244,8 @@ impl<F> Link<F> {
     ) -> bool {
         match self {
             Self::Native(link) => link.forget(ticket, port),
+            #[cfg(feature = "sim")]
+            Self::Acknowledged(_) | Self::Notified(_) => false,
         }
     }
 
@@ -172,6 +253,10 @@ impl<F> Link<F> {
     pub fn send_gathered<B: Backend<Fd = F>, P: Pages>(&mut self, port: LinkPort<'_, B, P>) {
         match self {
             Self::Native(link) => link.send_packed(port),
+            #[cfg(feature = "sim")]
+            Self::Acknowledged(link) => link.send_gathered(port),
+            #[cfg(feature = "sim")]
+            Self::Notified(_) => {}
         }
     }
 
@@ -179,14 +264,25 @@ impl<F> Link<F> {
     pub fn wake_if_told<B: Backend<Fd = F>, P: Pages>(&mut self, port: LinkPort<'_, B, P>) {
         match self {
             Self::Native(link) => link.send_offer_entries(port),
+            #[cfg(feature = "sim")]
+            Self::Acknowledged(_) | Self::Notified(_) => {}
         }
     }
 
-    /// Tells the worker what to do.
-    pub fn order<B: Backend<Fd = F>, P: Pages>(&mut self, order: Order, port: LinkPort<'_, B, P>) {
+    /// Tells the worker what to do, or has it be told by a signal.
+    pub fn order<B: Backend<Fd = F>, P: Pages>(
+        &mut self,
+        order: Order,
+        port: LinkPort<'_, B, P>,
+    ) -> Option<Signal> {
         match self {
             Self::Native(link) => link.order(order, port),
+            #[cfg(feature = "sim")]
+            Self::Acknowledged(link) => link.order(order, port),
+            #[cfg(feature = "sim")]
+            Self::Notified(_) => return NotifiedLink::order(order),
         }
+        None
     }
 
     /// What the worker has said since this was asked last.
@@ -197,6 +293,10 @@ impl<F> Link<F> {
     ) {
         match self {
             Self::Native(link) => link.hear(port, heard),
+            #[cfg(feature = "sim")]
+            Self::Acknowledged(link) => link.hear(port, heard),
+            #[cfg(feature = "sim")]
+            Self::Notified(_) => {}
         }
     }
 
@@ -204,6 +304,8 @@ impl<F> Link<F> {
     pub fn load<B: Backend<Fd = F>, P: Pages>(&mut self, port: LinkPort<'_, B, P>) -> Load {
         match self {
             Self::Native(_) => port.pages.load(port.worker, port.now),
+            #[cfg(feature = "sim")]
+            Self::Acknowledged(_) | Self::Notified(_) => Load::NONE,
         }
     }
 
@@ -216,6 +318,10 @@ impl<F> Link<F> {
     ) {
         match self {
             Self::Native(link) => link.wait(op, fd, port),
+            #[cfg(feature = "sim")]
+            Self::Acknowledged(link) => link.wait(op, fd, port),
+            #[cfg(feature = "sim")]
+            Self::Notified(link) => link.wait(fd, port),
         }
     }
 
@@ -223,6 +329,10 @@ impl<F> Link<F> {
     pub fn end<B: Backend<Fd = F>>(self, backend: &mut B) {
         match self {
             Self::Native(link) => link.end(backend),
+            #[cfg(feature = "sim")]
+            Self::Acknowledged(link) => link.end(backend),
+            #[cfg(feature = "sim")]
+            Self::Notified(link) => link.end(backend),
         }
     }
 }
@@ -238,5 +348,9 @@ pub fn completed<F>(
     match link {
         None => native::completed(None, worker, op, outcome, news),
         Some(Link::Native(link)) => native::completed(Some(link), worker, op, outcome, news),
+        #[cfg(feature = "sim")]
+        Some(Link::Acknowledged(link)) => link.completed(worker, op, outcome, news),
+        #[cfg(feature = "sim")]
+        Some(Link::Notified(link)) => link.noticed(worker, outcome, news),
     }
 }

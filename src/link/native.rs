@@ -3,12 +3,13 @@
 
 use std::collections::VecDeque;
 
+use super::channel::{Channel, wait_ended};
 use super::copies::SentCopies;
 use super::pages::{ConnEvent, Order, Pages};
 use super::{Behind, ConnectionTable, LinkNews, LinkOp, LinkPort};
 use crate::engine::capabilities::Capabilities;
 use crate::engine::input::{Input, Message};
-use crate::io::{Backend, Batch, Op, Outcome, Role, Source, Token, WatchKind};
+use crate::io::{Backend, Batch, Outcome};
 use crate::limits::{BATCH_MAX, MESSAGES_PER_TURN};
 use crate::units::{AppId, RingWords, Ticket, WorkerId};
 use crate::wire::batch::{BatchKind, Header, tickets};
@@ -24,11 +25,7 @@ pub(super) const CAPABILITIES: Capabilities = Capabilities::FULL;
 /// The master's end.
 #[derive(Debug)]
 pub struct NativeLink<F> {
-    channel: Source,
-    /// What the worker wakes the master by: its own, so that none can silence another's.
-    doorbell: Source,
-    /// The watch on the channel's end, while it lasts.
-    hangup: Option<Token>,
+    channel: Channel,
     /// Offers that travel together; sent when full or at the end of the turn.
     packed: Option<Batch<F>>,
     copies: SentCopies,
@@ -46,21 +43,9 @@ pub struct NativeLink<F> {
 }
 
 impl<F> NativeLink<F> {
-    pub(super) fn new<B: Backend<Fd = F>, P: Pages>(
-        channel: F,
-        hangup: F,
-        doorbell: F,
-        mut port: LinkPort<'_, B, P>,
-    ) -> Self {
-        let channel = port.backend.adopt(channel, Role::Channel);
-        let doorbell = port.backend.adopt(doorbell, Role::Doorbell);
-        port.submit(Op::Ring { doorbell }, LinkOp::Doorbell);
-        let watch = Op::Readable { fd: hangup, watch: WatchKind::Once };
-        let hangup = Some(port.submit(watch, LinkOp::Hangup));
+    pub(super) fn new(channel: Channel) -> Self {
         Self {
             channel,
-            doorbell,
-            hangup,
             packed: None,
             copies: SentCopies::default(),
             unsent: VecDeque::new(),
@@ -119,7 +104,7 @@ impl<F> NativeLink<F> {
         let Some(batch) = self.packed.take() else { return };
         // It wakes by itself, and what comes with it is read before it.
         self.wants_doorbell = false;
-        port.submit(Op::Handoff { channel: self.channel, batch }, LinkOp::Send);
+        self.channel.send(batch, &mut port);
     }
 
     /// Tells the worker that a connection is offered of which it has a copy.
@@ -221,8 +206,7 @@ impl<F> NativeLink<F> {
     /// anyway.
     fn wake<B: Backend<Fd = F>, P: Pages>(&self, port: &mut LinkPort<'_, B, P>) {
         port.pages.woke(port.worker);
-        let batch = Batch::new(header(BatchKind::Look));
-        port.submit(Op::Handoff { channel: self.channel, batch }, LinkOp::Send);
+        self.channel.send(Batch::new(header(BatchKind::Look)), port);
     }
 
     /// Reads what the worker has said.
@@ -280,33 +264,18 @@ impl<F> NativeLink<F> {
         Input::Message { worker, ticket, message }
     }
 
-    /// Waits for its doorbell, or for the end of the channel.
+    /// Begins a wait again that has failed.
     pub(super) fn wait<B: Backend<Fd = F>, P: Pages>(
         &mut self,
         op: LinkOp,
         fd: Option<F>,
         mut port: LinkPort<'_, B, P>,
     ) {
-        match (op, fd) {
-            (LinkOp::Hangup, Some(fd)) => {
-                let watch = Op::Readable { fd, watch: WatchKind::Once };
-                self.hangup = Some(port.submit(watch, op));
-            }
-            (LinkOp::Doorbell, None) => {
-                port.submit(Op::Ring { doorbell: self.doorbell }, op);
-            }
-            (LinkOp::Send, _) | (LinkOp::Hangup, None) | (LinkOp::Doorbell, Some(_)) => {}
-        }
+        self.channel.wait(op, fd, &mut port);
     }
 
-    /// Withdraws what is waited for, and closes what is open.
     pub(super) fn end<B: Backend<Fd = F>>(self, backend: &mut B) {
-        if let Some(hangup) = self.hangup {
-            backend.cancel(hangup);
-        }
-        for source in [self.doorbell, self.channel] {
-            drop(backend.release(source));
-        }
+        self.channel.end(backend);
     }
 }
 
@@ -331,20 +300,9 @@ pub(super) fn completed<F>(
                 news.push(LinkNews::Back { ticket, fd, result });
             }
         }
-        (LinkOp::Hangup, Outcome::Readable(fd, result)) => {
-            let is_there = link.map(|link| link.hangup = None).is_some();
-            match result {
-                Ok(_) => news.push(LinkNews::Input(Input::Detached(worker))),
-                Err(_) if is_there => news.push(LinkNews::WaitFailed(op, Some(fd))),
-                Err(_) => {}
-            }
+        (op, outcome) => {
+            wait_ended(link.map(|link| &mut link.channel), worker, op, outcome, news);
         }
-        (LinkOp::Doorbell, Outcome::Rang(Err(_))) if link.is_some() => {
-            news.push(LinkNews::WaitFailed(op, None));
-        }
-        // That of a worker that is gone need not be listened to.
-        (LinkOp::Doorbell, Outcome::Rang(_)) => {}
-        (op, _) => unreachable!("{op:?} ends in one way"),
     }
 }
 

@@ -184,7 +184,10 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
     }
 
     pub(super) fn order(&mut self, worker: WorkerId, order: Order) {
-        self.with_link(worker, |link, port| link.order(order, port));
+        let signal = self.with_link(worker, |link, port| link.order(order, port));
+        if let Some(signal) = signal.flatten() {
+            self.host.signal(worker, signal);
+        }
     }
 
     pub(super) fn release_worker(&mut self, worker: WorkerId) {

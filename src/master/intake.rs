@@ -40,7 +40,7 @@ impl<B: Backend, H: Host<Fd = B::Fd>> Master<B, H> {
                 Purpose::Process(_)
                 | Purpose::Launch(_)
                 | Purpose::Output(_)
-                | Purpose::Link(_, LinkOp::Hangup | LinkOp::Doorbell)
+                | Purpose::Link(..)
                 | Purpose::Signals
                 | Purpose::ControlAccept
                 | Purpose::ControlClient(_)

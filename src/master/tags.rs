@@ -50,6 +50,8 @@ impl Purpose {
             Self::ControlClient(index) => (9, u64::from(index)),
             Self::Close => (10, 0),
             Self::Link(worker, LinkOp::Hangup) => (11, pack(worker)),
+            #[cfg(feature = "sim")]
+            Self::Link(worker, LinkOp::Notice) => (13, pack(worker)),
             Self::Launch(worker) => (12, pack(worker)),
         };
         Tag(kind << PAYLOAD_BITS | payload)
@@ -79,6 +81,8 @@ impl Purpose {
             9 => Self::ControlClient(payload as u32),
             10 => Self::Close,
             11 => Self::Link(worker, LinkOp::Hangup),
+            #[cfg(feature = "sim")]
+            13 => Self::Link(worker, LinkOp::Notice),
             12 => Self::Launch(worker),
             kind => unreachable!("the master made no tag of kind {kind}"),
         }

@@ -353,6 +353,7 @@ impl SimBackend {
                 | Object::Launch(_)
                 | Object::Output(_)
                 | Object::Channel(_)
+                | Object::Notice(_)
                 | Object::Signals => self.tell_readable(object),
             }
         }
@@ -613,7 +614,6 @@ mod tests {
     use super::super::workload::Scenario;
     use super::*;
     use crate::engine::rng::Rng;
-    use crate::link::LinkEnds;
     use crate::master::host::{Processes, SpawnRequest};
     use crate::sim::host::SimHost;
     use crate::units::{Generation, SlotId, Ticket, WorkerId};
@@ -641,7 +641,8 @@ mod tests {
         };
         let mut host = SimHost::new(Rc::clone(&world));
         let spawned = (0..100).find_map(|_| host.spawn(request).ok()).expect("one of them starts");
-        let LinkEnds::Native { channel, .. } = spawned.ends;
+        drop(spawned);
+        let channel = world.borrow_mut().open(Object::Channel(0));
         let channel = backend.adopt(channel, Role::Channel);
         let socket = world.borrow_mut().open(Object::Listener(0));
         let listener = backend.adopt(socket, Role::Listener);

@@ -12,6 +12,7 @@ use super::verb::Verb;
 use super::workload::{Client, LENGTH_MAX};
 use super::world::{Holder, Object, SimConnection, SimFd, World};
 use crate::engine::Engine;
+use crate::engine::capabilities::OfferKind;
 use crate::engine::dispatcher::Counters;
 use crate::engine::dispatcher::demand::Class;
 use crate::engine::dispatcher::overload::Overload;
@@ -117,6 +118,9 @@ impl World {
                 let now = self.now;
                 self.processes[*process].seen.ended(now);
             }
+            Outcome::Readable(SimFd { object: Object::Notice(process), .. }, Ok(_)) => {
+                self.processes[*process].seen.ready = true;
+            }
             Outcome::Accepted(Ok(_)) => self.ledger.waiting += 1,
             Outcome::Accepted(Err(_))
             | Outcome::Readable(..)
@@ -164,6 +168,9 @@ impl World {
             (WorkerMessage::Claimed { .. }, Some(entry)) if entry.claimed_at.is_none() => {
                 (entry.claimed_at, entry.holds) = (Some(now), true);
                 self.ledger.late = 0;
+                if let (false, Some(ticket)) = (self.scenario.tells_endings(), ticket) {
+                    self.ledger.remove(ticket);
+                }
             }
             (_, Some(entry)) if entry.claimed_at.is_none() => {}
             (WorkerMessage::Claimed { .. }, Some(_)) => {}
@@ -226,6 +233,25 @@ impl World {
         let lends = self.scenario.lends();
         for connection in self.connections.iter_mut().filter(|_| !lends) {
             connection.tainted |= connection.owner == Some(process);
+        }
+        if !self.scenario.tells_endings() {
+            self.has_strays_for_good(process);
+        }
+    }
+
+    /// Whoever is left behind keeps what was sent to it, whoever is sent that next. Where workers
+    /// do not say when a connection ends, nobody in the master can end it for its client.
+    fn has_strays_for_good(&mut self, process: ProcessId) {
+        let theirs = [Holder::Channel(process), Holder::Process(process)];
+        let strays: Vec<Object> = self
+            .open_copies()
+            .filter(|(_, holder)| theirs.contains(holder))
+            .map(|(object, _)| object)
+            .collect();
+        for stray in strays {
+            if let Object::Connection(index) = stray {
+                self.connections[index].tainted = true;
+            }
         }
     }
 
@@ -359,11 +385,13 @@ impl World {
         self.trace.did(self.now, Who::Master, Verb::Refuses, index as u64);
     }
 
-    /// Connections that ask for a worker, wherever they are.
+    /// Connections that ask for a worker, wherever they are, and those that may: what a liar has
+    /// begun with may wait in the master all the same.
     fn askers(&self) -> usize {
         let waits = |each: &&SimConnection| {
             let left = each.ended.is_some() || each.refused;
-            !left && each.accepted.is_some() && each.owner.is_none() && self.asks(each)
+            let waits = each.owner.is_none() || each.tainted;
+            !left && each.accepted.is_some() && waits && self.asks(each)
         };
         self.connections.iter().filter(waits).count()
     }
@@ -379,6 +407,22 @@ impl World {
         ledger.over
             || ledger.fast_at.is_some()
             || ledger.stop_at.is_some_and(|at| at.after(drain) <= self.now)
+    }
+
+    /// The master shuts a connection down, since copies of it may lie about: none that a worker
+    /// serves.
+    pub(super) fn judge_shutdown(&mut self, index: usize) {
+        let connection = &self.connections[index];
+        let serves = |process: ProcessId| {
+            let process = &self.processes[process];
+            process.ended.is_none()
+                && !process.dying
+                && process.jobs.iter().any(|job| job.connection == index)
+        };
+        if !connection.tainted && connection.owner.is_some_and(serves) {
+            self.fail(format!("connection {index} is shut down, and a worker serves it"));
+        }
+        self.connections[index].shut = true;
     }
 
     /// The master shuts a connection down for its silence.
@@ -403,7 +447,9 @@ impl World {
     pub(super) fn listener_closes(&mut self, listener: usize) {
         self.listeners[listener].open = false;
         let left = std::mem::take(&mut self.listeners[listener].backlog);
-        if !left.is_empty() && !self.is_ending() {
+        // Where the master can hand nothing on, nobody is there for it at a stop.
+        let is_ours = self.scenario.has_channels();
+        if !left.is_empty() && !self.is_ending() && is_ours {
             self.fail(format!("connections {left:?} are left in a backlog"));
         }
         for index in left {
@@ -541,7 +587,8 @@ impl World {
 
     /// Under policies that bind again, no offer lies about for long, stopped worker or not.
     fn check_unclaimed(&mut self) {
-        if self.scenario.setup.rules.policy.rebinds() != Rebinds::Always {
+        let rebinds = self.scenario.setup.rules.policy.rebinds() == Rebinds::Always;
+        if !rebinds || self.scenario.setup.capabilities.offers == OfferKind::Final {
             return;
         }
         let patience = RECALL_AFTER.times(1 << self.ledger.late).plus(UNCLAIMED_MAX);

@@ -9,7 +9,7 @@ use super::world::{Object, Shared, SimFd};
 use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::input::{Load, Terms};
-use crate::link::LinkEnds;
+use crate::link::LinkOp;
 use crate::link::pages::{ConnEvent, Full, Order, Overrun, Pages, Settled, SleepState};
 use crate::master::host::{
     ChangedChild, Clock, ControlStep, Descriptors, Host, Launch, Notice, Operator, OutputRead,
@@ -54,13 +54,15 @@ impl Processes for SimHost {
     fn spawn(&mut self, request: SpawnRequest) -> Result<SpawnedWorker<SimFd>, SpawnFailed> {
         let mut world = self.world.borrow_mut();
         let process = world.start(request).ok_or(SpawnFailed)?;
-        let doorbell = world.processes[process].doorbell;
+        let (doorbell, kind) = (world.processes[process].doorbell, world.scenario.link);
         Ok(SpawnedWorker {
-            ends: LinkEnds::Native {
-                channel: world.open(Object::Channel(process)),
-                hangup: world.open(Object::Channel(process)),
-                doorbell: world.open(Object::Doorbell(doorbell)),
-            },
+            ends: kind.ends(|op| {
+                world.open(match op {
+                    LinkOp::Send | LinkOp::Hangup => Object::Channel(process),
+                    LinkOp::Doorbell => Object::Doorbell(doorbell),
+                    LinkOp::Notice => Object::Notice(process),
+                })
+            }),
             process: world.open(Object::Ending(process)),
             output: world.open(Object::Output(process)),
             report: world.open(Object::Launch(process)),
@@ -162,7 +164,7 @@ impl Sockets for SimHost {
 
     fn shut_down(&mut self, connection: &SimFd) {
         if let Some(index) = connection.connection() {
-            self.world.borrow_mut().connections[index].shut = true;
+            self.world.borrow_mut().judge_shutdown(index);
         }
     }
 }

@@ -38,6 +38,7 @@ use self::workload::Scenario;
 use self::world::{Object, Shared, World};
 use crate::engine::Engine;
 use crate::engine::rng::Rng;
+use crate::link::LinkKind;
 use crate::master::{ListenerOrigin, Master, Opened, StartupDescriptors};
 use crate::units::{ListenerId, Mono, SlotId, Span};
 
@@ -46,6 +47,8 @@ use crate::units::{ListenerId, Mono, SlotId, Span};
 pub struct SimOptions {
     /// Keep every line of the trace, not only the last ones.
     pub trace: bool,
+    /// Over which links the workers are spoken to.
+    pub link: LinkKind,
     /// A bug to plant.
     pub sabotage: Option<Sabotage>,
     /// At random turns the engine is replaced by its own restored snapshot; the run must be the
@@ -85,7 +88,7 @@ type SimMaster = Master<SimBackend, SimHost>;
 /// Runs the world of a seed from its beginning to its end.
 pub fn run(seed: u64, options: SimOptions) -> SimReport {
     let mut rng = Rng::new(seed);
-    let scenario = Scenario::draw(&mut rng);
+    let scenario = Scenario::draw(&mut rng).over(options.link);
     run_in(seed, rng, scenario, options)
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Process {
     /// Whether it is its program.
     pub(super) launch: Launch,
     pub(super) up: bool,
+    /// It has said that it is ready, in the way of those that say nothing else.
+    pub(super) notified: bool,
     /// Whether it left cleanly, once it has ended.
     pub(super) ended: Option<bool>,
     pub(super) stopped_since: Option<Mono>,
@@ -117,6 +119,7 @@ impl Process {
             started_at,
             launch: Launch::Pending,
             up: false,
+            notified: false,
             ended: None,
             stopped_since: None,
             change: None,

@@ -32,6 +32,7 @@ impl World {
             nature.lie = nature.lie.filter(|lie| !spoken.contains(lie));
             nature.mute = false;
         }
+        self.suits_the_link(&mut nature);
         let process = self.processes.len();
         let doorbell = self.hangs_doorbell();
         self.processes.push(Process::new(request, doorbell, nature, self.now));
@@ -87,6 +88,24 @@ impl World {
         }
     }
 
+    /// A worker does what its link lets it do.
+    fn suits_the_link(&self, nature: &mut Nature) {
+        let lies: &[Lie] = match (self.scenario.has_channels(), self.scenario.tells_endings()) {
+            (true, true) => return,
+            (true, false) => &[
+                Lie::BadMessage,
+                Lie::DoubleHello,
+                Lie::StaleTicket,
+                Lie::OthersTicket,
+                Lie::NeverClaims,
+            ],
+            (false, _) => &[],
+        };
+        nature.lie = nature.lie.filter(|lie| lies.contains(lie));
+        // It acknowledges before it reads.
+        nature.crash = nature.crash.filter(|crash| *crash != Crash::Unsaid);
+    }
+
     pub(super) fn did(&mut self, process: ProcessId, verb: Verb, number: u64) {
         let id = self.processes[process].id;
         self.trace.did(self.now, Who::Worker(id), verb, number);
@@ -112,7 +131,12 @@ impl World {
                 Terms { concurrency: pick(&mut self.rng, &[0, u32::MAX]), connections_max: 9 };
             self.processes[process].nature.terms = bad;
         }
-        self.sends_message(process, WorkerMessage::Hello);
+        if self.scenario.has_channels() {
+            self.sends_message(process, WorkerMessage::Hello);
+        } else {
+            self.processes[process].notified = true;
+            self.stir(Object::Notice(process));
+        }
         if self.processes[process].nature.lie.is_some() {
             self.plan_in(Span::from_ms(1), Happening::Lies(process));
         }
@@ -193,7 +217,9 @@ impl World {
     /// Begins with something that it has received.
     fn claims_next(&mut self, process: ProcessId) -> bool {
         let this = &self.processes[process];
-        if this.nature.lie == Some(Lie::NeverClaims) || !this.has_credit() {
+        // Whoever only acknowledges does that at once.
+        let can = this.has_credit() || !self.scenario.tells_endings();
+        if this.nature.lie == Some(Lie::NeverClaims) || !can {
             return false;
         }
         let Some(ticket) = self.processes[process].inbox.pop_front() else { return false };
@@ -216,7 +242,9 @@ impl World {
         }
         let transit_us = u32::try_from(self.rng.below(200)).unwrap_or(0);
         self.sends_message(process, WorkerMessage::Claimed { ticket, transit_us });
-        self.works_on(process, Job::new(connection, copy, Some(ticket), self.now, requests));
+        // Nothing more is said of what only has to be acknowledged.
+        let ticket = Some(ticket).filter(|_| self.scenario.tells_endings());
+        self.works_on(process, Job::new(connection, copy, ticket, self.now, requests));
         if self.processes[process].nature.crash == Some(Crash::Claimed) {
             self.dies(process, false);
         }
@@ -243,8 +271,10 @@ impl World {
     /// Reads one message; whoever reads it first has it.
     fn receives_next(&mut self, process: ProcessId) -> bool {
         let greedy = self.scenario.greedy;
+        let at_once = !self.scenario.tells_endings();
         let this = &mut self.processes[process];
-        let wants = greedy && 1 < this.nature.terms.concurrency
+        let wants = at_once && this.inbox.is_empty()
+            || greedy && 1 < this.nature.terms.concurrency
             || this.has_credit() && this.inbox.is_empty()
             || this.nature.lie == Some(Lie::NeverClaims) && this.inbox.is_empty();
         if !wants {
@@ -435,7 +465,7 @@ impl World {
     /// SIGTERM from somebody else, which a worker's handler passes on; some end instead, between
     /// two requests.
     pub(super) fn asks_to_leave(&mut self, process: ProcessId) {
-        if !self.runs(process) || !self.processes[process].up {
+        if !self.runs(process) || !self.processes[process].up || !self.scenario.has_channels() {
             return;
         }
         let this = &self.processes[process];
@@ -488,6 +518,7 @@ impl World {
         self.did(process, Verb::GetsSignal, signal as u64);
         let soon = between(&mut self.rng, Span::from_us(10), Span::from_ms(2));
         let calm = self.scenario.calm_from <= self.now;
+        let has_channels = self.scenario.has_channels();
         let this = &mut self.processes[process];
         this.seen.signalled();
         if signal == Signal::Kill && this.stopped_since.is_some() {
@@ -509,6 +540,11 @@ impl World {
                 self.plan_in(long, Happening::Dies(process, false));
             }
             Signal::Terminate if this.dying => {}
+            // That is all that it is told.
+            Signal::Terminate if !has_channels && this.nature.obeys_drain && this.up => {
+                this.order = Order::Drain;
+                self.look_soon(process);
+            }
             Signal::Terminate if this.stopped_since.is_some() => this.term_pending = true,
             Signal::Terminate if this.nature.obeys_term => {
                 self.plan_in(soon, Happening::Dies(process, false));

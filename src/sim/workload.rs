@@ -4,15 +4,16 @@ use std::fmt;
 
 use super::faults::{Faults, between, pick};
 use crate::engine::Setup;
-use crate::engine::capabilities::Capabilities;
+use crate::engine::capabilities::{Accepter, Capabilities, Endings, Returns};
 use crate::engine::dispatcher::Rules;
 use crate::engine::dispatcher::giveback::Dispatch;
 use crate::engine::dispatcher::overload::Overload;
-use crate::engine::dispatcher::policy::{Binder, Depth, Policy};
+use crate::engine::dispatcher::policy::{Binder, Depth, Policy, Unsupported};
 use crate::engine::input::FirstSpeaker;
 use crate::engine::rng::Rng;
 use crate::engine::supervisor::worker::Patience;
 use crate::limits::{HOLD_MAX, OFFER_ENTRY_RING, TICKETS_MAX};
+use crate::link::LinkKind;
 use crate::master::host::Notice;
 use crate::units::{Mono, Route, Span};
 
@@ -20,6 +21,8 @@ use crate::units::{Mono, Route, Span};
 #[derive(Clone, Debug)]
 pub(super) struct Scenario {
     pub(super) setup: Setup,
+    /// The kind of the workers' links.
+    pub(super) link: LinkKind,
     pub(super) faults: Faults,
     /// Before then no process is at fault, so that the app gets up.
     pub(super) faults_from: Mono,
@@ -156,6 +159,7 @@ impl Scenario {
             stay: if rng.chance(1, 2) { ClientStay::Mixed } else { ClientStay::Never },
             eager: rng.chance(1, 2),
             setup,
+            link: LinkKind::Native,
             faults,
             faults_from,
             calm_from,
@@ -192,6 +196,7 @@ impl Scenario {
                 patience,
                 seed: rng.next_u64(),
             },
+            link: LinkKind::Native,
             faults: Faults::NONE,
             faults_from: Mono::ZERO,
             calm_from: Mono::ZERO,
@@ -208,6 +213,36 @@ impl Scenario {
             stay: ClientStay::Always,
             eager: false,
         }
+    }
+
+    /// The same over links of this kind, as far as those can do it.
+    pub(super) fn over(mut self, link: LinkKind) -> Self {
+        let (capabilities, rules) = (link.capabilities(), &mut self.setup.rules);
+        if let Err(Unsupported { nearest, .. }) = rules.policy.supported_by(capabilities) {
+            rules.policy = nearest.expect("whoever serves can be had in one way");
+            rules.classes = false;
+        }
+        match capabilities.returns {
+            Returns::PerRequest => {}
+            Returns::Never => rules.dispatch = Dispatch::Connection,
+        }
+        match capabilities.accepter {
+            Accepter::Either => {}
+            // Nobody sees them close a channel that they do not have.
+            Accepter::Workers | Accepter::Nobody => self.faults.detach = 0,
+        }
+        (self.link, self.setup.capabilities) = (link, capabilities);
+        self
+    }
+
+    /// Whether workers are sent connections, and say more than that they are ready.
+    pub(super) const fn has_channels(&self) -> bool {
+        self.setup.capabilities.can_be_handed()
+    }
+
+    /// Whether workers say what becomes of connections.
+    pub(super) const fn tells_endings(&self) -> bool {
+        matches!(self.setup.capabilities.endings, Endings::Told)
     }
 
     /// Whether connections can come back from workers.

@@ -70,6 +70,8 @@ pub(super) enum Object {
     Launch(ProcessId),
     Output(ProcessId),
     Doorbell(usize),
+    /// A process's word that it is ready, where it says nothing else.
+    Notice(ProcessId),
     Signals,
 }
 
@@ -446,6 +448,7 @@ impl World {
             Object::Listener(listener) => !self.listeners[listener].backlog.is_empty(),
             Object::Doorbell(doorbell) => self.doorbells[doorbell].rung,
             Object::Channel(process) => self.has_no_reader(process),
+            Object::Notice(process) => self.processes[process].notified,
         }
     }
 
@@ -531,6 +534,7 @@ impl World {
             | Object::Launch(_)
             | Object::Output(_)
             | Object::Doorbell(_)
+            | Object::Notice(_)
             | Object::Signals => {}
         }
     }
@@ -623,6 +627,7 @@ impl SimFd {
             | Object::Launch(_)
             | Object::Output(_)
             | Object::Doorbell(_)
+            | Object::Notice(_)
             | Object::Signals => None,
         }
     }

@@ -22,6 +22,7 @@ pub(crate) enum Rule {
     Todo,
     Attribute,
     ErrorText,
+    LinkKind,
     Orphan,
     Circle,
     Namesake,
@@ -60,6 +61,9 @@ impl Rule {
             Self::Attribute => "mend the cause; a lint that is wrong here takes #[expect(reason)]",
             Self::ErrorText => {
                 "leave the source out of the text: whoever prints an error prints the chain"
+            }
+            Self::LinkKind => {
+                "ask for a capability (src/engine/capabilities.rs), or move the code to src/link"
             }
             Self::Orphan => "declare it (`mod` in its parent, or Cargo.toml), or delete it",
             Self::Circle => {

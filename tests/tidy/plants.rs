@@ -69,6 +69,15 @@ const PLANTS: &[Plant] = &[
     ("src/shm/map.rs", "fn f() { g(file.as_raw_fd()) }", &[Rule::RawDescriptor]),
     ("src/shm/ring.rs", "fn f() { a.load(Acquire) }", &[Rule::PageLoad]),
     ("src/worker/link.rs", "fn f() { a.load(Ordering::SeqCst) }", &[Rule::PageLoad]),
+    // Kinds of links.
+    ("src/master/mod.rs", "fn f() { match a { Link::Native(b) => b } }", &[Rule::LinkKind]),
+    ("src/sim/mod.rs", "fn f() { if let crate::link::LinkKind::Native = a {} }", &[Rule::LinkKind]),
+    ("src/sim/mod.rs", "fn f() -> bool { a == LinkKind::Native }", &[Rule::LinkKind]),
+    (
+        "src/cli/sim.rs",
+        "fn f() -> bool { matches!(a, LinkEnds::Native { .. }) }",
+        &[Rule::LinkKind],
+    ),
     // Marks and attributes.
     ("src/units.rs", "// TODO: later", &[Rule::Todo]),
     ("src/units.rs", "/* a\n FIXME(me) issue tracker */", &[Rule::Todo]),
@@ -105,6 +114,12 @@ const INNOCENT: &[Plant] = &[
     ),
     ("src/engine/mod.rs", "pub(crate) mod a; pub(in crate::engine) fn f(std: u8) {}", &[]),
     ("src/engine/policy/rr.rs", "use super::super::offers::Offer;", &[]),
+    ("src/link/mod.rs", "fn f() { match a { Link::Native(b) => b } }", &[]),
+    (
+        "src/master/mod.rs",
+        "fn f() { Link::new(LinkEnds::Native { a }).order(LinkKind::Native) }",
+        &[],
+    ),
     ("src/engine/policy/rr.rs", "mod tests { use super::super::super::ledger; }", &[]),
     ("src/lib.rs", "pub mod units; use crate::cli;", &[]),
     ("src/main.rs", "use anyhow::Result; fn f() { dispatchd::cli::main() }", &[]),

@@ -9,6 +9,7 @@ use proc_macro2::TokenStream;
 use crate::tidy::breach::{Breach, Rule};
 use crate::tidy::danger;
 use crate::tidy::errors::repeated_sources;
+use crate::tidy::kinds::questions;
 use crate::tidy::names::{Declaration, Kind, Names, module_of};
 use crate::tidy::tokens::{Token, is_name, separate, tokens_of, word};
 use crate::{
@@ -71,6 +72,7 @@ impl Source {
             Self::check_todos,
             Self::check_attributes,
             Self::check_errors,
+            Self::check_kinds,
         ];
         rules.iter().flat_map(|rule| rule(self)).collect()
     }
@@ -203,6 +205,16 @@ impl Source {
         let what = "the text of an error names its source, which is printed behind it";
         let breach = |line| self.breach(line, Rule::ErrorText, what.to_owned());
         repeated_sources(file, &self.text).into_iter().map(breach).collect()
+    }
+
+    fn check_kinds(&self) -> Vec<Breach> {
+        let Ok(file) = &self.file else { return Vec::new() };
+        if !self.path.starts_with("src/") || self.path.starts_with("src/link/") {
+            return Vec::new();
+        }
+        let breach =
+            |line| self.breach(line, Rule::LinkKind, "it asks for the kind of a link".into());
+        questions(file).into_iter().map(breach).collect()
     }
 
     /// The files that this one's `mod` declarations may mean.

@@ -2,7 +2,7 @@
 //! lacking it is refused, with the reason and what comes nearest.
 
 use super::super::super::capabilities::{Accepter, Capabilities};
-use super::{Binder, Policy};
+use super::Policy;
 
 /// Why a policy cannot be had over a link.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,16 +28,17 @@ impl Policy {
     /// # Errors
     /// When it cannot: what is lacking, and what to take instead.
     pub const fn supported_by(self, link: Capabilities) -> Result<(), Unsupported> {
-        match (self.binder(), link.accepter) {
-            (Binder::AtOnce | Binder::OnCredit(_) | Binder::Kernel, Accepter::Either)
-            | (Binder::Kernel, Accepter::Workers) => Ok(()),
-            (Binder::AtOnce | Binder::OnCredit(_), Accepter::Workers) => {
-                Err(Unsupported { lacks: Lack::HandingOver, nearest: Some(Self::Shared) })
-            }
-            (Binder::AtOnce | Binder::OnCredit(_), Accepter::Nobody) => {
+        match (self, link.accepter) {
+            (_, Accepter::Either) | (Self::Shared, Accepter::Workers) => Ok(()),
+            // What comes in for a slot whose worker is gone is the master's to hand to another.
+            (
+                Self::RoundRobin | Self::Weighted | Self::Least | Self::Jbsq(_) | Self::Reuseport,
+                Accepter::Workers,
+            ) => Err(Unsupported { lacks: Lack::HandingOver, nearest: Some(Self::Shared) }),
+            (Self::RoundRobin | Self::Weighted | Self::Least | Self::Jbsq(_), Accepter::Nobody) => {
                 Err(Unsupported { lacks: Lack::HandingOver, nearest: None })
             }
-            (Binder::Kernel, Accepter::Nobody) => {
+            (Self::Shared | Self::Reuseport, Accepter::Nobody) => {
                 Err(Unsupported { lacks: Lack::Accepting, nearest: None })
             }
         }
@@ -66,10 +67,12 @@ mod tests {
             assert_eq!(nearest(Accepter::Nobody, policy), refused(None));
         }
         for policy in kernel {
-            let lacks = Lack::Accepting;
-            assert_eq!(nearest(Accepter::Workers, policy), None);
-            let refused = Some(Unsupported { lacks, nearest: None });
+            let refused = Some(Unsupported { lacks: Lack::Accepting, nearest: None });
             assert_eq!(nearest(Accepter::Nobody, policy), refused);
         }
+        assert_eq!(nearest(Accepter::Workers, Policy::Shared), None);
+        let (lacks, nearest_is) = (Lack::HandingOver, Some(Policy::Shared));
+        let refused = Some(Unsupported { lacks, nearest: nearest_is });
+        assert_eq!(nearest(Accepter::Workers, Policy::Reuseport), refused);
     }
 }
