@@ -309,3 +309,6 @@ pub(super) fn completed<F>(
 fn header(kind: BatchKind) -> u64 {
     Header { app: APP, kind }.encode()
 }
+
+#[cfg(test)]
+mod tests;
