@@ -154,6 +154,8 @@ pub const OFFER_PAUSE: Span = Span::from_ms(10);
 pub const START_TIMEOUT: Span = Span::from_s(30);
 /// Time for a program, once it runs, before the log says that it has not said hello.
 pub const HELLO_EXPECTED: Span = Span::from_s(3);
+/// Time after which a program that says nothing counts as ready, if it runs still.
+pub const BARE_READY_AFTER: Span = Span::from_s(1);
 /// Time to finish what is running, unless `--drain-timeout` says otherwise.
 pub const DRAIN_TIMEOUT: Span = Span::from_s(30);
 /// From SIGTERM to SIGKILL.

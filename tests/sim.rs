@@ -151,6 +151,12 @@ fn workers_that_accept_for_themselves_are_supervised_like_any() {
 }
 
 #[test]
+fn programs_that_serve_nothing_and_say_nothing_are_supervised_like_any() {
+    let reports = sweep_over(LinkKind::Bare, 0..256);
+    met(&reports, &["dies", "gets signal", "is stopped", "leaves", "orders", "does not die"]);
+}
+
+#[test]
 fn what_seeds_have_found_stays_found() {
     for (seed, what) in FOUND {
         let report = run(seed, PLAIN);

@@ -239,7 +239,8 @@ pub struct SimArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub count: u32,
-    /// What the workers' links can do: native (everything), acknowledged (a connection is the
+    /// What the workers' links can do: native (everything), bare (nothing: such programs serve no
+    /// connections), acknowledged (a connection is the
     /// worker's once it says so, and never heard of again) or notified (workers accept for
     /// themselves, and say once that they are ready)
     #[arg(long, value_name = "KIND", default_value = "native", value_parser = link_kind)]
@@ -257,9 +258,10 @@ pub struct SimArgs {
 fn link_kind(given: &str) -> Result<LinkKind, String> {
     match given {
         "native" => Ok(LinkKind::Native),
+        "bare" => Ok(LinkKind::Bare),
         "acknowledged" => Ok(LinkKind::Acknowledged),
         "notified" => Ok(LinkKind::Notified),
-        _ => Err(String::from("it is native, acknowledged or notified")),
+        _ => Err(String::from("it is native, bare, acknowledged or notified")),
     }
 }
 

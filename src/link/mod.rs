@@ -2,6 +2,7 @@
 //! link turns what the engine wants of its worker into operations, and what comes back into the
 //! engine's inputs. Nothing outside asks of which kind a link is.
 
+mod bare;
 mod channel;
 mod copies;
 mod native;
@@ -25,6 +26,8 @@ use crate::units::{Errno, Mono, Ticket, WorkerId};
 pub enum Link<F> {
     /// To a program that is made for dispatchd.
     Native(NativeLink<F>),
+    /// To one that serves no connections.
+    Bare,
     /// To one that acknowledges what it is sent.
     #[cfg(feature = "sim")]
     Acknowledged(AcknowledgedLink<F>),
@@ -39,6 +42,8 @@ pub enum LinkKind {
     /// [`Link::Native`].
     #[default]
     Native,
+    /// [`Link::Bare`].
+    Bare,
     /// [`Link::Acknowledged`].
     #[cfg(feature = "sim")]
     Acknowledged,
@@ -61,6 +66,7 @@ impl LinkKind {
                 LinkEnds::Acknowledged { channel, hangup, doorbell: make(LinkOp::Doorbell) }
             }
             Self::Notified => LinkEnds::Notified { notice: make(LinkOp::Notice) },
+            Self::Bare => LinkEnds::Bare,
         }
     }
 
@@ -68,6 +74,7 @@ impl LinkKind {
     pub const fn capabilities(self) -> Capabilities {
         match self {
             Self::Native => native::CAPABILITIES,
+            Self::Bare => bare::CAPABILITIES,
             #[cfg(feature = "sim")]
             Self::Acknowledged => planted::ACKNOWLEDGED,
             #[cfg(feature = "sim")]
@@ -89,6 +96,8 @@ pub enum LinkEnds<F> {
         /// What the worker rings when it has said something that matters.
         doorbell: F,
     },
+    /// A [`Link::Bare`] has none.
+    Bare,
     /// Those of a [`Link::Acknowledged`], the same.
     #[cfg(feature = "sim")]
     Acknowledged {
@@ -188,6 +197,7 @@ impl<F> Link<F> {
                 let channel = Channel::open([channel, hangup, doorbell], &mut port);
                 Self::Native(NativeLink::new(channel))
             }
+            LinkEnds::Bare => Self::Bare,
             #[cfg(feature = "sim")]
             LinkEnds::Acknowledged { channel, hangup, doorbell } => {
                 let channel = Channel::open([channel, hangup, doorbell], &mut port);
@@ -216,6 +226,7 @@ impl<F> Link<F> {
             Self::Acknowledged(link) => link.offer(ticket, connections, port),
             #[cfg(feature = "sim")]
             Self::Notified(_) => Err(Behind),
+            Self::Bare => Err(Behind),
         }
     }
 
@@ -232,6 +243,7 @@ impl<F> Link<F> {
             Self::Acknowledged(_) => port.pages.recall(port.worker, ticket),
             #[cfg(feature = "sim")]
             Self::Notified(_) => Settled::Back,
+            Self::Bare => Settled::Back,
         }
     }
 
@@ -246,6 +258,7 @@ impl<F> Link<F> {
             Self::Native(link) => link.forget(ticket, port),
             #[cfg(feature = "sim")]
             Self::Acknowledged(_) | Self::Notified(_) => false,
+            Self::Bare => false,
         }
     }
 
@@ -257,6 +270,7 @@ impl<F> Link<F> {
             Self::Acknowledged(link) => link.send_gathered(port),
             #[cfg(feature = "sim")]
             Self::Notified(_) => {}
+            Self::Bare => {}
         }
     }
 
@@ -266,6 +280,7 @@ impl<F> Link<F> {
             Self::Native(link) => link.send_offer_entries(port),
             #[cfg(feature = "sim")]
             Self::Acknowledged(_) | Self::Notified(_) => {}
+            Self::Bare => {}
         }
     }
 
@@ -280,7 +295,8 @@ impl<F> Link<F> {
             #[cfg(feature = "sim")]
             Self::Acknowledged(link) => link.order(order, port),
             #[cfg(feature = "sim")]
-            Self::Notified(_) => return NotifiedLink::order(order),
+            Self::Notified(_) => return bare::signal_for(order),
+            Self::Bare => return bare::signal_for(order),
         }
         None
     }
@@ -297,6 +313,7 @@ impl<F> Link<F> {
             Self::Acknowledged(link) => link.hear(port, heard),
             #[cfg(feature = "sim")]
             Self::Notified(_) => {}
+            Self::Bare => {}
         }
     }
 
@@ -306,6 +323,7 @@ impl<F> Link<F> {
             Self::Native(_) => port.pages.load(port.worker, port.now),
             #[cfg(feature = "sim")]
             Self::Acknowledged(_) | Self::Notified(_) => Load::NONE,
+            Self::Bare => Load::NONE,
         }
     }
 
@@ -322,6 +340,7 @@ impl<F> Link<F> {
             Self::Acknowledged(link) => link.wait(op, fd, port),
             #[cfg(feature = "sim")]
             Self::Notified(link) => link.wait(fd, port),
+            Self::Bare => {}
         }
     }
 
@@ -333,6 +352,7 @@ impl<F> Link<F> {
             Self::Acknowledged(link) => link.end(backend),
             #[cfg(feature = "sim")]
             Self::Notified(link) => link.end(backend),
+            Self::Bare => {}
         }
     }
 }
@@ -352,5 +372,6 @@ pub fn completed<F>(
         Some(Link::Acknowledged(link)) => link.completed(worker, op, outcome, news),
         #[cfg(feature = "sim")]
         Some(Link::Notified(link)) => link.noticed(worker, outcome, news),
+        Some(Link::Bare) => unreachable!("it has nothing under way"),
     }
 }

@@ -10,7 +10,6 @@ use crate::engine::capabilities::{Accepter, Capabilities, Endings, OfferKind, Re
 use crate::engine::input::{Input, Message, Terms};
 use crate::io::{Backend, Batch, Op, Outcome, Token, WatchKind};
 use crate::limits::MESSAGES_PER_TURN;
-use crate::sys::pidfd::Signal;
 use crate::units::{AppId, RingWords, Ticket, WorkerId};
 use crate::wire::batch::{BatchKind, Header, tickets};
 use crate::wire::message::{RingMessage, WorkerMessage};
@@ -158,14 +157,6 @@ impl NotifiedLink {
         let mut link = Self { notice: None };
         link.wait(Some(notice), port);
         link
-    }
-
-    /// It hears nothing but signals.
-    pub(super) const fn order(order: Order) -> Option<Signal> {
-        match order {
-            Order::Drain => Some(Signal::Terminate),
-            Order::Serve | Order::Terminate => None,
-        }
     }
 
     pub(super) fn wait<B: Backend, P: Pages>(

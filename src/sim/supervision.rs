@@ -3,6 +3,7 @@
 
 use super::process::{Process, ProcessId};
 use super::world::World;
+use crate::engine::capabilities::Readiness;
 use crate::engine::event::{Cause, Event};
 use crate::limits::{BACKOFF_FORGET, START_DEATHS_MAX};
 use crate::units::{Generation, Mono, SlotId, Span, WorkerId};
@@ -19,10 +20,7 @@ impl World {
         let deaths = self.processes.iter().filter(ended).count();
         let ledger = &mut self.ledger;
         match event {
-            Event::Ready { slot, .. } => {
-                ledger.ever_ready = true;
-                ledger.ready.insert(slot, self.now);
-            }
+            Event::Ready { worker, slot, .. } => self.saw_ready(worker, slot),
             Event::Restarting { slot, after } => self.judge_restart(slot, after),
             Event::Stopping if ledger.stop_at.is_none() => {
                 // It gives up by itself: no worker ever became ready.
@@ -80,6 +78,16 @@ impl World {
             | Event::ProcessesLacking
             | Event::ProcessesSuffice
             | Event::Stopping => {}
+        }
+    }
+
+    /// A worker counts as ready: one that says nothing, since it has run for so long.
+    fn saw_ready(&mut self, worker: WorkerId, slot: SlotId) {
+        self.ledger.ever_ready = true;
+        self.ledger.ready.insert(slot, self.now);
+        match (self.scenario.setup.capabilities.readiness, self.process_of(worker)) {
+            (Readiness::After(_), Some(process)) => self.processes[process].seen.ready = true,
+            (Readiness::After(_), None) | (Readiness::Said, _) => {}
         }
     }
 

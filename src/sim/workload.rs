@@ -219,7 +219,7 @@ impl Scenario {
     pub(super) fn over(mut self, link: LinkKind) -> Self {
         let (capabilities, rules) = (link.capabilities(), &mut self.setup.rules);
         if let Err(Unsupported { nearest, .. }) = rules.policy.supported_by(capabilities) {
-            rules.policy = nearest.expect("whoever serves can be had in one way");
+            rules.policy = nearest.unwrap_or(Policy::RoundRobin);
             rules.classes = false;
         }
         match capabilities.returns {
@@ -229,7 +229,12 @@ impl Scenario {
         match capabilities.accepter {
             Accepter::Either => {}
             // Nobody sees them close a channel that they do not have.
-            Accepter::Workers | Accepter::Nobody => self.faults.detach = 0,
+            Accepter::Workers => self.faults.detach = 0,
+            Accepter::Nobody => {
+                self.faults.detach = 0;
+                self.clients.clear();
+                self.listeners.clear();
+            }
         }
         (self.link, self.setup.capabilities) = (link, capabilities);
         self
