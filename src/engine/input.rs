@@ -94,6 +94,37 @@ pub enum Input {
     Tick,
 }
 
+impl Input {
+    /// Whether it says something of processes, and not of connections alone.
+    pub(super) const fn concerns_processes(&self) -> bool {
+        match self {
+            Self::ListenersClosed
+            | Self::Hello { .. }
+            | Self::Violation(_)
+            | Self::SpawnFailed(_)
+            | Self::Executed(_)
+            | Self::ExecFailed(_)
+            | Self::Exited { .. }
+            | Self::Detached(_)
+            | Self::AsksToLeave(_)
+            | Self::Stopped(_)
+            | Self::Continued(_)
+            | Self::Command(_) => true,
+            Self::Arrived { .. }
+            | Self::AcceptExhausted
+            | Self::Readable { .. }
+            | Self::HungUp(_)
+            | Self::WatchFailed
+            | Self::Refused { .. }
+            | Self::Recalled(_)
+            | Self::TooLate(_)
+            | Self::Message { .. }
+            | Self::Load { .. }
+            | Self::Tick => false,
+        }
+    }
+}
+
 /// Which side speaks first on a listener's connections.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FirstSpeaker {

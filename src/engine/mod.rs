@@ -47,6 +47,22 @@ pub struct Setup {
 pub struct Engine {
     supervisor: Supervisor,
     dispatcher: Dispatcher,
+    /// Derived from the supervisor, which is looked at only after it has been told something.
+    outlook: Outlook,
+}
+
+/// What the supervisor waits for, as long as it is told nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Outlook {
+    /// It has been told something since it was looked at.
+    Unknown,
+    /// It was looked at.
+    Known {
+        /// When it wants its next tick.
+        deadline: Option<Mono>,
+        /// Whether it waits for a worker's first word.
+        awaits_hello: bool,
+    },
 }
 
 /// The engine's whole state as plain data, from which it can be built again.
@@ -62,7 +78,7 @@ impl Engine {
             Returns::Never => rules.dispatch = Dispatch::Connection,
         }
         let supervisor = Supervisor::new(rules.weights.len(), capabilities, patience, seed);
-        Self { supervisor, dispatcher: Dispatcher::new(rules) }
+        Self { supervisor, dispatcher: Dispatcher::new(rules), outlook: Outlook::Unknown }
     }
 
     /// Fills every slot for the first time.
@@ -74,7 +90,10 @@ impl Engine {
     /// Takes one step: `input` happened at `now`; what is to be done about it goes to `out`. What
     /// can be placed is placed by [`Input::Tick`], the last input of a turn.
     pub fn step(&mut self, now: Mono, input: Input, out: &mut Actions) {
-        let Self { supervisor, dispatcher } = self;
+        let Self { supervisor, dispatcher, outlook } = self;
+        if input.concerns_processes() {
+            *outlook = Outlook::Unknown;
+        }
         match input {
             Input::Arrived { ticket, listener: _, first_speaker } => {
                 dispatcher.arrived(now, ticket, first_speaker, out);
@@ -108,17 +127,28 @@ impl Engine {
             Input::Tick => self.tick(now, out),
         }
         self.finish(now, out);
+        if matches!(input, Input::Tick) {
+            self.look_ahead();
+        }
     }
 
     /// When the engine next wants a [`Input::Tick`], if nothing else happens.
     pub fn deadline(&self) -> Option<Mono> {
-        [self.supervisor.deadline(), self.dispatcher.deadline()].into_iter().flatten().min()
+        let supervisor = match self.outlook {
+            Outlook::Unknown => self.supervisor.deadline(),
+            Outlook::Known { deadline, .. } => deadline,
+        };
+        [supervisor, self.dispatcher.deadline()].into_iter().flatten().min()
     }
 
     /// Whether a worker's word may change what the master does next: whether a worker must wake
     /// the master for it.
     pub fn awaits_messages(&self) -> bool {
-        self.dispatcher.awaits_messages() || self.supervisor.awaits_hello()
+        let awaits_hello = match self.outlook {
+            Outlook::Unknown => self.supervisor.awaits_hello(),
+            Outlook::Known { awaits_hello, .. } => awaits_hello,
+        };
+        self.dispatcher.awaits_messages() || awaits_hello
     }
 
     /// The half that knows processes, to look at.
@@ -140,6 +170,7 @@ impl Engine {
     pub fn restore(snapshot: Snapshot) -> Self {
         let mut engine = *snapshot.0;
         engine.dispatcher.derive();
+        engine.outlook = Outlook::Unknown;
         engine
     }
 
@@ -149,6 +180,10 @@ impl Engine {
     /// When one is broken.
     pub fn check_invariants(&self) {
         self.supervisor.check_invariants();
+        if let Outlook::Known { deadline, awaits_hello } = self.outlook {
+            let is = (self.supervisor.deadline(), self.supervisor.awaits_hello());
+            assert_eq!((deadline, awaits_hello), is, "the outlook is out of date");
+        }
         self.dispatcher.check_invariants();
         for (id, member) in self.dispatcher.members() {
             let worker = self.supervisor.worker(id);
@@ -163,9 +198,25 @@ impl Engine {
     fn tick(&mut self, now: Mono, out: &mut Actions) {
         self.dispatcher.tick(now, out);
         self.exchange(now, out);
-        self.supervisor.tick(now, out);
-        self.exchange(now, out);
+        let is_quiet = match self.outlook {
+            Outlook::Unknown => false,
+            Outlook::Known { deadline, .. } => deadline.is_none_or(|at| now < at),
+        };
+        if !is_quiet {
+            self.outlook = Outlook::Unknown;
+            self.supervisor.tick(now, out);
+            self.exchange(now, out);
+        }
         self.dispatcher.place(now, out);
+    }
+
+    /// Looks at what the supervisor waits for, once it has been told something.
+    fn look_ahead(&mut self) {
+        if self.outlook == Outlook::Unknown {
+            let Self { supervisor, .. } = self;
+            let (deadline, awaits_hello) = (supervisor.deadline(), supervisor.awaits_hello());
+            self.outlook = Outlook::Known { deadline, awaits_hello };
+        }
     }
 
     /// What follows from whatever has happened.
@@ -173,6 +224,7 @@ impl Engine {
         self.exchange(now, out);
         self.dispatcher.settle(out);
         if !self.supervisor.is_steady() {
+            self.outlook = Outlook::Unknown;
             self.supervisor.advance(now, self.dispatcher.backlog(), out);
             self.exchange(now, out);
         }
@@ -185,6 +237,7 @@ impl Engine {
                 self.dispatcher.change(now, change, out);
             }
             let Some(report) = self.dispatcher.next_report() else { break };
+            self.outlook = Outlook::Unknown;
             self.supervisor.hear(now, report, out);
         }
     }
