@@ -213,8 +213,8 @@ impl Engine {
     /// Looks at what the supervisor waits for, once it has been told something.
     fn look_ahead(&mut self) {
         if self.outlook == Outlook::Unknown {
-            let Self { supervisor, .. } = self;
-            let (deadline, awaits_hello) = (supervisor.deadline(), supervisor.awaits_hello());
+            let deadline = self.supervisor.deadline();
+            let awaits_hello = self.supervisor.awaits_hello();
             self.outlook = Outlook::Known { deadline, awaits_hello };
         }
     }

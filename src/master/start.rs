@@ -88,7 +88,7 @@ pub enum StartError {
         errno: Errno,
     },
     /// The policy.
-    #[error("--policy {} cannot be had: {}", policy::name(*.policy), why(.unsupported))]
+    #[error("--policy {} does not work here: {}", policy::name(*.policy), why(.unsupported))]
     Policy {
         /// What was asked for.
         policy: Policy,
@@ -192,7 +192,9 @@ fn why(unsupported: &Unsupported) -> String {
         Lack::Accepting => "these workers accept no connections",
     };
     match unsupported.nearest {
-        Some(nearest) => format!("{lacks}; the nearest is --policy {}", policy::name(nearest)),
+        Some(nearest) => {
+            format!("{lacks}; use --policy {}, which comes nearest", policy::name(nearest))
+        }
         None => format!("{lacks}; leave --policy and --listen out"),
     }
 }
@@ -357,11 +359,11 @@ mod tests {
             check_policy(policy, capabilities).map_err(|error| error.to_string())
         };
         assert_eq!(text(jbsq, Accepter::Either), Ok(()));
-        let reason = "--policy jbsq cannot be had: connections cannot be handed to these workers; \
-                      the nearest is --policy shared";
+        let reason = "--policy jbsq does not work here: connections cannot be handed to these \
+                      workers; use --policy shared, which comes nearest";
         assert_eq!(text(jbsq, Accepter::Workers), Err(String::from(reason)));
         assert_eq!(text(Policy::Shared, Accepter::Workers), Ok(()));
-        let reason = "--policy shared cannot be had: these workers accept no connections; \
+        let reason = "--policy shared does not work here: these workers accept no connections; \
                       leave --policy and --listen out";
         assert_eq!(text(Policy::Shared, Accepter::Nobody), Err(String::from(reason)));
     }

@@ -100,8 +100,11 @@ impl Dispatcher {
     pub(super) fn silent_deadline(&self) -> Option<Mono> {
         match self.ledger.place(self.ledger.oldest_watched()?)? {
             Place::Watched { since } => Some(since.after(self.silent_after())),
-            Place::Parked { .. } | Place::Expiring | Place::Held => None,
-            Place::Offered { .. } | Place::Delivered { .. } => None,
+            Place::Parked { .. }
+            | Place::Expiring
+            | Place::Held
+            | Place::Offered { .. }
+            | Place::Delivered { .. } => None,
         }
     }
 
