@@ -162,6 +162,12 @@ fn a_connection_crosses_once_and_is_named_afterwards() {
     rig.flush();
     rig.news();
     assert_eq!(rig.receives(), None, "once per sleep is enough");
+    rig.own.offer_reader.sleeps.store(3, Relaxed);
+    rig.offer(2).unwrap();
+    rig.offer(9).unwrap();
+    rig.flush();
+    rig.news();
+    assert_eq!((rig.receives(), rig.receives()), (Some(1), None), "what is sent wakes by itself");
 }
 
 #[test]
